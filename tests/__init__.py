@@ -1,0 +1,1 @@
+"""The tests of graphstalk; `CONTRIBUTING.md` says which folder holds what."""

@@ -1,0 +1,1 @@
+"""Tests that read the source: the layers, the sizes, the habits."""
