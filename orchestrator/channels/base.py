@@ -1,0 +1,93 @@
+"""What a channel must promise.
+
+A channel is the update rule of one key of the state. It holds no state of its own: its methods
+take the stored value (`MISSING` while there is none) and return the next one, so one frozen graph
+serves every thread, and applying a step is a pure function.
+
+Rule 1: `update` gets all writes of a superstep at once, in plan order, never in completion order.
+Rule 2: a method that changes nothing returns `UNCHANGED`; only a change gives the channel a new
+        version and can trigger nodes.
+Rule 3: a channel never mutates the stored value; nodes of other steps may hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, Final
+
+__all__ = ["MISSING", "UNCHANGED", "Channel", "Overwrite", "overwrite_of"]
+
+
+class _Mark(Enum):
+    MISSING = "missing"
+    UNCHANGED = "unchanged"
+
+
+MISSING: Final = _Mark.MISSING
+UNCHANGED: Final = _Mark.UNCHANGED
+
+
+class Channel:
+    """The update rule of one key; the base class is the rule that keeps nothing."""
+
+    kind = "channel"  # Part of the graph's fingerprint.
+    transient = False  # Whether a superstep that writes nothing here clears the value.
+    consumes = False  # Whether triggering a node uses the value up.
+    finishes = False  # Whether the value only shows once the run has nothing else to do.
+    persisted = True  # Whether the value is stored with the checkpoint.
+
+    def update(self, value: Any, writes: Sequence[Any]) -> Any:
+        """Return the value after `writes`, or `UNCHANGED`.
+
+        Raises:
+            InvalidUpdateError: if the rule does not allow these writes in one superstep.
+        """
+        raise NotImplementedError
+
+    def get(self, value: Any) -> Any:
+        """Return what a node sees of the stored value, or `MISSING`."""
+        return value
+
+    def consume(self, value: Any) -> Any:
+        """Return the value after it triggered a node."""
+        del value
+        return UNCHANGED
+
+    def finish(self, value: Any) -> Any:
+        """Return the value when the run is about to end."""
+        del value
+        return UNCHANGED
+
+    def describe(self) -> str:
+        """Return the part of the fingerprint that this channel is."""
+        return self.kind
+
+
+class Overwrite:
+    """A write that replaces the value of a reduced channel instead of being reduced into it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        """Hold the replacement."""
+        self.value = value
+
+    def __repr__(self) -> str:
+        """Show the replacement."""
+        return f"Overwrite({self.value!r})"
+
+    def __eq__(self, other: object) -> bool:
+        """Compare by replacement."""
+        return isinstance(other, Overwrite) and other.value == self.value
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def overwrite_of(write: Any) -> tuple[bool, Any]:
+    """Return whether `write` replaces the value, and the replacement."""
+    if isinstance(write, Overwrite):
+        return True, write.value
+    if isinstance(write, dict) and len(write) == 1 and "__overwrite__" in write:
+        return True, write["__overwrite__"]
+    return False, None

@@ -1,0 +1,163 @@
+"""Channels that gather: a reducer over the writes, a list of messages, a barrier of names."""
+
+from __future__ import annotations
+
+import collections
+import collections.abc
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, get_origin
+
+from orchestrator.channels.base import MISSING, UNCHANGED, Channel, overwrite_of
+from orchestrator.errors import InvalidUpdateError
+
+__all__ = [
+    "BinaryOperatorAggregate",
+    "NamedBarrierValue",
+    "NamedBarrierValueAfterFinish",
+    "Topic",
+]
+
+# What an abstract annotation starts from, as LangGraph maps it.
+_ABSTRACT: dict[Any, Callable[[], Any]] = {
+    collections.abc.Sequence: list,
+    collections.abc.MutableSequence: list,
+    collections.abc.Set: set,
+    collections.abc.MutableSet: set,
+    collections.abc.Mapping: dict,
+    collections.abc.MutableMapping: dict,
+}
+
+
+class BinaryOperatorAggregate(Channel):
+    """Fold every write into the value with a function of two arguments."""
+
+    kind = "reduced"
+
+    def __init__(self, typ: Any, operator: Callable[[Any, Any], Any], key: str = "") -> None:
+        """Start from `typ()` where that works, else from the first write."""
+        self.typ, self.operator, self.key = typ, operator, key
+        factory = _ABSTRACT.get(get_origin(typ) or typ, get_origin(typ) or typ)
+        self._factory: Callable[[], Any] | None = factory if _makes_value(factory) else None
+
+    def get(self, value: Any) -> Any:
+        """Return the value, or a fresh start value."""
+        return self._factory() if value is MISSING and self._factory else value
+
+    def update(self, value: Any, writes: Sequence[Any]) -> Any:
+        """Fold the writes in plan order; one `Overwrite` replaces value and all other writes.
+
+        Raises:
+            InvalidUpdateError: if two writes of a superstep both overwrite.
+        """
+        if not writes:
+            return UNCHANGED
+        replaced = [new for is_overwrite, new in map(overwrite_of, writes) if is_overwrite]
+        if len(replaced) > 1:
+            msg = f"{len(replaced)} Overwrite writes for {self.key!r} in one superstep; one may win"
+            raise InvalidUpdateError(msg)
+        if replaced:
+            return replaced[0]
+        value = self.get(value)
+        if value is MISSING:
+            value, writes = writes[0], writes[1:]
+        operator = self.operator
+        for write in writes:
+            value = operator(value, write)
+        return value
+
+    def describe(self) -> str:
+        """Name the reducer."""
+        return f"reduced:{getattr(self.operator, '__qualname__', type(self.operator).__name__)}"
+
+
+class Topic(Channel):
+    """A list of what was sent: for one superstep, or for good with `accumulate`."""
+
+    def __init__(self, typ: Any = Any, accumulate: bool = False, key: str = "") -> None:  # noqa: FBT001, FBT002 - LangGraph's signature
+        """Remember whether values outlive a superstep."""
+        self.typ, self.accumulate, self.key = typ, accumulate, key
+        self.kind = "topic:accumulate" if accumulate else "topic"
+        self.transient = not accumulate
+
+    def update(self, value: Any, writes: Sequence[Any]) -> Any:
+        """Append the writes; a list write adds its items."""
+        items = list(_flatten(writes))
+        kept = list(value) if self.accumulate and value is not MISSING else []
+        if not items:
+            return UNCHANGED if self.accumulate or value is MISSING else MISSING
+        return kept + items
+
+
+class NamedBarrierValue(Channel):
+    """Wait for all names (the sources of a join); then trigger once and start over."""
+
+    kind = "barrier"
+    consumes = True
+
+    def __init__(self, typ: Any, names: Iterable[str], key: str = "") -> None:
+        """Wait for these names."""
+        self.typ, self.names, self.key = typ, frozenset(names), key
+
+    def update(self, value: Any, writes: Sequence[Any]) -> Any:
+        """Add the names that arrived; the stored value is their sorted list."""
+        seen = set() if value is MISSING else set(value)
+        unknown = [name for name in writes if name not in self.names]
+        if unknown:
+            msg = f"{unknown[0]!r} is not in the join {self.key!r} of {sorted(self.names)}"
+            raise InvalidUpdateError(msg)
+        added = seen.union(writes)
+        return UNCHANGED if added == seen else sorted(added)
+
+    def get(self, value: Any) -> Any:
+        """Return `None` (available) once all names arrived."""
+        return None if value is not MISSING and len(value) == len(self.names) else MISSING
+
+    def consume(self, value: Any) -> Any:
+        """Start over after the join fired."""
+        return MISSING if self.get(value) is None else UNCHANGED
+
+    def describe(self) -> str:
+        """Name what is waited for."""
+        return f"{self.kind}:{'+'.join(sorted(self.names))}"
+
+
+class NamedBarrierValueAfterFinish(NamedBarrierValue):
+    """A barrier that opens only when the run would otherwise end.
+
+    The stored value is the sorted names, with `""` added once the barrier is open.
+    """
+
+    kind = "barrier-after-finish"
+    finishes = True
+
+    def update(self, value: Any, writes: Sequence[Any]) -> Any:
+        """Add the names that arrived; an open barrier stays open."""
+        is_open = value is not MISSING and "" in value
+        names = [name for name in value if name] if value is not MISSING else MISSING
+        new = super().update(names, writes)
+        return new if new is UNCHANGED or not is_open else ["", *new]
+
+    def get(self, value: Any) -> Any:
+        """Return `None` (available) once open."""
+        return None if value is not MISSING and "" in value else MISSING
+
+    def finish(self, value: Any) -> Any:
+        """Open, if all names arrived."""
+        complete = value is not MISSING and "" not in value and len(value) == len(self.names)
+        return ["", *value] if complete else UNCHANGED
+
+
+def _makes_value(factory: Any) -> bool:
+    try:
+        factory()
+    except Exception:  # noqa: BLE001 - any failure means the same: this type has no start value
+        return False
+    return True
+
+
+def _flatten(writes: Iterable[Any]) -> Iterable[Any]:
+    for write in writes:
+        if isinstance(write, list):
+            yield from write
+        else:
+            yield write

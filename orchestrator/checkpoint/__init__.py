@@ -1,0 +1,1 @@
+"""The records a thread is made of."""

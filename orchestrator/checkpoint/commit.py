@@ -1,0 +1,243 @@
+"""What crosses the checkpointer's seam: commits, claims, and what they answer.
+
+Everything here is ids, numbers and bytes: a checkpointer never sees a user's value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from orchestrator.checkpoint.model import Head, RunStatus
+
+__all__ = [
+    "Answer",
+    "Claim",
+    "Commit",
+    "CommitResult",
+    "Event",
+    "EventDraft",
+    "LoadedStep",
+    "LoadedThread",
+    "ReadyStep",
+    "Refusal",
+    "StepGuard",
+    "StepUpdate",
+    "StoredCheckpoint",
+    "Swept",
+    "Wait",
+]
+
+
+class Refusal(StrEnum):
+    """Why a claim or a commit was refused. Nothing was changed."""
+
+    UNKNOWN_THREAD = "unknown_thread"
+    THREAD_EXISTS = "thread_exists"
+    HEAD_MOVED = "head_moved"
+    WRONG_RUN = "wrong_run"
+    WRONG_STATUS = "wrong_status"
+    CLAIMED = "claimed"  # Somebody else runs the step, or a step of the thread.
+    COMPLETED = "completed"  # The step has its one committed result. (INV-2)
+    STALE_FENCE = "stale_fence"  # A newer claim exists, or the claim was taken away. (INV-3)
+    UNKNOWN_STEP = "unknown_step"  # Not in the current plan: abandoned, or never planned.
+    WAITING = "waiting"  # For a timer, an answer or a person.
+    NO_INTERRUPT = "no_interrupt"  # Not open, or already answered. (INV-8)
+    KEY_USED = "key_used"  # The idempotency key names an earlier run.
+
+
+class Wait(StrEnum):
+    """What a step that is neither completed nor claimed waits for."""
+
+    NOTHING = ""  # It is ready.
+    TIMER = "timer"
+    ANSWER = "answer"
+    PERSON = "person"  # It failed for good.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyStep:
+    """A step that is due and must reach a queue: enough to send its message, nothing more."""
+
+    thread_id: str
+    step_id: str
+    checkpoint_id: int
+    graph: str
+    node: str
+    ns: str = ""
+    index: int = -1
+    number: int = 0  # The superstep it belongs to, for people.
+    queue: str = ""  # Empty: run by the process that called, never sent.
+    solo: bool = False  # Whether it is the only step of its superstep.
+    triggers: tuple[str, ...] = ()
+    arg: str = ""  # The blob that holds the argument of its `Send`.
+
+    @property
+    def task_id(self) -> str:
+        """Return the id of the Celery task that runs the step."""
+        base = f"{self.thread_id}:{self.number}:{self.node}"
+        return base if self.index < 0 else f"{base}:{self.index}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCheckpoint:
+    """A checkpoint as it is stored."""
+
+    id: int
+    ns: str = ""
+    header: bytes  # All but the plan.
+    plan: bytes
+    refs: tuple[str, ...] = ()  # The blobs that hold the state's values.
+
+
+@dataclass(frozen=True, slots=True)
+class StepGuard:
+    """The right under which a step is changed: it must still be claimed with this fence. (INV-3)"""
+
+    step_id: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepUpdate:
+    """What becomes of a step that is not completed."""
+
+    step: ReadyStep
+    wait: Wait = Wait.NOTHING
+    delay_ms: int = 0  # With `Wait.TIMER`: due so long after the commit.
+    asks: Mapping[str, bytes] = field(default_factory=dict)  # New questions by interrupt id.
+    error: bytes | None = None
+    failed: bool = False  # Counts a failed attempt.
+    reset: bool = False  # Starts counting failed attempts and worker deaths anew.
+    reason: str = ""  # For people: why it waits.
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to an open interrupt of a step. (INV-8)"""
+
+    step_id: str
+    interrupt_id: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EventDraft:
+    """An event before it has its number."""
+
+    type: str
+    fields: Mapping[str, str | int | bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One immutable fact of a thread; `seq` orders them without gaps, `ts_ms` is server time."""
+
+    seq: int
+    ts_ms: int
+    type: str
+    fields: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """One atomic change of a thread: all of it, or nothing.
+
+    Preconditions come first; one left at its default is not checked. A commit that brings a
+    checkpoint makes it the head and drops the steps of the old plan.
+    """
+
+    thread_id: str
+    expect_new: bool = False  # The thread must not exist.
+    expect_head: int | None = None  # The head checkpoint must have this id.
+    expect_status: tuple[RunStatus, ...] = ()  # The run must be in one of these.
+    expect_run: str | None = None
+    guard: StepGuard | None = None
+
+    checkpoint: StoredCheckpoint | None = None
+    blobs: Mapping[str, bytes] = field(default_factory=dict)
+    ready: tuple[ReadyStep, ...] = ()  # The steps of the new plan.
+    completed: bytes | None = None  # The outcome of the guarded step: it is completed. (INV-2)
+    updates: tuple[StepUpdate, ...] = ()
+    revoke: bool = False  # Takes away the claims on all steps of the thread.
+    answers: tuple[Answer, ...] = ()
+    status: RunStatus | None = None
+    head: Mapping[str, str | int | bytes] = field(default_factory=dict)  # Other fields of `Head`.
+    key: tuple[str, str] | None = None  # (idempotency key, run id); refused if the key is known.
+    events: tuple[EventDraft, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitResult:
+    """What a commit did. A refused one changed nothing; a stale one is counted."""
+
+    refused: Refusal | None = None
+    detail: str = ""
+    now_ms: int = 0  # The store's own time.
+    open: int = 0  # Steps that still keep the superstep open; 0: somebody must advance it.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The right to run a step, with all that running it needs; or why not."""
+
+    refused: Refusal | None = None
+    detail: str = ""
+    now_ms: int = 0
+    step: ReadyStep | None = None
+    fence: int = 0
+    attempt: int = 1  # How often the step was claimed, this time included.
+    failures: int = 0  # How many attempts failed.
+    deaths: int = 0  # How many times its worker died.
+    head: Head | None = None
+    header: bytes = b""
+    refs: tuple[str, ...] = ()
+    blobs: Mapping[str, bytes] = field(default_factory=dict)  # Those the caller did not know.
+    asks: Mapping[str, bytes] = field(default_factory=dict)
+    answers: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedStep:
+    """A step of the current plan as it stands."""
+
+    step: ReadyStep
+    wait: Wait = Wait.NOTHING
+    owner: str = ""  # Who has claimed it.
+    completed: bool = False
+    attempt: int = 0
+    failures: int = 0
+    deaths: int = 0
+    reason: str = ""
+    due_ms: int = 0
+    error: bytes = b""
+    asks: Mapping[str, bytes] = field(default_factory=dict)
+    answers: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """Return the ids of the questions that are open."""
+        return tuple(key for key in self.asks if key not in self.answers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedThread:
+    """One checkpoint of a thread with its values, and the thread's head."""
+
+    head: Head
+    checkpoint: StoredCheckpoint
+    blobs: Mapping[str, bytes]
+    steps: Mapping[str, LoadedStep] = field(default_factory=dict)  # Of the head checkpoint only.
+    outcomes: Mapping[str, bytes] = field(default_factory=dict)  # Of the checkpoint's steps.
+    now_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """What one look at a partition found to do."""
+
+    leading: bool = False  # Whether the caller leads; if not, it did nothing.
+    due: tuple[ReadyStep, ...] = ()  # To be sent (again).
+    stuck: tuple[ReadyStep, ...] = ()  # A step of each superstep that is settled, not advanced.
+    released: int = 0  # Claims taken from owners that did not renew.

@@ -1,0 +1,68 @@
+"""The settings of a deployment, read once from the environment and passed in from there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["Settings"]
+
+DEFAULT_URL = "redis://127.0.0.1:6379/0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What clients and workers of one deployment must agree on, and how patient they are."""
+
+    url: str = DEFAULT_URL  # The Redis that holds the checkpoints.
+    broker_url: str = DEFAULT_URL  # Where Celery's messages go; the same Redis is the fast path.
+    namespace: str = "graphstalk"  # Prefix of every key, so that deployments can share a server.
+    partitions: int = 4  # Hash tags the threads are spread over; fixed for a namespace.
+    queue: str = "graphstalk"  # Where steps go whose node names no queue.
+    lease_ttl_s: float = 5.0  # A process that was not renewed for so long has lost its claims.
+    beat_s: float = 0.5  # How often the keeper renews.
+    sweep_s: float = 0.2  # How often the leading sweeper looks.
+    hint_grace_s: float = 2.0  # A message so much older than its queue's watermark was lost.
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None, *, url: str | None = None) -> Settings:
+        """Read `REDIS_URL`, `GRAPHSTALK_BROKER_URL` (or `CELERY_BROKER_URL`) and `GRAPHSTALK_*`.
+
+        Raises:
+            ValueError: if a number is not one, with the name of the variable.
+        """
+        env = os.environ if env is None else env
+        url = url or env.get("REDIS_URL") or DEFAULT_URL
+        broker = env.get("GRAPHSTALK_BROKER_URL") or env.get("CELERY_BROKER_URL") or url
+        return cls(
+            url=url,
+            broker_url=broker,
+            namespace=env.get("GRAPHSTALK_NAMESPACE", "graphstalk"),
+            queue=env.get("GRAPHSTALK_QUEUE", "graphstalk"),
+            partitions=int(_number(env, "GRAPHSTALK_PARTITIONS", 4)),
+            lease_ttl_s=_number(env, "GRAPHSTALK_LEASE_TTL_S", 5.0),
+            beat_s=_number(env, "GRAPHSTALK_BEAT_S", 0.5),
+            sweep_s=_number(env, "GRAPHSTALK_SWEEP_S", 0.2),
+            hint_grace_s=_number(env, "GRAPHSTALK_HINT_GRACE_S", 2.0),
+        )
+
+    @property
+    def one_redis(self) -> bool:
+        """Whether broker and checkpointer are one server, so that a commit can push messages."""
+        return self.broker_url == self.url
+
+
+def _number(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        msg = f"{name}={text!r} is not a number"
+        raise ValueError(msg) from None
+    if value <= 0:
+        msg = f"{name}={text!r} must be greater than 0"
+        raise ValueError(msg)
+    return value

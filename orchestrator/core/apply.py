@@ -1,0 +1,211 @@
+"""From the writes of a superstep to the next state: LangGraph's algorithm, without its clocks.
+
+Pure: the same steps with the same writes give the same result wherever and whenever it is computed,
+so whoever commits the last step may apply them all. (INV-6)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.channels import MISSING, UNCHANGED
+from orchestrator.checkpoint.model import Checkpoint, PlannedStep
+from orchestrator.errors import GraphstalkError, InvalidUpdateError
+from orchestrator.graph.routing import Send
+from orchestrator.graph.spec import GraphSpec
+
+__all__ = ["SENDS", "Applied", "Writes", "apply", "plan"]
+
+SENDS = "__sends__"  # The name under which a `Send` stands among a step's writes.
+Writes = Sequence[tuple[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The state after a superstep."""
+
+    values: Mapping[str, Any]  # All keys of the state that hold a value.
+    changed: dict[str, Any]  # The keys of the state that this superstep set, with their values.
+    control: dict[str, Any]
+    versions: dict[str, int]
+    seen: dict[str, dict[str, int]]
+    sends: list[Send]
+    updated: frozenset[str]  # The channels that may trigger nodes.
+
+
+def apply(
+    spec: GraphSpec,
+    checkpoint: Checkpoint,
+    values: Mapping[str, Any],
+    results: Iterable[tuple[PlannedStep, Writes]],
+    version: int,
+    *,
+    passes: bool = True,
+) -> Applied:
+    """Return the state after `results`, whose changes get `version`.
+
+    Args:
+        spec: the graph.
+        checkpoint: where the superstep began, with its control channels.
+        values: the values of the state's keys there; only those that are written are looked up.
+        results: what each step wrote, in any order.
+        version: the id of the checkpoint to come.
+        passes: whether a superstep passes, so that what lasts one superstep is cleared.
+
+    Raises:
+        InvalidUpdateError: if a channel refuses its writes, or a reducer raises.
+    """
+    ordered = sorted(results, key=lambda result: result[0].order)
+    board = _Board(spec, checkpoint, values, version)
+    board.see([step for step, _ in ordered])
+    sends = board.write([writes for _, writes in ordered])
+    if passes:
+        board.clear_transient()
+        if board.updated.isdisjoint(spec.triggers):
+            board.finish()
+    return board.applied(sends)
+
+
+class _Board:
+    """The channels while a superstep is applied. What has a version holds a value."""
+
+    def __init__(
+        self, spec: GraphSpec, checkpoint: Checkpoint, values: Mapping[str, Any], version: int
+    ) -> None:
+        self.spec, self.version, self.before = spec, version, values
+        self.control = dict(checkpoint.control)
+        self.changed: dict[str, Any] = {}
+        self.versions = dict(checkpoint.versions)
+        self.seen = {node: dict(channels) for node, channels in checkpoint.seen.items()}
+        self.written: set[str] = set()
+        self.updated: set[str] = set()
+
+    def value(self, channel: str) -> Any:
+        """Return what a channel holds now, or `MISSING`."""
+        if channel not in self.versions:
+            return MISSING
+        if channel in self.control:
+            return self.control[channel]
+        return self.changed[channel] if channel in self.changed else self.before[channel]
+
+    def see(self, steps: Sequence[PlannedStep]) -> None:
+        """Mark the triggers as seen by their nodes, and use up those that are for once."""
+        for step in steps:
+            seen = self.seen.setdefault(step.node, {})
+            for channel in step.triggers:
+                if channel in self.versions:
+                    seen[channel] = self.versions[channel]
+        for channel in dict.fromkeys(name for step in steps for name in step.triggers):
+            rule = self.spec.channels[channel]
+            if rule.consumes:
+                self.put(channel, rule.consume(self.value(channel)), news=False)
+
+    def write(self, all_writes: Sequence[Writes]) -> list[Send]:
+        """Update each channel once with all its writes; return what is sent."""
+        sends: list[Send] = []
+        grouped: dict[str, list[Any]] = {}
+        for writes in all_writes:
+            for channel, value in writes:
+                if channel == SENDS:
+                    sends.append(value)
+                else:
+                    grouped.setdefault(channel, []).append(value)
+        for channel, written in grouped.items():
+            self.put(channel, self._update(channel, written))
+            self.written.add(channel)
+        return sends
+
+    def _update(self, channel: str, written: list[Any]) -> Any:
+        rule = self.spec.channels[channel]
+        try:
+            return rule.update(self.value(channel), written)
+        except GraphstalkError:
+            raise
+        except Exception as error:
+            msg = f"the reducer of {channel!r} raised {type(error).__name__}: {error}"
+            raise InvalidUpdateError(msg) from error
+
+    def clear_transient(self) -> None:
+        """Tell the channels that nobody wrote that a superstep has passed."""
+        for channel in [*self.control, *self.spec.transient_state]:
+            rule = self.spec.channels[channel]
+            if rule.transient and channel not in self.written:
+                self.put(channel, rule.update(self.value(channel), ()))
+
+    def finish(self) -> None:
+        """Tell the channels that wait for it that nothing else will run."""
+        for channel in self.spec.finishing:
+            self.put(channel, self.spec.channels[channel].finish(self.value(channel)))
+
+    def put(self, channel: str, value: Any, *, news: bool = True) -> None:
+        """Set or clear a channel; a channel without a value needs no version."""
+        if value is UNCHANGED:
+            return
+        held = self.control if channel in self.spec.control else self.changed
+        if value is MISSING:
+            held.pop(channel, None)
+            self.versions.pop(channel, None)
+            return
+        held[channel] = value
+        self.versions[channel] = self.version
+        if news and self.spec.channels[channel].get(value) is not MISSING:
+            self.updated.add(channel)
+
+    def applied(self, sends: list[Send]) -> Applied:
+        seen = {
+            node: kept
+            for node, channels in self.seen.items()
+            if (kept := {c: v for c, v in channels.items() if c in self.versions})
+        }
+        return Applied(
+            values=_Overlay(self.before, self.changed, self.versions.keys() - self.control.keys()),
+            changed=self.changed,
+            control=self.control,
+            versions=self.versions,
+            seen=seen,
+            sends=sends,
+            updated=frozenset(self.updated),
+        )
+
+
+class _Overlay(Mapping[str, Any]):
+    """New values over the ones before; keys without a value are in neither."""
+
+    def __init__(self, before: Mapping[str, Any], changed: dict[str, Any], keys: set[str]) -> None:
+        self._before, self._changed, self._keys = before, changed, keys
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._keys:
+            raise KeyError(key)
+        return self._changed[key] if key in self._changed else self._before[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+def plan(
+    spec: GraphSpec,
+    control: Mapping[str, Any],
+    versions: Mapping[str, int],
+    seen: Mapping[str, Mapping[str, int]],
+    sends: Sequence[Send],
+) -> tuple[PlannedStep, ...]:
+    """Return the steps that are next: what was sent, in order, then triggered nodes by name.
+
+    A node is triggered by a channel that holds something it has not seen.
+    """
+    steps = [PlannedStep(send.node, index) for index, send in enumerate(sends)]
+    triggered: dict[str, list[str]] = {}
+    for channel, nodes in spec.triggers.items():
+        if channel not in control or spec.channels[channel].get(control[channel]) is MISSING:
+            continue
+        for node in nodes:
+            if versions[channel] > seen.get(node, {}).get(channel, -1):
+                triggered.setdefault(node, []).append(channel)
+    steps += [PlannedStep(node, -1, tuple(triggered[node])) for node in sorted(triggered)]
+    return tuple(steps)

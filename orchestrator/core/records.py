@@ -1,0 +1,183 @@
+"""Checkpoints, outcomes and errors as plain data and back, for a codec to turn into bytes.
+
+Every record begins with the version of its layout, so that a later one can be told apart. (INV-10)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.checkpoint.commit import StoredCheckpoint
+from orchestrator.checkpoint.model import (
+    Checkpoint,
+    Interrupt,
+    Outcome,
+    PlannedStep,
+    StepError,
+    blob_key,
+)
+from orchestrator.core.apply import SENDS
+from orchestrator.errors import StateCorruptedError
+from orchestrator.graph.routing import Send
+
+__all__ = ["Records", "StoredValues"]
+
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StoredValues(Mapping[str, Any]):
+    """The values of a state, decoded anew at every look-up.
+
+    So a node may do with its input what it likes: what is applied to the state later was never in
+    its hands. And what nobody looks at is not decoded.
+    """
+
+    keys_: Mapping[str, str]  # Key of the state → blob.
+    blobs: Mapping[str, bytes]
+    decode: Callable[[bytes], Any]
+
+    def __getitem__(self, key: str) -> Any:
+        """Return a fresh copy of the value of `key`."""
+        return self.decode(self.blobs[self.keys_[key]])
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the keys that hold a value."""
+        return iter(self.keys_)
+
+    def __len__(self) -> int:
+        """Return how many keys hold a value."""
+        return len(self.keys_)
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The records of this layout, over a codec's two functions."""
+
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+
+    def store_checkpoint(self, checkpoint: Checkpoint) -> StoredCheckpoint:
+        """Return a checkpoint as it is stored: header and plan apart, since steps need no plan."""
+        c = checkpoint
+        header = [
+            *(_VERSION, c.id, c.ns, c.parent, c.step, c.source, c.created_ms),
+            *(c.versions, c.control, c.seen, list(c.writers), c.sends, c.sends_version),
+            c.metadata,
+        ]
+        plan = [_VERSION, [[s.node, s.index, list(s.triggers)] for s in c.plan]]
+        return StoredCheckpoint(
+            id=c.id,
+            ns=c.ns,
+            header=self.encode(header),
+            plan=self.encode(plan),
+            refs=tuple(
+                blob_key(c.ns, key, version)
+                for key, version in c.versions.items()
+                if key not in c.control
+            ),
+        )
+
+    def checkpoint(self, header: bytes, plan: bytes | None = None) -> Checkpoint:
+        """Return a stored checkpoint; without `plan` its plan is empty.
+
+        Raises:
+            StateCorruptedError: if the bytes are no checkpoint of a known layout.
+        """
+        fields = self._fields(header, 14, "checkpoint")
+        steps = self._fields(plan, 2, "plan")[1] if plan is not None else []
+        return Checkpoint(
+            id=fields[1],
+            ns=fields[2],
+            parent=fields[3],
+            step=fields[4],
+            source=fields[5],
+            created_ms=fields[6],
+            versions=fields[7],
+            control=fields[8],
+            seen=fields[9],
+            writers=tuple(fields[10]),
+            sends=fields[11],
+            sends_version=fields[12],
+            metadata=fields[13],
+            plan=tuple(PlannedStep(node, index, tuple(t)) for node, index, t in steps),
+        )
+
+    def values(self, checkpoint: Checkpoint, blobs: Mapping[str, bytes]) -> Mapping[str, Any]:
+        """Return the values of the state that a checkpoint refers to; see `StoredValues`."""
+        keys = {
+            key: blob_key(checkpoint.ns, key, version)
+            for key, version in checkpoint.versions.items()
+            if key not in checkpoint.control
+        }
+        return StoredValues(keys, blobs, self.decode)
+
+    def store_outcome(self, outcome: Outcome) -> bytes:
+        """Return what a completed step did, as it is stored."""
+        writes = [
+            [channel, [value.node, value.arg] if channel == SENDS else value]
+            for channel, value in outcome.writes
+        ]
+        asked = [[i.value, i.id, i.key] for i in outcome.interrupts]
+        o = outcome
+        return self.encode([_VERSION, writes, o.attempt, o.fence, o.worker, o.claimed_ms, asked])
+
+    def outcome(self, data: bytes) -> Outcome:
+        """Return a stored outcome.
+
+        Raises:
+            StateCorruptedError: if the bytes are none.
+        """
+        fields = self._fields(data, 7, "outcome")
+        return Outcome(
+            writes=tuple(
+                (channel, Send(*value) if channel == SENDS else value)
+                for channel, value in fields[1]
+            ),
+            attempt=fields[2],
+            fence=fields[3],
+            worker=fields[4],
+            claimed_ms=fields[5],
+            interrupts=tuple(Interrupt(*asked) for asked in fields[6]),
+        )
+
+    def store_interrupt(self, interrupt: Interrupt) -> bytes:
+        """Return a question as it is stored."""
+        return self.encode([_VERSION, interrupt.value, interrupt.id, interrupt.key])
+
+    def interrupt(self, data: bytes) -> Interrupt:
+        """Return a stored question."""
+        return Interrupt(*self._fields(data, 4, "interrupt")[1:])
+
+    def store_error(self, error: StepError) -> bytes:
+        """Return an error record as it is stored."""
+        e = error
+        return self.encode(
+            [
+                _VERSION,
+                e.type,
+                e.module,
+                e.message,
+                e.traceback,
+                e.node,
+                e.step,
+                e.attempt,
+                e.worker,
+            ]
+        )
+
+    def error(self, data: bytes) -> StepError | None:
+        """Return a stored error record, or `None` for no bytes."""
+        if not data:
+            return None
+        names = ("type", "module", "message", "traceback", "node", "step", "attempt", "worker")
+        return StepError(**dict(zip(names, self._fields(data, 9, "error")[1:], strict=True)))
+
+    def _fields(self, data: bytes, count: int, what: str) -> list[Any]:
+        fields = self.decode(data)
+        if not isinstance(fields, list) or len(fields) != count or fields[0] != _VERSION:
+            msg = f"stored bytes are no {what} of layout {_VERSION}"
+            raise StateCorruptedError(msg)
+        return fields

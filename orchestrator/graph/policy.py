@@ -1,0 +1,95 @@
+"""How often and when a failed step is tried again.
+
+The attempts are counted where the thread is stored and wait in its timers, so neither a crash nor a
+long delay loses the count or holds a worker. (INV-5)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from orchestrator.errors import GraphstalkError
+
+__all__ = ["RetryPolicy", "default_retry_on", "delay_after"]
+
+# Faults of the program, not of the world: trying again gives the same. LangGraph's list.
+_NOT_WORTH_IT = (
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    ImportError,
+    LookupError,
+    NameError,
+    SyntaxError,
+    RuntimeError,
+    ReferenceError,
+    StopIteration,
+    StopAsyncIteration,
+    OSError,
+    GraphstalkError,
+)
+
+
+def default_retry_on(error: BaseException) -> bool:
+    """Return whether an error may pass: lost connections, server errors, unknown classes.
+
+    As LangGraph's default: HTTP errors of httpx and requests count by their status (5xx).
+    """
+    if isinstance(error, ConnectionError):
+        return True
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(status, int):
+        return 500 <= status < 600
+    return isinstance(error, Exception) and not isinstance(error, _NOT_WORTH_IT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """When to try a failed step again; the names are LangGraph's.
+
+    Attributes:
+        initial_interval: seconds before the second attempt.
+        backoff_factor: by which each further delay grows.
+        max_interval: seconds no delay exceeds (before jitter).
+        max_attempts: how often the step is tried at most, the first time included.
+        jitter: adds up to a second at random, so that many failures do not come back together.
+        retry_on: an exception class, several, or a function that says whether to try again.
+    """
+
+    initial_interval: float = 0.5
+    backoff_factor: float = 2.0
+    max_interval: float = 128.0
+    max_attempts: int = 3
+    jitter: bool = True
+    retry_on: (
+        type[BaseException] | Sequence[type[BaseException]] | Callable[[BaseException], bool]
+    ) = default_retry_on
+
+    def matches(self, error: BaseException) -> bool:
+        """Return whether this policy speaks for `error`."""
+        if isinstance(self.retry_on, type):
+            return isinstance(error, self.retry_on)
+        if callable(self.retry_on):
+            return bool(self.retry_on(error))
+        return isinstance(error, tuple(self.retry_on))
+
+    def delay_s(self, failures: int, chance: float) -> float | None:
+        """Return how long to wait after that many failed attempts, or `None`: give up.
+
+        `chance` is a random number from 0 to 1: the jitter.
+        """
+        if failures >= self.max_attempts:
+            return None
+        delay = min(
+            self.max_interval, self.initial_interval * self.backoff_factor ** (failures - 1)
+        )
+        return delay + chance if self.jitter else delay
+
+
+def delay_after(
+    policies: Sequence[RetryPolicy], error: BaseException, failures: int, chance: float
+) -> float | None:
+    """Return the delay by the first policy that speaks for `error`, or `None`: do not try again."""
+    policy = next((p for p in policies if p.matches(error)), None)
+    return policy.delay_s(failures, chance) if policy else None

@@ -1,0 +1,46 @@
+"""Where a run goes next: the edges' ends, and what a node returns to steer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal
+
+__all__ = ["END", "START", "Command", "Send"]
+
+START: Final = "__start__"  # Where every run begins.
+END: Final = "__end__"  # Where a path ends.
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Run `node` in the next superstep with `arg` as its input instead of the state.
+
+    A node or router may send many to one node; their results are applied in the order of sending.
+    """
+
+    node: str
+    arg: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What a node returns to update the state and say where to go; what a caller gives to resume.
+
+    Attributes:
+        update: an update of the state, as a node returns it.
+        goto: node names or `Send`s to run next, besides what the edges say.
+        resume: the answer to an open interrupt, or a mapping from interrupt id to answer.
+        graph: `Command.PARENT` addresses the graph around this one.
+    """
+
+    PARENT: ClassVar[Literal["__parent__"]] = "__parent__"
+
+    graph: str | None = None
+    update: Any = None
+    resume: Any = None
+    goto: Send | str | Sequence[Send | str] = ()
+
+    def targets(self) -> tuple[Send | str, ...]:
+        """Return `goto` as a tuple."""
+        return (self.goto,) if isinstance(self.goto, (Send, str)) else tuple(self.goto)

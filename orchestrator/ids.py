@@ -1,0 +1,109 @@
+"""How everything is named: checkpoints, steps, threads, runs, owners.
+
+Rule 1: a checkpoint id orders by succession, not by clock: max(parent + 1, now).
+Rule 2: a step id is a function of where the step stands in the graph and in time, so that any
+        process computes the same one. It is also the step's idempotency key.
+Rule 3: ids that come from outside are data: bounded, printable, never part of a script's text.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import uuid
+
+from orchestrator import limits
+from orchestrator.errors import InvalidThreadIdError
+
+__all__ = [
+    "check_key",
+    "check_thread_id",
+    "checkpoint_text",
+    "mint_checkpoint_id",
+    "new_uuid",
+    "parse_checkpoint_id",
+    "partition_of",
+    "short_hash",
+    "step_id",
+]
+
+
+def mint_checkpoint_id(newest: int, now_ms: int) -> int:
+    """Return an id greater than `newest`, close to microseconds since the epoch.
+
+    Two microsecond counters an hour apart still give ids that follow each other: the clock only
+    makes ids readable, succession makes them correct.
+    """
+    return max(newest + 1, now_ms * 1000)
+
+
+def checkpoint_text(checkpoint_id: int) -> str:
+    """Return the public form of a checkpoint id: 16 hex digits, which sort like the number."""
+    return f"{checkpoint_id:016x}"
+
+
+def parse_checkpoint_id(text: str) -> int:
+    """Return the number behind a public checkpoint id.
+
+    Raises:
+        ValueError: if it is not one.
+    """
+    if len(text) != 16:
+        msg = f"{text!r} is not a checkpoint id: expected 16 hexadecimal digits"
+        raise ValueError(msg)
+    return int(text, 16)
+
+
+def short_hash(*parts: str | int) -> str:
+    """Return 32 hex digits that stand for `parts`, in this order and with these borders."""
+    text = "\x00".join(str(part) for part in parts)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def step_id(checkpoint_id: int, ns: str, node: str, index: int) -> str:
+    """Return the id of the step of `node` planned by that checkpoint (index -1: by an edge)."""
+    return short_hash(checkpoint_id, ns, node, index)
+
+
+def new_uuid() -> str:
+    """Return a random id for a thread or a run."""
+    return str(uuid.uuid4())
+
+
+def partition_of(thread_id: str, partitions: int) -> int:
+    """Return the partition of a thread: crc16 (XMODEM, as Redis Cluster) modulo their number."""
+    return binascii.crc_hqx(thread_id.encode("utf-8", "surrogatepass"), 0) % partitions
+
+
+def check_thread_id(thread_id: object) -> str:
+    """Return `thread_id` if it can name a thread.
+
+    Raises:
+        InvalidThreadIdError: if it is not a string, empty, too long, or not printable.
+    """
+    return _check(thread_id, "thread id", limits.THREAD_ID_CHARS_MAX)
+
+
+def check_key(key: object) -> str:
+    """Return `key` if it can serve as an idempotency key.
+
+    Raises:
+        InvalidThreadIdError: as `check_thread_id`.
+    """
+    return _check(key, "idempotency key", limits.KEY_CHARS_MAX)
+
+
+def _check(text: object, what: str, chars_max: int) -> str:
+    if not isinstance(text, str):
+        msg = f"a {what} is a string, not {type(text).__name__}"
+        raise InvalidThreadIdError(msg)
+    if not text:
+        msg = f"the {what} is empty: give one to find the run again"
+        raise InvalidThreadIdError(msg)
+    if len(text) > chars_max:
+        msg = f"the {what} has {len(text)} characters, at most {chars_max} may be: {text[:40]!r}…"
+        raise InvalidThreadIdError(msg)
+    if not text.isprintable():
+        msg = f"the {what} {text[:40]!r} holds control or unprintable characters"
+        raise InvalidThreadIdError(msg)
+    return text
