@@ -1,0 +1,123 @@
+"""What a checkpointer must promise.
+
+A checkpointer knows nothing of graphs, plans or nodes: it keeps bytes, compares versions, and
+commits all of a `Commit` or none of it.
+
+Rule 1: `commit` is the only method that changes what a thread has stored; `claim`, `release` and
+        `sweep` only move the right to run its steps.
+Rule 2: time is the store's own; a checkpointer never reads the clock of the process that calls.
+Rule 3: a method that cannot decide raises `CheckpointerUnavailableError`; it never guesses.
+Rule 4: a step is ready unless it is completed, claimed, or waits. Only a ready step is claimed, and
+        each claim gets a fence greater than any before. (INV-2, INV-3)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from orchestrator.checkpoint.commit import (
+    Claim,
+    Commit,
+    CommitResult,
+    Event,
+    LoadedThread,
+    ReadyStep,
+    Swept,
+)
+from orchestrator.checkpoint.model import Head, RunStatus
+
+__all__ = ["Checkpointer", "Renderer"]
+
+# Turns a ready step and the store's time into (queue list, message) for a store that is also the
+# broker and can push the message inside the commit.
+Renderer = Callable[[ReadyStep, int], tuple[str, bytes]]
+
+
+class Checkpointer(Protocol):
+    """The persistence seam."""
+
+    partitions: int  # Sweeping is done per partition.
+    pushes: bool  # Whether commits send the messages of ready steps themselves.
+
+    def commit(self, commit: Commit) -> CommitResult:
+        """Make all of `commit` true, or refuse and change nothing.
+
+        A refusal for a stale fence is counted and leaves an event. (INV-3) A refusal for a known
+        idempotency key holds the run accepted under it in `detail`.
+        """
+        ...
+
+    def claim(
+        self,
+        thread_id: str,
+        step_id: str,
+        *,
+        owner: str,
+        token: str,
+        known: Sequence[str] = (),
+        sent_ms: int = 0,
+    ) -> Claim:
+        """Give `owner` the right to run a ready step, with what it needs beyond the `known` blobs.
+
+        Claiming renews the owner's lease. `token` names this attempt to claim: whoever did not get
+        the answer asks again with the same token and gets the same claim. `sent_ms` is when the
+        message that led here was sent (the store's time): older messages of that queue which nobody
+        claimed were lost.
+        """
+        ...
+
+    def load(
+        self, thread_id: str, *, checkpoint_id: int | None = None, values: bool = True
+    ) -> LoadedThread | None:
+        """Return the thread at its head or at another checkpoint; `None` if there is none.
+
+        Steps come with the head only. Without `values` the blobs are left out.
+        """
+        ...
+
+    def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
+        """Return checkpoint ids, newest first by succession, older than `before`."""
+        ...
+
+    def threads(
+        self, *, status: RunStatus | None = None, limit: int = 100
+    ) -> list[tuple[str, Head]]:
+        """Return threads, the latest changed first."""
+        ...
+
+    def events(
+        self, thread_id: str, *, after: int = 0, limit: int = 1000, wait_s: float = 0
+    ) -> list[Event]:
+        """Return events after number `after`, waiting for the first if there is none."""
+        ...
+
+    def renew(self, owners: Sequence[str], *, ttl_s: float) -> None:
+        """Prolong the leases of processes that are known to be alive."""
+        ...
+
+    def release(self, owner: str) -> list[ReadyStep]:
+        """Take all claims from a process that is known to be dead; return the steps to send again.
+
+        Each counts as a worker's death under its step.
+        """
+        ...
+
+    def sweep(self, partition: int, *, leader: str) -> Swept:
+        """Look once: expired leases, due timers, lost and unsent messages, stuck supersteps.
+
+        A stuck superstep is told by one of its steps: whoever gets its message finds it completed
+        and advances.
+
+        One leader per partition at a time. Time in which the store could not be asked does not
+        count against leases.
+        """
+        ...
+
+    def mark_sent(self, steps: Sequence[ReadyStep]) -> None:
+        """Remember that the messages of these steps were handed to the broker."""
+        ...
+
+    def close(self) -> None:
+        """Give back connections."""
+        ...

@@ -1,0 +1,381 @@
+"""The checkpointer in this process's memory: the specification of the others. Read this first.
+
+One lock makes every method atomic. Nothing here outlives the process. What an `if` refuses here,
+the Lua scripts refuse in the same order.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from orchestrator import limits
+from orchestrator.checkpoint.commit import (
+    Claim,
+    Commit,
+    CommitResult,
+    Event,
+    LoadedThread,
+    ReadyStep,
+    Refusal,
+    Swept,
+    Wait,
+)
+from orchestrator.checkpoint.model import Head, RunStatus
+from orchestrator.checkpointer.memory_thread import (
+    Step,
+    Thread,
+    asks,
+    loaded_step,
+    new_head,
+    unready,
+    update_step,
+)
+from orchestrator.checkpointer.sweeping import Trust
+from orchestrator.clock import Clock, SystemClock
+from orchestrator.config import Settings
+from orchestrator.ids import partition_of
+
+__all__ = ["MemoryCheckpointer"]
+
+
+class MemoryCheckpointer:
+    """Threads in dictionaries."""
+
+    pushes = False  # Nothing is pushed: there is no broker in memory.
+
+    def __init__(self, *, settings: Settings | None = None, clock: Clock | None = None) -> None:
+        """Start empty."""
+        self._settings = settings or Settings()
+        self.partitions = self._settings.partitions
+        self._clock = clock or SystemClock()
+        self._threads: dict[str, Thread] = {}
+        self._leases: dict[str, int] = {}  # Owner → when its lease ends.
+        self._marks: dict[str, int] = {}  # Queue → when its latest claimed message was sent.
+        self._leaders: dict[int, tuple[str, int]] = {}
+        self._trust: dict[int, Trust] = {}
+        self._changed = threading.Condition(threading.RLock())
+        self.refused_stale = 0
+
+    # ---- commit -----------------------------------------------------------------------
+
+    def commit(self, commit: Commit) -> CommitResult:
+        """See `Checkpointer.commit`."""
+        with self._changed:
+            now = self._clock.now_ms()
+            thread = self._threads.get(commit.thread_id)
+            refused, detail = self._refusal(thread, commit)
+            if refused is not None:
+                if refused is Refusal.STALE_FENCE and thread is not None:
+                    self.refused_stale += 1
+                    step = commit.guard.step_id if commit.guard else ""
+                    self._note(thread, now, "commit_refused", {"step": step, "reason": refused})
+                return CommitResult(refused=refused, detail=detail, now_ms=now)
+            if thread is None:
+                thread = self._threads[commit.thread_id] = Thread(new_head(now))
+            self._apply(thread, commit, now)
+            self._changed.notify_all()
+            return CommitResult(now_ms=now, open=thread.head.open)
+
+    def _refusal(self, thread: Thread | None, commit: Commit) -> tuple[Refusal | None, str]:
+        if thread is None:
+            return (None, "") if commit.expect_new else (Refusal.UNKNOWN_THREAD, commit.thread_id)
+        head = thread.head
+        if commit.key is not None and commit.key[0] in thread.keys:
+            return Refusal.KEY_USED, thread.keys[commit.key[0]]
+        if commit.expect_new:
+            return Refusal.THREAD_EXISTS, commit.thread_id
+        if commit.guard is not None:
+            step = thread.steps.get(commit.guard.step_id)
+            if commit.guard.step_id in thread.done:
+                return Refusal.COMPLETED, commit.guard.step_id
+            if step is None or step.fence != commit.guard.fence or not step.owner:
+                return Refusal.STALE_FENCE, commit.guard.step_id
+        if commit.expect_head is not None and head.checkpoint_id != commit.expect_head:
+            return Refusal.HEAD_MOVED, str(head.checkpoint_id)
+        if commit.expect_run is not None and head.run_id != commit.expect_run:
+            return Refusal.WRONG_RUN, head.run_id
+        if commit.expect_status and head.status not in commit.expect_status:
+            return Refusal.WRONG_STATUS, head.status
+        for answer in commit.answers:
+            if not asks(thread, answer):
+                return Refusal.NO_INTERRUPT, answer.interrupt_id
+        for update in commit.updates:
+            if update.step.step_id not in thread.steps:
+                return Refusal.UNKNOWN_STEP, update.step.step_id
+        return None, ""
+
+    def _apply(self, thread: Thread, commit: Commit, now: int) -> None:
+        head: dict[str, Any] = {"updated_ms": now, **commit.head}
+        opened = thread.head.open
+        thread.blobs.update(commit.blobs)
+        if commit.guard is not None:
+            step = thread.steps[commit.guard.step_id]
+            step.owner = ""
+            if commit.completed is not None:
+                thread.done.add(commit.guard.step_id)
+                thread.outcomes[step.ready.checkpoint_id, commit.guard.step_id] = commit.completed
+                opened -= 1
+        for step in thread.steps.values() if commit.revoke else ():
+            step.owner = ""
+        for answer in commit.answers:
+            thread.steps[answer.step_id].answers[answer.interrupt_id] = answer.value
+        for update in commit.updates:
+            if update.step.step_id not in thread.done:
+                opened += update_step(thread.steps[update.step.step_id], update, now)
+        if commit.checkpoint is not None:
+            thread.checkpoints[commit.checkpoint.id] = commit.checkpoint
+            head["checkpoint_id"] = commit.checkpoint.id
+            thread.steps = {}
+            thread.done = set()
+            opened = 0
+        for ready in commit.ready:
+            thread.steps[ready.step_id] = Step(ready, since_ms=now)
+            opened += 1
+        if commit.status is not None:
+            head["status"] = commit.status
+        if commit.key is not None:
+            thread.keys[commit.key[0]] = commit.key[1]
+        thread.head = replace(thread.head, open=opened, **head)
+        stuck = opened == 0 and bool(thread.steps) and thread.head.status.active
+        thread.idle_since_ms = (thread.idle_since_ms or now) if stuck else 0
+        for draft in commit.events:
+            self._note(thread, now, draft.type, draft.fields)
+
+    def _note(
+        self, thread: Thread, now: int, type_: str, fields: Mapping[str, str | int | bytes]
+    ) -> None:
+        thread.seq += 1
+        encoded = {
+            key: value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+            for key, value in fields.items()
+        }
+        thread.events.append(Event(thread.seq, now, type_, encoded))
+
+    # ---- the right to run a step --------------------------------------------------------
+
+    def claim(
+        self,
+        thread_id: str,
+        step_id: str,
+        *,
+        owner: str,
+        token: str,
+        known: Sequence[str] = (),
+        sent_ms: int = 0,
+    ) -> Claim:
+        """See `Checkpointer.claim`."""
+        with self._changed:
+            now = self._clock.now_ms()
+            thread = self._threads.get(thread_id)
+            if thread is None:
+                return Claim(refused=Refusal.UNKNOWN_THREAD, detail=thread_id, now_ms=now)
+            if not thread.head.status.active:
+                return Claim(refused=Refusal.WRONG_STATUS, detail=thread.head.status, now_ms=now)
+            step = thread.steps.get(step_id)
+            if step is not None and step.owner and step.token == token:
+                return self._claimed(thread, step, set(known), now)
+            refused = unready(thread, step_id, now)
+            if refused is not None:
+                return Claim(refused=refused, detail=step_id, now_ms=now)
+            step = thread.steps[step_id]
+            thread.fence += 1
+            step.owner, step.fence, step.attempt = owner, thread.fence, step.attempt + 1
+            step.token = token
+            step.wait = Wait.NOTHING
+            self._leases[owner] = now + int(self._settings.lease_ttl_s * 1000)
+            queue = step.ready.queue
+            self._marks[queue] = max(self._marks.get(queue, 0), sent_ms)
+            if thread.head.status is RunStatus.QUEUED:
+                thread.head = replace(thread.head, status=RunStatus.RUNNING)
+            return self._claimed(thread, step, set(known), now)
+
+    def _claimed(self, thread: Thread, step: Step, known: set[str], now: int) -> Claim:
+        checkpoint = thread.checkpoints[step.ready.checkpoint_id]
+        wanted = [*checkpoint.refs, step.ready.arg] if step.ready.arg else checkpoint.refs
+        return Claim(
+            now_ms=now,
+            step=step.ready,
+            fence=step.fence,
+            attempt=step.attempt,
+            failures=step.failures,
+            deaths=step.deaths,
+            head=thread.head,
+            header=checkpoint.header,
+            refs=checkpoint.refs,
+            blobs={key: thread.blobs[key] for key in wanted if key not in known},
+            asks=dict(step.asks),
+            answers=dict(step.answers),
+        )
+
+    def renew(self, owners: Sequence[str], *, ttl_s: float) -> None:
+        """See `Checkpointer.renew`."""
+        with self._changed:
+            end = self._clock.now_ms() + int(ttl_s * 1000)
+            for owner in owners:
+                self._leases[owner] = max(end, self._leases.get(owner, 0))
+
+    def release(self, owner: str) -> list[ReadyStep]:
+        """See `Checkpointer.release`."""
+        with self._changed:
+            now = self._clock.now_ms()
+            self._leases.pop(owner, None)
+            released = []
+            for thread in self._threads.values():
+                for step in thread.steps.values():
+                    if step.owner == owner:
+                        self._take_away(thread, step, now)
+                        released.append(step.ready)
+            self._changed.notify_all()
+            return [ready for ready in released if ready.queue]
+
+    def _take_away(self, thread: Thread, step: Step, now: int) -> None:
+        fields: dict[str, str | int | bytes] = {
+            "step": step.ready.step_id,
+            "owner": step.owner,
+            "fence": step.fence,
+        }
+        self._note(thread, now, "step_released", fields)
+        step.owner = ""
+        step.deaths += 1
+        step.since_ms, step.sent_ms = now, -1
+
+    # ---- sweeping -------------------------------------------------------------------------
+
+    def sweep(self, partition: int, *, leader: str) -> Swept:
+        """See `Checkpointer.sweep`."""
+        with self._changed:
+            now = self._clock.now_ms()
+            lease_ms = int(self._settings.lease_ttl_s * 1000)
+            name, until = self._leaders.get(partition, ("", 0))
+            if name != leader and until > now:
+                return Swept()
+            self._leaders[partition] = (leader, now + lease_ms)
+            trust = self._trust.get(partition, Trust()).seen(now, lease_ms)
+            self._trust[partition] = trust
+            mine = {
+                thread_id: thread
+                for thread_id, thread in self._threads.items()
+                if partition_of(thread_id, self.partitions) == partition
+            }
+            released = self._expire(mine, now) if trust.expires(now, lease_ms) else 0
+            due = []
+            for thread in mine.values():
+                if thread.head.status.active:
+                    due += [
+                        step for step in thread.steps.values() if self._is_due(thread, step, now)
+                    ]
+            due = due[: limits.SWEEP_BATCH_MAX]
+            for step in due:
+                step.wait, step.sent_ms = Wait.NOTHING, now
+            grace = int(self._settings.hint_grace_s * 1000)
+            idle = [
+                thread
+                for thread in mine.values()
+                if thread.idle_since_ms and thread.idle_since_ms <= now - grace
+            ]
+            for thread in idle:
+                thread.idle_since_ms = now
+            stuck = tuple(next(iter(t.steps.values())).ready for t in idle if not t.head.local)
+            return Swept(
+                leading=True, due=tuple(step.ready for step in due), stuck=stuck, released=released
+            )
+
+    def _expire(self, threads: Mapping[str, Thread], now: int) -> int:
+        released = 0
+        for thread in threads.values():
+            for step in thread.steps.values():
+                if step.owner and self._leases.get(step.owner, 0) < now:
+                    self._take_away(thread, step, now)
+                    step.since_ms, step.sent_ms = 0, -1
+                    released += 1
+        return released
+
+    def _is_due(self, thread: Thread, step: Step, now: int) -> bool:
+        ready = step.ready
+        if not ready.queue or step.owner or ready.step_id in thread.done:
+            return False
+        if step.wait is Wait.TIMER:
+            return step.due_ms <= now
+        if step.wait is not Wait.NOTHING:
+            return False
+        grace = int(self._settings.hint_grace_s * 1000)
+        if step.sent_ms < 0:
+            return step.since_ms <= now - grace
+        return step.sent_ms < self._marks.get(ready.queue, 0) - grace
+
+    def mark_sent(self, steps: Sequence[ReadyStep]) -> None:
+        """See `Checkpointer.mark_sent`."""
+        with self._changed:
+            now = self._clock.now_ms()
+            for ready in steps:
+                thread = self._threads.get(ready.thread_id)
+                step = thread.steps.get(ready.step_id) if thread else None
+                if step is not None:
+                    step.sent_ms = now
+
+    # ---- reading ------------------------------------------------------------------------
+
+    def load(
+        self, thread_id: str, *, checkpoint_id: int | None = None, values: bool = True
+    ) -> LoadedThread | None:
+        """See `Checkpointer.load`."""
+        with self._changed:
+            thread = self._threads.get(thread_id)
+            if thread is None:
+                return None
+            wanted = thread.head.checkpoint_id if checkpoint_id is None else checkpoint_id
+            checkpoint = thread.checkpoints.get(wanted)
+            if checkpoint is None:
+                return None
+            at_head = wanted == thread.head.checkpoint_id
+            steps = thread.steps.values() if at_head else ()
+            args = [step.ready.arg for step in steps if step.ready.arg]
+            wanted_keys = [*checkpoint.refs, *args] if values else []
+            return LoadedThread(
+                head=thread.head,
+                checkpoint=checkpoint,
+                blobs={key: thread.blobs[key] for key in wanted_keys},
+                steps={step.ready.step_id: loaded_step(step, thread) for step in steps},
+                outcomes={
+                    step_id: outcome
+                    for (planned_by, step_id), outcome in thread.outcomes.items()
+                    if planned_by == wanted
+                },
+                now_ms=self._clock.now_ms(),
+            )
+
+    def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
+        """See `Checkpointer.history`."""
+        with self._changed:
+            thread = self._threads.get(thread_id)
+            ids = sorted(thread.checkpoints, reverse=True) if thread else []
+            return [id_ for id_ in ids if before is None or id_ < before][:limit]
+
+    def threads(
+        self, *, status: RunStatus | None = None, limit: int = 100
+    ) -> list[tuple[str, Head]]:
+        """See `Checkpointer.threads`."""
+        with self._changed:
+            found = [(id_, t.head) for id_, t in self._threads.items()]
+            found = [pair for pair in found if status is None or pair[1].status is status]
+            return sorted(found, key=lambda pair: -pair[1].updated_ms)[:limit]
+
+    def events(
+        self, thread_id: str, *, after: int = 0, limit: int = 1000, wait_s: float = 0
+    ) -> list[Event]:
+        """See `Checkpointer.events`."""
+
+        def newer() -> list[Event]:
+            thread = self._threads.get(thread_id)
+            return [e for e in thread.events if e.seq > after][:limit] if thread else []
+
+        with self._changed:
+            if wait_s > 0:
+                self._changed.wait_for(lambda: bool(newer()), timeout=wait_s)
+            return newer()
+
+    def close(self) -> None:
+        """Keep everything: closing is for those who hold connections."""

@@ -1,0 +1,129 @@
+"""What the memory checkpointer keeps of a thread and of a step, and the rules of one step."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from orchestrator import limits
+from orchestrator.checkpoint.commit import (
+    Answer,
+    Event,
+    LoadedStep,
+    ReadyStep,
+    Refusal,
+    StepUpdate,
+    StoredCheckpoint,
+    Wait,
+)
+from orchestrator.checkpoint.model import Head, RunStatus
+
+__all__ = ["Step", "Thread", "asks", "loaded_step", "new_head", "unready", "update_step"]
+
+
+@dataclass(slots=True)
+class Step:
+    """A step of the current plan; ready unless completed, claimed or waiting. (Rule 4)"""
+
+    ready: ReadyStep
+    wait: Wait = Wait.NOTHING
+    owner: str = ""
+    token: str = ""  # Of the attempt to claim that got it.
+    fence: int = 0
+    attempt: int = 0
+    failures: int = 0
+    deaths: int = 0
+    due_ms: int = 0
+    since_ms: int = 0  # When it became ready.
+    sent_ms: int = -1  # When its message was last handed out; -1: not since it became ready.
+    settled: bool = False  # Whether it no longer keeps the superstep open.
+    reason: str = ""
+    error: bytes = b""
+    asks: dict[str, bytes] = field(default_factory=dict)
+    answers: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Thread:
+    """Everything about a thread."""
+
+    head: Head
+    checkpoints: dict[int, StoredCheckpoint] = field(default_factory=dict)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    outcomes: dict[tuple[int, str], bytes] = field(default_factory=dict)
+    steps: dict[str, Step] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)  # completedSteps beyond the head checkpoint.
+    keys: dict[str, str] = field(default_factory=dict)
+    events: deque[Event] = field(default_factory=lambda: deque(maxlen=limits.EVENTS_MAX))
+    seq: int = 0
+    fence: int = 0
+    idle_since_ms: int = 0  # When the superstep was done but not yet advanced; 0: it is not.
+
+
+def new_head(now: int) -> Head:
+    """Return the head of a thread before its first commit."""
+    return Head(
+        graph="",
+        fingerprint="",
+        run_id="",
+        status=RunStatus.QUEUED,
+        checkpoint_id=0,
+        created_ms=now,
+        updated_ms=now,
+    )
+
+
+def asks(thread: Thread, answer: Answer) -> bool:
+    """Return whether a question is open: its step waits for the answer. (INV-8)"""
+    step = thread.steps.get(answer.step_id)
+    if step is None or step.wait is not Wait.ANSWER or answer.step_id in thread.done:
+        return False
+    return answer.interrupt_id in step.asks and answer.interrupt_id not in step.answers
+
+
+def unready(thread: Thread, step_id: str, now: int) -> Refusal | None:
+    """Return why a step cannot be claimed. (Rule 4)"""
+    if step_id in thread.done:
+        return Refusal.COMPLETED
+    step = thread.steps.get(step_id)
+    if step is None:
+        return Refusal.UNKNOWN_STEP
+    if step.owner:
+        return Refusal.CLAIMED
+    if step.wait is Wait.NOTHING or (step.wait is Wait.TIMER and step.due_ms <= now):
+        return None
+    return Refusal.WAITING
+
+
+def update_step(step: Step, update: StepUpdate, now: int) -> int:
+    """Change a step and return by how much more steps keep the superstep open."""
+    step.wait = update.wait
+    step.reason = update.reason
+    step.due_ms = now + update.delay_ms if update.wait is Wait.TIMER else 0
+    step.since_ms, step.sent_ms = now, -1
+    step.asks.update(update.asks)
+    if update.error is not None:
+        step.error = update.error
+    step.failures += update.failed
+    if update.reset:
+        step.failures = step.deaths = 0
+    was, step.settled = step.settled, update.wait in {Wait.ANSWER, Wait.PERSON}
+    return int(was) - int(step.settled)
+
+
+def loaded_step(step: Step, thread: Thread) -> LoadedStep:
+    """Return a step as it is shown to others."""
+    return LoadedStep(
+        step=step.ready,
+        wait=step.wait,
+        owner=step.owner,
+        completed=step.ready.step_id in thread.done,
+        attempt=step.attempt,
+        failures=step.failures,
+        deaths=step.deaths,
+        reason=step.reason,
+        due_ms=step.due_ms if step.wait is Wait.TIMER else 0,
+        error=step.error,
+        asks=dict(step.asks),
+        answers=dict(step.answers),
+    )

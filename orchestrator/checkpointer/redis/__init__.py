@@ -1,0 +1,5 @@
+"""Threads in Redis or Valkey, by plain commands and five Lua scripts."""
+
+from orchestrator.checkpointer.redis.store import RedisCheckpointer
+
+__all__ = ["RedisCheckpointer"]

@@ -1,0 +1,121 @@
+"""A `Commit` as the flat arguments of `commit.lua`, in the order in which it reads them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from orchestrator.checkpoint.commit import Commit, ReadyStep, StepUpdate, Wait
+from orchestrator.checkpointer.base import Renderer
+
+__all__ = ["commit_arguments", "step_from_json", "step_to_json"]
+
+_Arg = str | bytes | int
+
+
+def step_to_json(step: ReadyStep) -> str:
+    """Return a step as it is stored: enough to send its message again."""
+    return json.dumps(
+        [
+            *(step.thread_id, step.step_id, step.checkpoint_id, step.graph, step.node, step.ns),
+            *(step.index, step.number, step.queue, step.solo, list(step.triggers), step.arg),
+        ],
+        separators=(",", ":"),
+    )
+
+
+def step_from_json(data: bytes) -> ReadyStep:
+    """Return a stored step."""
+    fields = json.loads(data)
+    return ReadyStep(
+        thread_id=fields[0],
+        step_id=fields[1],
+        checkpoint_id=fields[2],
+        graph=fields[3],
+        node=fields[4],
+        ns=fields[5],
+        index=fields[6],
+        number=fields[7],
+        queue=fields[8],
+        solo=fields[9],
+        triggers=tuple(fields[10]),
+        arg=fields[11],
+    )
+
+
+def commit_arguments(
+    commit: Commit, renderer: Renderer | None, now_ms: int
+) -> tuple[list[str], list[_Arg]]:
+    """Return the broker lists (further KEYS) and the arguments of a commit.
+
+    Messages are rendered here and pushed inside the script; without a `renderer` they are left to
+    whoever publishes.
+    """
+    lists: list[str] = []
+
+    def message(step: ReadyStep) -> tuple[_Arg, _Arg]:
+        if renderer is None or not step.queue:
+            return "", ""
+        queue, text = renderer(step, now_ms)
+        if queue not in lists:
+            lists.append(queue)
+        return lists.index(queue) + 3, text
+
+    guard, key = commit.guard, commit.key
+    args: list[_Arg] = [
+        commit.thread_id,
+        int(commit.expect_new),
+        "" if commit.expect_head is None else f"{commit.expect_head:016x}",
+        commit.expect_run or "",
+        f" {' '.join(commit.expect_status)} " if commit.expect_status else "",
+        guard.step_id if guard else "",
+        guard.fence if guard else "",
+        *(key or ("", "")),
+        len(commit.answers),
+    ]
+    for answer in commit.answers:
+        args += [answer.step_id, answer.interrupt_id, answer.value]
+    args += [commit.status or "", *_pairs(commit.blobs)]
+    args += [int(commit.completed is not None), commit.completed or b"", int(commit.revoke)]
+    args.append(len(commit.updates))
+    for update in commit.updates:
+        args += _update(update)
+        args += message(update.step) if update.wait is Wait.NOTHING else ("", "")
+    args += _checkpoint(commit)
+    args.append(len(commit.ready))
+    for step in commit.ready:
+        args += [step.step_id, f"{step.checkpoint_id:016x}", step.queue, step.arg]
+        args += [step_to_json(step), *message(step)]
+    args += [*_pairs(commit.head), len(commit.events)]
+    for event in commit.events:
+        args += [event.type, *_pairs(event.fields)]
+    return lists, args
+
+
+def _pairs(mapping: Mapping[str, _Arg]) -> list[_Arg]:
+    flat: list[_Arg] = [len(mapping)]
+    for key, value in mapping.items():
+        flat += [key, value]
+    return flat
+
+
+def _update(update: StepUpdate) -> list[_Arg]:
+    return [
+        update.step.step_id,
+        update.wait,
+        update.delay_ms,
+        int(update.reset),
+        int(update.failed),
+        int(update.error is not None),
+        update.error or b"",
+        update.reason,
+        *_pairs({f"ask:{key}": value for key, value in update.asks.items()}),
+        update.step.queue,
+    ]
+
+
+def _checkpoint(commit: Commit) -> list[_Arg]:
+    stored = commit.checkpoint
+    if stored is None:
+        return [""]
+    return [f"{stored.id:016x}", stored.header, stored.plan, "\n".join(stored.refs)]

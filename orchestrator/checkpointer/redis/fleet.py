@@ -1,0 +1,78 @@
+"""Who works on a deployment: workers announce themselves beside the threads they work on.
+
+Outside of the partitions: `<namespace>:workers` (hash, worker → JSON of `Worker`, refreshed every
+beat) and `<namespace>:graphs` (hash, graph → fingerprint, kept for ever).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from orchestrator.checkpointer.redis.store import RedisCheckpointer, available
+
+__all__ = ["Fleet", "Worker"]
+
+_GONE_MS = 15_000  # A worker silent for so long is not shown any more, and forgotten.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """A worker as it last announced itself."""
+
+    name: str
+    host: str
+    pid: int
+    queues: Sequence[str]
+    pool: str
+    concurrency: int
+    graphs: Sequence[str]
+    beat_ms: int = 0  # Server time of the announcement.
+
+
+class Fleet:
+    """The workers of the deployment that a checkpointer belongs to."""
+
+    def __init__(self, store: RedisCheckpointer) -> None:
+        """Look where `store` keeps its threads."""
+        self._store = store
+        self._client = store.client
+        self._workers = f"{store.settings.namespace}:workers"
+        self._graphs = f"{store.settings.namespace}:graphs"
+
+    def announce(self, worker: Worker) -> None:
+        """Show that a worker is alive."""
+        now = self._store.now_ms()
+        with available():
+            data = json.dumps({**asdict(worker), "beat_ms": now})
+            self._client.hset(self._workers, worker.name, data)
+
+    def leave(self, name: str) -> None:
+        """Show that a worker has ended."""
+        with available():
+            self._client.hdel(self._workers, name)
+
+    def workers(self) -> list[Worker]:
+        """Return the workers that are alive, by name."""
+        now = self._store.now_ms()
+        with available():
+            found = [Worker(**json.loads(data)) for data in self._client.hvals(self._workers)]
+            gone = [worker.name for worker in found if now - worker.beat_ms > _GONE_MS]
+            if gone:
+                self._client.hdel(self._workers, *gone)
+        return sorted((w for w in found if w.name not in gone), key=lambda w: w.name)
+
+    def publish_graphs(self, fingerprints: Mapping[str, str]) -> None:
+        """Remember which graphs workers know."""
+        with available():
+            if fingerprints:
+                fields: dict[Any, Any] = dict(fingerprints)
+                self._client.hset(self._graphs, mapping=fields)
+
+    def graphs(self) -> dict[str, str]:
+        """Return the graphs that workers have known: name → fingerprint."""
+        with available():
+            found: Any = self._client.hgetall(self._graphs)
+        return {name.decode(): fingerprint.decode() for name, fingerprint in found.items()}

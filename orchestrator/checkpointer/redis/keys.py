@@ -1,0 +1,73 @@
+"""Every key of the Redis checkpointer: its type, its fields, its lifetime.
+
+All keys of a thread, and the indexes its commits touch, carry the hash tag of its partition
+(`{3}`), so that one commit is one slot and one script, also on Redis Cluster. Thread ids are data
+inside key names, never part of a script's text.
+
+Per thread, `<p>` = `<namespace>:{<partition>}:` and `<t>` = `<p>t:<thread id>:`
+
+| key | type | holds | lives |
+|---|---|---|---|
+| `<t>head` | hash | the fields of `Head`; `fence` and `seq`, the last ones given | thread |
+| `<t>cp` | hash | `<id>:h` header, `:p` plan, `:r` blob names by line, `:s` step ids | thread |
+| `<t>ids` | zset | checkpoint ids as 16 hex digits, score 0, so ordered by id | thread |
+| `<t>blob` | hash | blob name → value | thread |
+| `<t>out` | hash | `<checkpoint>/<step id>` → outcome of a completed step | thread |
+| `<t>done` | set | completedSteps of the superstep; older ones are below the head | superstep |
+| `<t>steps` | set | step ids of the current superstep | superstep |
+| `<t>s:<step id>` | hash | a step of the current superstep, see below | superstep |
+| `<t>keys` | hash | idempotency key → run id | thread |
+| `<t>ev` | stream | events: id `<seq>-0`, fields `ts`, `type` and the event's own | trimmed |
+
+A step's hash: `step` (JSON of its `ReadyStep`), `queue`, `wait`, `owner`, `fence`, `attempt`,
+`failures`, `deaths`, `due`, `settled`, `reason`, `error`, `ask:<id>`, `ans:<id>`. It is ready
+unless it is in `done`, has an owner, or waits.
+
+Per partition, where a *member* is `<step id>` (32 hex digits) followed by the thread id:
+
+| key | type | holds |
+|---|---|---|
+| `<p>leases` | zset | owner → when its lease ends |
+| `<p>claims:<owner>` | set | members the owner has claimed |
+| `<p>ready:<queue>` | zset | members that are ready and were sent → when |
+| `<p>unsent` | zset | members that are ready and not known to be sent → since when |
+| `<p>timers` | zset | members that wait for a time → when |
+| `<p>stuck` | zset | threads whose superstep is settled and not advanced → since when |
+| `<p>marks` | hash | queue → when the newest claimed message of it was sent (the watermark) |
+| `<p>threads` | zset | thread → when its run last changed |
+| `<p>stats` | hash | counters: `stale_refused`, `released` |
+| `<p>sweep` | hash | `leader`, `until`, and `last`, `since` of `Trust` |
+
+Outside of the partitions: `<namespace>:partitions` (string), how many there are.
+"""
+
+from __future__ import annotations
+
+from orchestrator.ids import partition_of
+
+__all__ = ["STEP_ID_CHARS", "Keys"]
+
+STEP_ID_CHARS = 32
+
+
+class Keys:
+    """The names of keys for one namespace."""
+
+    def __init__(self, namespace: str, partitions: int) -> None:
+        """Name keys under `namespace`, threads spread over `partitions`."""
+        self.namespace, self.partitions = namespace, partitions
+        self._prefixes = [f"{namespace}:{{{p}}}:" for p in range(partitions)]
+
+    def partition(self, partition: int) -> str:
+        """Return the prefix of a partition's keys."""
+        return self._prefixes[partition]
+
+    def of_thread(self, thread_id: str) -> tuple[str, str]:
+        """Return the prefixes of a thread's partition and of its own keys."""
+        prefix = self._prefixes[partition_of(thread_id, self.partitions)]
+        return prefix, f"{prefix}t:{thread_id}:"
+
+    @property
+    def partition_count(self) -> str:
+        """Return the key that holds the number of partitions."""
+        return f"{self.namespace}:partitions"

@@ -1,0 +1,65 @@
+-- Give an owner the right to run a ready step, with what running it needs. (INV-2, INV-3)
+--
+-- KEYS[1]  prefix of the thread's partition      KEYS[2]  prefix of the thread's keys
+-- ARGV[1]  thread id   ARGV[2]  step id   ARGV[3]  owner   ARGV[4]  lease, ms
+-- ARGV[5]  when the message was sent, ms (0: unknown)      ARGV[6]  token of this attempt to claim
+-- ARGV[7..] blobs the owner knows
+--
+-- Returns {refusal, detail, now} or
+--         {"", "", now, head fields, step fields, header, blob names, {name, value, ...}}
+-- A claim is the only way to a new fence, and fences of a thread only grow.
+
+local P, T = KEYS[1], KEYS[2]
+local thread, step, owner = ARGV[1], ARGV[2], ARGV[3]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local head, record, member = T .. 'head', T .. 's:' .. step, step .. thread
+
+local status = redis.call('HGET', head, 'status')
+if not status then return {'unknown_thread', thread, now} end
+if status ~= 'running' and status ~= 'queued' then return {'wrong_status', status, now} end
+if redis.call('SISMEMBER', T .. 'done', step) == 1 then return {'completed', step, now} end
+local s = redis.call('HMGET', record, 'queue', 'wait', 'owner', 'due', 'cp', 'arg', 'token')
+local queue = s[1]
+if not queue then return {'unknown_step', step, now} end
+-- The same attempt asks again when the answer to it was lost.
+local again = s[3] and s[7] == ARGV[6]
+if s[3] and not again then return {'claimed', step, now} end
+if s[2] and not (s[2] == 'timer' and tonumber(s[4]) <= now) then return {'waiting', step, now} end
+
+if not again then
+  local fence = redis.call('HINCRBY', head, 'fence', 1)
+  redis.call('HSET', record, 'owner', owner, 'fence', fence, 'token', ARGV[6])
+  redis.call('HINCRBY', record, 'attempt', 1)
+end
+if s[2] then
+  redis.call('HDEL', record, 'wait', 'due')
+  redis.call('ZREM', P .. 'timers', member)
+end
+if queue ~= '' then
+  if redis.call('ZREM', P .. 'ready:' .. queue, member) == 0 then
+    redis.call('ZREM', P .. 'unsent', member)
+  end
+  local sent = tonumber(ARGV[5])
+  if sent > tonumber(redis.call('HGET', P .. 'marks', queue) or 0) then
+    redis.call('HSET', P .. 'marks', queue, sent)
+  end
+end
+redis.call('SADD', P .. 'claims:' .. owner, member)
+redis.call('ZADD', P .. 'leases', 'GT', now + ARGV[4], owner)
+if status == 'queued' then redis.call('HSET', head, 'status', 'running') end
+
+local known = {}
+for i = 7, #ARGV do known[ARGV[i]] = true end
+local stored = redis.call('HMGET', T .. 'cp', s[5] .. ':h', s[5] .. ':r')
+local wanted = {}
+for name in string.gmatch(stored[2], '[^\n]+') do
+  if not known[name] then wanted[#wanted + 1] = name end
+end
+if s[6] then wanted[#wanted + 1] = s[6] end
+local blobs = {}
+for _, name in ipairs(wanted) do
+  blobs[#blobs + 1] = name
+  blobs[#blobs + 1] = redis.call('HGET', T .. 'blob', name)
+end
+return {'', '', now, redis.call('HGETALL', head), redis.call('HGETALL', record), stored[1], stored[2], blobs}

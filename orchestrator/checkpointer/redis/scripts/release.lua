@@ -1,0 +1,33 @@
+-- Take all claims from an owner that is known to be dead; its steps are ready again.
+--
+-- KEYS[1]  prefix of a partition      ARGV[1]  owner      ARGV[2]  1: only if its lease has run out
+-- Returns the records of the released steps that have a queue. Their messages are still to be sent; until then
+-- they stand in `unsent`, where the sweeper finds them.
+
+local P, owner = KEYS[1], ARGV[1]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local lease = redis.call('ZSCORE', P .. 'leases', owner)
+if ARGV[2] == '1' and lease and tonumber(lease) >= now then return {} end
+local found = {}
+for _, member in ipairs(redis.call('SMEMBERS', P .. 'claims:' .. owner)) do
+  local step, thread = string.sub(member, 1, 32), string.sub(member, 33)
+  local T = P .. 't:' .. thread .. ':'
+  local record = T .. 's:' .. step
+  local s = redis.call('HMGET', record, 'owner', 'queue', 'step', 'fence')
+  if s[1] == owner then
+    redis.call('HDEL', record, 'owner')
+    redis.call('HINCRBY', record, 'deaths', 1)
+    local seq = redis.call('HINCRBY', T .. 'head', 'seq', 1)
+    redis.call('XADD', T .. 'ev', 'MAXLEN', '~', 10000, seq .. '-0', 'ts', now, 'type', 'step_released',
+      'step', step, 'owner', owner, 'fence', s[4])
+    redis.call('HINCRBY', P .. 'stats', 'released', 1)
+    if s[2] ~= '' then
+      redis.call('ZADD', P .. 'unsent', now, member)
+      found[#found + 1] = s[3]
+    end
+  end
+end
+redis.call('DEL', P .. 'claims:' .. owner)
+redis.call('ZREM', P .. 'leases', owner)
+return found
