@@ -1,0 +1,1 @@
+"""What people call: compiled graphs, clients, handles."""

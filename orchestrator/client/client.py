@@ -1,0 +1,305 @@
+"""The client of a deployment: enqueue runs, look at them, answer them, end them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from orchestrator import limits
+from orchestrator.checkpoint.commit import Event, LoadedThread, ReadyStep
+from orchestrator.checkpoint.model import RunStatus
+from orchestrator.checkpointer.redis.fleet import Fleet, Worker
+from orchestrator.checkpointer.redis.store import RedisCheckpointer
+from orchestrator.client.calls import Calls
+from orchestrator.client.compiled import CompiledStateGraph
+from orchestrator.client.handle import RunHandle
+from orchestrator.client.results import outcome_of
+from orchestrator.client.snapshot import StateSnapshot, snapshot
+from orchestrator.client.threadconfig import parse_config
+from orchestrator.config import Settings
+from orchestrator.core.calling import RunConfig, missing, open_questions
+from orchestrator.core.records import Records
+from orchestrator.errors import UnknownGraphError
+from orchestrator.execute.dispatch import dispatcher, open_store
+from orchestrator.execute.waiting import wait_for_rest
+from orchestrator.graph.spec import GraphSpec
+from orchestrator.ids import check_key, check_thread_id, new_uuid, short_hash
+from orchestrator.serde.msgpack import Codec
+
+__all__ = ["Client", "ThreadInfo"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadInfo:
+    """A thread in a list."""
+
+    thread_id: str
+    graph: str
+    status: RunStatus
+    run_id: str
+    resumes: int
+    created_ms: int
+    updated_ms: int
+
+
+class Client:
+    """Calls on the threads of a deployment. It needs no graphs, and no workers to be alive."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        graphs: Mapping[str, CompiledStateGraph] | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        """Use the deployment at `url`, by default that of the environment (`REDIS_URL`).
+
+        Args:
+            url: the Redis that holds the checkpoints.
+            graphs: graphs by name, if this process has them: inputs are then checked against them
+                here, and their types decoded.
+            settings: all settings, instead of those of the environment.
+        """
+        self.settings = settings or Settings.from_env(url=url)
+        self._graphs = dict(graphs or {})
+        self._reader = RedisCheckpointer(settings=self.settings)
+        self._writer: RedisCheckpointer | None = None
+        codec = Codec()
+        self._plain = Records(codec.encode, codec.decode)
+
+    def __enter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give back connections."""
+        self.close()
+
+    # ---- runs ---------------------------------------------------------------------------
+
+    def submit(
+        self,
+        graph: str | CompiledStateGraph,
+        input: Any,  # noqa: A002 - LangGraph's name
+        *,
+        thread_id: str | None = None,
+        key: str | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> RunHandle:
+        """Enqueue a run and return at once. When this returns, the run is stored. (INV-1)
+
+        Args:
+            graph: the graph's name, or the graph itself.
+            input: an update of the state.
+            thread_id: the thread to run on; a new one if absent.
+            key: makes the call repeatable: the same key on the same thread (or without one) is the
+                same run.
+            config: `recursion_limit`, `metadata`, `configurable`.
+
+        Raises:
+            UnknownGraphError: if neither this process nor any worker has known the graph.
+            ThreadBusyError: if the thread's run is active.
+            UnserializableValueError: if the input cannot be stored.
+            CheckpointerUnavailableError: if the server does not answer.
+        """
+        name, spec, records = self._graph(graph)
+        if thread_id is None:
+            thread_id = short_hash("key", name, check_key(key)) if key is not None else new_uuid()
+        parsed = parse_config({**(config or {}), "thread_id": check_thread_id(thread_id)})
+        run = RunConfig(
+            run_id=new_uuid(),
+            fingerprint=spec.fingerprint if spec else self._fingerprint(name),
+            recursion_limit=parsed.recursion_limit,
+            metadata=parsed.metadata,
+            configurable=parsed.configurable,
+            key=check_key(key) if key is not None else None,
+        )
+        calls = Calls(self._sending(), records, self.settings.queue)
+        run_id, ready = calls.accept(thread_id, name, input, run)
+        self._send(ready)
+        return RunHandle(self, thread_id, run_id)
+
+    def resume(
+        self, thread_id: str, value: Any = None, *, interrupt_id: str | None = None
+    ) -> RunHandle:
+        """Answer what a thread asks; the answer is stored when this returns. (INV-8)
+
+        Args:
+            thread_id: the thread.
+            value: the answer, or a mapping from interrupt id to answer. Any storable value is one.
+            interrupt_id: which question is answered, if several are open.
+
+        Raises:
+            UnknownThreadError: if there is no such thread.
+            NoPendingInterruptError: if it asks nothing, or was answered already.
+        """
+        check_thread_id(thread_id)
+        ready = Calls(self._sending(), self._plain).answer(thread_id, value, interrupt_id)
+        self._send(ready)
+        return self.handle(thread_id)
+
+    def carry_on(self, thread_id: str) -> RunHandle:
+        """Continue a run that failed, was paused or cancelled; only what has not completed runs.
+
+        Raises:
+            EmptyInputError: if there is no such thread.
+            ThreadBusyError: if its run is active.
+        """
+        check_thread_id(thread_id)
+        self._send(Calls(self._sending(), self._plain).carry_on(thread_id) or ())
+        return self.handle(thread_id)
+
+    def cancel(self, thread_id: str) -> bool:
+        """End the thread's run; return whether there was one to end.
+
+        Raises:
+            UnknownThreadError: if there is no such thread.
+        """
+        return Calls(self._reader, self._plain).cancel(check_thread_id(thread_id))
+
+    def handle(self, thread_id: str) -> RunHandle:
+        """Return the handle of the thread's current run.
+
+        Raises:
+            UnknownThreadError: if there is no such thread.
+        """
+        return RunHandle(self, thread_id, self._load(thread_id, values=False).head.run_id)
+
+    def result(self, thread_id: str, timeout_s: float | None = None) -> Any:
+        """Wait until the thread's run rests; return its output, as `RunHandle.result`."""
+        wait_for_rest(self._reader, check_thread_id(thread_id), timeout_s)
+        loaded = self._load(thread_id)
+        spec, records = self._known(loaded)
+        return outcome_of(thread_id, loaded, records, spec)
+
+    # ---- looking ------------------------------------------------------------------------
+
+    def get_state(self, thread_id: str, *, checkpoint_id: str | None = None) -> StateSnapshot:
+        """Return the thread's latest snapshot, or that of a checkpoint.
+
+        Raises:
+            UnknownThreadError: if there is no such thread or checkpoint.
+        """
+        config = {"thread_id": thread_id, "checkpoint_id": checkpoint_id}
+        wanted = parse_config(config).checkpoint_id
+        loaded = self._load(thread_id, checkpoint_id=wanted)
+        spec, records = self._known(loaded)
+        return snapshot(thread_id, loaded, records, spec, latest=wanted is None)
+
+    def history(self, thread_id: str, *, limit: int | None = None) -> Iterator[StateSnapshot]:
+        """Iterate over the thread's snapshots, newest first.
+
+        Raises:
+            UnknownThreadError: if there is no such thread.
+        """
+        loaded = self._load(thread_id, values=False)
+        spec, records = self._known(loaded)
+        count = limits.THREADS_PAGE_MAX if limit is None else limit
+        for checkpoint_id in self._reader.history(thread_id, limit=count):
+            one = self._reader.load(thread_id, checkpoint_id=checkpoint_id)
+            if one is not None:
+                yield snapshot(thread_id, one, records, spec, latest=False)
+
+    def threads(self, *, status: str | None = None, limit: int = 100) -> list[ThreadInfo]:
+        """Return threads, the latest changed first.
+
+        Raises:
+            ValueError: if `status` is none of the statuses of a run.
+        """
+        wanted = None if status is None else RunStatus(status)
+        found = self._reader.threads(status=wanted, limit=min(limit, limits.THREADS_PAGE_MAX))
+        return [
+            ThreadInfo(
+                thread_id=thread_id,
+                graph=head.graph,
+                status=head.status,
+                run_id=head.run_id,
+                resumes=head.resumes,
+                created_ms=head.created_ms,
+                updated_ms=head.updated_ms,
+            )
+            for thread_id, head in found
+        ]
+
+    def questions(self, thread_id: str) -> dict[str, Any]:
+        """Return what the thread asks: interrupt id → question.
+
+        Raises:
+            UnknownThreadError: if there is no such thread.
+        """
+        loaded = self._load(thread_id, values=False)
+        _, records = self._known(loaded)
+        return {
+            question: records.interrupt(step.asks[question]).value
+            for question, step in open_questions(loaded).items()
+        }
+
+    def status(self, thread_id: str) -> RunStatus:
+        """Return the status of the thread's run.
+
+        Raises:
+            UnknownThreadError: if there is no such thread.
+        """
+        return self._load(thread_id, values=False).head.status
+
+    def events(
+        self, thread_id: str, *, after: int = 0, limit: int = 1000, wait_s: float = 0
+    ) -> list[Event]:
+        """Return events of a thread with a greater number than `after`."""
+        check_thread_id(thread_id)
+        return self._reader.events(thread_id, after=after, limit=limit, wait_s=wait_s)
+
+    def workers(self) -> list[Worker]:
+        """Return the workers that are alive."""
+        return Fleet(self._reader).workers()
+
+    def close(self) -> None:
+        """Give back connections."""
+        self._reader.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    # ---- how ----------------------------------------------------------------------------
+
+    def _load(
+        self, thread_id: str, *, checkpoint_id: int | None = None, values: bool = True
+    ) -> LoadedThread:
+        loaded = self._reader.load(
+            check_thread_id(thread_id), checkpoint_id=checkpoint_id, values=values
+        )
+        if loaded is None:
+            raise missing(thread_id)
+        return loaded
+
+    def _known(self, loaded: LoadedThread) -> tuple[GraphSpec | None, Records]:
+        graph = self._graphs.get(loaded.head.graph)
+        return (graph.spec, graph.records) if graph else (None, self._plain)
+
+    def _graph(self, graph: str | CompiledStateGraph) -> tuple[str, GraphSpec | None, Records]:
+        if isinstance(graph, CompiledStateGraph):
+            return graph.name, graph.spec, graph.records
+        known = self._graphs.get(graph)
+        return (graph, known.spec, known.records) if known else (graph, None, self._plain)
+
+    def _fingerprint(self, name: str) -> str:
+        announced = Fleet(self._reader).graphs()
+        if name not in announced:
+            known = ", ".join(map(repr, sorted({*announced, *self._graphs}))) or "none"
+            msg = (
+                f"no worker has ever announced a graph {name!r}. Known: {known}. Start a worker with "
+                f"--graphs {name}=package.module:attribute, or check the name"
+            )
+            raise UnknownGraphError(msg)
+        return announced[name]
+
+    def _sending(self) -> RedisCheckpointer:
+        """Return the store through which steps become ready; made when first needed."""
+        if self._writer is None:
+            self._writer = open_store(self.settings)
+        return self._writer
+
+    def _send(self, ready: Sequence[ReadyStep]) -> None:
+        store = self._sending()
+        if ready and not store.pushes:
+            dispatcher(store, self.settings)(ready)

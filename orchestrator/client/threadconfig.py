@@ -1,0 +1,80 @@
+"""What a caller says about the thread and the run, in any of the forms that are understood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator import limits
+from orchestrator.errors import GraphstalkError
+from orchestrator.ids import check_thread_id, parse_checkpoint_id
+
+__all__ = ["ConfigError", "ThreadConfig", "parse_config"]
+
+_TOP = {"thread_id", "checkpoint_id", "checkpoint_ns"}  # The short form's keys.
+
+
+class ConfigError(GraphstalkError, ValueError):
+    """A config that does not say what is needed, or says it twice."""
+
+    code = "INVALID_CONFIG"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadConfig:
+    """A config, understood."""
+
+    thread_id: str | None = None
+    checkpoint_id: int | None = None
+    recursion_limit: int = limits.RECURSION_LIMIT_DEFAULT
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    configurable: Mapping[str, Any] = field(default_factory=dict)
+
+    def thread(self) -> str:
+        """Return the thread id.
+
+        Raises:
+            ConfigError: if the config names no thread.
+        """
+        if self.thread_id is None:
+            msg = (
+                'the graph keeps its threads, so say which one: config={"configurable": '
+                '{"thread_id": "my-thread"}}, or short config={"thread_id": "my-thread"}'
+            )
+            raise ConfigError(msg)
+        return self.thread_id
+
+
+def parse_config(config: Mapping[str, Any] | str | None) -> ThreadConfig:
+    """Understand `{"configurable": {"thread_id": …}}`, `{"thread_id": …}` or a bare thread id.
+
+    Raises:
+        ConfigError: if a value is of the wrong kind.
+        InvalidThreadIdError: if the thread id cannot be one.
+    """
+    if config is None:
+        return ThreadConfig()
+    if isinstance(config, str):
+        return ThreadConfig(thread_id=check_thread_id(config))
+    if not isinstance(config, Mapping):
+        msg = f"a config is a mapping or a thread id, not {type(config).__name__}"
+        raise ConfigError(msg)
+    configurable = {**dict(config.get("configurable") or {})}
+    named = {**configurable, **{key: config[key] for key in _TOP if key in config}}
+    limit = config.get("recursion_limit", limits.RECURSION_LIMIT_DEFAULT)
+    if not isinstance(limit, int) or limit < 1:
+        msg = f"recursion_limit is the number of supersteps a run may take, at least 1: {limit!r}"
+        raise ConfigError(msg)
+    thread_id, checkpoint = named.get("thread_id"), named.get("checkpoint_id")
+    try:
+        checkpoint_id = None if checkpoint is None else parse_checkpoint_id(str(checkpoint))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return ThreadConfig(
+        thread_id=None if thread_id is None else check_thread_id(thread_id),
+        checkpoint_id=checkpoint_id,
+        recursion_limit=limit,
+        metadata=dict(config.get("metadata") or {}),
+        configurable={key: value for key, value in configurable.items() if key not in _TOP},
+    )

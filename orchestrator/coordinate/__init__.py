@@ -1,0 +1,1 @@
+"""What keeps threads going when those who ran them are gone."""

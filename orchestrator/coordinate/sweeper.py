@@ -1,0 +1,80 @@
+"""The sweeper: finds what should run and does not, and sends it (again).
+
+Any process may sweep; per partition one leads at a time. It needs no graph: all it does is send
+messages, and a message more than needed costs one refused claim. (INV-7)
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+
+from orchestrator.checkpoint.commit import ReadyStep
+from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.errors import CheckpointerUnavailableError
+from orchestrator.execute.dispatch import Dispatch
+
+__all__ = ["Sweep", "Sweeper"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What one round over all partitions did."""
+
+    led: int = 0  # Partitions this process leads.
+    sent: int = 0  # Messages.
+    released: int = 0  # Claims taken from owners that did not renew.
+    stuck: int = 0  # Supersteps that nobody had advanced.
+
+
+@dataclass(slots=True)
+class Sweeper:
+    """Sweeps all partitions of a checkpointer.
+
+    Attributes:
+        store: where threads are.
+        dispatch: how messages get to the broker.
+        name: under which it leads.
+        interval_s: between two rounds.
+    """
+
+    store: Checkpointer
+    dispatch: Dispatch
+    name: str
+    interval_s: float = 0.2
+
+    def once(self) -> Sweep:
+        """Do one round.
+
+        Raises:
+            CheckpointerUnavailableError: if the server does not answer; nothing is lost by that.
+        """
+        led = released = stuck = 0
+        found: list[ReadyStep] = []
+        for partition in range(self.store.partitions):
+            swept = self.store.sweep(partition, leader=self.name)
+            led += swept.leading
+            released += swept.released
+            stuck += len(swept.stuck)
+            found += [*swept.due, *swept.stuck]
+        if found:
+            self.dispatch(found)
+        return Sweep(led, len(found), released, stuck)
+
+    def loop(self, stop: threading.Event) -> None:
+        """Sweep until `stop` is set; a server that is away is waited for."""
+        while not stop.wait(self.interval_s):
+            try:
+                done = self.once()
+            except CheckpointerUnavailableError as error:
+                _log.warning("sweep: %s", error)
+                continue
+            if done.released or done.stuck:
+                _log.warning(
+                    "sweep: took over %d claims, found %d stuck supersteps",
+                    done.released,
+                    done.stuck,
+                )

@@ -1,0 +1,60 @@
+"""Steps run by a fleet of Celery workers; the caller waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.checkpoint.commit import ReadyStep
+from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.config import Settings
+from orchestrator.execute.dispatch import dispatcher, open_store
+from orchestrator.execute.waiting import wait_for_rest
+from orchestrator.step.protocol import StepProtocol
+
+__all__ = ["CeleryExecutor"]
+
+
+class CeleryExecutor:
+    """Run steps on the workers of a deployment.
+
+    `graph.compile(name="census", executor=CeleryExecutor())` gives a graph whose `invoke` accepts
+    the run, lets the workers that know the graph `census` run it, and waits until it rests.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        settings: Settings | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        """Use the deployment at `url`, by default that of the environment.
+
+        Args:
+            url: the Redis that holds the checkpoints.
+            settings: all settings, instead of those of the environment.
+            timeout_s: how long `invoke` waits for a run; the run itself goes on.
+        """
+        self.settings = settings or Settings.from_env(url=url)
+        self.default_queue = self.settings.queue
+        self._timeout_s = timeout_s
+        self._store = open_store(self.settings)
+        self._dispatch = dispatcher(self._store, self.settings)
+
+    def checkpointer(self) -> Checkpointer | None:
+        """Bring the deployment's checkpointer along."""
+        return self._store
+
+    def proceed(
+        self, protocol: StepProtocol, thread_id: str, ready: Sequence[ReadyStep]
+    ) -> BaseException | None:
+        """See `Executor.proceed`; a node's exception is in the thread's record, not raised here.
+
+        Raises:
+            RunNotFinishedError: if the time to wait is over.
+        """
+        del protocol
+        if ready and not self._store.pushes:
+            self._dispatch(ready)
+        wait_for_rest(self._store, thread_id, self._timeout_s)
+        return None

@@ -1,0 +1,104 @@
+"""The Celery message of a step, rendered so that a script can push it.
+
+The message is built once by Celery itself and kept as a template: what a Celery upgrade changes, it
+changes here too. Only the ids, the name that Flower shows, the queue and the arguments are
+filled in.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from typing import Any
+
+from orchestrator.checkpoint.commit import ReadyStep
+
+__all__ = ["STEP_TASK", "MessageRenderer", "celery_template", "step_arguments"]
+
+STEP_TASK = "graphstalk.step"  # The Celery task that does a step.
+
+_ID, _SHADOW, _QUEUE, _BODY, _TAG, _REPR = (f"@@{i}@@" for i in range(6))
+
+
+def step_arguments(step: ReadyStep, now_ms: int) -> dict[str, Any]:
+    """Return the keyword arguments of a step's task: which step, and when the message was sent."""
+    return {"thread": step.thread_id, "step": step.step_id, "sent": now_ms}
+
+
+def celery_template() -> str:
+    """Return the template, as this process's Celery renders it.
+
+    The message goes through a producer on kombu's in-memory transport, whose messages have the form
+    that the Redis transport puts on a list.
+    """
+    from celery import Celery  # noqa: PLC0415 - only those who send need Celery
+    from kombu.connection import Connection  # noqa: PLC0415
+    from kombu.entity import Queue  # noqa: PLC0415
+
+    app = Celery("graphstalk", broker="memory://", set_as_current=False)
+    app.conf.task_ignore_result = True
+    captured: list[dict[str, Any]] = []
+    with Connection("memory://") as connection, connection.channel() as channel:
+        channel._put = lambda _queue, message, **_: captured.append(message)  # noqa: SLF001
+        app.send_task(
+            STEP_TASK,
+            kwargs={},
+            task_id=_ID,
+            shadow=_SHADOW,
+            queue=Queue(_QUEUE),
+            producer=app.amqp.Producer(channel),
+            ignore_result=True,
+        )
+    message = captured[0]
+    body = json.loads(base64.b64decode(message["body"]))
+    message["body"] = _BODY
+    message["headers"]["kwargsrepr"] = _REPR
+    properties = message["properties"]
+    properties["body_encoding"] = "utf-8"  # The body stays readable; base64 is only the default.
+    properties["delivery_tag"] = _TAG
+    properties["reply_to"] = ""
+    return json.dumps({"message": json.dumps(message), "embed": body[2]})
+
+
+class MessageRenderer:
+    """Fills the template in: (step, store's time) → (queue list, message)."""
+
+    def __init__(self, template: str) -> None:
+        """Cut the template at its blanks."""
+        self.template = template
+        parsed = json.loads(template)
+        self._embed: dict[str, Any] = parsed["embed"]
+        parts: list[tuple[str, str]] = []
+        rest: str = parsed["message"]
+        while rest:
+            found = [(rest.find(mark), mark) for mark in _MARKS if mark in rest]
+            if not found:
+                parts.append((rest, ""))
+                break
+            at, mark = min(found)
+            parts.append((rest[:at], mark))
+            rest = rest[at + len(mark) :]
+        self._parts = parts
+
+    def __call__(self, step: ReadyStep, now_ms: int) -> tuple[str, bytes]:
+        """Return the list that the step's queue is, and the message."""
+        arguments = step_arguments(step, now_ms)
+        values = {
+            _ID: _escaped(step.task_id),
+            _SHADOW: _escaped(f"{step.graph}.{step.node}"),
+            _QUEUE: _escaped(step.queue),
+            _BODY: _escaped(json.dumps([[], arguments, self._embed])),
+            _TAG: uuid.uuid4().hex,
+            _REPR: _escaped(repr(arguments)),
+            "": "",
+        }
+        text = "".join([text + values[mark] for text, mark in self._parts])
+        return step.queue, text.encode()
+
+
+_MARKS = (_ID, _SHADOW, _QUEUE, _BODY, _TAG, _REPR)
+
+
+def _escaped(text: str) -> str:
+    return json.dumps(text)[1:-1]

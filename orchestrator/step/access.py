@@ -1,0 +1,95 @@
+"""The checkpointer as a process that does steps sees it: asked until it answers.
+
+A question is asked again only if the server cannot have answered it twice: a claim carries a token
+that brings back the same claim, and a commit uses up the claim it stands on, so the second one is
+refused. Whatever the network swallowed, a step is committed once. (INV-2)
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from orchestrator import limits
+from orchestrator.checkpoint.commit import Claim, Commit, CommitResult, LoadedThread
+from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.clock import Clock, SystemClock
+from orchestrator.errors import CheckpointerUnavailableError
+from orchestrator.ids import new_uuid
+from orchestrator.step.cache import BlobCache
+
+__all__ = ["Access", "new_owner"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class Access:
+    """Access of one process to one checkpointer.
+
+    Attributes:
+        checkpointer: where threads are.
+        owner: the name under which the process claims steps.
+        attempts_max: how often a server that is away is asked; infinite for workers, which must not
+            leave a claim behind that nobody works on.
+    """
+
+    checkpointer: Checkpointer
+    owner: str
+    attempts_max: float = limits.COMMIT_ATTEMPTS_MAX
+    cache: BlobCache = field(default_factory=BlobCache)
+    clock: Clock = field(default_factory=SystemClock)
+
+    def claim(
+        self, thread_id: str, step_id: str, sent_ms: int = 0
+    ) -> tuple[Claim, Mapping[str, bytes]]:
+        """Claim a step; return the claim and the blobs that this process knew before."""
+        known, token = self.cache.get(thread_id), new_uuid()
+        names = tuple(known)
+        claim = self.patiently(
+            lambda: self.checkpointer.claim(
+                thread_id, step_id, owner=self.owner, token=token, known=names, sent_ms=sent_ms
+            )
+        )
+        return claim, known
+
+    def commit(self, commit: Commit) -> CommitResult:
+        """Commit, or be refused.
+
+        A commit whose answer was lost is refused when it is sent again, because the first one used
+        up its claim; its result is the stored one all the same.
+        """
+        return self.patiently(lambda: self.checkpointer.commit(commit))
+
+    def load(self, thread_id: str) -> LoadedThread | None:
+        """Return the thread at its head, with values."""
+        return self.patiently(lambda: self.checkpointer.load(thread_id))
+
+    def patiently(self, ask: Callable[[], _T]) -> _T:
+        """Ask until there is an answer.
+
+        Raises:
+            CheckpointerUnavailableError: if `attempts_max` is over.
+        """
+        attempt = 0
+        while True:
+            try:
+                return ask()
+            except CheckpointerUnavailableError:
+                attempt += 1
+                if attempt >= self.attempts_max:
+                    raise
+                delay_s = min(0.05 * 2 ** min(attempt, 10), 1.0)
+                self.clock.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
+
+
+def new_owner() -> str:
+    """Return the name under which this process claims steps: host, pid, and a nonce.
+
+    The nonce tells a process from a later one with the same pid.
+    """
+    return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"

@@ -1,0 +1,28 @@
+"""What is kept of an exception: a record that people and callers can read anywhere."""
+
+from __future__ import annotations
+
+import traceback
+
+from orchestrator import limits
+from orchestrator.checkpoint.commit import Claim
+from orchestrator.checkpoint.model import StepError
+
+__all__ = ["error_record"]
+
+
+def error_record(error: BaseException, claim: Claim, worker: str) -> StepError:
+    """Return the record of `error`, which ended an attempt at a claimed step."""
+    step = claim.step
+    assert step is not None
+    lines = traceback.format_exception(type(error), error, error.__traceback__)
+    return StepError(
+        type=type(error).__qualname__,
+        module=type(error).__module__,
+        message=str(error)[: limits.ERROR_TEXT_CHARS_MAX],
+        traceback="".join(lines)[-limits.ERROR_TEXT_CHARS_MAX :],
+        node=step.node,
+        step=step.step_id,
+        attempt=claim.attempt,
+        worker=worker,
+    )
