@@ -1,0 +1,1 @@
+"""Measurements that stay: ratios against a peer in the same run, and counts at the server."""

@@ -1,0 +1,59 @@
+"""The Celery app: every setting with its reason."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from orchestrator.config import Settings
+from workers.bootsteps import Heartbeat, LeaseKeeper
+
+__all__ = ["app", "make_app"]
+
+
+def make_app(settings: Settings) -> Celery:
+    """Return a Celery app for a deployment."""
+    made = Celery("graphstalk", broker=settings.broker_url)
+    made.conf.update(
+        # A hint must not be acknowledged before its step was run, or a busy worker would prefetch
+        # without end: what counts as taken is what is not yet acknowledged.
+        task_acks_late=True,
+        worker_prefetch_multiplier=1,
+        # A killed pool process gives its message back; the claim decides whether it is needed.
+        task_reject_on_worker_lost=True,
+        # Results are commits. A result backend would be a second truth.
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        accept_content=["json"],
+        task_serializer="json",
+        task_default_queue=settings.queue,
+        broker_connection_retry_on_startup=True,
+        # The connection to the broker may come and go while a node runs: its lease and its commit
+        # do not depend on it.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_transport_options={
+            # No unacked hash and index: messages are hints, and a lost one is found by its queue's
+            # watermark. Saves two writes per message, and there is no redelivery to fight.
+            "ack_emulation": False,
+            # Where a transport redelivers all the same (other brokers), far above the longest node:
+            # liveness is the lease's business.
+            "visibility_timeout": 7 * 24 * 3600,
+            "socket_keepalive": True,
+        },
+        # Steps run for as long as they need; how long a node may take is the graph's decision.
+        task_time_limit=None,
+        worker_hijack_root_logger=False,
+        worker_enable_remote_control=True,
+        # For Flower; workers send events when it asks (`-E` costs throughput when on for good).
+        worker_send_task_events=False,
+        task_send_sent_event=False,
+        worker_soft_shutdown_timeout=0.0,
+        imports=("workers.tasks",),
+    )
+    if settings.broker_url.startswith(("redis", "rediss", "sentinel", "memory")):
+        return made
+    made.conf.broker_transport_options = {}  # These brokers keep their own acknowledgements.
+    return made
+
+
+app = make_app(Settings.from_env())
+app.steps["worker"].update((LeaseKeeper, Heartbeat))

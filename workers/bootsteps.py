@@ -1,0 +1,135 @@
+"""What a worker starts beside its pool: the keeper of its leases, and its heartbeat file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from celery import bootsteps
+from celery.signals import worker_process_init
+
+from orchestrator.checkpointer.redis.fleet import Fleet, Worker
+from orchestrator.config import Settings
+from orchestrator.errors import CheckpointerUnavailableError
+from orchestrator.execute.dispatch import open_store
+from orchestrator.execute.messages import celery_template
+from workers.health import beat, heartbeat_file
+from workers.runtime import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE, registry, runtime
+
+__all__ = ["Heartbeat", "LeaseKeeper"]
+
+_log = logging.getLogger(__name__)
+
+
+class LeaseKeeper(bootsteps.StartStopStep):
+    """Starts the keeper before the pool forks, and starts it again if it dies."""
+
+    def __init__(self, _worker: Any, **_: Any) -> None:
+        """Prepare; nothing is started yet."""
+        self._folder = ""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ending = threading.Event()
+        self._describe: Worker | None = None
+
+    def create(self, worker: Any) -> None:
+        """Load the graphs, and start the keeper, before there are pool processes."""
+        graphs = registry()
+        settings = Settings.from_env()
+        self._folder = tempfile.mkdtemp(prefix="graphstalk-worker-")
+        os.environ[RUN_FOLDER_VARIABLE] = self._folder
+        if settings.one_redis:
+            os.environ[TEMPLATE_VARIABLE] = celery_template()
+        self._describe = Worker(
+            name=f"{socket.gethostname()}:{os.getpid()}",
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            queues=sorted(worker.app.amqp.queues.consume_from),
+            pool=str(worker.pool_cls.__module__).rsplit(".", 1)[-1],
+            concurrency=int(worker.concurrency or 0),
+            graphs=sorted(graphs),
+        )
+        if not worker.pool_cls.__module__.endswith("prefork"):
+            runtime()  # Nodes run in this process, so it is the one that holds leases.
+        self._start_keeper()
+        threading.Thread(target=self._watch, name="keeper-watch", daemon=True).start()
+        threading.Thread(target=self._publish, name="publish-graphs", daemon=True).start()
+
+    def _publish(self) -> None:
+        """Tell clients which graphs there are; a server that is away is told later."""
+        store = open_store(Settings.from_env(), os.environ.get(TEMPLATE_VARIABLE))
+        while not self._ending.is_set():
+            try:
+                known = {name: graph.spec.fingerprint for name, graph in registry().items()}
+                Fleet(store).publish_graphs(known)
+            except CheckpointerUnavailableError:
+                self._ending.wait(1)
+            else:
+                return
+
+    def _start_keeper(self) -> None:
+        assert self._describe is not None
+        described = json.dumps(asdict(self._describe))
+        command = [sys.executable, "-m", "workers.keeper", str(os.getpid()), described]
+        self._process = subprocess.Popen(command)  # noqa: S603 - our own module, our own arguments
+
+    def _watch(self) -> None:
+        while not self._ending.is_set():
+            assert self._process is not None
+            code = self._process.wait()
+            if self._ending.is_set():
+                return
+            _log.error("the keeper ended (%s); starting it again", code)
+            self._start_keeper()
+            self._ending.wait(0.5)
+
+    def start(self, _parent: Any) -> None:
+        """Do nothing: the keeper runs since `create`."""
+
+    def stop(self, _parent: Any) -> None:
+        """Leave the keeper running until the pool has ended; it then ends by itself."""
+
+    def terminate(self, _parent: Any) -> None:
+        """As `stop`."""
+
+    def shutdown(self, _parent: Any) -> None:
+        """Stop watching the keeper; it ends after this process."""
+        self._ending.set()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class Heartbeat(bootsteps.StartStopStep):
+    """Touches the heartbeat file every second, so that a health check needs no broker."""
+
+    requires = ("celery.worker.components:Timer",)
+
+    def __init__(self, _worker: Any, **_: Any) -> None:
+        """Prepare."""
+        self._path: Path = heartbeat_file()
+        self._timer: Any = None
+
+    def start(self, worker: Any) -> None:
+        """Begin to beat."""
+        beat(self._path)
+        self._timer = worker.timer.call_repeatedly(1.0, beat, (self._path,))
+
+    def stop(self, _worker: Any) -> None:
+        """Stop beating, and leave no file that looks alive."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._path.unlink(missing_ok=True)
+
+
+@worker_process_init.connect
+def _register_pool_process(**_: Any) -> None:
+    """Make a pool process's runtime before its first step, so that its keeper knows it."""
+    runtime()

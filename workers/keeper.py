@@ -1,0 +1,187 @@
+"""The keeper: a small process beside each worker that keeps the leases of its processes.
+
+It is a process of its own, so that a node which holds the interpreter lock for minutes cannot lose
+its lease; and it looks at processes, not at what they say of themselves.
+
+Rule 1: a process that lives and is not stopped is renewed, whatever it does.
+Rule 2: a process that has died has its claims released at once; its steps are sent again.
+Rule 3: a process that is stopped (SIGSTOP, frozen) is not renewed: its lease runs out.
+Rule 4: the keeper ends when there is nobody left to keep; not by the signals that end the worker,
+        because the worker's last steps still need their leases.
+
+It also runs the sweeper, which must not depend on what nodes do to the worker's processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from orchestrator.checkpointer.redis.fleet import Fleet, Worker
+from orchestrator.checkpointer.redis.store import RedisCheckpointer
+from orchestrator.config import Settings
+from orchestrator.coordinate.sweeper import Sweeper
+from orchestrator.errors import CheckpointerUnavailableError
+from orchestrator.execute.dispatch import Dispatch, dispatcher, open_store
+from workers.runtime import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE
+
+__all__ = ["Keeper", "main"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A process that holds leases."""
+
+    owner: str
+    pid: int
+    process: psutil.Process
+    pidfd: (
+        int | None
+    )  # Becomes readable when the process dies; `None` where there is no such thing.
+
+    def dead(self) -> bool:
+        """Return whether the process has ended, reaped or not."""
+        try:
+            return not self.process.is_running() or self.process.status() in _ENDED
+        except psutil.NoSuchProcess:
+            return True
+
+    def stopped(self) -> bool:
+        """Return whether the process is frozen."""
+        try:
+            return self.process.status() in {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP}
+        except psutil.NoSuchProcess:
+            return False
+
+
+_ENDED = {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+
+
+@dataclass(slots=True)
+class Keeper:
+    """Keeps the leases of the processes that register in a folder."""
+
+    folder: Path
+    parent: int  # The worker's main process.
+    store: RedisCheckpointer
+    dispatch: Dispatch
+    settings: Settings
+    worker: Worker | None = None
+    kept: dict[int, _Kept] = field(default_factory=dict)
+
+    def once(self, wait_s: float) -> bool:
+        """Look once, waiting for a death at most `wait_s`; return whether there is more to keep."""
+        self._find()
+        self._wait(wait_s)
+        dead = [one for one in self.kept.values() if one.dead()]
+        for one in dead:
+            self._bury(one)
+        alive = [one.owner for one in self.kept.values() if not one.stopped()]
+        with contextlib.suppress(CheckpointerUnavailableError):
+            self.store.renew(alive, ttl_s=self.settings.lease_ttl_s)
+            if self.worker is not None:
+                Fleet(self.store).announce(self.worker)
+        return bool(self.kept) or (psutil.pid_exists(self.parent) and os.getppid() == self.parent)
+
+    def _find(self) -> None:
+        """Take in the processes that have registered since."""
+        for path in self.folder.iterdir():
+            if not path.name.isdigit() or int(path.name) in self.kept:
+                continue
+            pid = int(path.name)
+            owner = path.read_text("utf-8")
+            try:
+                process = psutil.Process(pid)
+                pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
+            except (psutil.NoSuchProcess, ProcessLookupError):
+                self._release(owner)
+                path.unlink(missing_ok=True)
+                continue
+            except OSError:
+                pidfd = None
+            self.kept[pid] = _Kept(owner, pid, process, pidfd)
+
+    def _wait(self, wait_s: float) -> None:
+        """Wait until a process dies, or for `wait_s`."""
+        poll = select.poll()
+        unseen = False
+        for one in self.kept.values():
+            if one.pidfd is None:
+                unseen = True
+            else:
+                poll.register(one.pidfd, select.POLLIN)
+        poll.poll(int(min(wait_s, 0.1 if unseen else wait_s) * 1000))
+
+    def _bury(self, one: _Kept) -> None:
+        if not self._release(one.owner):
+            return  # The server does not answer; the next look tries again.
+        del self.kept[one.pid]
+        if one.pidfd is not None:
+            os.close(one.pidfd)
+        (self.folder / str(one.pid)).unlink(missing_ok=True)
+
+    def _release(self, owner: str) -> bool:
+        try:
+            steps = self.store.release(owner)
+            if steps:
+                _log.warning("%s died in %d steps; they are sent again", owner, len(steps))
+                self.dispatch(steps)
+        except CheckpointerUnavailableError:
+            return False
+        return True
+
+    def loop(self) -> None:
+        """Keep until there is nobody left to keep."""
+        beat = self.settings.beat_s
+        while True:
+            begun = time.monotonic()
+            if not self.once(beat):
+                return
+            if not self.kept:
+                time.sleep(max(0.0, min(0.05, beat - (time.monotonic() - begun))))
+
+
+def main(argv: list[str]) -> int:
+    """Keep the leases of the worker whose main process is `argv[0]`; `argv[1]` describes it."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    logging.basicConfig(format="%(asctime)s keeper %(levelname)s %(message)s")
+    settings = Settings.from_env()
+    store = open_store(settings, os.environ.get(TEMPLATE_VARIABLE))
+    dispatch = dispatcher(store, settings)
+    worker = Worker(**json.loads(argv[1]))
+    folder = Path(os.environ[RUN_FOLDER_VARIABLE])
+    keeper = Keeper(folder, int(argv[0]), store, dispatch, settings, worker)
+    stop = threading.Event()
+    sweeper_store = open_store(settings, os.environ.get(TEMPLATE_VARIABLE))
+    sweeper = Sweeper(
+        sweeper_store,
+        dispatcher(sweeper_store, settings),
+        f"{worker.name}:{os.getpid()}",
+        settings.sweep_s,
+    )
+    threading.Thread(target=sweeper.loop, args=(stop,), name="sweeper", daemon=True).start()
+    try:
+        keeper.loop()
+    finally:
+        stop.set()
+        with contextlib.suppress(CheckpointerUnavailableError):
+            Fleet(store).leave(worker.name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,140 @@
+"""The graphs that a process knows, as its operator configured them.
+
+Names come from the configuration, never from what is stored: a message or a thread that names a
+graph which is not configured here finds nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+from orchestrator.client.compiled import CompiledStateGraph
+from orchestrator.errors import GraphstalkError
+
+__all__ = ["GRAPHS_VARIABLE", "ConfigurationError", "Registry", "configured", "parse_graphs"]
+
+GRAPHS_VARIABLE = "GRAPHSTALK_GRAPHS"
+
+
+class ConfigurationError(GraphstalkError):
+    """A configuration that names a graph which cannot be loaded."""
+
+    code = "INVALID_CONFIGURATION"
+
+
+def parse_graphs(text: str) -> dict[str, str]:
+    """Return `name=module:attribute` pairs, separated by commas; the attribute is a default name.
+
+    Raises:
+        ConfigurationError: if a part has no colon.
+    """
+    found = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        name, _, target = part.rpartition("=")
+        _, colon, attribute = target.rpartition(":")
+        if not colon or not attribute:
+            msg = f"{part!r} names no graph: expected name=package.module:attribute"
+            raise ConfigurationError(msg)
+        found[name or attribute] = target
+    return found
+
+
+def configured(env: Mapping[str, str] | None = None, folder: Path | None = None) -> dict[str, str]:
+    """Return the configured graphs: name → `module:attribute` or `path.py:attribute`.
+
+    From `GRAPHSTALK_GRAPHS`, else `[tool.graphstalk] graphs` of the folder's `pyproject.toml`, else
+    its `langgraph.json`.
+
+    Raises:
+        ConfigurationError: if a file cannot be read.
+    """
+    text = (os.environ if env is None else env).get(GRAPHS_VARIABLE)
+    if text:
+        return parse_graphs(text)
+    folder = folder or Path.cwd()
+    for name, pick in (("pyproject.toml", _from_pyproject), ("langgraph.json", _from_langgraph)):
+        path = folder / name
+        if path.is_file():
+            try:
+                graphs = pick(path.read_text("utf-8"))
+            except ValueError as error:
+                msg = f"{path} cannot be read: {error}"
+                raise ConfigurationError(msg) from error
+            if graphs:
+                return graphs
+    return {}
+
+
+def _from_pyproject(text: str) -> dict[str, str]:
+    tool = tomllib.loads(text).get("tool", {}).get("graphstalk", {})
+    return {str(name): str(target) for name, target in tool.get("graphs", {}).items()}
+
+
+def _from_langgraph(text: str) -> dict[str, str]:
+    graphs = json.loads(text).get("graphs", {})
+    return {
+        str(name): str(target.get("path") if isinstance(target, Mapping) else target)
+        for name, target in graphs.items()
+    }
+
+
+class Registry(Mapping[str, CompiledStateGraph]):
+    """Configured graphs, loaded."""
+
+    def __init__(self, graphs: Mapping[str, str], folder: Path | None = None) -> None:
+        """Load all of them.
+
+        Raises:
+            ConfigurationError: if one cannot be loaded, or is no compiled graph.
+        """
+        here = str((folder or Path.cwd()).resolve())
+        if here not in sys.path:
+            sys.path.insert(0, here)
+        self._graphs = {name: _load(name, target) for name, target in graphs.items()}
+
+    def __getitem__(self, name: str) -> CompiledStateGraph:
+        """Return the graph of that name."""
+        return self._graphs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over names."""
+        return iter(self._graphs)
+
+    def __len__(self) -> int:
+        """Return how many graphs there are."""
+        return len(self._graphs)
+
+
+def _load(name: str, target: str) -> CompiledStateGraph:
+    place, _, attribute = target.rpartition(":")
+    try:
+        module: Any = _from_file(name, place) if place.endswith(".py") else import_module(place)
+    except Exception as error:
+        msg = (
+            f"the graph {name!r} cannot be loaded from {target!r}: {type(error).__name__}: {error}"
+        )
+        raise ConfigurationError(msg) from error
+    graph = getattr(module, attribute, None)
+    if not isinstance(graph, CompiledStateGraph):
+        what = "is missing" if graph is None else f"is a {type(graph).__name__}"
+        msg = f"the graph {name!r}: {target!r} {what}; expected the result of StateGraph.compile()"
+        raise ConfigurationError(msg)
+    return graph
+
+
+def _from_file(name: str, place: str) -> Any:
+    spec = spec_from_file_location(f"graphstalk_graph_{name}", place)
+    if spec is None or spec.loader is None:
+        msg = f"no Python file {place!r}"
+        raise ImportError(msg)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
