@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -102,9 +101,8 @@ class LeaseKeeper(bootsteps.StartStopStep):
         """As `stop`."""
 
     def shutdown(self, _parent: Any) -> None:
-        """Stop watching the keeper; it ends after this process."""
+        """Stop watching the keeper; it ends after this process, and clears up."""
         self._ending.set()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class Heartbeat(bootsteps.StartStopStep):

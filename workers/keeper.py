@@ -19,10 +19,10 @@ import json
 import logging
 import os
 import select
+import shutil
 import signal
 import sys
 import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,20 +81,21 @@ class Keeper:
     settings: Settings
     worker: Worker | None = None
     kept: dict[int, _Kept] = field(default_factory=dict)
+    dead: set[str] = field(default_factory=set)  # Owners whose claims are still to be released.
 
     def once(self, wait_s: float) -> bool:
         """Look once, waiting for a death at most `wait_s`; return whether there is more to keep."""
         self._find()
         self._wait(wait_s)
-        dead = [one for one in self.kept.values() if one.dead()]
-        for one in dead:
+        for one in [one for one in self.kept.values() if one.dead()]:
             self._bury(one)
+        self.dead = {owner for owner in self.dead if not self._release(owner)}
         alive = [one.owner for one in self.kept.values() if not one.stopped()]
         with contextlib.suppress(CheckpointerUnavailableError):
             self.store.renew(alive, ttl_s=self.settings.lease_ttl_s)
             if self.worker is not None:
                 Fleet(self.store).announce(self.worker)
-        return bool(self.kept) or (psutil.pid_exists(self.parent) and os.getppid() == self.parent)
+        return bool(self.kept) or os.getppid() == self.parent
 
     def _find(self) -> None:
         """Take in the processes that have registered since."""
@@ -107,7 +108,7 @@ class Keeper:
                 process = psutil.Process(pid)
                 pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
             except (psutil.NoSuchProcess, ProcessLookupError):
-                self._release(owner)
+                self.dead.add(owner)
                 path.unlink(missing_ok=True)
                 continue
             except OSError:
@@ -126,8 +127,7 @@ class Keeper:
         poll.poll(int(min(wait_s, 0.1 if unseen else wait_s) * 1000))
 
     def _bury(self, one: _Kept) -> None:
-        if not self._release(one.owner):
-            return  # The server does not answer; the next look tries again.
+        self.dead.add(one.owner)
         del self.kept[one.pid]
         if one.pidfd is not None:
             os.close(one.pidfd)
@@ -145,13 +145,8 @@ class Keeper:
 
     def loop(self) -> None:
         """Keep until there is nobody left to keep."""
-        beat = self.settings.beat_s
-        while True:
-            begun = time.monotonic()
-            if not self.once(beat):
-                return
-            if not self.kept:
-                time.sleep(max(0.0, min(0.05, beat - (time.monotonic() - begun))))
+        while self.once(self.settings.beat_s):
+            pass
 
 
 def main(argv: list[str]) -> int:
@@ -180,6 +175,7 @@ def main(argv: list[str]) -> int:
         stop.set()
         with contextlib.suppress(CheckpointerUnavailableError):
             Fleet(store).leave(worker.name)
+        shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 

@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ[GRAPHS_VARIABLE] = ",".join(f"{n}={target}" for n, target in pairs.items())
     settings = Settings.from_env()
     arguments = [
+        "--quiet",
         "worker",
         f"--queues={options.queues or settings.queue}",
         f"--concurrency={options.concurrency}",

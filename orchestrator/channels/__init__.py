@@ -1,6 +1,13 @@
 """The update rules of a state's keys."""
 
-from orchestrator.channels.base import MISSING, UNCHANGED, Channel, Overwrite, overwrite_of
+from orchestrator.channels.base import (
+    MISSING,
+    UNCHANGED,
+    Channel,
+    Overwrite,
+    overwrite_of,
+    storable,
+)
 from orchestrator.channels.last_value import (
     AnyValue,
     EphemeralValue,
@@ -30,4 +37,5 @@ __all__ = [
     "Topic",
     "UntrackedValue",
     "overwrite_of",
+    "storable",
 ]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Final
 
-__all__ = ["MISSING", "UNCHANGED", "Channel", "Overwrite", "overwrite_of"]
+__all__ = ["MISSING", "UNCHANGED", "Channel", "Overwrite", "overwrite_of", "storable"]
 
 
 class _Mark(Enum):
@@ -82,6 +82,11 @@ class Overwrite:
         return isinstance(other, Overwrite) and other.value == self.value
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def storable(write: Any) -> Any:
+    """Return a write as plain data, for records to hold; it means the same to a channel."""
+    return {"__overwrite__": write.value} if isinstance(write, Overwrite) else write
 
 
 def overwrite_of(write: Any) -> tuple[bool, Any]:

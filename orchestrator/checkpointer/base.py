@@ -38,6 +38,7 @@ class Checkpointer(Protocol):
     """The persistence seam."""
 
     partitions: int  # Sweeping is done per partition.
+    shared: bool  # Whether other processes see its threads.
     pushes: bool  # Whether commits send the messages of ready steps themselves.
 
     def commit(self, commit: Commit) -> CommitResult:

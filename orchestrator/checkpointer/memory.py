@@ -33,7 +33,7 @@ from orchestrator.checkpointer.memory_thread import (
     unready,
     update_step,
 )
-from orchestrator.checkpointer.sweeping import Trust
+from orchestrator.checkpointer.sweeping import LEAD_MS, Trust
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.config import Settings
 from orchestrator.ids import partition_of
@@ -44,6 +44,7 @@ __all__ = ["MemoryCheckpointer"]
 class MemoryCheckpointer:
     """Threads in dictionaries."""
 
+    shared = False
     pushes = False  # Nothing is pushed: there is no broker in memory.
 
     def __init__(self, *, settings: Settings | None = None, clock: Clock | None = None) -> None:
@@ -76,7 +77,6 @@ class MemoryCheckpointer:
             if thread is None:
                 thread = self._threads[commit.thread_id] = Thread(new_head(now))
             self._apply(thread, commit, now)
-            self._changed.notify_all()
             return CommitResult(now_ms=now, open=thread.head.open)
 
     def _refusal(self, thread: Thread | None, commit: Commit) -> tuple[Refusal | None, str]:
@@ -153,6 +153,7 @@ class MemoryCheckpointer:
             for key, value in fields.items()
         }
         thread.events.append(Event(thread.seq, now, type_, encoded))
+        self._changed.notify_all()
 
     # ---- the right to run a step --------------------------------------------------------
 
@@ -185,7 +186,8 @@ class MemoryCheckpointer:
             step.owner, step.fence, step.attempt = owner, thread.fence, step.attempt + 1
             step.token = token
             step.wait = Wait.NOTHING
-            self._leases[owner] = now + int(self._settings.lease_ttl_s * 1000)
+            lease_end = now + int(self._settings.lease_ttl_s * 1000)
+            self._leases[owner] = max(lease_end, self._leases.get(owner, 0))
             queue = step.ready.queue
             self._marks[queue] = max(self._marks.get(queue, 0), sent_ms)
             if thread.head.status is RunStatus.QUEUED:
@@ -228,7 +230,6 @@ class MemoryCheckpointer:
                     if step.owner == owner:
                         self._take_away(thread, step, now)
                         released.append(step.ready)
-            self._changed.notify_all()
             return [ready for ready in released if ready.queue]
 
     def _take_away(self, thread: Thread, step: Step, now: int) -> None:
@@ -249,12 +250,13 @@ class MemoryCheckpointer:
         with self._changed:
             now = self._clock.now_ms()
             lease_ms = int(self._settings.lease_ttl_s * 1000)
+            # A dead leader is no silence: that others ask shows that keepers could have renewed.
+            trust = self._trust.get(partition, Trust()).seen(now, lease_ms)
+            self._trust[partition] = trust
             name, until = self._leaders.get(partition, ("", 0))
             if name != leader and until > now:
                 return Swept()
-            self._leaders[partition] = (leader, now + lease_ms)
-            trust = self._trust.get(partition, Trust()).seen(now, lease_ms)
-            self._trust[partition] = trust
+            self._leaders[partition] = (leader, now + min(lease_ms, LEAD_MS))
             mine = {
                 thread_id: thread
                 for thread_id, thread in self._threads.items()
@@ -269,7 +271,7 @@ class MemoryCheckpointer:
                     ]
             due = due[: limits.SWEEP_BATCH_MAX]
             for step in due:
-                step.wait, step.sent_ms = Wait.NOTHING, now
+                step.wait, step.since_ms, step.sent_ms = Wait.NOTHING, now, -1
             grace = int(self._settings.hint_grace_s * 1000)
             idle = [
                 thread

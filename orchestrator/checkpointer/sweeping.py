@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Trust", "silence_max_ms"]
+__all__ = ["LEAD_MS", "Trust", "silence_max_ms"]
+
+LEAD_MS = 1000  # How long a leader leads that has stopped asking, at most a lease.
 
 
 def silence_max_ms(lease_ms: int) -> int:

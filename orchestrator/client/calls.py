@@ -18,6 +18,7 @@ from orchestrator.core.calling import RunConfig
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import Placement
 from orchestrator.errors import EmptyInputError, NoPendingInterruptError, ThreadBusyError
+from orchestrator.step.lease import owner_is_dead
 
 __all__ = ["Calls"]
 
@@ -79,7 +80,11 @@ class Calls:
             EmptyInputError: if there is no such thread.
             ThreadBusyError: if the run is active.
         """
-        if self.store.load(thread_id, values=False) is None:
+        loaded = self.store.load(thread_id, values=False)
+        for owner in {step.owner for step in (loaded.steps if loaded else {}).values()}:
+            if owner and owner_is_dead(owner):
+                self.store.release(owner)  # It crashed, and there may be no keeper to notice.
+        if loaded is None:
             msg = f"there is no thread {thread_id!r} to go on with: give it an input to start a run"
             raise EmptyInputError(msg)
         commit = self._decide(

@@ -287,7 +287,7 @@ class Client:
         if name not in announced:
             known = ", ".join(map(repr, sorted({*announced, *self._graphs}))) or "none"
             msg = (
-                f"no worker has ever announced a graph {name!r}. Known: {known}. Start a worker with "
+                f"no worker has ever announced a graph {name!r}. Known: {known}. Start one with "
                 f"--graphs {name}=package.module:attribute, or check the name"
             )
             raise UnknownGraphError(msg)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
-from orchestrator.checkpoint.commit import ReadyStep
+from orchestrator.channels import MISSING
+from orchestrator.checkpoint.commit import Commit, LoadedThread, ReadyStep
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.client.calls import Calls
@@ -16,7 +17,12 @@ from orchestrator.client.threadconfig import ConfigError, ThreadConfig, parse_co
 from orchestrator.core.calling import RunConfig
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import Stepping
-from orchestrator.errors import UnknownThreadError
+from orchestrator.errors import (
+    EmptyInputError,
+    InvalidUpdateError,
+    NoPendingInterruptError,
+    UnknownThreadError,
+)
 from orchestrator.execute.base import Executor
 from orchestrator.execute.inprocess import InProcess
 from orchestrator.graph.builder import GraphBuilder
@@ -25,6 +31,7 @@ from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import new_uuid
 from orchestrator.serde.msgpack import Codec
 from orchestrator.step.access import Access, new_owner
+from orchestrator.step.call import updates_of
 from orchestrator.step.protocol import StepProtocol
 
 __all__ = ["CompiledStateGraph", "StateGraph"]
@@ -124,13 +131,32 @@ class CompiledStateGraph:
         self, store: Checkpointer, thread_id: str, value: Any, parsed: ThreadConfig
     ) -> tuple[ReadyStep, ...] | None:
         """Commit what the call asks for; return the steps that are ready, `None` for nothing."""
+        if parsed.checkpoint_id is not None:
+            _check_head(parsed, store.load(thread_id, values=False))
         calls = Calls(store, self.records, self.executor.default_queue)
         if value is None:
             return calls.carry_on(thread_id)
         if isinstance(value, Command):
-            return calls.answer(thread_id, value.resume)
+            return self._answer(calls, thread_id, value)
+        updates_of(self.spec, self.spec.start, value)  # What is no input must not end a run.
         _, ready = calls.accept(thread_id, self.name, value, self._run_config(parsed))
         return ready
+
+    def _answer(self, calls: Calls, thread_id: str, command: Command) -> tuple[ReadyStep, ...]:
+        if command.update is not None or command.goto or command.graph is not None:
+            msg = (
+                "a Command that is given to a graph only answers what it asks: Command(resume=…). "
+                "To change the state or lead elsewhere, use update_state(config, update, as_node=…)"
+            )
+            raise InvalidUpdateError(msg)
+        if command.resume is MISSING:
+            msg = "the Command is empty: Command(resume=answer) answers what the thread asks"
+            raise EmptyInputError(msg)
+        try:
+            return calls.answer(thread_id, command.resume)
+        except UnknownThreadError:
+            msg = f"the thread {thread_id!r} does not exist, so it asks nothing: start a run on it"
+            raise NoPendingInterruptError(msg) from None
 
     def _run_config(self, parsed: ThreadConfig) -> RunConfig:
         return RunConfig(
@@ -207,12 +233,12 @@ class CompiledStateGraph:
         thread_id, run = parsed.thread(), self._run_config(parsed)
         calls = Calls(store, self.records, self.executor.default_queue)
         stepping = Stepping(self.spec, self.records, self.executor.default_queue)
-        commit = calls.edit(
-            thread_id,
-            lambda loaded: edit(
-                stepping, thread_id, loaded, values, as_node, run, calls.clock.now_ms()
-            ),
-        )
+
+        def decide(loaded: LoadedThread | None) -> Commit:
+            _check_head(parsed, loaded)
+            return edit(stepping, thread_id, loaded, values, as_node, run, calls.clock.now_ms())
+
+        commit = calls.edit(thread_id, decide)
         assert commit.checkpoint is not None
         return config_of(thread_id, commit.checkpoint.id)
 
@@ -237,6 +263,17 @@ def _ids(
             return
         before = page[-1]
         left = None if left is None else left - len(page)
+
+
+def _check_head(parsed: ThreadConfig, loaded: LoadedThread | None) -> None:
+    """Refuse to change a thread elsewhere than at its head."""
+    head = loaded.head.checkpoint_id if loaded else None
+    if parsed.checkpoint_id not in {None, head}:
+        msg = (
+            f"the thread {parsed.thread_id!r} can only go on from its latest checkpoint, and the "
+            f"config names another one: leave out checkpoint_id to go on from the latest"
+        )
+        raise ConfigError(msg)
 
 
 def _nothing(thread_id: str) -> StateSnapshot:

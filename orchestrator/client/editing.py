@@ -73,14 +73,11 @@ def edit(
     return replace(
         commit,
         expect_new=loaded is None,
-        expect_status=() if loaded is None else _RESTING,
+        expect_status=() if loaded is None else (loaded.head.status,),
         status=RunStatus.PAUSED if following.checkpoint.plan else RunStatus.SUCCEEDED,
         head=fields,
         events=(EventDraft("state_edited", edited), commit.events[0]),
     )
-
-
-_RESTING = tuple(status for status in RunStatus if not status.active)
 
 
 def _author(stepping: Stepping, before: Checkpoint, as_node: str | None) -> str:
@@ -92,8 +89,6 @@ def _author(stepping: Stepping, before: Checkpoint, as_node: str | None) -> str:
             msg = f"cannot update as {as_node!r}, which is no node. The nodes are: {known}"
             raise InvalidUpdateError(msg)
         return as_node
-    if len(nodes) == 2:  # START and the only node.
-        return next(node for node in nodes if node != START)
     if not before.writers:
         return START
     if len(before.writers) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,10 +10,11 @@ from typing import Any
 
 from orchestrator.channels import MISSING
 from orchestrator.checkpoint.commit import LoadedStep, LoadedThread
-from orchestrator.checkpoint.model import Checkpoint, Interrupt, PlannedStep, StepError
+from orchestrator.checkpoint.model import Checkpoint, Interrupt, PlannedStep, RunStatus, StepError
 from orchestrator.core.apply import SENDS, apply
 from orchestrator.core.records import Records
 from orchestrator.errors import InvalidUpdateError
+from orchestrator.graph.schema import CONTROL, ROOT
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text
 
@@ -63,7 +65,8 @@ def snapshot(
     """Return what is loaded of a thread as a snapshot.
 
     With the graph's `spec`, the latest snapshot shows the writes of completed steps of the running
-    superstep too, as LangGraph does, unless they do not fit together.
+    superstep too, as LangGraph does, unless they do not fit together: then it shows the state
+    before, with the whole superstep still to come.
     """
     checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
     values = records.values(checkpoint, loaded.blobs)
@@ -74,17 +77,14 @@ def snapshot(
         if step.id_in(checkpoint) in loaded.outcomes
     ]
     if latest and spec is not None and done:
-        try:
+        with contextlib.suppress(InvalidUpdateError):  # Over this the superstep has failed.
             values = apply(spec, checkpoint, values, done, checkpoint.id + 1).values
-        except InvalidUpdateError:
-            pass  # The superstep has failed over this; the state before it is what there is.
+    waiting = [s.node for s in checkpoint.plan if s.id_in(checkpoint) not in loaded.outcomes]
+    if not latest or (not waiting and loaded.head.status is RunStatus.FAILED):
+        waiting = [step.node for step in checkpoint.plan]
     return StateSnapshot(
         values=shown(values, spec),
-        next=tuple(
-            step.node
-            for step in checkpoint.plan
-            if not latest or step.id_in(checkpoint) not in loaded.outcomes
-        ),
+        next=tuple(waiting),
         config=config_of(thread_id, checkpoint.id, checkpoint.ns),
         metadata={
             **checkpoint.metadata,
@@ -123,7 +123,7 @@ def shown(values: Mapping[str, Any], spec: GraphSpec | None, keys: tuple[str, ..
         value = spec.channels[key].get(values.get(key, MISSING))
         if value is not MISSING:
             seen[key] = value
-    return seen
+    return seen.get(ROOT) if (keys or spec.state_keys) == (ROOT,) else seen
 
 
 def _task(
@@ -148,4 +148,4 @@ def _task(
 
 def _result(writes: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
     """Return a step's updates without its edges and routing."""
-    return {key: value for key, value in writes if key != SENDS and ":" not in key}
+    return {key: value for key, value in writes if key != SENDS and not key.startswith(CONTROL)}

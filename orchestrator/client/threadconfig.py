@@ -60,10 +60,16 @@ def parse_config(config: Mapping[str, Any] | str | None) -> ThreadConfig:
     if not isinstance(config, Mapping):
         msg = f"a config is a mapping or a thread id, not {type(config).__name__}"
         raise ConfigError(msg)
-    configurable = {**dict(config.get("configurable") or {})}
+    configurable = _mapping(config, "configurable")
     named = {**configurable, **{key: config[key] for key in _TOP if key in config}}
+    for key in _TOP.intersection(config).intersection(configurable):
+        if configurable[key] != config[key]:
+            msg = (
+                f"the config names two: {key} is {config[key]!r}, and {configurable[key]!r} inside"
+            )
+            raise ConfigError(msg)
     limit = config.get("recursion_limit", limits.RECURSION_LIMIT_DEFAULT)
-    if not isinstance(limit, int) or limit < 1:
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         msg = f"recursion_limit is the number of supersteps a run may take, at least 1: {limit!r}"
         raise ConfigError(msg)
     thread_id, checkpoint = named.get("thread_id"), named.get("checkpoint_id")
@@ -75,6 +81,15 @@ def parse_config(config: Mapping[str, Any] | str | None) -> ThreadConfig:
         thread_id=None if thread_id is None else check_thread_id(thread_id),
         checkpoint_id=checkpoint_id,
         recursion_limit=limit,
-        metadata=dict(config.get("metadata") or {}),
+        metadata=_mapping(config, "metadata"),
         configurable={key: value for key, value in configurable.items() if key not in _TOP},
     )
+
+
+def _mapping(config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return what the config holds under `key`, which is a mapping if it is there."""
+    value = config.get(key)
+    if value is not None and not isinstance(value, Mapping):
+        msg = f"{key!r} in a config is a mapping, not {type(value).__name__}: {value!r:.100}"
+        raise ConfigError(msg)
+    return dict(value or {})

@@ -121,5 +121,5 @@ def breaks_at(
 
     It stops once per news: not where everything is as old as `seen`, where it was resumed.
     """
-    newest = max(checkpoint.versions.values(), default=0)
+    newest = max([*checkpoint.versions.values(), checkpoint.sends_version])
     return newest > seen and any(node in stops for node in nodes)

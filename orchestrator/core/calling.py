@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator import limits
+from orchestrator.channels import storable
 from orchestrator.checkpoint.commit import (
     Answer,
     Commit,
@@ -30,6 +31,7 @@ from orchestrator.errors import (
     ThreadBusyError,
     UnknownInterruptError,
     UnknownThreadError,
+    UnserializableValueError,
 )
 from orchestrator.ids import checkpoint_text, mint_checkpoint_id
 
@@ -44,8 +46,6 @@ __all__ = [
     "new_head",
     "open_questions",
 ]
-
-_RESTING = tuple(status for status in RunStatus if not status.active)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +63,14 @@ class RunConfig:
 def check_idle(thread_id: str, loaded: LoadedThread) -> None:
     """Refuse a second writer on a busy thread. (INV-9)
 
+    A run in a caller's process is active as long as one of its steps is claimed: if that process
+    was stopped or has died, nobody else would ever go on with it.
+
     Raises:
         ThreadBusyError: if the thread's run is active.
     """
-    if loaded.head.status.active:
+    abandoned = loaded.head.local and not any(step.owner for step in loaded.steps.values())
+    if loaded.head.status.active and not abandoned:
         msg = (
             f"the thread {thread_id!r} is busy: its run {loaded.head.run_id} is "
             f"{loaded.head.status}. Wait for it, cancel it, or use another thread"
@@ -91,13 +95,20 @@ def accept(
     if loaded is not None:
         check_idle(where.thread_id, loaded)
         before = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
+    is_map = isinstance(value, Mapping)
+    plain = {key: storable(write) for key, write in value.items()} if is_map else value
     checkpoint = accept_input(
         before,
-        value,
+        plain,
         new_id=mint_checkpoint_id(before.id if before else 0, now_ms),
         now_ms=now_ms,
         metadata=config.metadata,
     )
+    try:
+        stored = records.store_checkpoint(checkpoint)
+    except UnserializableValueError:
+        records.check("the input", plain)
+        raise
     ready = steps_of(checkpoint, where, None)
     abandoned = [s.step.node for s in (loaded.steps if loaded else {}).values() if not s.completed]
     accepted = {
@@ -111,8 +122,8 @@ def accept(
         thread_id=where.thread_id,
         expect_new=loaded is None,
         expect_head=before.id if before else None,
-        expect_status=_RESTING if loaded else (),
-        checkpoint=records.store_checkpoint(checkpoint),
+        expect_status=(loaded.head.status,) if loaded else (),
+        checkpoint=stored,
         ready=ready,
         status=RunStatus.QUEUED,
         head=new_head(records, where, config, checkpoint.step + 1),
@@ -240,7 +251,7 @@ def carry_on(records: Records, thread_id: str, loaded: LoadedThread) -> Commit |
         thread_id=thread_id,
         expect_head=checkpoint.id,
         expect_run=loaded.head.run_id,
-        expect_status=_RESTING,
+        expect_status=(loaded.head.status,),
         updates=tuple(StepUpdate(step=step.step, reset=True) for step in rest),
         status=RunStatus.RUNNING,
         head=_resumed(records, loaded, checkpoint),
@@ -255,7 +266,7 @@ def _resumed(
     limit: int = records.decode(loaded.head.config)["recursion_limit"]
     return {
         "resumes": loaded.head.resumes + 1,
-        "stop": checkpoint.step + limit,
+        "stop": checkpoint.step + limit + (checkpoint.source == "input"),  # START is no node.
         "breaks_seen": max(checkpoint.versions.values(), default=0),
         "error": b"",
     }

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.channels import storable
 from orchestrator.checkpoint.commit import StoredCheckpoint
 from orchestrator.checkpoint.model import (
     Checkpoint,
@@ -19,7 +20,7 @@ from orchestrator.checkpoint.model import (
     blob_key,
 )
 from orchestrator.core.apply import SENDS
-from orchestrator.errors import StateCorruptedError
+from orchestrator.errors import StateCorruptedError, UnserializableValueError
 from orchestrator.graph.routing import Send
 
 __all__ = ["Records", "StoredValues"]
@@ -115,14 +116,35 @@ class Records:
         return StoredValues(keys, blobs, self.decode)
 
     def store_outcome(self, outcome: Outcome) -> bytes:
-        """Return what a completed step did, as it is stored."""
+        """Return what a completed step did, as it is stored.
+
+        Raises:
+            UnserializableValueError: if a value cannot be, with the write and the path to it.
+        """
         writes = [
-            [channel, [value.node, value.arg] if channel == SENDS else value]
+            [channel, [value.node, value.arg] if channel == SENDS else storable(value)]
             for channel, value in outcome.writes
         ]
         asked = [[i.value, i.id, i.key] for i in outcome.interrupts]
         o = outcome
-        return self.encode([_VERSION, writes, o.attempt, o.fence, o.worker, o.claimed_ms, asked])
+        record = [_VERSION, writes, o.attempt, o.fence, o.worker, o.claimed_ms, asked]
+        try:
+            return self.encode(record)
+        except UnserializableValueError:
+            for channel, value in writes:  # Which one was it?
+                self.check(f"the write to {channel!r}", value)
+            raise
+
+    def check(self, what: str, value: Any) -> None:
+        """Raise if a value cannot be stored, and say what it is.
+
+        Raises:
+            UnserializableValueError: with the path to what cannot be.
+        """
+        try:
+            self.encode(value)
+        except UnserializableValueError as error:
+            raise UnserializableValueError(f"{what}: {error}") from None
 
     def outcome(self, data: bytes) -> Outcome:
         """Return a stored outcome.

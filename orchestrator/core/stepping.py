@@ -37,7 +37,16 @@ from orchestrator.core.records import Records
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text
 
-__all__ = ["ACTIVE", "Placement", "Stepping", "defer", "ended", "recursion_error", "steps_of"]
+__all__ = [
+    "ACTIVE",
+    "Placement",
+    "Stepping",
+    "defer",
+    "ended",
+    "hand_back",
+    "recursion_error",
+    "steps_of",
+]
 
 ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
 
@@ -228,6 +237,12 @@ def defer(step: ReadyStep, fence: int, reason: str, delay_ms: int) -> Commit:
     update = StepUpdate(step=step, wait=Wait.TIMER, delay_ms=delay_ms, reason=reason)
     event = EventDraft("step_deferred", {**_where(step), "reason": reason})
     return _updated(step, fence, update, event)
+
+
+def hand_back(step: ReadyStep, fence: int, reason: str) -> Commit:
+    """Make a claimed step ready again: whoever ran it was told to stop."""
+    event = EventDraft("step_handed_back", {**_where(step), "reason": reason})
+    return _updated(step, fence, StepUpdate(step=step, reason=reason), event)
 
 
 def ended(thread_id: str, checkpoint_id: int, status: RunStatus, error: bytes = b"") -> Commit:

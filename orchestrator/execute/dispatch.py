@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.checkpoint.commit import ReadyStep
-from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.redis import RedisCheckpointer
 from orchestrator.config import Settings
 from orchestrator.errors import CheckpointerUnavailableError
@@ -24,6 +24,9 @@ __all__ = ["Dispatch", "dispatcher", "open_store"]
 
 Dispatch = Callable[[Sequence[ReadyStep]], None]  # Sends messages, and remembers that they were.
 
+# Brokers whose queues are first-in first-out, so that what was claimed tells of what was lost.
+_ORDERED = ("redis", "rediss", "sentinel", "amqp", "amqps", "pyamqp")
+
 
 def open_store(settings: Settings, template: str | None = None) -> RedisCheckpointer:
     """Return the checkpointer of a deployment; where it is the broker too, it sends messages.
@@ -33,33 +36,71 @@ def open_store(settings: Settings, template: str | None = None) -> RedisCheckpoi
         template: of messages, if somebody has rendered it already; else Celery renders it now.
     """
     if not settings.one_redis:
-        return RedisCheckpointer(settings=settings)
+        return RedisCheckpointer(settings=settings, is_empty=_Broker(settings).is_empty)
     renderer = MessageRenderer(template or celery_template())
     return RedisCheckpointer(settings=settings, renderer=renderer)
 
 
 def dispatcher(store: RedisCheckpointer, settings: Settings) -> Dispatch:
     """Return how messages get to the broker of `settings`."""
-    return store.push if store.pushes else _Publisher(store, settings)
+    return store.push if store.pushes else _Publisher(store, _Broker(settings))
+
+
+class _Broker:
+    """A broker that is not the server of the checkpoints, by way of Celery."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.broker_url
+        self._fresh_s = settings.hint_grace_s / 2  # How long an answer about a queue serves.
+        self._looks: dict[str, tuple[float, bool]] = {}
+        self._app: Celery | None = None
+        self.ordered = self._url.partition(":")[0] in _ORDERED
+
+    def celery(self) -> Celery:
+        """Return the app through which messages are sent."""
+        from celery import Celery  # noqa: PLC0415 - only senders need Celery
+
+        if self._app is None:
+            self._app = Celery("graphstalk", broker=self._url, set_as_current=False)
+        return self._app
+
+    def is_empty(self, queue: str) -> bool:
+        """Return whether no message waits in a queue; `False` if the broker does not say."""
+        at, empty = self._looks.get(queue, (0.0, False))
+        if time.monotonic() - at > self._fresh_s:
+            empty = self._look(queue)
+            self._looks[queue] = (time.monotonic(), empty)
+        return empty
+
+    def _look(self, queue: str) -> bool:
+        with self.celery().connection_for_write(connect_timeout=2) as connection:
+            try:
+                with connection.channel() as channel:
+                    declared = channel.queue_declare(queue=queue, passive=True)
+            except connection.channel_errors:
+                return True  # There is no such queue: whatever was in it is gone.
+            except connection.connection_errors:
+                return False
+            return int(declared.message_count) == 0
 
 
 class _Publisher:
     """Sends through Celery, to whatever broker it speaks to."""
 
-    def __init__(self, store: Checkpointer, settings: Settings) -> None:
-        self._store, self._settings = store, settings
-        self._app: Celery | None = None
+    def __init__(self, store: RedisCheckpointer, broker: _Broker) -> None:
+        self._store, self._broker = store, broker
 
     def __call__(self, steps: Sequence[ReadyStep]) -> None:
         from kombu.exceptions import OperationalError  # noqa: PLC0415 - only senders need Celery
 
-        app = self._celery()
+        app = self._broker.celery()
+        now_ms = self._store.now_ms() if self._broker.ordered else 0
         try:
             with app.producer_or_acquire() as producer:
                 for step in steps:
                     app.send_task(
                         STEP_TASK,
-                        kwargs=step_arguments(step, 0),
+                        kwargs=step_arguments(step, now_ms),
                         task_id=step.task_id,
                         queue=step.queue,
                         shadow=f"{step.graph}.{step.node}",
@@ -70,10 +111,3 @@ class _Publisher:
             msg = f"the broker does not answer ({error}); the steps are stored and will be sent"
             raise CheckpointerUnavailableError(msg) from error
         self._store.mark_sent(steps)
-
-    def _celery(self) -> Celery:
-        from celery import Celery  # noqa: PLC0415 - only senders need Celery
-
-        if self._app is None:
-            self._app = Celery("graphstalk", broker=self._settings.broker_url, set_as_current=False)
-        return self._app

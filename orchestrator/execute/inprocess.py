@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from orchestrator.checkpoint.commit import LoadedThread, ReadyStep, Wait
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.clock import Clock, SystemClock
+from orchestrator.step.lease import keeping
 from orchestrator.step.protocol import Report, StepProtocol
 
 __all__ = ["InProcess"]
@@ -41,6 +42,13 @@ class InProcess:
         self, protocol: StepProtocol, thread_id: str, ready: Sequence[ReadyStep]
     ) -> BaseException | None:
         """See `Executor.proceed`."""
+        access = protocol.access
+        with keeping(access.checkpointer, access.owner):
+            return self._proceed(protocol, thread_id, ready)
+
+    def _proceed(
+        self, protocol: StepProtocol, thread_id: str, ready: Sequence[ReadyStep]
+    ) -> BaseException | None:
         errors: list[tuple[tuple[int, int, str, int], BaseException]] = []
         later: list[tuple[int, str, ReadyStep]] = []  # Retries: when, and an order for equal times.
         todo: Sequence[ReadyStep] = ready

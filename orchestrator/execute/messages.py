@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import uuid
 from typing import Any
 
@@ -65,39 +66,33 @@ class MessageRenderer:
     """Fills the template in: (step, store's time) → (queue list, message)."""
 
     def __init__(self, template: str) -> None:
-        """Cut the template at its blanks."""
+        """Take the template apart."""
         self.template = template
         parsed = json.loads(template)
-        self._embed: dict[str, Any] = parsed["embed"]
-        parts: list[tuple[str, str]] = []
-        rest: str = parsed["message"]
-        while rest:
-            found = [(rest.find(mark), mark) for mark in _MARKS if mark in rest]
-            if not found:
-                parts.append((rest, ""))
-                break
-            at, mark = min(found)
-            parts.append((rest[:at], mark))
-            rest = rest[at + len(mark) :]
-        self._parts = parts
+        self._message: str = parsed["message"]
+        self._embed = json.dumps(parsed["embed"])
+        self._of_node: dict[tuple[str, str, str], list[str]] = {}
 
     def __call__(self, step: ReadyStep, now_ms: int) -> tuple[str, bytes]:
         """Return the list that the step's queue is, and the message."""
+        node = (step.graph, step.node, step.queue)
+        pieces = self._of_node.get(node)
+        if pieces is None:
+            pieces = self._of_node[node] = self._cut(step)
         arguments = step_arguments(step, now_ms)
         values = {
             _ID: _escaped(step.task_id),
-            _SHADOW: _escaped(f"{step.graph}.{step.node}"),
-            _QUEUE: _escaped(step.queue),
-            _BODY: _escaped(json.dumps([[], arguments, self._embed])),
+            _BODY: _escaped(f"[[], {json.dumps(arguments)}, {self._embed}]"),
             _TAG: uuid.uuid4().hex,
             _REPR: _escaped(repr(arguments)),
-            "": "",
         }
-        text = "".join([text + values[mark] for text, mark in self._parts])
-        return step.queue, text.encode()
+        return step.queue, "".join([values.get(piece, piece) for piece in pieces]).encode()
 
-
-_MARKS = (_ID, _SHADOW, _QUEUE, _BODY, _TAG, _REPR)
+    def _cut(self, step: ReadyStep) -> list[str]:
+        """Return the template for a node, cut so that each blank is a piece of its own."""
+        text = self._message.replace(_SHADOW, _escaped(f"{step.graph}.{step.node}"))
+        text = text.replace(_QUEUE, _escaped(step.queue))
+        return re.split(f"({_ID}|{_BODY}|{_TAG}|{_REPR})", text)
 
 
 def _escaped(text: str) -> str:

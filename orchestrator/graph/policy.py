@@ -67,12 +67,15 @@ class RetryPolicy:
     ) = default_retry_on
 
     def matches(self, error: BaseException) -> bool:
-        """Return whether this policy speaks for `error`."""
+        """Return whether this policy speaks for `error`; one that fails itself does not."""
         if isinstance(self.retry_on, type):
             return isinstance(error, self.retry_on)
-        if callable(self.retry_on):
+        if not callable(self.retry_on):
+            return isinstance(error, tuple(self.retry_on))
+        try:
             return bool(self.retry_on(error))
-        return isinstance(error, tuple(self.retry_on))
+        except Exception:  # noqa: BLE001 - the step's own error is the one to show
+            return False
 
     def delay_s(self, failures: int, chance: float) -> float | None:
         """Return how long to wait after that many failed attempts, or `None`: give up.
@@ -81,9 +84,11 @@ class RetryPolicy:
         """
         if failures >= self.max_attempts:
             return None
-        delay = min(
-            self.max_interval, self.initial_interval * self.backoff_factor ** (failures - 1)
-        )
+        try:
+            delay = self.initial_interval * self.backoff_factor ** (failures - 1)
+        except OverflowError:
+            delay = self.max_interval
+        delay = min(self.max_interval, delay)
         return delay + chance if self.jitter else delay
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal
 
+from orchestrator.channels import MISSING
+
 __all__ = ["END", "START", "Command", "Send"]
 
 START: Final = "__start__"  # Where every run begins.
@@ -30,7 +32,8 @@ class Command:
     Attributes:
         update: an update of the state, as a node returns it.
         goto: node names or `Send`s to run next, besides what the edges say.
-        resume: the answer to an open interrupt, or a mapping from interrupt id to answer.
+        resume: the answer to an open interrupt, or a mapping from interrupt id to answer. Any
+            value is an answer, also `None`; `MISSING`: there is none.
         graph: `Command.PARENT` addresses the graph around this one.
     """
 
@@ -38,7 +41,7 @@ class Command:
 
     graph: str | None = None
     update: Any = None
-    resume: Any = None
+    resume: Any = MISSING
     goto: Send | str | Sequence[Send | str] = ()
 
     def targets(self) -> tuple[Send | str, ...]:

@@ -18,9 +18,18 @@ from orchestrator.channels import (
 )
 from orchestrator.errors import InvalidGraphError
 
-__all__ = ["ROOT", "Reader", "channels_of", "codec_classes", "field_hints", "update_items"]
+__all__ = [
+    "CONTROL",
+    "ROOT",
+    "Reader",
+    "channels_of",
+    "codec_classes",
+    "field_hints",
+    "update_items",
+]
 
 ROOT = "__root__"  # The one channel of a state that has no fields.
+CONTROL = ("branch:to:", "join:")  # How the channels begin that are no keys of the state.
 
 
 def field_hints(schema: Any) -> dict[str, Any]:
@@ -53,6 +62,10 @@ def channels_of(schema: Any) -> dict[str, Channel]:
     hints = field_hints(schema)
     if not hints:
         return {ROOT: _channel(ROOT, schema)}
+    for name in hints:
+        if name.startswith(CONTROL) or (name.startswith("__") and name.endswith("__")):
+            msg = f"the key {name!r} of {_name(schema)} is reserved; give it another name"
+            raise InvalidGraphError(msg)
     return {name: _channel(name, hint) for name, hint in hints.items()}
 
 

@@ -23,7 +23,7 @@ def branch_channel(node: str) -> str:
 
 def join_channel(sources: tuple[str, ...], node: str) -> str:
     """Return the channel that triggers `node` once all sources have run."""
-    return f"join:{'+'.join(sources)}:{node}"
+    return f"join:{'|'.join(sources)}:{node}"  # No name holds a '|', so no two joins are one.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,11 @@ Rule 2: a type has a stable tag, given here or by `register`; bytes name tags, n
         and nothing is imported, called by name, or unpickled. (INV-10)
 Rule 3: `bytearray` and `memoryview` are bytes to msgpack and come back as `bytes`.
 Rule 4: one codec, no fallback: bytes that do not decode raise, they are never tried another way.
+Rule 5: nothing recurses here but msgpack's own bounded packer, so that no nesting, however deep,
+        overflows the stack of the OS thread that encodes or decodes it.
+
+A value of a type that msgpack does not have is stored as the list `[tag, plain form]`, whose first
+item is an extension, which no other list can hold.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ from orchestrator.errors import StateCorruptedError, UnserializableValueError
 
 __all__ = ["Codec"]
 
-_TYPED = 1  # The one extension code: payload is msgpack([tag, plain form]).
+_TAG = 1  # The one extension code: its payload is a tag.
 
 _Plain = Callable[[Any], Any]
 
@@ -69,7 +74,9 @@ class Codec:
             TypeError: if it is none of these; use `register` then.
         """
         tag = tag or f"{cls.__module__}.{cls.__qualname__}"
-        if issubclass(cls, enum.Enum):
+        if issubclass(cls, enum.Flag):
+            self.register(tag, cls, lambda flags: flags.value, cls)  # Several have no one name.
+        elif issubclass(cls, enum.Enum):
             self.register(tag, cls, lambda member: member.name, lambda name: cls[name])
         elif dataclasses.is_dataclass(cls):
             self.register(tag, cls, _dataclass_fields, lambda fields: _make_dataclass(cls, fields))
@@ -95,7 +102,7 @@ class Codec:
             packed: bytes = msgpack.packb(
                 value, default=self._typed, strict_types=True, unicode_errors="surrogatepass"
             )
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        except Exception as error:  # noqa: BLE001 - also whatever a registered function raises
             raise UnserializableValueError(self._explain(value, error)) from None
         return packed
 
@@ -106,9 +113,11 @@ class Codec:
             StateCorruptedError: if the bytes are damaged or name a type that is not allowed here.
         """
         try:
-            return msgpack.unpackb(
+            reader = _Reader(self._by_tag)
+            value = msgpack.unpackb(
                 data,
-                ext_hook=self._untyped,
+                ext_hook=reader.tag,
+                list_hook=reader.list,
                 strict_map_key=False,
                 unicode_errors="surrogatepass",
             )
@@ -117,55 +126,81 @@ class Codec:
         except Exception as error:
             msg = f"stored bytes do not decode ({type(error).__name__}: {error})"
             raise StateCorruptedError(msg) from error
+        if reader.open:
+            raise StateCorruptedError("stored bytes hold a tag without a value")
+        return value
 
-    def _typed(self, value: Any) -> msgpack.ExtType:
+    def _typed(self, value: Any) -> list[Any]:
         known = self._by_type.get(type(value))
         if known is None:
             msg = f"type {type(value).__module__}.{type(value).__qualname__} is not allowed"
             raise TypeError(msg)
         tag, to_plain = known
-        return msgpack.ExtType(_TYPED, self.encode([tag, to_plain(value)]))
+        return [msgpack.ExtType(_TAG, tag.encode()), to_plain(value)]
 
-    def _untyped(self, code: int, payload: bytes) -> Any:
-        if code != _TYPED:
+    def _explain(self, value: Any, error: Exception) -> str:
+        """Return why `value` cannot be encoded, with the path to the first part that cannot."""
+        todo = [(value, "value", 0)]
+        while todo:
+            part, path, depth = todo.pop()
+            cls = type(part)
+            if depth > limits.VALUE_DEPTH_MAX:
+                return f"{path:.200} is nested deeper than {limits.VALUE_DEPTH_MAX} levels"
+            if cls in _SCALARS:
+                continue
+            if cls not in self._by_type and cls not in _NATIVE:
+                return (
+                    f"{path} is a {cls.__module__}.{cls.__qualname__}, which cannot be stored. "
+                    f"Return plain data, or name the type in the state's schema, or register it"
+                )
+            children = _children(part)
+            if cls in self._by_type:
+                depth += 1  # It is a list of its own: tag and plain form.
+                try:
+                    plain = self._by_type[cls][1](part)
+                except Exception as reason:  # noqa: BLE001 - whatever it is, it is why
+                    return f"{path} cannot be stored: {type(reason).__name__}: {reason}"
+                children = children or [("", plain)]
+            todo += [(child, path + step, depth + 1) for step, child in reversed(children)]
+        return f"the value cannot be stored: {error}"
+
+
+class _Reader:
+    """What msgpack calls back while it decodes."""
+
+    __slots__ = ("by_tag", "open")
+
+    def __init__(self, by_tag: dict[str, _Plain]) -> None:
+        self.by_tag, self.open = by_tag, 0
+
+    def tag(self, code: int, payload: bytes) -> _Tag:
+        """Return a tag, which the list around it will use up."""
+        if code != _TAG:
             msg = f"stored bytes hold the unknown extension {code}"
             raise StateCorruptedError(msg)
-        tag, plain = self.decode(payload)
-        from_plain = self._by_tag.get(tag)
+        self.open += 1
+        return _Tag(payload.decode())
+
+    def list(self, items: list[Any]) -> Any:
+        """Return a list, or the value that it stands for."""
+        if not items or type(items[0]) is not _Tag:
+            return items
+        tag, plain = items
+        from_plain = self.by_tag.get(tag)
         if from_plain is None:
             msg = (
-                f"a stored value has the type {tag!r}, which this process does not know: "
+                f"a stored value has the type {str(tag)!r}, which this process does not know: "
                 f"load the graph whose state names it, or register the type"
             )
             raise StateCorruptedError(msg)
+        self.open -= 1
         return from_plain(plain)
 
-    def _explain(self, value: Any, error: Exception) -> str:
-        found = self._find(value, "value", 0)
-        if found is None:
-            return f"the value cannot be stored: {error}"
-        path, cls = found
-        if cls is None:
-            return f"{path} is nested deeper than {limits.VALUE_DEPTH_MAX} levels"
-        return (
-            f"{path} is a {cls.__module__}.{cls.__qualname__}, which cannot be stored. "
-            f"Return plain data, or name the type in the state's schema, or register it"
-        )
 
-    def _find(self, value: Any, path: str, depth: int) -> tuple[str, type | None] | None:
-        """Return path and class of the first value that cannot be encoded."""
-        if depth > limits.VALUE_DEPTH_MAX:
-            return path, None
-        cls = type(value)
-        if cls in _SCALARS:
-            return None
-        if cls not in _NATIVE and cls not in self._by_type:
-            return path, cls
-        for step, child in _children(value):
-            found = self._find(child, path + step, depth + 1)
-            if found is not None:
-                return found
-        return None
+class _Tag(str):
+    """The first item of a list that stands for a value."""
+
+    __slots__ = ()
 
 
 _SCALARS = {type(None), bool, int, float, str, bytes}
@@ -253,7 +288,7 @@ def _timezone_plain(value: dt.timezone) -> list[Any]:
 
 
 _BUILTIN: tuple[tuple[str, type, _Plain, _Plain], ...] = (
-    ("int", int, str, int),  # Only integers beyond 64 bits get here.
+    ("int", int, hex, lambda text: int(text, 16)),  # Only integers beyond 64 bits get here.
     ("tuple", tuple, list, tuple),
     ("set", set, list, set),
     ("frozenset", frozenset, list, frozenset),

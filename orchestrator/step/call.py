@@ -20,7 +20,7 @@ from orchestrator.graph.schema import ROOT, update_items
 from orchestrator.graph.spec import Branch, GraphSpec, NodeSpec, branch_channel
 from orchestrator.step.loop import run_coroutine
 
-__all__ = ["Call", "writes_after"]
+__all__ = ["Call", "updates_of", "writes_after"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,7 @@ def writes_after(
     Raises:
         InvalidUpdateError: if `result` is no update, or a router leads nowhere.
     """
-    keys = spec.input_keys if node.name == START else spec.state_keys
-    updates = _updates(spec, node, result, keys)
+    updates = updates_of(spec, node, result)
     writes = [*updates, *_goto(spec, node, result), *node.writes]
     for branch in node.branches:
         shown = result if branch.passes_result and isinstance(result, dict) else {}
@@ -78,54 +77,80 @@ def writes_after(
     return tuple(writes)
 
 
-def _updates(
-    spec: GraphSpec, node: NodeSpec, result: Any, keys: tuple[str, ...]
-) -> list[tuple[str, Any]]:
+def updates_of(spec: GraphSpec, node: NodeSpec, result: Any) -> list[tuple[str, Any]]:
+    """Return the update of the state that a node's `result` is; START's result is the input.
+
+    Raises:
+        InvalidUpdateError: if it is none.
+    """
+    keys = spec.input_keys if node.name == START else spec.state_keys
     if isinstance(result, Command):
-        return [] if result.graph == Command.PARENT else _updates(spec, node, result.update, keys)
+        return _command_updates(spec, node, result, keys)
     if isinstance(result, Send) or result is None:
         return []
     if isinstance(result, (list, tuple)) and any(isinstance(i, (Command, Send)) for i in result):
-        return [pair for item in result for pair in _updates(spec, node, item, keys)]
+        return [pair for item in result for pair in updates_of(spec, node, item)]
     if keys == (ROOT,):
         return [(ROOT, result)]
     if isinstance(result, Mapping):
-        _refuse_unknown(spec, node, result)
-        return [(key, value) for key, value in result.items() if key in keys]
-    if isinstance(result, list) and all(isinstance(i, tuple) and len(i) == 2 for i in result):
-        return _updates(spec, node, dict(result), keys) if result else _no_update(node, result)
+        return _known(node, result.items(), keys)
     items = update_items(result, keys)
     return _no_update(node, result) if items is None else items
 
 
+def _command_updates(
+    spec: GraphSpec, node: NodeSpec, command: Command, keys: tuple[str, ...]
+) -> list[tuple[str, Any]]:
+    if command.graph is not None:
+        msg = (
+            f"the node {node.name!r} returned a Command for the graph {command.graph!r}, but there "
+            f"is no graph around this one: leave out graph=…"
+        )
+        raise InvalidUpdateError(msg)
+    pairs = command.update
+    if (
+        keys != (ROOT,)
+        and isinstance(pairs, (list, tuple))
+        and all(isinstance(i, tuple) and len(i) == 2 and isinstance(i[0], str) for i in pairs)
+    ):
+        return _known(node, pairs, keys)  # Unlike a dict, it may write a key twice.
+    return updates_of(spec, node, pairs)
+
+
 def _no_update(node: NodeSpec, result: Any) -> list[tuple[str, Any]]:
-    what = "the input" if node.name == START else f"the node {node.name!r} returned"
+    what = "the input" if node.name == START else f"what the node {node.name!r} returned"
     msg = (
-        f"{what} {result!r:.100} is no update of the state: expected a dict of its keys, "
-        f"None, or a Command"
+        f"{what} is no update of the state: expected a dict of its keys, None, or a Command, "
+        f"but it is {result!r:.100}"
     )
     raise InvalidUpdateError(msg)
 
 
-def _refuse_unknown(spec: GraphSpec, node: NodeSpec, update: Mapping[Any, Any]) -> None:
-    unknown = [key for key in update if key not in spec.state_keys]
+def _known(
+    node: NodeSpec, pairs: Iterable[tuple[Any, Any]], keys: tuple[str, ...]
+) -> list[tuple[str, Any]]:
+    """Return an update whose keys there are."""
+    update = list(pairs)
+    unknown = [key for key, _ in update if key not in keys]
     if not unknown:
-        return
-    close = difflib.get_close_matches(str(unknown[0]), spec.state_keys, n=1)
+        return update
+    close = difflib.get_close_matches(str(unknown[0]), keys, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    who = "the input" if node.name == START else f"the node {node.name!r}"
+    is_input = node.name == START
+    who, what = ("the input", "input") if is_input else (f"the node {node.name!r}", "state")
     msg = (
-        f"{who} updates {unknown[0]!r}, which is no key of the state.{hint} "
-        f"The keys are: {', '.join(spec.state_keys)}"
+        f"{who} updates {unknown[0]!r}, which is no key of the {what}.{hint} "
+        f"The keys are: {', '.join(keys)}"
     )
     raise InvalidUpdateError(msg)
 
 
 def _goto(spec: GraphSpec, node: NodeSpec, result: Any) -> list[tuple[str, Any]]:
+    who = f"the node {node.name!r}"
     if isinstance(result, Send):
-        return [_towards(spec, node, result)]
+        return [_towards(spec, who, result)]
     if isinstance(result, Command):
-        return [_towards(spec, node, t) for t in result.targets() if t != END]
+        return [_towards(spec, who, t) for t in _targets(who, result) if t != END]
     if isinstance(result, (list, tuple)) and not isinstance(result, str):
         return [
             pair
@@ -136,12 +161,20 @@ def _goto(spec: GraphSpec, node: NodeSpec, result: Any) -> list[tuple[str, Any]]
     return []
 
 
-def _towards(spec: GraphSpec, node: NodeSpec, target: Any) -> tuple[str, Any]:
+def _targets(who: str, command: Command) -> tuple[Any, ...]:
+    try:
+        return command.targets()
+    except TypeError:
+        msg = f"{who} returned Command(goto={command.goto!r}): expected a node, a Send, or a list"
+        raise InvalidUpdateError(msg) from None
+
+
+def _towards(spec: GraphSpec, who: str, target: Any) -> tuple[str, Any]:
     """Return the write that leads to a node or sends it something."""
     name = target.node if isinstance(target, Send) else target
-    if name not in spec.nodes or name == START:
+    if not isinstance(name, str) or name not in spec.nodes or name == START:
         known = ", ".join(repr(n) for n in spec.nodes if n != START)
-        msg = f"the node {node.name!r} leads to {name!r}, which is no node. The nodes are: {known}"
+        msg = f"{who} leads to {name!r}, which is no node. The nodes are: {known}"
         raise InvalidUpdateError(msg)
     return (SENDS, target) if isinstance(target, Send) else (branch_channel(name), None)
 
@@ -157,7 +190,7 @@ def _route(
 ) -> Iterable[tuple[str, Any]]:
     """Ask a router, which sees the committed state with the node's own updates.
 
-    Where it sees a dict, it also sees what the node returned under `shown` keys that it does not read.
+    Where it sees a dict, that also holds what is `shown` of keys that it does not read.
     """
     values = frame.values
     if updates:
@@ -170,18 +203,17 @@ def _route(
     if hasattr(chosen, "__await__"):
         chosen = run_coroutine(chosen)
     targets = chosen if isinstance(chosen, (list, tuple)) else [chosen]
-    ended = [_end_of(node, branch, target) for target in targets]
-    return [_towards(spec, node, target) for target in ended if target != END]
+    who = f"the router {branch.name!r} of {node.name!r}"
+    ended = [_end_of(who, branch, target) for target in targets]
+    return [_towards(spec, who, target) for target in ended if target != END]
 
 
-def _end_of(node: NodeSpec, branch: Branch, target: Any) -> Any:
+def _end_of(who: str, branch: Branch, target: Any) -> Any:
     if isinstance(target, Send) or branch.ends is None:
         return target
-    if target not in branch.ends:
+    try:
+        return branch.ends[target]
+    except (KeyError, TypeError):  # What cannot be hashed is no label either.
         known = ", ".join(map(repr, branch.ends))
-        msg = (
-            f"the router {branch.name!r} of {node.name!r} returned {target!r}; "
-            f"its path map knows: {known}"
-        )
-        raise InvalidUpdateError(msg)
-    return branch.ends[target]
+        msg = f"{who} returned {target!r}; its path map knows: {known}"
+        raise InvalidUpdateError(msg) from None

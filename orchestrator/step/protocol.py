@@ -28,7 +28,7 @@ from orchestrator.checkpoint.commit import (
 from orchestrator.checkpoint.model import Outcome, PlannedStep, RunStatus
 from orchestrator.core.advance import Frame, Next, advance
 from orchestrator.core.records import Records
-from orchestrator.core.stepping import Stepping, defer, ended
+from orchestrator.core.stepping import Stepping, defer, ended, hand_back
 from orchestrator.errors import (
     GraphInterrupt,
     GraphstalkError,
@@ -95,6 +95,9 @@ class StepProtocol:
             commit, ready = self._stepping.ask(step, claim.fence, asked.interrupts), ()
         except Exception as error:  # noqa: BLE001 - whatever user code raises is the step's failure
             return self._failed(claim, error)
+        except BaseException as error:  # The process is told to stop; the step is not to blame.
+            self.access.commit(hand_back(step, claim.fence, type(error).__name__))
+            raise
         return self._send(commit, ready)
 
     @property

@@ -75,9 +75,10 @@ def commit_arguments(
     ]
     for answer in commit.answers:
         args += [answer.step_id, answer.interrupt_id, answer.value]
+    args += [len(commit.updates), *(update.step.step_id for update in commit.updates)]
     args += [commit.status or "", *_pairs(commit.blobs)]
-    args += [int(commit.completed is not None), commit.completed or b"", int(commit.revoke)]
-    args.append(len(commit.updates))
+    args += [int(commit.completed is not None), commit.completed or b""]
+    args += [int(commit.checkpoint is not None), int(commit.revoke)]
     for update in commit.updates:
         args += _update(update)
         args += message(update.step) if update.wait is Wait.NOTHING else ("", "")
@@ -88,8 +89,13 @@ def commit_arguments(
         args += [step_to_json(step), *message(step)]
     args += [*_pairs(commit.head), len(commit.events)]
     for event in commit.events:
-        args += [event.type, *_pairs(event.fields)]
+        args += [event.type, *_pairs({key: _text(value) for key, value in event.fields.items()})]
     return lists, args
+
+
+def _text(value: _Arg) -> _Arg:
+    """Return text as bytes, also if it holds lone surrogates, as names of files may."""
+    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
 
 
 def _pairs(mapping: Mapping[str, _Arg]) -> list[_Arg]:
@@ -101,14 +107,13 @@ def _pairs(mapping: Mapping[str, _Arg]) -> list[_Arg]:
 
 def _update(update: StepUpdate) -> list[_Arg]:
     return [
-        update.step.step_id,
         update.wait,
         update.delay_ms,
         int(update.reset),
         int(update.failed),
         int(update.error is not None),
         update.error or b"",
-        update.reason,
+        _text(update.reason),
         *_pairs({f"ask:{key}": value for key, value in update.asks.items()}),
         update.step.queue,
     ]
@@ -118,4 +123,4 @@ def _checkpoint(commit: Commit) -> list[_Arg]:
     stored = commit.checkpoint
     if stored is None:
         return [""]
-    return [f"{stored.id:016x}", stored.header, stored.plan, "\n".join(stored.refs)]
+    return [f"{stored.id:016x}", stored.header, stored.plan, "\n".join(stored.refs), stored.ns]

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.checkpointer.redis.store import RedisCheckpointer, available
+from orchestrator.checkpointer.redis.scripting import available
+from orchestrator.checkpointer.redis.store import RedisCheckpointer
 
 __all__ = ["Fleet", "Worker"]
 

@@ -9,12 +9,11 @@ Per thread, `<p>` = `<namespace>:{<partition>}:` and `<t>` = `<p>t:<thread id>:`
 | key | type | holds | lives |
 |---|---|---|---|
 | `<t>head` | hash | the fields of `Head`; `fence` and `seq`, the last ones given | thread |
-| `<t>cp` | hash | `<id>:h` header, `:p` plan, `:r` blob names by line, `:s` step ids | thread |
+| `<t>cp` | hash | `<id>:` with `h` header, `p` plan, `r` refs by line, `s` steps, `n` ns | thread |
 | `<t>ids` | zset | checkpoint ids as 16 hex digits, score 0, so ordered by id | thread |
 | `<t>blob` | hash | blob name → value | thread |
 | `<t>out` | hash | `<checkpoint>/<step id>` → outcome of a completed step | thread |
 | `<t>done` | set | completedSteps of the superstep; older ones are below the head | superstep |
-| `<t>steps` | set | step ids of the current superstep | superstep |
 | `<t>s:<step id>` | hash | a step of the current superstep, see below | superstep |
 | `<t>keys` | hash | idempotency key → run id | thread |
 | `<t>ev` | stream | events: id `<seq>-0`, fields `ts`, `type` and the event's own | trimmed |
@@ -34,7 +33,7 @@ Per partition, where a *member* is `<step id>` (32 hex digits) followed by the t
 | `<p>timers` | zset | members that wait for a time → when |
 | `<p>stuck` | zset | threads whose superstep is settled and not advanced → since when |
 | `<p>marks` | hash | queue → when the newest claimed message of it was sent (the watermark) |
-| `<p>threads` | zset | thread → when its run last changed |
+| `<p>threads` | zset | thread → when its run last changed its status |
 | `<p>stats` | hash | counters: `stale_refused`, `released` |
 | `<p>sweep` | hash | `leader`, `until`, and `last`, `since` of `Trust` |
 

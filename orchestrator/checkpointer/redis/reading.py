@@ -41,70 +41,28 @@ def claim(answer: Sequence[Any]) -> Claim:
     )
 
 
-def load(
-    client: redis.Redis, thread: str, checkpoint_id: int | None, *, values: bool
-) -> LoadedThread | None:
-    """Return a thread at its head or another checkpoint, as of one instant for the head."""
-    while True:
-        pipe = client.pipeline(transaction=True)
-        pipe.hgetall(thread + "head")
-        pipe.smembers(thread + "steps")
-        pipe.smembers(thread + "done")
-        pipe.time()
-        fields, step_ids, done, (seconds, micros) = pipe.execute()
-        if not fields:
-            return None
-        head = _head(fields)
-        wanted = head.checkpoint_id if checkpoint_id is None else checkpoint_id
-        at_head = wanted == head.checkpoint_id
-        ids = sorted(step_ids) if at_head else []
-        pipe = client.pipeline(transaction=True)
-        pipe.hget(thread + "head", "checkpoint_id")
-        pipe.hmget(thread + "cp", [f"{wanted:016x}:{part}" for part in "hprs"])
-        for step_id in ids:
-            pipe.hgetall(f"{thread}s:{step_id.decode()}")
-        now_id, stored, *records = pipe.execute()
-        if at_head and int(now_id, 16) != wanted:
-            continue  # The head moved between the two looks.
-        if stored[0] is None:
-            return None
-        checkpoint = StoredCheckpoint(
-            id=wanted, header=stored[0], plan=stored[1], refs=_lines(stored[2])
-        )
-        steps = {
-            step_id.decode(): _loaded_step(record, completed=step_id in done)
-            for step_id, record in zip(ids, records, strict=True)
-        }
-        blobs = _blobs(client, thread, checkpoint, steps) if values else {}
-        return LoadedThread(
-            head=head,
-            checkpoint=checkpoint,
-            blobs=blobs,
-            steps=steps,
-            outcomes=_outcomes(client, thread, wanted, stored[3] or b""),
-            now_ms=seconds * 1000 + micros // 1000,
-        )
-
-
-def _blobs(
-    client: redis.Redis,
-    thread: str,
-    checkpoint: StoredCheckpoint,
-    steps: Mapping[str, LoadedStep],
-) -> dict[str, bytes]:
-    names = [*checkpoint.refs, *(s.step.arg for s in steps.values() if s.step.arg)]
-    if not names:
-        return {}
-    found: Any = client.hmget(thread + "blob", names)
-    return {name: value for name, value in zip(names, found, strict=True) if value is not None}
-
-
-def _outcomes(client: redis.Redis, thread: str, checkpoint_id: int, ids: bytes) -> dict[str, bytes]:
-    names = ids.decode().split()
-    if not names:
-        return {}
-    found: Any = client.hmget(thread + "out", [f"{checkpoint_id:016x}/{name}" for name in names])
-    return {name: value for name, value in zip(names, found, strict=True) if value is not None}
+def load(answer: Sequence[Any] | None) -> LoadedThread | None:
+    """Return the thread that `load.lua` read."""
+    if answer is None:
+        return None
+    now, head, checkpoint_id, header, plan, refs, ns, blobs, steps, outcomes = answer
+    return LoadedThread(
+        head=_head(_pairs(head)),
+        checkpoint=StoredCheckpoint(
+            id=int(checkpoint_id, 16),
+            ns=ns.decode(),
+            header=header,
+            plan=plan,
+            refs=_lines(refs),
+        ),
+        blobs={name.decode(): value for name, value in _pairs(blobs).items()},
+        steps={
+            step_id.decode(): _loaded_step(_pairs(fields), completed=bool(completed))
+            for step_id, fields, completed in zip(steps[::3], steps[1::3], steps[2::3], strict=True)
+        },
+        outcomes={step_id.decode(): outcome for step_id, outcome in _pairs(outcomes).items()},
+        now_ms=now,
+    )
 
 
 def threads(
@@ -163,7 +121,7 @@ def _loaded_step(fields: Mapping[bytes, bytes], *, completed: bool) -> LoadedSte
         attempt=int(fields.get(b"attempt", 0)),
         failures=int(fields.get(b"failures", 0)),
         deaths=int(fields.get(b"deaths", 0)),
-        reason=fields.get(b"reason", b"").decode("utf-8", "replace"),
+        reason=fields.get(b"reason", b"").decode("utf-8", "surrogatepass"),
         due_ms=int(fields.get(b"due", 0)),
         error=fields.get(b"error", b""),
         asks=_prefixed(fields, b"ask:"),

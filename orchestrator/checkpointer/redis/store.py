@@ -7,14 +7,11 @@ in which order, in `memory.py` and the scripts, which do the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib import resources
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.commands.core import Script
 from redis.retry import Retry
 
 from orchestrator import limits
@@ -33,9 +30,9 @@ from orchestrator.checkpointer.base import Renderer
 from orchestrator.checkpointer.redis import reading
 from orchestrator.checkpointer.redis.arguments import commit_arguments, step_from_json
 from orchestrator.checkpointer.redis.keys import Keys
+from orchestrator.checkpointer.redis.scripting import Scripts, available
 from orchestrator.checkpointer.sweeping import silence_max_ms
 from orchestrator.config import Settings
-from orchestrator.errors import CheckpointerUnavailableError
 
 __all__ = ["RedisCheckpointer", "connect"]
 
@@ -54,6 +51,8 @@ def connect(url: str) -> redis.Redis:
 class RedisCheckpointer:
     """Threads on a Redis server."""
 
+    shared = True
+
     def __init__(
         self,
         url: str | None = None,
@@ -61,6 +60,7 @@ class RedisCheckpointer:
         settings: Settings | None = None,
         client: redis.Redis | None = None,
         renderer: Renderer | None = None,
+        is_empty: Callable[[str], bool] | None = None,
     ) -> None:
         """Keep threads at `url`.
 
@@ -70,38 +70,35 @@ class RedisCheckpointer:
             client: a client to use instead of one made for `url`.
             renderer: makes the messages of ready steps, if this server is also the broker; commits
                 then send them themselves.
+            is_empty: tells whether nothing waits in a queue, if another server is the broker;
+                what is ready then and was sent has been lost.
         """
         self.settings = settings or Settings.from_env(url=url)
         self.client = client or connect(url or self.settings.url)
         self._renderer = renderer
+        self._is_empty = is_empty
         self.pushes = renderer is not None
         self.partitions = self.settings.partitions
         self.keys = Keys(self.settings.namespace, self.partitions)
-        self._scripts = {name: self._load(name) for name in ("commit", "claim", "release", "sweep")}
-        self._ahead_ms: float | None = (
-            None  # The server's clock minus this process's monotonic one.
-        )
-
-    def _load(self, name: str) -> Script:
-        source = resources.files(__package__).joinpath("scripts", f"{name}.lua").read_text("utf-8")
-        return self.client.register_script(source)
-
-    def _run(self, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        with available():
-            return self._scripts[name](keys=keys, args=args)
+        self._scripts = Scripts(self.client)
+        self._run = self._scripts.call
+        self._ahead_ms: float | None = None  # Its clock minus this process's monotonic one.
 
     def script_hashes(self) -> dict[str, str]:
         """Return the hashes under which the server knows the scripts, to recognise their calls."""
-        return {name: script.sha for name, script in self._scripts.items()}
+        return dict(self._scripts.hashes)
 
     def now_ms(self) -> int:
         """Return the server's time, asked once and then reckoned from this process's own clock."""
         if self._ahead_ms is None:
-            with available():
-                seconds, micros = self.client.time()
-            self._saw(seconds * 1000 + micros // 1000)
+            self._saw(self._ask_ms())
         assert self._ahead_ms is not None
         return int(time.monotonic() * 1000 + self._ahead_ms)
+
+    def _ask_ms(self) -> int:
+        with available():
+            seconds, micros = self.client.time()
+        return int(seconds) * 1000 + int(micros) // 1000
 
     def _saw(self, now_ms: int) -> None:
         self._ahead_ms = now_ms - time.monotonic() * 1000
@@ -149,9 +146,8 @@ class RedisCheckpointer:
         """See `Checkpointer.renew`."""
         if not owners:
             return
+        end = self._ask_ms() + int(ttl_s * 1000)
         with available():
-            seconds, micros = self.client.time()
-            end = seconds * 1000 + micros // 1000 + int(ttl_s * 1000)
             pipe = self.client.pipeline(transaction=False)
             for partition in range(self.partitions):
                 leases = self.keys.partition(partition) + "leases"
@@ -161,18 +157,20 @@ class RedisCheckpointer:
     def release(self, owner: str) -> list[ReadyStep]:
         """See `Checkpointer.release`."""
         partitions = range(self.partitions)
-        return [step for p in partitions for step in self._release(p, owner, expired=False)]
+        return [step for p in partitions for step in self._release(p, owner, expired=False)[1]]
 
-    def _release(self, partition: int, owner: str, *, expired: bool) -> list[ReadyStep]:
+    def _release(self, partition: int, owner: str, *, expired: bool) -> tuple[int, list[ReadyStep]]:
+        """Return how many claims were taken away, and the steps to send again."""
         prefix = self.keys.partition(partition)
-        found = self._run("release", [prefix], [owner, int(expired)])
-        return [step_from_json(record) for record in found]
+        count, found = self._run("release", [prefix], [owner, int(expired)])
+        return count, [step_from_json(record) for record in found]
 
     # ---- sweeping -----------------------------------------------------------------------
 
     def sweep(self, partition: int, *, leader: str) -> Swept:
         """See `Checkpointer.sweep`."""
         lease_ms = int(self.settings.lease_ttl_s * 1000)
+        prefix = self.keys.partition(partition)
         args = [
             leader,
             lease_ms,
@@ -180,33 +178,46 @@ class RedisCheckpointer:
             int(self.settings.hint_grace_s * 1000),
             limits.SWEEP_BATCH_MAX,
             int(self.pushes),
+            *self._empty_queues(prefix),
         ]
-        prefix = self.keys.partition(partition)
         leading, owners, due, stuck = self._run("sweep", [prefix], args)
-        released = [
-            step for owner in owners for step in self._release(partition, owner, expired=True)
-        ]
+        released = [self._release(partition, owner, expired=True) for owner in owners]
         return Swept(
             leading=bool(leading),
-            due=(*released, *(step_from_json(record) for record in due)),
+            due=(
+                *(step for _, steps in released for step in steps),
+                *(step_from_json(record) for record in due),
+            ),
             stuck=tuple(step_from_json(record) for record in stuck),
-            released=len(released),
+            released=sum(count for count, _ in released),
         )
 
+    def _empty_queues(self, prefix: str) -> list[bytes]:
+        """Return the queues in which nothing waits, where the script cannot see that itself."""
+        if self._is_empty is None:
+            return []
+        with available():
+            queues: Any = self.client.smembers(prefix + "queues")
+        return [queue for queue in queues if self._is_empty(queue.decode())]
+
     def push(self, steps: Sequence[ReadyStep]) -> None:
-        """Send the messages of steps, where this server is the broker."""
+        """Send the messages of steps again, where this server is the broker.
+
+        They go to the front of their queues, where they have stood before. So they say nothing of
+        what was sent before them: their time is left out.
+        """
         assert self._renderer is not None
-        now = self.now_ms()
         with available():
             pipe = self.client.pipeline(transaction=False)
             for step in steps:
-                pipe.lpush(*self._renderer(step, now))
+                pipe.rpush(*self._renderer(step, 0))
             pipe.execute()
-        self.mark_sent([step for step in steps if step.step_id])
+        self.mark_sent(steps)
 
     def mark_sent(self, steps: Sequence[ReadyStep]) -> None:
         """See `Checkpointer.mark_sent`."""
-        now = self.now_ms()
+        # Asked, not reckoned: a clock that was set since would make every message look lost.
+        now = self._ask_ms()
         with available():
             pipe = self.client.pipeline(transaction=False)
             for step in steps:
@@ -223,9 +234,10 @@ class RedisCheckpointer:
         self, thread_id: str, *, checkpoint_id: int | None = None, values: bool = True
     ) -> LoadedThread | None:
         """See `Checkpointer.load`."""
-        keys = self.keys.of_thread(thread_id)
-        with available():
-            return reading.load(self.client, keys[1], checkpoint_id, values=values)
+        wanted = "" if checkpoint_id is None else f"{checkpoint_id:016x}"
+        return reading.load(
+            self._run("load", self.keys.of_thread(thread_id), [wanted, int(values)])
+        )
 
     def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
         """See `Checkpointer.history`."""
@@ -262,19 +274,6 @@ class RedisCheckpointer:
     def close(self) -> None:
         """Give back connections."""
         self.client.close()
-
-
-@contextmanager
-def available() -> Iterator[None]:
-    """Turn the client's errors about a server that is away into ours."""
-    try:
-        yield
-    except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
-        msg = f"the Redis server does not answer ({error}). Check REDIS_URL and the server"
-        raise CheckpointerUnavailableError(msg) from error
-    except (redis.ReadOnlyError, redis.OutOfMemoryError) as error:
-        msg = f"the Redis server refuses writes ({error}). Nothing was stored"
-        raise CheckpointerUnavailableError(msg) from error
 
 
 def _detail(refused: bytes, detail: bytes) -> str:

@@ -19,7 +19,7 @@ local status = redis.call('HGET', head, 'status')
 if not status then return {'unknown_thread', thread, now} end
 if status ~= 'running' and status ~= 'queued' then return {'wrong_status', status, now} end
 if redis.call('SISMEMBER', T .. 'done', step) == 1 then return {'completed', step, now} end
-local s = redis.call('HMGET', record, 'queue', 'wait', 'owner', 'due', 'cp', 'arg', 'token')
+local s = redis.call('HMGET', record, 'queue', 'wait', 'owner', 'due', 'cp', 'arg', 'token', 'attempt')
 local queue = s[1]
 if not queue then return {'unknown_step', step, now} end
 -- The same attempt asks again when the answer to it was lost.
@@ -29,8 +29,8 @@ if s[2] and not (s[2] == 'timer' and tonumber(s[4]) <= now) then return {'waitin
 
 if not again then
   local fence = redis.call('HINCRBY', head, 'fence', 1)
-  redis.call('HSET', record, 'owner', owner, 'fence', fence, 'token', ARGV[6])
-  redis.call('HINCRBY', record, 'attempt', 1)
+  local attempt = tonumber(s[8] or 0) + 1
+  redis.call('HSET', record, 'owner', owner, 'fence', fence, 'token', ARGV[6], 'attempt', attempt)
 end
 if s[2] then
   redis.call('HDEL', record, 'wait', 'due')
@@ -41,12 +41,16 @@ if queue ~= '' then
     redis.call('ZREM', P .. 'unsent', member)
   end
   local sent = tonumber(ARGV[5])
-  if sent > tonumber(redis.call('HGET', P .. 'marks', queue) or 0) then
+  -- The watermark moves in steps of 20 ms: fewer writes, and its grace is far longer.
+  if sent > tonumber(redis.call('HGET', P .. 'marks', queue) or 0) + 20 then
     redis.call('HSET', P .. 'marks', queue, sent)
   end
 end
 redis.call('SADD', P .. 'claims:' .. owner, member)
-redis.call('ZADD', P .. 'leases', 'GT', now + ARGV[4], owner)
+local lease = redis.call('ZSCORE', P .. 'leases', owner)
+if not lease or tonumber(lease) < now + ARGV[4] / 2 then
+  redis.call('ZADD', P .. 'leases', 'GT', now + ARGV[4], owner)
+end
 if status == 'queued' then redis.call('HSET', head, 'status', 'running') end
 
 local known = {}
@@ -56,7 +60,7 @@ local wanted = {}
 for name in string.gmatch(stored[2], '[^\n]+') do
   if not known[name] then wanted[#wanted + 1] = name end
 end
-if s[6] then wanted[#wanted + 1] = s[6] end
+if s[6] ~= '' and not known[s[6]] then wanted[#wanted + 1] = s[6] end
 local blobs = {}
 for _, name in ipairs(wanted) do
   blobs[#blobs + 1] = name

@@ -19,9 +19,15 @@ end
 local head_key = T .. 'head'
 local function step_key(step) return T .. 's:' .. step end
 
+local seq = 0
 local function note(kind, fields)
-  local seq = redis.call('HINCRBY', head_key, 'seq', 1)
-  redis.call('XADD', T .. 'ev', 'MAXLEN', '~', 10000, seq .. '-0', 'ts', now, 'type', kind, unpack(fields))
+  seq = seq + 1
+  redis.call('XADD', T .. 'ev', 'MAXLEN', '~', 10000, string.format('%.0f-0', seq), 'ts', now, 'type', kind, unpack(fields))
+end
+-- The ids of the steps that a checkpoint planned.
+local function planned(checkpoint)
+  local ids = redis.call('HGET', T .. 'cp', checkpoint .. ':s')
+  return string.gmatch(ids or '', '%S+')
 end
 
 -- ---- preconditions ---------------------------------------------------------------------
@@ -32,13 +38,17 @@ local guard, guard_fence = take(), take()
 local key, key_run = take(), take()
 local answers = {}
 for i = 1, tonumber(take()) do answers[i] = {take(), take(), take()} end
+local updated = {}
+for i = 1, tonumber(take()) do updated[i] = take() end
 
-local head = redis.call('HMGET', head_key, 'status', 'checkpoint_id', 'run_id', 'open')
+local head = redis.call('HMGET', head_key, 'status', 'checkpoint_id', 'run_id', 'open', 'seq')
 local exists = head[1]
+seq = tonumber(head[5] or 0)
 local function refuse(why, detail)
   if why == 'stale_fence' then
     redis.call('HINCRBY', P .. 'stats', 'stale_refused', 1)
     note('commit_refused', {'step', guard, 'reason', why, 'fence', guard_fence})
+    redis.call('HSET', head_key, 'seq', seq)
   end
   return {why, detail, now, 0}
 end
@@ -63,8 +73,14 @@ else
     return refuse('wrong_status', head[1])
   end
   for _, a in ipairs(answers) do
-    local s = redis.call('HMGET', step_key(a[1]), 'ask:' .. a[2], 'ans:' .. a[2])
-    if not s[1] or s[2] then return refuse('no_interrupt', a[2]) end
+    local s = redis.call('HMGET', step_key(a[1]), 'ask:' .. a[2], 'ans:' .. a[2], 'wait')
+    local open = s[1] and not s[2] and s[3] == 'answer'
+    if not open or redis.call('SISMEMBER', T .. 'done', a[1]) == 1 then
+      return refuse('no_interrupt', a[2])
+    end
+  end
+  for _, step in ipairs(updated) do
+    if redis.call('EXISTS', step_key(step)) == 0 then return refuse('unknown_step', step) end
   end
 end
 
@@ -90,13 +106,13 @@ end
 -- Index a ready step, and send its message if this server is the broker and the run is active.
 local function dispatch(step, queue, list, message)
   if queue == '' or not active then return end
-  redis.call('SADD', P .. 'queues', queue)
-  if list ~= '' then
-    redis.call('LPUSH', KEYS[tonumber(list)], message)
-    redis.call('ZADD', P .. 'ready:' .. queue, now, step .. thread)
-  else
+  if list == '' then
     redis.call('ZADD', P .. 'unsent', now, step .. thread)
+    return
   end
+  redis.call('LPUSH', KEYS[tonumber(list)], message)
+  redis.call('ZADD', P .. 'ready:' .. queue, now, step .. thread)
+  if redis.call('SISMEMBER', P .. 'queues', queue) == 0 then redis.call('SADD', P .. 'queues', queue) end
 end
 
 local function forget(step)
@@ -112,27 +128,34 @@ end
 
 set_pairs(T .. 'blob', take_pairs())
 local completes, outcome = take(), take()
+local advances = take() == '1'
 if guard ~= '' then
-  unclaim(guard, guard_owner)
+  if advances then -- Its record goes with the old plan; the new head is what marks it completed.
+    redis.call('SREM', P .. 'claims:' .. guard_owner, guard .. thread)
+    redis.call('DEL', step_key(guard))
+  else
+    unclaim(guard, guard_owner)
+    if completes == '1' then redis.call('SADD', T .. 'done', guard) end
+  end
   if completes == '1' then
-    redis.call('SADD', T .. 'done', guard)
     redis.call('HSET', T .. 'out', guard_cp .. '/' .. guard, outcome)
     open = open - 1
   end
 end
 if take() == '1' then -- revoke
-  for _, step in ipairs(redis.call('SMEMBERS', T .. 'steps')) do
+  for step in planned(head[2]) do
     local owner = redis.call('HGET', step_key(step), 'owner')
     if owner then unclaim(step, owner) end
   end
 end
 for _, a in ipairs(answers) do redis.call('HSET', step_key(a[1]), 'ans:' .. a[2], a[3]) end
 
-for _ = 1, tonumber(take()) do -- updates
-  local step, wait, delay, reset, failed, has_error, error, reason = take(), take(), take(), take(), take(), take(), take(), take()
+local function update(step, wait, delay, reset, failed, has_error, error, reason)
   local asks, queue, list, message = take_pairs(), take(), take(), take()
+  if redis.call('SISMEMBER', T .. 'done', step) == 1 then return end -- It has its one result.
   local record, member = step_key(step), step .. thread
-  local was = redis.call('HGET', record, 'settled')
+  local s = redis.call('HMGET', record, 'settled', 'owner')
+  local was, claimed = s[1], s[2]
   set_pairs(record, asks)
   redis.call('HSET', record, 'reason', reason)
   if has_error == '1' then redis.call('HSET', record, 'error', error) end
@@ -148,7 +171,7 @@ for _ = 1, tonumber(take()) do -- updates
   if wait == 'timer' then
     redis.call('HSET', record, 'due', now + delay)
     if queue ~= '' then redis.call('ZADD', P .. 'timers', now + delay, member) end
-  elseif wait == '' then
+  elseif wait == '' and not claimed then
     dispatch(step, queue, list, message)
   end
   local settled = wait == 'answer' or wait == 'person'
@@ -160,32 +183,40 @@ for _ = 1, tonumber(take()) do -- updates
     open = open + 1
   end
 end
+for _, step in ipairs(updated) do
+  update(step, take(), take(), take(), take(), take(), take(), take())
+end
 
-local id = take()
+local news = {'open', 0, 'updated_ms', now} -- of the head
+local id, stored = take(), nil
 if id ~= '' then
-  local header, plan, refs = take(), take(), take()
-  for _, step in ipairs(redis.call('SMEMBERS', T .. 'steps')) do forget(step) end
-  redis.call('DEL', T .. 'steps', T .. 'done')
-  redis.call('HSET', T .. 'cp', id .. ':h', header, id .. ':p', plan, id .. ':r', refs)
+  stored = {id .. ':h', take(), id .. ':p', take(), id .. ':r', take(), id .. ':n', take()}
+  for step in planned(head[2] or '') do
+    if step ~= guard then forget(step) end
+  end
+  redis.call('DEL', T .. 'done')
   redis.call('ZADD', T .. 'ids', 0, id)
-  redis.call('HSET', head_key, 'checkpoint_id', id)
+  news[#news + 1], news[#news + 2] = 'checkpoint_id', id
   open = 0
 end
 local ids = {}
 for i = 1, tonumber(take()) do -- new steps
   local step, cp, queue, arg, json, list, message = take(), take(), take(), take(), take(), take(), take()
   ids[i] = step
-  redis.call('SADD', T .. 'steps', step)
-  redis.call('HSET', step_key(step), 'cp', cp, 'queue', queue, 'step', json)
-  if arg ~= '' then redis.call('HSET', step_key(step), 'arg', arg) end
+  redis.call('HSET', step_key(step), 'cp', cp, 'queue', queue, 'step', json, 'arg', arg)
   dispatch(step, queue, list, message)
   open = open + 1
 end
-if id ~= '' then redis.call('HSET', T .. 'cp', id .. ':s', table.concat(ids, ' ')) end
-set_pairs(head_key, take_pairs())
-if status ~= '' then redis.call('HSET', head_key, 'status', status) end
-redis.call('HSET', head_key, 'open', open, 'updated_ms', now)
-if not exists then redis.call('HSET', head_key, 'created_ms', now) end
+if stored then
+  redis.call('HSET', T .. 'cp', id .. ':s', table.concat(ids, ' '), unpack(stored))
+end
+for _, item in ipairs(take_pairs()) do news[#news + 1] = item end
+if status ~= '' then news[#news + 1], news[#news + 2] = 'status', status end
+if not exists then news[#news + 1], news[#news + 2] = 'created_ms', now end
+news[2] = open
+for _ = 1, tonumber(take()) do note(take(), take_pairs()) end
+news[#news + 1], news[#news + 2] = 'seq', seq
+redis.call('HSET', head_key, unpack(news))
 if status ~= '' then redis.call('ZADD', P .. 'threads', now, thread) end
 if key ~= '' then redis.call('HSET', T .. 'keys', key, key_run) end
 if open == 0 and active then
@@ -193,5 +224,4 @@ if open == 0 and active then
 elseif head[4] == '0' then
   redis.call('ZREM', P .. 'stuck', thread)
 end
-for _ = 1, tonumber(take()) do note(take(), take_pairs()) end
 return {'', '', now, open}

@@ -1,15 +1,15 @@
 -- Take all claims from an owner that is known to be dead; its steps are ready again.
 --
 -- KEYS[1]  prefix of a partition      ARGV[1]  owner      ARGV[2]  1: only if its lease has run out
--- Returns the records of the released steps that have a queue. Their messages are still to be sent; until then
--- they stand in `unsent`, where the sweeper finds them.
+-- Returns {how many, {records of the released steps that have a queue}}. Their messages are still to be sent;
+-- until then they stand in `unsent`, where the sweeper finds them.
 
 local P, owner = KEYS[1], ARGV[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease = redis.call('ZSCORE', P .. 'leases', owner)
-if ARGV[2] == '1' and lease and tonumber(lease) >= now then return {} end
-local found = {}
+if ARGV[2] == '1' and lease and tonumber(lease) >= now then return {0, {}} end
+local found, count = {}, 0
 for _, member in ipairs(redis.call('SMEMBERS', P .. 'claims:' .. owner)) do
   local step, thread = string.sub(member, 1, 32), string.sub(member, 33)
   local T = P .. 't:' .. thread .. ':'
@@ -22,6 +22,7 @@ for _, member in ipairs(redis.call('SMEMBERS', P .. 'claims:' .. owner)) do
     redis.call('XADD', T .. 'ev', 'MAXLEN', '~', 10000, seq .. '-0', 'ts', now, 'type', 'step_released',
       'step', step, 'owner', owner, 'fence', s[4])
     redis.call('HINCRBY', P .. 'stats', 'released', 1)
+    count = count + 1
     if s[2] ~= '' then
       redis.call('ZADD', P .. 'unsent', now, member)
       found[#found + 1] = s[3]
@@ -30,4 +31,4 @@ for _, member in ipairs(redis.call('SMEMBERS', P .. 'claims:' .. owner)) do
 end
 redis.call('DEL', P .. 'claims:' .. owner)
 redis.call('ZREM', P .. 'leases', owner)
-return found
+return {count, found}

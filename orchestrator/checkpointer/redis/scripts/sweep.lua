@@ -3,26 +3,34 @@
 -- KEYS[1]  prefix of the partition
 -- ARGV[1]  leader   ARGV[2]  lease, ms   ARGV[3]  silence after which leases are doubted, ms
 -- ARGV[4]  grace, ms   ARGV[5]  batch   ARGV[6]  1: this server is the broker, its queues can be seen
+-- ARGV[7..] queues of another broker that are known to be empty
 --
 -- Returns {leading, {owners whose lease has run out}, {records of due steps}, {a record of each stuck superstep}}
--- A step handed out here counts as sent now; if its message is lost again, it is found again.
+-- A step handed out here is unsent until it is marked: whoever dies before sending it has it found again.
 
 local P, leader = KEYS[1], ARGV[1]
 local lease, silence, grace, batch = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local lead = math.min(lease, 1000) -- How long a leader leads that has stopped asking.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local sweep = redis.call('HMGET', P .. 'sweep', 'leader', 'until', 'last', 'since')
-if sweep[1] and sweep[1] ~= leader and tonumber(sweep[2]) > now then return {0, {}, {}, {}} end
-local since = tonumber(sweep[4] or now)
-if now - tonumber(sweep[3] or 0) > silence then since = now end
-redis.call('HSET', P .. 'sweep', 'leader', leader, 'until', now + lease, 'last', now, 'since', since)
+local last, since = tonumber(sweep[3] or 0), tonumber(sweep[4] or now)
+if now - last > silence then since = now end
+if sweep[1] and sweep[1] ~= leader and tonumber(sweep[2]) > now then
+  -- A dead leader is no silence: that others ask shows that keepers could have renewed.
+  if now - last > silence / 2 then redis.call('HSET', P .. 'sweep', 'last', now, 'since', since) end
+  return {0, {}, {}, {}}
+end
+redis.call('HSET', P .. 'sweep', 'leader', leader, 'until', now + lead, 'last', now, 'since', since)
 
 local owners = {}
 if now - since >= lease then
   owners = redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', '(' .. now)
 end
 
+local empty = {}
+for i = 7, #ARGV do empty[ARGV[i]] = true end
 local due = {}
 -- Hand out a member if its step is really ready (or its timer due) and its run active.
 local function hand_out(member, from)
@@ -35,7 +43,7 @@ local function hand_out(member, from)
   if status ~= 'running' and status ~= 'queued' then return end
   if s[3] and not (s[3] == 'timer' and tonumber(s[5]) <= now) then return end
   if s[3] then redis.call('HDEL', T .. 's:' .. step, 'wait', 'due') end
-  redis.call('ZADD', P .. 'ready:' .. s[1], now, member)
+  redis.call('ZADD', P .. 'unsent', now, member)
   due[#due + 1] = s[4]
 end
 local function hand_out_until(key, score)
@@ -49,14 +57,16 @@ hand_out_until(P .. 'unsent', now - grace)
 for _, queue in ipairs(redis.call('SMEMBERS', P .. 'queues')) do
   -- Queues are first-in first-out: what was sent before a message that was claimed has left the queue.
   local mark = tonumber(redis.call('HGET', P .. 'marks', queue) or 0) - grace
-  if ARGV[6] == '1' and redis.call('LLEN', queue) == 0 then mark = now - grace end
+  if ARGV[6] == '1' and redis.call('LLEN', queue) == 0 then empty[queue] = true end
+  if empty[queue] then mark = now - grace end
   hand_out_until(P .. 'ready:' .. queue, '(' .. string.format('%.0f', mark))
 end
 
 local stuck = {}
 for _, thread in ipairs(redis.call('ZRANGEBYSCORE', P .. 'stuck', '-inf', now - grace, 'LIMIT', 0, batch)) do
   local T = P .. 't:' .. thread .. ':'
-  local step = redis.call('SRANDMEMBER', T .. 'steps')
+  local head_id = redis.call('HGET', T .. 'head', 'checkpoint_id')
+  local step = string.match(redis.call('HGET', T .. 'cp', head_id .. ':s') or '', '%S+')
   redis.call('ZADD', P .. 'stuck', now, thread)
   if step and redis.call('HGET', T .. 'head', 'local') ~= '1' then
     stuck[#stuck + 1] = redis.call('HGET', T .. 's:' .. step, 'step')

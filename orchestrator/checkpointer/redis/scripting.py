@@ -1,0 +1,82 @@
+"""Calling the Lua scripts, by the shortest way that the client library offers.
+
+Each OS thread has a connection of its own and speaks on it without the client's detours (pools,
+retries, metrics), which cost more than the rest of the call. Whatever goes wrong closes the
+connection, so no answer is ever taken for another's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha1
+from importlib import resources
+from typing import Any
+
+import hiredis
+import redis
+
+from orchestrator.errors import CheckpointerUnavailableError
+
+__all__ = ["SCRIPTS", "Scripts", "available"]
+
+SCRIPTS = ("claim", "commit", "load", "release", "sweep")
+
+
+class Scripts:
+    """The scripts, on one server."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        """Call them where `client` is connected to."""
+        self._client = client
+        self._local = threading.local()
+        self._sources = {name: _source(name) for name in SCRIPTS}
+        self.hashes = {
+            name: sha1(source, usedforsecurity=False).hexdigest()  # What EVALSHA takes.
+            for name, source in self._sources.items()
+        }
+
+    def call(self, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run a script and return its answer.
+
+        Raises:
+            CheckpointerUnavailableError: if the server does not answer, or refuses writes.
+        """
+        command = ("EVALSHA", self.hashes[name], len(keys), *keys, *args)
+        with available():
+            try:
+                return self._ask(command)
+            except redis.exceptions.NoScriptError:  # A new server, or one that was restarted.
+                self._client.script_load(self._sources[name])
+                return self._ask(command)
+
+    def _ask(self, command: tuple[Any, ...]) -> Any:
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._client.connection_pool.get_connection()
+        try:
+            connection.send_packed_command([hiredis.pack_command(command)], check_health=False)
+            return connection.read_response()
+        except redis.exceptions.ResponseError:
+            raise  # An answer all the same: the connection is in order.
+        except BaseException:
+            connection.disconnect()
+            raise
+
+
+@contextmanager
+def available() -> Iterator[None]:
+    """Turn the client's errors about a server that is away into ours."""
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
+        msg = f"the Redis server does not answer ({error}). Check REDIS_URL and the server"
+        raise CheckpointerUnavailableError(msg) from error
+    except (redis.ReadOnlyError, redis.OutOfMemoryError) as error:
+        msg = f"the Redis server refuses writes ({error}). Nothing was stored"
+        raise CheckpointerUnavailableError(msg) from error
+
+
+def _source(name: str) -> bytes:
+    return resources.files(__package__).joinpath("scripts", f"{name}.lua").read_bytes()

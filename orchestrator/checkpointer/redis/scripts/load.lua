@@ -1,0 +1,45 @@
+-- Read a thread at one instant: its head, a checkpoint, and what belongs to it.
+--
+-- KEYS[1]  prefix of the thread's partition      KEYS[2]  prefix of the thread's keys
+-- ARGV[1]  checkpoint id, or '' for the head     ARGV[2]  1: with values
+-- Returns nil, or {now, head fields, checkpoint id, header, plan, blob names, namespace,
+--         {name, value, ...}, {step id, fields, 1 if completed, ...}, {step id, outcome, ...}}
+-- Steps come with the head only.
+
+local T = KEYS[2]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local head_id = redis.call('HGET', T .. 'head', 'checkpoint_id')
+if not head_id then return nil end
+local id = ARGV[1] ~= '' and ARGV[1] or head_id
+local cp = redis.call('HMGET', T .. 'cp', id .. ':h', id .. ':p', id .. ':r', id .. ':n', id .. ':s')
+if not cp[1] then return nil end
+
+local steps, outcomes, names = {}, {}, {}
+for name in string.gmatch(cp[3], '[^\n]+') do names[#names + 1] = name end
+for step in string.gmatch(cp[5], '%S+') do
+  local outcome = redis.call('HGET', T .. 'out', id .. '/' .. step)
+  if outcome then
+    outcomes[#outcomes + 1] = step
+    outcomes[#outcomes + 1] = outcome
+  end
+  if id == head_id then
+    local fields = redis.call('HGETALL', T .. 's:' .. step)
+    steps[#steps + 1] = step
+    steps[#steps + 1] = fields
+    steps[#steps + 1] = redis.call('SISMEMBER', T .. 'done', step)
+    local arg = redis.call('HGET', T .. 's:' .. step, 'arg')
+    if arg and arg ~= '' then names[#names + 1] = arg end
+  end
+end
+local blobs = {}
+if ARGV[2] == '1' then
+  for _, name in ipairs(names) do
+    local value = redis.call('HGET', T .. 'blob', name)
+    if value then
+      blobs[#blobs + 1] = name
+      blobs[#blobs + 1] = value
+    end
+  end
+end
+return {now, redis.call('HGETALL', T .. 'head'), id, cp[1], cp[2], cp[3], cp[4] or '', blobs, steps, outcomes}

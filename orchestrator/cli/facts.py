@@ -1,0 +1,151 @@
+"""What can be learned of a deployment from here: of the server, the interpreter, the files.
+
+It judges nothing. A question that is not answered leaves its fact unknown.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from importlib import machinery, metadata
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cli.findings import Facts, Place
+from orchestrator.cli.options import read_settings, without_password
+from orchestrator.cli.worker import from_workers
+from orchestrator.config import Settings
+from orchestrator.errors import GraphstalkError
+
+__all__ = ["gather", "places_of", "server_facts"]
+
+DISTRIBUTION = "graphstalk"
+OUR_NAMES = ("orchestrator", "workers", "examples")
+ANSWER_WAIT_S = 3.0
+
+
+def server_facts(url: str) -> dict[str, Any]:
+    """Ask the server for its INFO and its time; return what `Facts` knows of it."""
+    import redis  # An import that --help must not pay for.
+
+    try:
+        with redis.Redis.from_url(
+            url, socket_timeout=ANSWER_WAIT_S, socket_connect_timeout=ANSWER_WAIT_S
+        ) as server:
+            before = time.time()
+            seconds, microseconds = server.time()
+            ahead = seconds + microseconds / 1e6 - (before + time.time()) / 2
+            return {"server_ahead_s": ahead, **info_facts(server)}
+    except (redis.RedisError, ValueError, OSError) as error:
+        return {"server_error": str(error) or type(error).__name__}
+
+
+def info_facts(server: Any) -> dict[str, Any]:  # redis-py's client, which is imported late.
+    """Ask for INFO, which some users of managed servers may not."""
+    import redis
+
+    try:
+        return {"info": server.info()}
+    except redis.ResponseError as error:
+        return {"info_error": str(error)}
+
+
+def places_of(names: Iterable[str] = OUR_NAMES, here: Path | None = None) -> dict[str, Place]:
+    """Return where import names lead for a process started in a folder, and where they should.
+
+    `python -m` looks into the folder it is started in before anything else.
+    """
+    root = Path(__file__).resolve().parents[2]
+    others = other_distributions()
+    places = {}
+    for name in names:
+        expected = root / name
+        if expected.is_dir():
+            found = find_module(name, [str(here or Path.cwd()), *sys.path])
+            places[name] = Place(found, str(expected), others.get(name, ()))
+    return places
+
+
+def find_module(name: str, path: list[str]) -> str:
+    """Return the file or folder that an import of `name` would use; nothing is imported."""
+    spec = machinery.PathFinder.find_spec(name, path)
+    if spec is None:
+        return ""
+    if spec.origin is None:  # A folder without __init__.py
+        return str(Path(next(iter(spec.submodule_search_locations or [""]))).resolve())
+    origin = Path(spec.origin).resolve()
+    return str(origin.parent if origin.name == "__init__.py" else origin)
+
+
+def other_distributions() -> Mapping[str, tuple[str, ...]]:
+    """Return which installed distributions bring our names too."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, distributions in metadata.packages_distributions().items():
+        rivals = tuple(sorted({each for each in distributions if each != DISTRIBUTION}))
+        if name in OUR_NAMES and rivals:
+            found[name] = rivals
+    return found
+
+
+def graph_facts(graphs: Mapping[str, str]) -> dict[str, Any]:
+    """Load the configured graphs, as a worker started here would."""
+    try:
+        registry = from_workers(".registry")
+        wanted = dict(graphs) or registry.configured()
+    except ImportError:
+        return {}  # Something else answers to our name: that is what `places_of` is for.
+    except GraphstalkError as error:
+        return {"graphs": (), "graph_errors": {"configuration": str(error)}}
+    errors: dict[str, str] = {}
+    timeouts: dict[str, float] = {}
+    for name, target in wanted.items():
+        try:
+            graph = registry.Registry({name: target})[name]
+        except GraphstalkError as error:
+            errors[name] = str(error)
+            continue
+        for node in graph.spec.nodes.values():
+            timeout_s = getattr(node.options, "timeout_s", None)
+            if timeout_s is not None:
+                timeouts[f"{name}.{node.name}"] = timeout_s
+    return {"graphs": tuple(wanted), "graph_errors": errors, "node_timeouts_s": timeouts}
+
+
+def broker_facts() -> dict[str, Any]:
+    """Return what the workers' settings say of redelivery."""
+    try:
+        options = from_workers(".app").app.conf.broker_transport_options
+    except ImportError:
+        return {}
+    if options.get("ack_emulation") is False:
+        return {}  # The broker keeps no book of what it delivered, so it repeats nothing.
+    return {"visibility_timeout_s": options.get("visibility_timeout")}
+
+
+def fleet_facts(settings: Settings) -> dict[str, Any]:
+    """Count the workers that are alive."""
+    from orchestrator.client.client import Client
+
+    try:
+        with Client(settings=settings) as client:
+            return {"workers": len(client.workers())}
+    except GraphstalkError:
+        return {}
+
+
+def gather(url: str | None, graphs: Mapping[str, str]) -> Facts:
+    """Gather everything that can be learned of a deployment from here."""
+    settings = read_settings(url)
+    known = server_facts(settings.url)
+    if "server_error" not in known:
+        known |= fleet_facts(settings)
+    return Facts(
+        url=without_password(settings.url),
+        broker_url=without_password(settings.broker_url),
+        optimized=sys.flags.optimize > 0,
+        places=places_of(),
+        **graph_facts(graphs),
+        **broker_facts(),
+        **known,
+    )

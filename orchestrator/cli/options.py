@@ -1,0 +1,172 @@
+"""The options that commands share, and what they stand for."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import click
+
+from orchestrator.cli.exits import CommandError, Exit
+from orchestrator.config import Settings
+
+if TYPE_CHECKING:
+    from orchestrator.client.client import Client
+
+__all__ = [
+    "GRAPHS_VARIABLE",
+    "as_json_option",
+    "connecting",
+    "debug_option",
+    "graphs_option",
+    "open_client",
+    "read_json",
+    "read_settings",
+    "resolve_url",
+    "with_graphs",
+    "without_password",
+]
+
+GRAPHS_VARIABLE = "GRAPHSTALK_GRAPHS"  # How graphs reach workers: "name=module:attr,…".
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def remember_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001
+    """Let `graphstalk COMMAND --debug` mean `graphstalk --debug COMMAND`."""
+    if value and ctx.obj is not None:
+        ctx.obj.debug = True
+
+
+def check_graphs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Return graph names with where to import them, from `name=module:attr` or `module:attr`."""
+    graphs: dict[str, str] = {}
+    for value in values:
+        name, equals, target = value.partition("=")
+        if not equals:
+            name, target = value.rpartition(":")[2], value
+        module, colon, attribute = target.partition(":")
+        if not (name and module and colon and attribute) or "," in value:
+            msg = (
+                f"{value!r} is not NAME=MODULE:ATTRIBUTE, for example census=examples.census:graph"
+            )
+            raise click.BadParameter(msg)
+        graphs[name] = target
+    return graphs
+
+
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    callback=remember_debug,
+    help="Show where an error came from.",
+)
+graphs_option = click.option(
+    "--graphs",
+    multiple=True,
+    metavar="NAME=MODULE:ATTR",
+    callback=check_graphs,
+    help=(
+        "A graph to know, by name; repeatable. Default: [tool.graphstalk] of pyproject.toml, "
+        "or langgraph.json."
+    ),
+)
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+url_option = click.option(
+    "--url",
+    metavar="URL",
+    help=(
+        "The Redis server. Default: $REDIS_URL, else the server of a `graphstalk dev` in this "
+        "folder."
+    ),
+)
+
+
+def connecting(command: Command) -> Command:
+    """Give a command the options that every command needs which talks to the server."""
+    return functools.reduce(
+        lambda inner, option: option(inner), (debug_option, url_option), command
+    )
+
+
+def resolve_url(url: str | None, env: Mapping[str, str] | None = None) -> str | None:
+    """Return the server to talk to; None leaves the choice to the settings' default."""
+    from orchestrator.cli.datafolder import DEFAULT_FOLDER, url_of_running_server
+
+    env = os.environ if env is None else env
+    return url or env.get("REDIS_URL") or url_of_running_server(DEFAULT_FOLDER)
+
+
+def with_graphs(env: Mapping[str, str], graphs: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment in which graphs given on the command line are known."""
+    if not graphs:
+        return dict(env)
+    return {**env, GRAPHS_VARIABLE: ",".join(f"{name}={target}" for name, target in graphs.items())}
+
+
+def read_settings(url: str | None) -> Settings:
+    """Return the deployment's settings: from the command line, else the environment.
+
+    Raises:
+        CommandError: if a variable holds no valid value; the message names it.
+    """
+    try:
+        return Settings.from_env(url=resolve_url(url))
+    except ValueError as error:
+        raise CommandError(str(error), Exit.USAGE) from error
+
+
+def open_client(url: str | None, graphs: Mapping[str, str] | None = None) -> Client:
+    """Connect to a deployment, with graphs known by name as they are to its workers.
+
+    Raises:
+        CommandError: if the address is none.
+    """
+    from orchestrator.cli.worker import from_workers  # That module uses this one's options.
+    from orchestrator.client.client import Client  # It loads redis, which --help must not.
+
+    settings = read_settings(url)
+    known = from_workers(".registry").Registry(graphs) if graphs else None
+    try:
+        return Client(graphs=known, settings=settings)
+    except ValueError as error:
+        msg = f"{without_password(settings.url)!r} is no address of a server: {error}"
+        raise CommandError(msg, Exit.USAGE) from error
+
+
+def read_json(text: str | None, what: str) -> Any:  # JSON is any.
+    """Return the JSON value given as text, as `@file`, or as `-` for standard input.
+
+    Raises:
+        CommandError: if it cannot be read or is not JSON; the message says where.
+    """
+    if text is None:
+        return None
+    source = what
+    try:
+        if text == "-":
+            source, text = "standard input", sys.stdin.read()
+        elif text.startswith("@"):
+            source, text = text[1:], Path(text[1:]).read_text(encoding="utf-8")
+        return json.loads(text)
+    except OSError as error:
+        msg = f"cannot read {source}: {error.strerror}"
+        raise CommandError(msg, Exit.USAGE) from error
+    except ValueError as error:
+        msg = f"{source} is not JSON: {error}"
+        raise CommandError(msg, Exit.USAGE) from error
+
+
+def without_password(url: str) -> str:
+    """Return an address that may be shown: a password in it is starred out."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))

@@ -1,0 +1,143 @@
+"""`graphstalk threads | state | history`: what is stored of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli.exits import Exit
+from orchestrator.cli.options import as_json_option, connecting, open_client
+from orchestrator.cli.output import aligned, instant, json_line, say, show, show_json
+
+if TYPE_CHECKING:
+    from orchestrator.client.client import Client, ThreadInfo
+    from orchestrator.client.snapshot import StateSnapshot
+
+__all__ = ["history", "state", "threads"]
+
+STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled", "timed_out")
+THREAD_KEYS = ("thread_id", "graph", "status", "run_id", "resumes", "created_ms", "updated_ms")
+VALUE_CHARS_MAX = 100  # Of one value on a person's screen; --json prints it whole.
+
+limit_option = click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=100,
+    show_default=True,
+    help="Print at most so many.",
+)
+
+
+@click.command()
+@click.option(
+    "--status", type=click.Choice(STATUSES), help="Only threads whose run is in this state."
+)
+@limit_option
+@as_json_option
+@connecting
+def threads(*, status: str | None, limit: int, as_json: bool, url: str | None) -> int:
+    """List threads, the latest changed first. With --json one object a line."""
+    client = open_client(url)
+    found = [thread_record(client, thread) for thread in client.threads(status=status, limit=limit)]
+    if as_json:
+        for thread in found:
+            show_json(thread)
+    elif found:
+        head = ("THREAD", "GRAPH", "STATUS", "RESUMES", "CHANGED", "WAITS FOR")
+        show(aligned(head, [thread_row(thread) for thread in found]))
+    else:
+        say("no threads" if status is None else f"no {status} threads")
+    return Exit.OK
+
+
+@click.command()
+@click.argument("thread")
+@as_json_option
+@connecting
+def state(*, thread: str, as_json: bool, url: str | None) -> int:
+    """Show the state of THREAD: its values, what comes next, what it asks."""
+    snapshot = open_client(url).get_state(thread)
+    if as_json:
+        show_json(snapshot_record(snapshot))
+        return Exit.OK
+    for name, value in sorted(snapshot.values.items()):
+        show(f"{name} = {shortened(json_line(value))}")
+    say(f"next: {', '.join(snapshot.next) or 'nothing'}")
+    for question in snapshot.interrupts:
+        say(f"waits for an answer to {question.id}: {json_line(question.value)}")
+    return Exit.OK
+
+
+@click.command()
+@click.argument("thread")
+@limit_option
+@as_json_option
+@connecting
+def history(*, thread: str, limit: int, as_json: bool, url: str | None) -> int:
+    """List the checkpoints of THREAD, newest first.
+
+    With --json one object a line, values included.
+    """
+    snapshots: Iterator[StateSnapshot] = iter(open_client(url).history(thread, limit=limit))
+    if as_json:
+        for snapshot in snapshots:
+            show_json(snapshot_record(snapshot))
+    else:
+        head = ("CHECKPOINT", "STEP", "SOURCE", "CREATED", "NEXT")
+        show(aligned(head, [snapshot_row(snapshot) for snapshot in snapshots]))
+    return Exit.OK
+
+
+def thread_record(client: Client, thread: ThreadInfo) -> dict[str, Any]:
+    """Return a thread as `--json` prints it, with the ids of the questions that pause it."""
+    asked = client.questions(thread.thread_id) if thread.status == "paused" else {}
+    known = {key: getattr(thread, key) for key in THREAD_KEYS}
+    return {**known, "status": str(thread.status), "waiting_for": list(asked)}
+
+
+def thread_row(thread: dict[str, Any]) -> tuple[object, ...]:
+    """Return what people want to know of a thread."""
+    return (
+        thread["thread_id"],
+        thread["graph"],
+        thread["status"],
+        thread["resumes"],
+        instant(thread["updated_ms"]),
+        shortened(", ".join(thread["waiting_for"]) or "-"),
+    )
+
+
+def checkpoint_id_of(snapshot: StateSnapshot) -> str:
+    """Return the id of a snapshot's checkpoint."""
+    return str((snapshot.config or {}).get("configurable", {}).get("checkpoint_id", ""))
+
+
+def snapshot_record(snapshot: StateSnapshot) -> dict[str, Any]:
+    """Return a snapshot as `--json` prints it."""
+    return {
+        "checkpoint_id": checkpoint_id_of(snapshot),
+        "values": snapshot.values,
+        "next": list(snapshot.next),
+        "metadata": snapshot.metadata,
+        "created_at": snapshot.created_at,
+        "interrupts": [{"id": each.id, "value": each.value} for each in snapshot.interrupts],
+    }
+
+
+def snapshot_row(snapshot: StateSnapshot) -> tuple[object, ...]:
+    """Return what people want to know of a checkpoint."""
+    metadata = snapshot.metadata or {}
+    return (
+        checkpoint_id_of(snapshot),
+        metadata.get("step", "-"),
+        metadata.get("source", "-"),
+        snapshot.created_at or "-",
+        ", ".join(snapshot.next) or "-",
+    )
+
+
+def shortened(text: str) -> str:
+    """Return text that fits on a line of a screen."""
+    return text if len(text) <= VALUE_CHARS_MAX else f"{text[: VALUE_CHARS_MAX - 1]}…"

@@ -1,0 +1,72 @@
+"""`graphstalk worker`: one worker in this process, for whoever runs a fleet."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+import click
+
+from orchestrator.cli.options import debug_option, graphs_option, url_option, with_graphs
+
+__all__ = ["from_workers", "worker", "worker_arguments"]
+
+POOLS = ("prefork", "threads", "solo")
+LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+def worker_arguments(
+    *,
+    concurrency: int | None = None,
+    queues: str | None = None,
+    pool: str | None = None,
+    loglevel: str | None = None,
+) -> list[str]:
+    """Return the arguments for `workers.main`; what is not given stays unsaid."""
+    given = {
+        "--concurrency": concurrency,
+        "--queues": queues,
+        "--pool": pool,
+        "--loglevel": loglevel,
+    }
+    return [f"{name}={value}" for name, value in given.items() if value is not None]
+
+
+@click.command()
+@click.option("--queues", "-Q", metavar="A,B", help="The queues to take steps from.")
+@click.option("--concurrency", "-c", type=click.IntRange(min=1), help="Steps run side by side.")
+@click.option("--pool", type=click.Choice(POOLS), help="How they are run side by side.")
+@click.option("--loglevel", "-l", type=click.Choice(LEVELS), help="What is logged.")
+@graphs_option
+@url_option
+@debug_option
+def worker(
+    queues: str | None,
+    concurrency: int | None,
+    pool: str | None,
+    loglevel: str | None,
+    graphs: dict[str, str],
+    url: str | None,
+) -> int:
+    """Run one worker in this process, until SIGTERM or Ctrl-C.
+
+    A worker finishes the steps it runs before it stops. If it is killed, others take them over.
+    """
+    environment = with_graphs(os.environ, graphs)
+    if url:
+        environment["REDIS_URL"] = url
+    os.environ.update(environment)
+    arguments = worker_arguments(
+        concurrency=concurrency, queues=queues, pool=pool, loglevel=loglevel
+    )
+    return int(from_workers().main(arguments))
+
+
+def from_workers(part: str = "") -> Any:
+    """Return the package `workers`, or one of its modules.
+
+    By name, because workers stand above this package: they may import it, never the other way
+    round.
+    """
+    return importlib.import_module(f"workers{part}")

@@ -1,0 +1,240 @@
+"""What was stored is what is loaded: every field of a commit, byte for byte. (INV-10)"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.checkpoint.commit import StepUpdate, Wait
+from orchestrator.checkpoint.model import RunStatus, blob_key, send_key
+from orchestrator.testing.contract import drafts
+from orchestrator.testing.contract.base import Contract
+from orchestrator.testing.contract.driver import Driver
+
+__all__ = ["StoringContract"]
+
+_MEGABYTE = 2**20
+
+NAMES = (
+    *(
+        "plain",
+        "two words",
+        "a:b",
+        "{brace}",
+        "100%",
+        "%s",
+        "*",
+        "?",
+        "[a-z]",
+        "\\",
+        "'\"",
+        "ünï→🜂",
+    ),
+    *(
+        "tab\there",
+        "new\nline",
+        "unit\x1fseparator",
+        "record\x1eseparator",
+        "nul\x00",
+        "$-1\r\n",
+        "0",
+    ),
+)
+
+
+class StoringContract(Contract):
+    """Effects that are bytes and names."""
+
+    def test_every_byte_survives_everywhere(self, driver: Driver) -> None:
+        data, (head, other) = (
+            drafts.ALL_BYTES,
+            drafts.plan(driver.thread_id, drafts.FIRST, "a", "b"),
+        )
+        refs = ("blob",)
+        driver.start(
+            ready=(head, other),
+            checkpoint=drafts.checkpoint(drafts.FIRST, refs),
+            blobs={"blob": data},
+            head={"config": data, "error": data},
+        )
+        claim = driver.claimed("a")
+        driver.update(claim, wait=Wait.ANSWER, asks={"q": data}, error=data)
+        driver.complete(driver.claimed("b"), completed=data)
+        loaded = driver.load()
+        assert loaded.checkpoint == drafts.checkpoint(drafts.FIRST, refs)
+        assert loaded.blobs == {"blob": data}
+        assert (loaded.head.config, loaded.head.error) == (data, data)
+        assert loaded.outcomes == {other.step_id: data}
+        assert (driver.step("a").asks, driver.step("a").error) == ({"q": data}, data)
+
+    def test_a_big_value_is_a_value(self, driver: Driver) -> None:
+        big = bytes(range(256)) * (_MEGABYTE // 256)
+        stored = replace(drafts.checkpoint(drafts.FIRST, ("big", "small")), header=big, plan=big)
+        driver.start("a", checkpoint=stored, blobs={"big": big, "small": b"s"})
+        claim = driver.claimed("a")
+        assert claim.blobs == {"big": big, "small": b"s"}
+        driver.complete(claim, completed=big)
+        loaded = driver.load()
+        assert (loaded.checkpoint.header, loaded.checkpoint.plan) == (big, big)
+        assert (loaded.blobs["big"], list(loaded.outcomes.values())) == (big, [big])
+
+    def test_many_small_values_are_stored(self, driver: Driver) -> None:
+        names = tuple(f"blob-{n}" for n in range(3000))
+        blobs = {name: name.encode() for name in names}
+        driver.start("a", checkpoint=drafts.checkpoint(drafts.FIRST, names), blobs=blobs)
+        assert driver.load().blobs == blobs
+        assert driver.load().checkpoint.refs == names
+        assert driver.claimed("a").blobs == blobs
+
+    def test_a_wide_plan_is_stored(self, driver: Driver) -> None:
+        steps = tuple(
+            drafts.ready(driver.thread_id, drafts.FIRST, "n", index=i) for i in range(2000)
+        )
+        driver.start(ready=steps)
+        assert {s.step for s in driver.load().steps.values()} == set(steps)
+        assert driver.load().head.open == 2000
+        driver.advance("next")
+        assert (len(driver.load().steps), driver.load().head.open) == (1, 1)
+
+    def test_nothing_is_something(self, driver: Driver) -> None:
+        stored = replace(drafts.checkpoint(drafts.FIRST, ("empty",)), header=b"", plan=b"")
+        driver.start("a", "b", checkpoint=stored, blobs={"empty": b""}, head={"run_id": ""})
+        claim = driver.claimed("a")
+        assert (claim.header, claim.refs, claim.blobs) == (b"", ("empty",), {"empty": b""})
+        assert driver.complete(claim, completed=b"").open == 1
+        assert driver.load().outcomes == {driver.step("a").step.step_id: b""}
+        driver.update(driver.claimed("b"), wait=Wait.ANSWER, asks={"q": b""}, error=b"")
+        assert driver.step("b").asks == {"q": b""}
+
+    # ---- names --------------------------------------------------------------------------
+
+    def test_blobs_of_any_name_are_kept_apart(self, driver: Driver) -> None:
+        names = tuple(blob_key("", n, drafts.FIRST) for n in NAMES if "\n" not in n)
+        blobs = {name: b"value of " + name.encode() for name in names}
+        driver.start("a", checkpoint=drafts.checkpoint(drafts.FIRST, names), blobs=blobs)
+        assert driver.load().checkpoint.refs == names
+        assert driver.load().blobs == blobs
+        claim = driver.claimed("a", known=names[::2])
+        assert (claim.refs, set(claim.blobs)) == (names, set(names[1::2]))
+
+    def test_a_step_of_any_name_is_kept_as_it_is(self, driver: Driver) -> None:
+        arg = send_key("", drafts.FIRST, 3)
+        steps = tuple(
+            drafts.ready(
+                *(driver.thread_id, drafts.FIRST, name),
+                graph=f"graph {name}",
+                queue=f"queue {name}",
+                triggers=NAMES,
+                index=3,
+                number=2**40,
+                arg=arg,
+            )
+            for name in NAMES
+        )
+        driver.start(ready=steps, blobs={arg: b"argument"})
+        assert {s.step for s in driver.load().steps.values()} == set(steps)
+        assert [driver.claimed(step).step for step in steps] == list(steps)
+
+    def test_a_namespace_is_kept(self, driver: Driver) -> None:
+        stored = drafts.checkpoint(drafts.FIRST, ns="outer|inner:1")
+        step = drafts.ready(driver.thread_id, drafts.FIRST, "a", ns="outer|inner:1")
+        driver.start(checkpoint=stored, ready=(step,))
+        assert driver.load().checkpoint.ns == "outer|inner:1"
+        assert driver.step("a").step == step
+
+    @pytest.mark.parametrize("text", [*NAMES, "", "a lone \udcff surrogate"], ids=ascii)
+    def test_any_text_is_a_reason(self, driver: Driver, text: str) -> None:
+        driver.start("a")
+        driver.update(driver.claimed("a"), wait=Wait.PERSON, reason=text)
+        assert driver.step("a").reason == text
+
+    # ---- the head -----------------------------------------------------------------------
+
+    def test_every_field_of_the_head_is_kept(self, driver: Driver) -> None:
+        fields = {
+            "graph": "g{1}",
+            "fingerprint": "f p",
+            "run_id": "r:2",
+            "config": drafts.ALL_BYTES,
+            "stop": 2**40,
+            "breaks_seen": drafts.FIRST + 7,
+            "resumes": 3,
+            "local": 1,
+            "error": drafts.ALL_BYTES,
+        }
+        driver.start("a")
+        driver.change(head=fields)
+        head = driver.load().head
+        assert {name: getattr(head, name) for name in fields} == fields
+
+    def test_a_field_that_is_not_named_keeps_its_value(self, driver: Driver) -> None:
+        driver.start("a", head={"config": b"c", "stop": 7, "run_id": "r", "error": b"e"})
+        before = driver.load().head
+        driver.change(head={"resumes": 1})
+        after = driver.load().head
+        assert replace(after, resumes=0, updated_ms=before.updated_ms) == before
+
+    @pytest.mark.parametrize("status", RunStatus, ids=str)
+    def test_a_status_is_kept_until_the_next(self, driver: Driver, status: RunStatus) -> None:
+        driver.start("a")
+        driver.change(status=status)
+        driver.change(head={"resumes": 1})
+        assert driver.load().head.status is status
+
+    def test_a_commit_dates_the_thread_in_the_stores_time(self, driver: Driver) -> None:
+        created = driver.start("a").now_ms
+        driver.tick(0.01)
+        changed = driver.change(head={"resumes": 1}).now_ms
+        head = driver.load().head
+        assert (head.created_ms, head.updated_ms) == (created, changed)
+        assert changed >= created + 10
+
+    # ---- checkpoints --------------------------------------------------------------------
+
+    def test_values_are_shared_by_checkpoints_that_refer_to_them(self, driver: Driver) -> None:
+        driver.start(
+            "a",
+            checkpoint=drafts.checkpoint(drafts.FIRST, ("x", "y")),
+            blobs={"x": b"1", "y": b"1"},
+        )
+        second = drafts.checkpoint(drafts.FIRST + 1, ("x", "y2"))
+        driver.advance("b", checkpoint=second, blobs={"y2": b"2"})
+        assert driver.load().blobs == {"x": b"1", "y2": b"2"}
+        assert driver.load(drafts.FIRST).blobs == {"x": b"1", "y": b"1"}
+
+    def test_outcomes_stay_with_the_checkpoint_that_planned_them(self, driver: Driver) -> None:
+        driver.start("a", "b")
+        ids = {node: driver.step(node).step.step_id for node in ("a", "b")}
+        driver.finish("a", "b")
+        driver.advance("a")
+        driver.finish("a")
+        assert driver.load(drafts.FIRST).outcomes == {
+            ids["a"]: b"outcome of a",
+            ids["b"]: b"outcome of b",
+        }
+        assert list(driver.load().outcomes) == [driver.step("a").step.step_id]
+
+    def test_blobs_come_only_with_values(self, driver: Driver) -> None:
+        driver.start("a", checkpoint=drafts.checkpoint(drafts.FIRST, ("x",)), blobs={"x": b"1"})
+        loaded = driver.store.load(driver.thread_id, values=False)
+        assert loaded is not None
+        assert (loaded.blobs, loaded.checkpoint.refs) == ({}, ("x",))
+
+    def test_the_arguments_of_sends_come_with_the_head(self, driver: Driver) -> None:
+        step = drafts.ready(driver.thread_id, drafts.FIRST, "a", index=0, arg="argument")
+        driver.start(ready=(step,), blobs={"argument": drafts.ALL_BYTES})
+        assert driver.load().blobs == {"argument": drafts.ALL_BYTES}
+
+    def test_updates_of_several_steps_are_one_commit(self, driver: Driver) -> None:
+        driver.start("a", "b", "c")
+        waits = {"a": Wait.TIMER, "b": Wait.ANSWER, "c": Wait.PERSON}
+        driver.change(
+            updates=tuple(
+                StepUpdate(step=driver.step(node).step, wait=wait, reason=f"why {node}", delay_ms=9)
+                for node, wait in waits.items()
+            )
+        )
+        assert {node: driver.step(node).wait for node in waits} == waits
+        assert driver.step("c").reason == "why c"
+        assert driver.load().head.open == 1
