@@ -1,0 +1,63 @@
+"""A real server for the tests that need one, and a deployment of its own for each of them."""
+
+import os
+import uuid
+
+import pytest
+import redis
+
+from orchestrator.cli.embedded import EmbeddedServer, ServerNotFoundError, find_server
+from orchestrator.config import Settings
+
+_SERVER = "redis_url"  # Whoever asks for this fixture, itself or through others, needs a server.
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if _SERVER in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.server)
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory):
+    """The address of a server: that of `REDIS_URL`, or one that lives as long as the session.
+
+    Without any the tests are skipped at home; where `CI` is set, they fail.
+    """
+    try:
+        found = find_server()
+    except ServerNotFoundError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    if found.url is not None:
+        yield found.url
+        return
+    with EmbeddedServer(tmp_path_factory.mktemp("server"), binary=found.binary) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def redis_client(redis_url):
+    """A client for looking behind what is tested."""
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def namespace(redis_client):
+    """A prefix of keys that no other test uses; what bears it is removed after the test."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    yield name
+    keys = list(redis_client.scan_iter(f"{name}*", count=1000))
+    for start in range(0, len(keys), 1000):
+        redis_client.unlink(*keys[start : start + 1000])
+
+
+@pytest.fixture
+def settings(redis_url, namespace):
+    """A deployment of the test's own: its keys and its default queue share the namespace."""
+    return Settings(
+        url=redis_url, broker_url=redis_url, namespace=namespace, queue=f"{namespace}-queue"
+    )

@@ -1,0 +1,144 @@
+"""threads, state and history print what is stored, as text and as JSON with stable keys."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from orchestrator.checkpoint.model import Interrupt
+from orchestrator.cli import main
+
+
+@dataclass
+class FakeThread:
+    """A thread as the client lists it."""
+
+    thread_id: str = "t1"
+    graph: str = "g"
+    status: str = "paused"
+    run_id: str = "r1"
+    resumes: int = 3
+    created_ms: int = 1_600_000_000_000
+    updated_ms: int = 1_700_000_000_000
+
+
+@dataclass
+class FakeSnapshot:
+    """A state as the client shows it."""
+
+    values: dict[str, Any] = field(default_factory=lambda: {"b": [1], "a": "x" * 300})
+    next: tuple[str, ...] = ("review",)
+    config: dict[str, Any] = field(
+        default_factory=lambda: {"configurable": {"thread_id": "t1", "checkpoint_id": "c1"}}
+    )
+    metadata: dict[str, Any] = field(default_factory=lambda: {"step": 2, "source": "loop"})
+    created_at: str = "2026-01-02T03:04:05+00:00"
+    interrupts: tuple[Interrupt, ...] = (Interrupt("ok?", "i1"),)
+
+
+class FakeClient:
+    """Knows one thread."""
+
+    def __init__(self) -> None:
+        self.found = [FakeThread()]
+        self.asked: list[Any] = []
+
+    def threads(self, *, status: str | None, limit: int) -> list[FakeThread]:
+        self.asked.append((status, limit))
+        return self.found
+
+    def questions(self, thread_id: str) -> dict[str, Any]:
+        return {"i1": "ok?"}
+
+    def get_state(self, thread_id: str) -> FakeSnapshot:
+        return FakeSnapshot()
+
+    def history(self, thread_id: str, *, limit: int) -> Iterator[FakeSnapshot]:
+        return iter([FakeSnapshot(), FakeSnapshot(next=())][:limit])
+
+
+@pytest.fixture(autouse=True)
+def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
+    fake = FakeClient()
+    monkeypatch.setattr("orchestrator.cli.threads.open_client", lambda _: fake)
+    return fake
+
+
+def test_threads_are_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["threads"]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["THREAD", "GRAPH", "STATUS", "RESUMES", "CHANGED", "WAITS", "FOR"]
+    assert row.startswith("t1      g      paused  3  ")
+    assert row.endswith("i1")
+
+
+def test_threads_are_json_lines_for_programs(
+    client: FakeClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client.found = [FakeThread(), FakeThread("t2", status="running")]
+    assert main(["threads", "--json", "--status", "paused", "--limit", "7"]) == 0
+    first, second = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert list(first) == [
+        "thread_id",
+        "graph",
+        "status",
+        "run_id",
+        "resumes",
+        "created_ms",
+        "updated_ms",
+        "waiting_for",
+    ]
+    assert first["waiting_for"] == ["i1"]
+    assert (second["thread_id"], second["waiting_for"]) == ("t2", [])
+    assert client.asked == [("paused", 7)]
+
+
+def test_no_threads_is_a_message_and_no_data(
+    client: FakeClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client.found = []
+    assert main(["threads"]) == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "no threads\n")
+    assert main(["threads", "--json"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_unknown_status_is_wrong_usage() -> None:
+    assert main(["threads", "--status", "sleeping"]) == 2
+
+
+def test_state_shortens_values_for_people_and_says_what_is_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["state", "t1"]) == 0
+    captured = capsys.readouterr()
+    long, short = captured.out.splitlines()
+    assert long.startswith('a = "xxx')
+    assert long.endswith("…")
+    assert short == "b = [1]"
+    assert captured.err == 'next: review\nwaits for an answer to i1: "ok?"\n'
+
+
+def test_state_is_one_json_object_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["state", "t1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "checkpoint_id": "c1",
+        "values": {"b": [1], "a": "x" * 300},
+        "next": ["review"],
+        "metadata": {"step": 2, "source": "loop"},
+        "created_at": "2026-01-02T03:04:05+00:00",
+        "interrupts": [{"id": "i1", "value": "ok?"}],
+    }
+
+
+def test_history_is_a_line_for_each_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["history", "t1"]) == 0
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert head.split() == ["CHECKPOINT", "STEP", "SOURCE", "CREATED", "NEXT"]
+    assert first.split() == ["c1", "2", "loop", "2026-01-02T03:04:05+00:00", "review"]
+    assert second.endswith("-")
+    assert main(["history", "t1", "--json", "--limit", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["checkpoint_id"] == "c1"
