@@ -27,6 +27,7 @@ def make_app(settings: Settings) -> Celery:
         task_serializer="json",
         task_default_queue=settings.queue,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # An outage may last; threads wait where they are.
         # The connection to the broker may come and go while a node runs: its lease and its commit
         # do not depend on it.
         worker_cancel_long_running_tasks_on_connection_loss=False,

@@ -114,14 +114,23 @@ class Heartbeat(bootsteps.StartStopStep):
         """Prepare."""
         self._path: Path = heartbeat_file()
         self._timer: Any = None
+        self._ending = threading.Event()
 
     def start(self, worker: Any) -> None:
         """Begin to beat."""
         beat(self._path)
         self._timer = worker.timer.call_repeatedly(1.0, beat, (self._path,))
+        threading.Thread(target=self._wait, args=(worker,), name="heartbeat", daemon=True).start()
+
+    def _wait(self, worker: Any) -> None:
+        """Beat for the loop while it waits for the broker: that is no reason to restart a worker."""
+        while not self._ending.wait(1.0):
+            if getattr(worker.consumer, "connection", None) is None:
+                beat(self._path)
 
     def stop(self, _worker: Any) -> None:
         """Stop beating, and leave no file that looks alive."""
+        self._ending.set()
         if self._timer is not None:
             self._timer.cancel()
         self._path.unlink(missing_ok=True)
@@ -129,5 +138,10 @@ class Heartbeat(bootsteps.StartStopStep):
 
 @worker_process_init.connect
 def _register_pool_process(**_: Any) -> None:
-    """Make a pool process's runtime before its first step, so that its keeper knows it."""
-    runtime()
+    """Make a pool process's runtime before its first step, so that its keeper knows it.
+
+    The pool `solo` says this of the worker's own process, and perhaps before the keeper's folder is
+    made; `LeaseKeeper` makes that runtime.
+    """
+    if RUN_FOLDER_VARIABLE in os.environ:
+        runtime()

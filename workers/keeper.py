@@ -168,15 +168,23 @@ def main(argv: list[str]) -> int:
         f"{worker.name}:{os.getpid()}",
         settings.sweep_s,
     )
-    threading.Thread(target=sweeper.loop, args=(stop,), name="sweeper", daemon=True).start()
-    try:
-        keeper.loop()
-    finally:
-        stop.set()
-        with contextlib.suppress(CheckpointerUnavailableError):
-            Fleet(store).leave(worker.name)
-        shutil.rmtree(folder, ignore_errors=True)
+    threading.Thread(target=_sweep, args=(sweeper, stop), name="sweeper", daemon=True).start()
+    keeper.loop()
+    # Only at the end: a keeper that fails is replaced, and the next one needs the folder.
+    stop.set()
+    with contextlib.suppress(CheckpointerUnavailableError):
+        Fleet(store).leave(worker.name)
+    shutil.rmtree(folder, ignore_errors=True)
     return 0
+
+
+def _sweep(sweeper: Sweeper, stop: threading.Event) -> None:
+    """Sweep; if that fails, end the process: the worker starts a keeper that sweeps again."""
+    try:
+        sweeper.loop(stop)
+    except BaseException:
+        _log.exception("the sweeper failed, and so does its keeper")
+        os._exit(1)
 
 
 if __name__ == "__main__":

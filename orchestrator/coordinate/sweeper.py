@@ -66,12 +66,18 @@ class Sweeper:
 
     def loop(self, stop: threading.Event) -> None:
         """Sweep until `stop` is set; a server that is away is waited for."""
+        away = False
         while not stop.wait(self.interval_s):
             try:
                 done = self.once()
             except CheckpointerUnavailableError as error:
-                _log.warning("sweep: %s", error)
+                if not away:
+                    _log.warning("sweep: %s; it is tried again until it answers", error)
+                away = True
                 continue
+            if away:
+                _log.warning("sweep: the server answers again")
+            away = False
             if done.released or done.stuck:
                 _log.warning(
                     "sweep: took over %d claims, found %d stuck supersteps",
