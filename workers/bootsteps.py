@@ -123,7 +123,7 @@ class Heartbeat(bootsteps.StartStopStep):
         threading.Thread(target=self._wait, args=(worker,), name="heartbeat", daemon=True).start()
 
     def _wait(self, worker: Any) -> None:
-        """Beat for the loop while it waits for the broker: that is no reason to restart a worker."""
+        """Beat for the loop while it waits for the broker: no reason to restart a worker."""
         while not self._ending.wait(1.0):
             if getattr(worker.consumer, "connection", None) is None:
                 beat(self._path)

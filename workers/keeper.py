@@ -182,7 +182,7 @@ def _sweep(sweeper: Sweeper, stop: threading.Event) -> None:
     """Sweep; if that fails, end the process: the worker starts a keeper that sweeps again."""
     try:
         sweeper.loop(stop)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever it was, the process ends
         _log.exception("the sweeper failed, and so does its keeper")
         os._exit(1)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.checkpoint.commit import LoadedThread
 from orchestrator.checkpoint.model import RunStatus
-from orchestrator.client.snapshot import shown
+from orchestrator.client.snapshot import live_values, shown
 from orchestrator.core.calling import open_questions
 from orchestrator.core.records import Records
 from orchestrator.errors import GraphRecursionError, RunCancelledError, StepFailedError
@@ -57,8 +57,9 @@ def outcome_of(
     if head.status is RunStatus.CANCELLED:
         msg = f"the run {head.run_id} of thread {thread_id!r} was cancelled"
         raise RunCancelledError(msg)
-    checkpoint = records.checkpoint(loaded.checkpoint.header)
-    values = shown(records.values(checkpoint, loaded.blobs), spec, spec.output_keys if spec else ())
+    checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
+    live = live_values(checkpoint, loaded, records, spec)
+    values = shown(live, spec, spec.output_keys if spec else ())
     asked = [
         records.interrupt(step.asks[question]) for question, step in open_questions(loaded).items()
     ]

@@ -18,7 +18,7 @@ from orchestrator.graph.schema import CONTROL, ROOT
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text
 
-__all__ = ["StateSnapshot", "StateTask", "snapshot"]
+__all__ = ["StateSnapshot", "StateTask", "config_of", "live_values", "shown", "snapshot"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,16 +69,12 @@ def snapshot(
     before, with the whole superstep still to come.
     """
     checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
-    values = records.values(checkpoint, loaded.blobs)
+    values = (
+        live_values(checkpoint, loaded, records, spec)
+        if latest
+        else records.values(checkpoint, loaded.blobs)
+    )
     tasks = tuple(_task(step, checkpoint, loaded, records) for step in checkpoint.plan)
-    done = [
-        (step, records.outcome(loaded.outcomes[step.id_in(checkpoint)]).writes)
-        for step in checkpoint.plan
-        if step.id_in(checkpoint) in loaded.outcomes
-    ]
-    if latest and spec is not None and done:
-        with contextlib.suppress(InvalidUpdateError):  # Over this the superstep has failed.
-            values = apply(spec, checkpoint, values, done, checkpoint.id + 1).values
     waiting = [s.node for s in checkpoint.plan if s.id_in(checkpoint) not in loaded.outcomes]
     if not latest or (not waiting and loaded.head.status is RunStatus.FAILED):
         waiting = [step.node for step in checkpoint.plan]
@@ -101,6 +97,22 @@ def snapshot(
         tasks=tasks,
         interrupts=tuple(i for task in tasks for i in task.interrupts),
     )
+
+
+def live_values(
+    checkpoint: Checkpoint, loaded: LoadedThread, records: Records, spec: GraphSpec | None
+) -> Mapping[str, Any]:
+    """Return the head's values, with what its completed steps wrote, if that fits together."""
+    values = records.values(checkpoint, loaded.blobs)
+    done = [
+        (step, records.outcome(loaded.outcomes[step.id_in(checkpoint)]).writes)
+        for step in checkpoint.plan
+        if step.id_in(checkpoint) in loaded.outcomes
+    ]
+    if spec is not None and done:
+        with contextlib.suppress(InvalidUpdateError):  # Over this the superstep has failed.
+            return apply(spec, checkpoint, values, done, checkpoint.id + 1).values
+    return values
 
 
 def config_of(thread_id: str, checkpoint_id: int, ns: str = "") -> Mapping[str, Any]:

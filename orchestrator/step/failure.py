@@ -15,12 +15,16 @@ def error_record(error: BaseException, claim: Claim, worker: str) -> StepError:
     """Return the record of `error`, which ended an attempt at a claimed step."""
     step = claim.step
     assert step is not None
-    lines = traceback.format_exception(type(error), error, error.__traceback__)
+    try:
+        message = str(error)
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    except Exception as broken:  # noqa: BLE001 - an exception of a user may not even print itself
+        message = trace = f"an error that cannot be printed ({type(broken).__name__})"
     return StepError(
         type=type(error).__qualname__,
         module=type(error).__module__,
-        message=str(error)[: limits.ERROR_TEXT_CHARS_MAX],
-        traceback="".join(lines)[-limits.ERROR_TEXT_CHARS_MAX :],
+        message=message[: limits.ERROR_TEXT_CHARS_MAX],
+        traceback=trace[-limits.ERROR_TEXT_CHARS_MAX :],
         node=step.node,
         step=step.step_id,
         attempt=claim.attempt,

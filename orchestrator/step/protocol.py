@@ -91,8 +91,6 @@ class StepProtocol:
             return defer_step(self.access, claim, reason)
         try:
             commit, ready = self._attempt(claim, {**known, **claim.blobs})
-        except GraphInterrupt as asked:
-            commit, ready = self._stepping.ask(step, claim.fence, asked.interrupts), ()
         except Exception as error:  # noqa: BLE001 - whatever user code raises is the step's failure
             return self._failed(claim, error)
         except BaseException as error:  # The process is told to stop; the step is not to blame.
@@ -107,7 +105,7 @@ class StepProtocol:
     def _attempt(
         self, claim: Claim, blobs: Mapping[str, bytes]
     ) -> tuple[Commit, tuple[ReadyStep, ...]]:
-        """Run the node; return what completes the step."""
+        """Run the node; return what completes the step, or lets it wait for an answer."""
         step, head = claim.step, claim.head
         assert step is not None
         assert head is not None
@@ -122,7 +120,10 @@ class StepProtocol:
         scratchpad = Scratchpad(
             step.step_id, {i: self.records.decode(data) for i, data in claim.answers.items()}
         )
-        writes = self._call(claim, frame, blobs, scratchpad)
+        try:
+            writes = self._call(claim, frame, blobs, scratchpad)
+        except GraphInterrupt as asked:
+            return self._stepping.ask(step, claim.fence, asked.interrupts), ()
         outcome = Outcome(
             writes=writes,
             attempt=claim.attempt,
