@@ -2,12 +2,14 @@
 
 import os
 import uuid
+from types import SimpleNamespace
 
 import pytest
 import redis
 
 from orchestrator.cli.embedded import EmbeddedServer, ServerNotFoundError, find_server
 from orchestrator.config import Settings
+from orchestrator.testing.clock import ManualClock
 
 _SERVER = "redis_url"  # Whoever asks for this fixture, itself or through others, needs a server.
 
@@ -36,6 +38,17 @@ def redis_url(tmp_path_factory):
         return
     with EmbeddedServer(tmp_path_factory.mktemp("server"), binary=found.binary) as server:
         yield server.url
+
+
+@pytest.fixture
+def fake_clock(monkeypatch):
+    """The time of the test, which a fake server asks for, too."""
+    from fakeredis.commands_mixins import server_mixin
+
+    clock = ManualClock()
+    time = SimpleNamespace(time=lambda: clock.now_ms() / 1000)
+    monkeypatch.setattr(server_mixin, "time", time)
+    return clock
 
 
 @pytest.fixture(scope="session")

@@ -71,8 +71,14 @@ class MemoryCheckpointer:
             if refused is not None:
                 if refused is Refusal.STALE_FENCE and thread is not None:
                     self.refused_stale += 1
-                    step = commit.guard.step_id if commit.guard else ""
-                    self._note(thread, now, "commit_refused", {"step": step, "reason": refused})
+                    assert commit.guard is not None
+                    step, fence = commit.guard.step_id, commit.guard.fence
+                    self._note(
+                        thread,
+                        now,
+                        "commit_refused",
+                        {"step": step, "reason": refused, "fence": fence},
+                    )
                 return CommitResult(refused=refused, detail=detail, now_ms=now)
             if thread is None:
                 thread = self._threads[commit.thread_id] = Thread(new_head(now))
@@ -229,8 +235,9 @@ class MemoryCheckpointer:
                 for step in thread.steps.values():
                     if step.owner == owner:
                         self._take_away(thread, step, now)
-                        released.append(step.ready)
-            return [ready for ready in released if ready.queue]
+                        if step.ready.queue and thread.head.status.active:
+                            released.append(step.ready)
+            return released
 
     def _take_away(self, thread: Thread, step: Step, now: int) -> None:
         fields: dict[str, str | int | bytes] = {

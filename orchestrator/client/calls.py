@@ -73,7 +73,9 @@ class Calls:
         )
         return tuple(update.step for update in commit.updates) if commit else ()
 
-    def carry_on(self, thread_id: str) -> tuple[ReadyStep, ...] | None:
+    def carry_on(
+        self, thread_id: str, recursion_limit: int | None = None
+    ) -> tuple[ReadyStep, ...] | None:
         """Continue a run that rests; return what can go on, or `None`: it had ended.
 
         Raises:
@@ -88,7 +90,8 @@ class Calls:
             msg = f"there is no thread {thread_id!r} to go on with: give it an input to start a run"
             raise EmptyInputError(msg)
         commit = self._decide(
-            thread_id, lambda loaded: calling.carry_on(self.records, thread_id, loaded)
+            thread_id,
+            lambda loaded: calling.carry_on(self.records, thread_id, loaded, recursion_limit),
         )
         return None if commit is None else tuple(update.step for update in commit.updates)
 

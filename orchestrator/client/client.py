@@ -110,7 +110,7 @@ class Client:
         run = RunConfig(
             run_id=new_uuid(),
             fingerprint=spec.fingerprint if spec else self._fingerprint(name),
-            recursion_limit=parsed.recursion_limit,
+            recursion_limit=parsed.recursion_limit or limits.RECURSION_LIMIT_DEFAULT,
             metadata=parsed.metadata,
             configurable=parsed.configurable,
             key=check_key(key) if key is not None else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
+from orchestrator import limits
 from orchestrator.channels import MISSING
 from orchestrator.checkpoint.commit import Commit, LoadedThread, ReadyStep
 from orchestrator.checkpointer.base import Checkpointer
@@ -26,6 +27,7 @@ from orchestrator.errors import (
 from orchestrator.execute.base import Executor
 from orchestrator.execute.inprocess import InProcess
 from orchestrator.graph.builder import GraphBuilder
+from orchestrator.graph.drawing import Drawing, drawing_of
 from orchestrator.graph.routing import Command
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import new_uuid
@@ -135,7 +137,7 @@ class CompiledStateGraph:
             _check_head(parsed, store.load(thread_id, values=False))
         calls = Calls(store, self.records, self.executor.default_queue)
         if value is None:
-            return calls.carry_on(thread_id)
+            return calls.carry_on(thread_id, parsed.recursion_limit)
         if isinstance(value, Command):
             return self._answer(calls, thread_id, value)
         updates_of(self.spec, self.spec.start, value)  # What is no input must not end a run.
@@ -162,7 +164,7 @@ class CompiledStateGraph:
         return RunConfig(
             run_id=new_uuid(),
             fingerprint=self.spec.fingerprint,
-            recursion_limit=parsed.recursion_limit,
+            recursion_limit=parsed.recursion_limit or limits.RECURSION_LIMIT_DEFAULT,
             metadata=parsed.metadata,
             configurable=parsed.configurable,
         )
@@ -172,6 +174,14 @@ class CompiledStateGraph:
         return StepProtocol(
             self.spec, self.records, Access(store, self._owner), self.executor.default_queue
         )
+
+    def get_graph(self, config: _Config = None, *, xray: int | bool = False) -> Drawing:
+        """Return the graph as something to look at: text, SVG, Mermaid, ASCII, made here.
+
+        `config` and `xray` are LangGraph's; they change nothing yet.
+        """
+        del config, xray
+        return drawing_of(self.spec)
 
     # ---- state --------------------------------------------------------------------------
 

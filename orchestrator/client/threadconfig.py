@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator import limits
 from orchestrator.errors import GraphstalkError
 from orchestrator.ids import check_thread_id, parse_checkpoint_id
 
@@ -27,7 +26,7 @@ class ThreadConfig:
 
     thread_id: str | None = None
     checkpoint_id: int | None = None
-    recursion_limit: int = limits.RECURSION_LIMIT_DEFAULT
+    recursion_limit: int | None = None  # As the caller gave it.
     metadata: Mapping[str, Any] = field(default_factory=dict)
     configurable: Mapping[str, Any] = field(default_factory=dict)
 
@@ -68,8 +67,9 @@ def parse_config(config: Mapping[str, Any] | str | None) -> ThreadConfig:
                 f"the config names two: {key} is {config[key]!r}, and {configurable[key]!r} inside"
             )
             raise ConfigError(msg)
-    limit = config.get("recursion_limit", limits.RECURSION_LIMIT_DEFAULT)
-    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+    limit = config.get("recursion_limit")
+    whole = isinstance(limit, int) and not isinstance(limit, bool)
+    if limit is not None and not (whole and limit >= 1):
         msg = f"recursion_limit is the number of supersteps a run may take, at least 1: {limit!r}"
         raise ConfigError(msg)
     thread_id, checkpoint = named.get("thread_id"), named.get("checkpoint_id")

@@ -118,9 +118,9 @@ class _Board:
         return sends
 
     def _update(self, channel: str, written: list[Any]) -> Any:
-        rule = self.spec.channels[channel]
+        rule, value = self.spec.channels[channel], self.value(channel)
         try:
-            return rule.update(self.value(channel), written)
+            return rule.update(value, written)
         except GraphstalkError:
             raise
         except Exception as error:

@@ -179,7 +179,8 @@ def answer(
         NoPendingInterruptError: if nothing is open.
         UnknownInterruptError: if an id is not open, or several are and none is named.
     """
-    questions = open_questions(loaded)
+    can_go_on = (*ACTIVE, RunStatus.PAUSED, RunStatus.FAILED)
+    questions = open_questions(loaded) if loaded.head.status in can_go_on else {}
     if not questions:
         msg = (
             f"the thread {thread_id!r} ({loaded.head.status}) asks nothing, so there is nothing to "
@@ -197,7 +198,7 @@ def answer(
         thread_id=thread_id,
         expect_head=loaded.checkpoint.id,
         expect_run=loaded.head.run_id,
-        expect_status=(*ACTIVE, RunStatus.PAUSED, RunStatus.FAILED),
+        expect_status=can_go_on,
         answers=tuple(
             Answer(questions[i].step.step_id, i, records.encode(value))
             for i, value in given.items()
@@ -234,10 +235,13 @@ def _is_interrupt_id(text: object) -> bool:
     return isinstance(text, str) and len(text) == 32 and all(c in "0123456789abcdef" for c in text)
 
 
-def carry_on(records: Records, thread_id: str, loaded: LoadedThread) -> Commit | None:
+def carry_on(
+    records: Records, thread_id: str, loaded: LoadedThread, recursion_limit: int | None = None
+) -> Commit | None:
     """Continue a run that failed, was paused or was cancelled; only what has not completed runs.
 
-    Returns `None` if the run has nothing left to do.
+    It may take `recursion_limit` supersteps, by default as many as it was given at first. Returns
+    `None` if the run has nothing left to do.
 
     Raises:
         ThreadBusyError: if the run is active.
@@ -254,16 +258,17 @@ def carry_on(records: Records, thread_id: str, loaded: LoadedThread) -> Commit |
         expect_status=(loaded.head.status,),
         updates=tuple(StepUpdate(step=step.step, reset=True) for step in rest),
         status=RunStatus.RUNNING,
-        head=_resumed(records, loaded, checkpoint),
+        head=_resumed(records, loaded, checkpoint, recursion_limit),
         events=(EventDraft("run_resumed", {"from": str(loaded.head.status)}),),
     )
 
 
 def _resumed(
-    records: Records, loaded: LoadedThread, checkpoint: Checkpoint
+    records: Records, loaded: LoadedThread, checkpoint: Checkpoint, limit: int | None = None
 ) -> Mapping[str, int | bytes]:
     """Return the head's fields for a run that goes on: a fresh budget, and breaks passed once."""
-    limit: int = records.decode(loaded.head.config)["recursion_limit"]
+    if limit is None:
+        limit = int(records.decode(loaded.head.config)["recursion_limit"])
     return {
         "resumes": loaded.head.resumes + 1,
         "stop": checkpoint.step + limit + (checkpoint.source == "input"),  # START is no node.

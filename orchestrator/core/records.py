@@ -41,8 +41,17 @@ class StoredValues(Mapping[str, Any]):
     decode: Callable[[bytes], Any]
 
     def __getitem__(self, key: str) -> Any:
-        """Return a fresh copy of the value of `key`."""
-        return self.decode(self.blobs[self.keys_[key]])
+        """Return a fresh copy of the value of `key`.
+
+        Raises:
+            KeyError: if the key holds no value.
+            StateCorruptedError: if it does, and the value is not there or damaged.
+        """
+        name = self.keys_[key]
+        if name not in self.blobs:
+            msg = f"the stored value of {key!r} is missing ({name!r})"
+            raise StateCorruptedError(msg)
+        return self.decode(self.blobs[name])
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the keys that hold a value."""
@@ -131,8 +140,11 @@ class Records:
         try:
             return self.encode(record)
         except UnserializableValueError:
-            for channel, value in writes:  # Which one was it?
-                self.check(f"the write to {channel!r}", value)
+            for channel, value in outcome.writes:  # Which one was it?
+                if channel == SENDS:
+                    self.check(f"what is sent to {value.node!r}", value.arg)
+                else:
+                    self.check(f"the write to {channel!r}", storable(value))
             raise
 
     def check(self, what: str, value: Any) -> None:

@@ -65,7 +65,12 @@ class InProcess:
                 due, _, step = heapq.heappop(later)
                 self.clock.sleep(max(0, due - self.clock.now_ms()) / 1000)
                 following.append(step)
-            todo = following or self._left(protocol, thread_id)
+            todo = following
+            if not todo:
+                left = self._left(protocol, thread_id)
+                todo = left.ready
+                if left.error is not None:
+                    errors.append(((0, 0, "", 0), left.error))
             if not todo:
                 return min(errors, key=lambda error: error[0])[1] if errors else None
 
@@ -80,14 +85,14 @@ class InProcess:
             ]
             return [future.result() for future in futures]
 
-    def _left(self, protocol: StepProtocol, thread_id: str) -> Sequence[ReadyStep]:
+    def _left(self, protocol: StepProtocol, thread_id: str) -> Report:
         """Return what is ready although no report said so: an answer of the store was lost."""
         loaded = protocol.access.checkpointer.load(thread_id, values=False)
         if loaded is None or not loaded.head.status.active:
-            return ()
+            return Report()
         if not loaded.head.open:
-            return protocol.advance(thread_id).ready
-        return _claimable(loaded)
+            return protocol.advance(thread_id)
+        return Report(ready=tuple(_claimable(loaded)))
 
 
 def _claimable(loaded: LoadedThread) -> list[ReadyStep]:

@@ -55,7 +55,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     target = function if inspect.isroutine(function) else type(function).__call__
     try:
         return get_type_hints(target)
-    except (NameError, TypeError):
+    except (NameError, TypeError, SyntaxError, AttributeError):
         return {}  # Hints only refine; a node without them sees the whole state.
 
 

@@ -216,7 +216,8 @@ def _children(value: Any) -> list[tuple[str, Any]]:
     if dataclasses.is_dataclass(value):
         return [(f".{f.name}", getattr(value, f.name, None)) for f in dataclasses.fields(value)]
     if hasattr(type(value), "model_fields"):
-        return [(f".{name}", item) for name, item in value.__dict__.items()]
+        kept = [value.__dict__, value.__pydantic_extra__, value.__pydantic_private__]
+        return [(f".{name}", item) for part in kept for name, item in (part or {}).items()]
     return []
 
 

@@ -1,13 +1,15 @@
 """Calling the Lua scripts, by the shortest way that the client library offers.
 
-Each OS thread has a connection of its own and speaks on it without the client's detours (pools,
-retries, metrics), which cost more than the rest of the call. Whatever goes wrong closes the
-connection, so no answer is ever taken for another's.
+Each call has a connection for itself and speaks on it without the client's detours (pools, retries,
+metrics), which cost more than the rest of the call. Whatever goes wrong closes the connection, so
+no answer is ever taken for another's. There are as many connections as there were calls at once.
 """
 
 from __future__ import annotations
 
-import threading
+import os
+import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha1
@@ -21,6 +23,8 @@ from orchestrator.errors import CheckpointerUnavailableError
 
 __all__ = ["SCRIPTS", "Scripts", "available"]
 
+_IDLE_S = 0.5  # A connection that was silent for so long is looked at before it is used.
+
 SCRIPTS = ("claim", "commit", "load", "release", "sweep")
 
 
@@ -30,7 +34,8 @@ class Scripts:
     def __init__(self, client: redis.Redis) -> None:
         """Call them where `client` is connected to."""
         self._client = client
-        self._local = threading.local()
+        self._idle: deque[tuple[Any, float]] = deque()  # Connections, and when each was last used.
+        self._pid = os.getpid()
         self._sources = {name: _source(name) for name in SCRIPTS}
         self.hashes = {
             name: sha1(source, usedforsecurity=False).hexdigest()  # What EVALSHA takes.
@@ -52,9 +57,7 @@ class Scripts:
                 return self._ask(command)
 
     def _ask(self, command: tuple[Any, ...]) -> Any:
-        connection = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = self._client.connection_pool.get_connection()
+        connection = self._take()
         try:
             connection.send_packed_command([hiredis.pack_command(command)], check_health=False)
             return connection.read_response()
@@ -63,6 +66,30 @@ class Scripts:
         except BaseException:
             connection.disconnect()
             raise
+        finally:
+            self._idle.append((connection, time.monotonic()))
+
+    def _take(self) -> Any:
+        """Return a connection that nobody uses."""
+        if self._pid != os.getpid():  # A fork must not speak on its parent's connections.
+            self._idle, self._pid = deque(), os.getpid()
+        try:
+            connection, used_s = self._idle.pop()
+        except IndexError:
+            return self._client.connection_pool.get_connection()
+        if time.monotonic() - used_s > _IDLE_S:
+            _drop_if_closed(connection)
+        return connection
+
+
+def _drop_if_closed(connection: Any) -> None:
+    """Disconnect if the server has closed the connection; the next command connects anew."""
+    try:
+        closed = connection.can_read(timeout=0)  # Nothing was asked, so there is nothing to read.
+    except (redis.ConnectionError, redis.TimeoutError, OSError):
+        closed = True
+    if closed:
+        connection.disconnect()
 
 
 @contextmanager

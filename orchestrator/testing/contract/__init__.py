@@ -1,8 +1,9 @@
 """What every checkpointer must do, as tests to inherit.
 
-A backend's test file holds one class that inherits `CheckpointerContract` and gives it a `store`:
+A backend's test file holds one class that inherits `CheckpointerContract`, and `PushingContract` if
+its commits push messages or `UnsentContract` if not, and gives it a `store`:
 
-    class TestMine(CheckpointerContract):
+    class TestMine(CheckpointerContract, UnsentContract):
         @pytest.fixture
         def store(self, settings: Settings) -> Checkpointer:
             return MyCheckpointer(settings=settings)

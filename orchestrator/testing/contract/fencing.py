@@ -60,6 +60,7 @@ class FencingContract(Contract):
         assert len(events) == 2
         assert events[0].fields["step"] == driver.step("a").step.step_id.encode()
         assert events[0].fields["reason"] == Refusal.STALE_FENCE.encode()
+        assert events[0].fields["fence"] == str(old.fence).encode()
 
     @pytest.mark.parametrize("distance", [-1, 1, 1000])
     def test_only_the_very_fence_passes(self, driver: Driver, distance: int) -> None:

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from orchestrator.checkpoint.commit import Swept, Wait
-from orchestrator.checkpointer.sweeping import silence_max_ms
+from orchestrator.checkpointer.sweeping import LEAD_MS, silence_max_ms
 from orchestrator.testing.contract.base import Contract
 from orchestrator.testing.contract.driver import Driver
 
@@ -33,6 +33,13 @@ class LeadingContract(Contract):
         now_ms = driver.now_ms()
         assert driver.sweep("two").leading
         assert not driver.sweep("one").leading or driver.now_ms() >= now_ms + driver.lease_ms
+
+    @pytest.mark.parametrize("lease_ttl_s", [60.0])
+    def test_a_dead_leader_is_followed_soon_however_long_leases_last(self, driver: Driver) -> None:
+        from_ms = driver.now_ms()
+        assert driver.sweep("dead").leading
+        driver.until(lambda: driver.sweep("alive").leading)
+        assert driver.now_ms() >= from_ms + LEAD_MS
 
     def test_whoever_keeps_sweeping_keeps_leading(self, driver: Driver) -> None:
         driver.sweep("one")

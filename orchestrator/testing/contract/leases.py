@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
+import pytest
+
 from orchestrator.checkpoint.commit import Claim, ReadyStep, Refusal, Swept
+from orchestrator.checkpoint.model import RunStatus
 from orchestrator.testing.contract.base import Contract
 from orchestrator.testing.contract.driver import Driver, guard
 
@@ -151,6 +154,18 @@ class LeasesContract(Contract):
             driver.claimed(f"n{n}", owner=owner)
         for n, owner in enumerate(owners):
             assert [step.node for step in driver.store.release(owner)] == [f"n{n}"]
+
+    @pytest.mark.parametrize("status", [s for s in RunStatus if not s.active], ids=str)
+    def test_a_claim_of_a_run_that_rests_is_released_but_not_to_be_sent(
+        self, driver: Driver, status: RunStatus
+    ) -> None:
+        driver.start("a", "b")
+        driver.claimed("a", owner="dead")
+        driver.claimed("b", owner="slow")
+        driver.change(status=status)
+        assert driver.store.release("dead") == []
+        assert driver.until(lambda: _released(driver)) == Swept(leading=True, released=1)
+        assert (driver.step("a").owner, driver.step("b").owner) == ("", "")
 
     def test_a_local_step_is_released_but_not_to_be_sent(self, driver: Driver) -> None:
         driver.start("a", queue="")

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract
 from orchestrator.testing.contract.driver import Driver
+from orchestrator.testing.racing import race
 
 __all__ = ["ReadingContract"]
 
 
 def _listed(driver: Driver, status: RunStatus | None = None, limit: int = 100) -> list[str]:
     return [thread_id for thread_id, _ in driver.store.threads(status=status, limit=limit)]
+
+
+def _run_through(driver: Driver, number: int) -> None:
+    refs, blobs = (f"blob-{number}",), {f"blob-{number}": b"%d" % number}
+    driver.start("a", checkpoint=drafts.checkpoint(drafts.FIRST, refs), blobs=blobs)
+    for step in range(1, 10):
+        claim = driver.claimed("a")
+        assert claim.blobs == blobs
+        driver.complete(claim)
+        driver.advance("a", checkpoint=drafts.checkpoint(drafts.FIRST + step, refs))
 
 
 class ReadingContract(Contract):
@@ -123,6 +136,20 @@ class ReadingContract(Contract):
         started = driver.start("a")
         driver.tick(0.01)
         assert driver.now_ms() + 1 >= driver.load().now_ms >= started.now_ms + 10
+
+    def test_a_store_serves_any_number_of_os_threads_one_after_another(
+        self, driver: Driver
+    ) -> None:
+        driver.start("a")
+        for _ in range(300):
+            assert race([driver.head_id]) == [drafts.FIRST]
+
+    def test_a_store_serves_os_threads_side_by_side(self, driver: Driver) -> None:
+        drivers = [driver.on(f"thread-{n}") for n in range(16)]
+        race([partial(_run_through, each, n) for n, each in enumerate(drivers)])
+        for n, each in enumerate(drivers):
+            assert each.load().blobs == {f"blob-{n}": b"%d" % n}
+            assert [event.seq for event in each.events()] == [1]
 
     def test_loading_changes_nothing(self, driver: Driver) -> None:
         driver.start("a", "b")

@@ -191,11 +191,12 @@ local news = {'open', 0, 'updated_ms', now} -- of the head
 local id, stored = take(), nil
 if id ~= '' then
   stored = {id .. ':h', take(), id .. ':p', take(), id .. ':r', take(), id .. ':n', take()}
+  -- Before anything is deleted: a server that is out of memory refuses a script at its first write or never.
+  redis.call('ZADD', T .. 'ids', 0, id)
   for step in planned(head[2] or '') do
     if step ~= guard then forget(step) end
   end
   redis.call('DEL', T .. 'done')
-  redis.call('ZADD', T .. 'ids', 0, id)
   news[#news + 1], news[#news + 2] = 'checkpoint_id', id
   open = 0
 end

@@ -1,8 +1,8 @@
 -- Take all claims from an owner that is known to be dead; its steps are ready again.
 --
 -- KEYS[1]  prefix of a partition      ARGV[1]  owner      ARGV[2]  1: only if its lease has run out
--- Returns {how many, {records of the released steps that have a queue}}. Their messages are still to be sent;
--- until then they stand in `unsent`, where the sweeper finds them.
+-- Returns {how many, {records of the released steps that have a queue and an active run}}. Their messages are still
+-- to be sent; until then they stand in `unsent`, where the sweeper finds them.
 
 local P, owner = KEYS[1], ARGV[1]
 local time = redis.call('TIME')
@@ -23,7 +23,8 @@ for _, member in ipairs(redis.call('SMEMBERS', P .. 'claims:' .. owner)) do
       'step', step, 'owner', owner, 'fence', s[4])
     redis.call('HINCRBY', P .. 'stats', 'released', 1)
     count = count + 1
-    if s[2] ~= '' then
+    local status = redis.call('HGET', T .. 'head', 'status')
+    if s[2] ~= '' and (status == 'running' or status == 'queued') then
       redis.call('ZADD', P .. 'unsent', now, member)
       found[#found + 1] = s[3]
     end

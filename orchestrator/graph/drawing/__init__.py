@@ -1,0 +1,15 @@
+"""Drawing a compiled graph: as an SVG picture, as text for Mermaid, in characters, as data."""
+
+from orchestrator.graph.drawing.drawing import Drawing, drawing_of
+from orchestrator.graph.drawing.model import DrawingError, DrawnEdge, DrawnNode, NodeState
+from orchestrator.graph.drawing.reading import command_destinations
+
+__all__ = [
+    "Drawing",
+    "DrawingError",
+    "DrawnEdge",
+    "DrawnNode",
+    "NodeState",
+    "command_destinations",
+    "drawing_of",
+]

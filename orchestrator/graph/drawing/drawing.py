@@ -1,0 +1,163 @@
+"""A compiled graph, to look at; the face is that of LangGraph's `Graph`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn, get_args
+
+from orchestrator.graph.drawing.ascii import ascii_text
+from orchestrator.graph.drawing.mermaid import front_matter, mermaid_text
+from orchestrator.graph.drawing.model import DrawingError, DrawnEdge, DrawnNode, NodeState
+from orchestrator.graph.drawing.reading import read_edges, read_nodes
+from orchestrator.graph.drawing.svg import svg_text
+from orchestrator.graph.spec import GraphSpec
+
+__all__ = ["Drawing", "drawing_of"]
+
+States = Mapping[str, NodeState]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A graph as nodes and edges, drawn on demand. Nothing is fetched, run or written to draw it.
+
+    Attributes:
+        nodes: by id; START first and END, if a path ends, last.
+        edges: in order of source and target, and last those that end a path.
+        name: the graph's.
+    """
+
+    nodes: dict[str, DrawnNode]
+    edges: list[DrawnEdge]
+    name: str = "graph"
+
+    def __bool__(self) -> bool:
+        """Return whether there is anything to draw."""
+        return bool(self.nodes)
+
+    def to_json(self) -> dict[str, list[dict[str, Any]]]:
+        """Return nodes and edges as plain data, in the form of LangGraph's `Graph.to_json`."""
+        return {
+            "nodes": [_node_json(node) for node in self.nodes.values()],
+            "edges": [_edge_json(edge) for edge in self.edges],
+        }
+
+    def draw_mermaid(
+        self,
+        *,
+        with_styles: bool = True,
+        curve_style: Any = "linear",
+        node_colors: Mapping[str, str] | None = None,
+        wrap_label_n_words: int = 9,
+        frontmatter_config: Mapping[str, Any] | None = None,
+        states: States | None = None,
+    ) -> str:
+        """Return the graph as text for Mermaid.
+
+        Args:
+            with_styles: whether to write settings and classes too.
+            curve_style: how Mermaid bends edges: a name, or a member of LangChain's `CurveStyle`.
+            node_colors: CSS instead of the usual for the classes `default`, `first` and `last`.
+            wrap_label_n_words: after how many words a label goes on in the next line.
+            frontmatter_config: Mermaid's own settings, as `{"config": {"theme": "neutral"}}`.
+            states: shows these nodes by sign and colour as done, running, paused, failed or ready.
+
+        Raises:
+            DrawingError: if `states` names no node of the graph, or a state that is none.
+        """
+        settings = dict(frontmatter_config or {})
+        config = dict(settings.get("config", {}))
+        curve = str(getattr(curve_style, "value", curve_style))
+        config["flowchart"] = {**config.get("flowchart", {}), "curve": curve}
+        text = mermaid_text(
+            self.nodes.values(),
+            self.edges,
+            states=self._checked(states),
+            colors=(node_colors or {}) if with_styles else None,
+            words_max=max(1, wrap_label_n_words),
+        )
+        return front_matter({**settings, "config": config}) + text if with_styles else text
+
+    def draw_ascii(self, *, states: States | None = None) -> str:
+        """Return the graph as a picture of characters.
+
+        Args:
+            states: shows these nodes by a sign as done, running, paused, failed or ready.
+
+        Raises:
+            DrawingError: if `states` names no node of the graph, or a state that is none.
+        """
+        return ascii_text(self.nodes, self.edges, self._checked(states))
+
+    def draw_svg(self, *, states: States | None = None) -> str:
+        """Return the graph as an SVG picture for light and dark screens.
+
+        Args:
+            states: shows these nodes by sign and colour as done, running, paused, failed or ready.
+
+        Raises:
+            DrawingError: if `states` names no node of the graph, or a state that is none.
+        """
+        return svg_text(self.name, self.nodes, self.edges, self._checked(states))
+
+    def draw_png(self, *_args: Any, **_options: Any) -> NoReturn:
+        """Refuse: a PNG would take another program or a web service.
+
+        Raises:
+            DrawingError: always; it says what to use instead.
+        """
+        raise DrawingError(
+            "a PNG is not drawn here, because that takes another program or a web service. "
+            "Use draw_svg(), which notebooks and browsers show, or give its text to a converter: "
+            "rsvg-convert graph.svg -o graph.png"
+        )
+
+    draw_mermaid_png = draw_png
+
+    def _repr_mimebundle_(self, **_options: Any) -> dict[str, str]:
+        """Return what a notebook shows: the picture, or where there are none, Mermaid's text."""
+        return {"image/svg+xml": self.draw_svg(), "text/plain": self.draw_mermaid()}
+
+    def _checked(self, states: States | None) -> States:
+        for name, state in (states or {}).items():
+            if name not in self.nodes:
+                msg = f"states names {name!r}, which is no node. The nodes are: {_names(self)}"
+                raise DrawingError(msg)
+            if state not in get_args(NodeState):
+                known = ", ".join(get_args(NodeState))
+                raise DrawingError(
+                    f"{state!r} is no state of the node {name!r}; use one of {known}"
+                )
+        return states or {}
+
+
+def drawing_of(spec: GraphSpec) -> Drawing:
+    """Return the drawing of a compiled graph."""
+    edges = read_edges(spec)
+    return Drawing(read_nodes(spec, edges), edges, spec.name)
+
+
+def _names(drawing: Drawing) -> str:
+    names = list(drawing.nodes)
+    return ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "")
+
+
+def _node_json(node: DrawnNode) -> dict[str, Any]:
+    found: dict[str, Any] = {"id": node.id}
+    if node.data is not None:
+        kind = node.data if hasattr(node.data, "__qualname__") else type(node.data)
+        where = [*kind.__module__.split("."), kind.__qualname__]
+        found |= {"type": "runnable", "data": {"id": where, "name": node.name}}
+    if node.metadata:
+        found["metadata"] = dict(node.metadata)
+    return found
+
+
+def _edge_json(edge: DrawnEdge) -> dict[str, Any]:
+    found: dict[str, Any] = {"source": edge.source, "target": edge.target}
+    if edge.data is not None:
+        found["data"] = edge.data
+    if edge.conditional:
+        found["conditional"] = True
+    return found

@@ -1,0 +1,125 @@
+"""The text that Mermaid draws; the look is LangGraph's.
+
+Rule 1: the text is valid whatever nodes and labels are named.
+Rule 2: two names never become one id.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from orchestrator.graph.drawing.model import SIGNS, DrawnEdge, DrawnNode, NodeState
+from orchestrator.graph.routing import END, START
+
+__all__ = ["COLORS", "front_matter", "mermaid_text"]
+
+COLORS: Mapping[str, str] = {
+    "default": "fill:#f2f0ff,line-height:1.2",
+    "first": "fill-opacity:0",
+    "last": "fill:#bfb6fc",
+}
+_STATE_COLORS: Mapping[NodeState, str] = {
+    "done": "fill:#d3f2dc,stroke:#1f7a3d,color:#12401f",
+    "running": "fill:#d6e6ff,stroke:#1d5fc4,color:#0d2f66,stroke-width:2px",
+    "paused": "fill:#fdeec4,stroke:#946200,color:#4d3300",
+    "failed": "fill:#fbd9d7,stroke:#b3261e,color:#5c110c,stroke-width:2px",
+    "ready": "fill:#ffffff,stroke:#5b6270,color:#2b2f36,stroke-dasharray:4 3",
+}
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*\Z")
+_RESERVED = re.compile(  # A word that Mermaid takes for its own where an id begins.
+    r"(end|graph|flowchart|subgraph|style|class|classDef|click|(?:href|call)\Z|default|direction"
+    r"|linkStyle|interpolate|_self|_blank|_parent|_top|v|BT|LR|RL|TB|TD)\b"
+)
+_MARKED_UP = re.compile(r"[\"#&<>\[\](){}|\\`*~$@]|(?<![^\W_])_+|_+(?![^\W_])")
+
+
+def mermaid_text(
+    nodes: Iterable[DrawnNode],
+    edges: Iterable[DrawnEdge],
+    *,
+    states: Mapping[str, NodeState],
+    colors: Mapping[str, str] | None,
+    words_max: int,
+) -> str:
+    """Return the flowchart: a line for each node, edge and class; no classes if no `colors`."""
+    lines = ["graph TD;"]
+    lines += [f"\t{_node(node, states.get(node.id), styled=colors is not None)}" for node in nodes]
+    lines += [f"\t{_edge(edge, words_max)}" for edge in edges]
+    if colors is not None:
+        lines += [f"\tclassDef {name} {style}" for name, style in {**COLORS, **colors}.items()]
+        shown = [state for state in SIGNS if state in states.values()]
+        lines += [f"\tclassDef {state} {_STATE_COLORS[state]}" for state in shown]  # type: ignore[index]
+    return "\n".join(lines) + "\n"
+
+
+def _node(node: DrawnNode, state: NodeState | None, *, styled: bool) -> str:
+    if node.id in {START, END}:
+        text, shape = f"<p>{node.name}</p>", "([{}])"  # A paragraph, lest __x__ becomes bold.
+        kind = "first" if node.id == START else "last"
+    else:
+        text, shape, kind = escape(node.name), '("{}")', ""
+    if about := [escape(line) for line in metadata_lines(node.metadata)]:
+        text += f"<hr/><small><em>{'<br/>'.join(about)}</em></small>"
+    if state is not None:
+        text, kind = f"{SIGNS[state][0]} {text}", state
+    mark = f":::{kind}" if kind and styled else ""
+    return f"{safe_id(node.id)}{shape.format(text)}{mark}"
+
+
+def _edge(edge: DrawnEdge, words_max: int) -> str:
+    source, target = safe_id(edge.source), safe_id(edge.target)
+    if edge.data is None:
+        return f"{source} {'-.->' if edge.conditional else '-->'} {target};"
+    words = [escape(word) for word in edge.data.split()]
+    rows = [" ".join(words[i : i + words_max]) for i in range(0, len(words), words_max)]
+    label = '"&nbsp;' + "&nbsp;<br/>&nbsp;".join(rows) + '&nbsp;"'
+    return f"{source} {f'-. {label} .->' if edge.conditional else f'-- {label} -->'} {target};"
+
+
+def safe_id(name: str) -> str:
+    """Return a name as an id: itself if it is one, else with code points between backslashes."""
+    if _PLAIN_ID.match(name) and not _RESERVED.match(name):
+        return name
+    written = "".join(c if c.isascii() and c.isalnum() else f"\\{ord(c):x}\\" for c in name)
+    return f"\\{ord(name[0]):x}\\{written[1:]}" if _RESERVED.match(written) else written
+
+
+def escape(text: str) -> str:
+    """Return text that Mermaid shows as it is, instead of reading marks and brackets in it."""
+    text = " ".join(text.split())
+    return _MARKED_UP.sub(lambda found: "".join(f"#{ord(c)};" for c in found[0]), text)
+
+
+def metadata_lines(metadata: Mapping[str, Any]) -> list[str]:
+    """Return `key = value` for all that is plain."""
+    lines = []
+    for key, value in metadata.items():
+        items = value if isinstance(value, (list, tuple)) else [value]
+        if all(isinstance(item, (str, int, float)) for item in items):
+            lines.append(f"{key} = {', '.join(map(str, items))}")
+    return lines
+
+
+def front_matter(config: Mapping[str, Any]) -> str:
+    """Return the settings that stand before the text, as the YAML they must be in."""
+    return "\n".join(["---", *_yaml(config, 0), "---", ""])
+
+
+def _yaml(value: Mapping[str, Any], depth: int) -> Iterator[str]:
+    for key in sorted(value):
+        item, name = value[key], _scalar(key)
+        if isinstance(item, Mapping) and item:
+            yield f"{'  ' * depth}{name}:"
+            yield from _yaml(item, depth + 1)
+        elif isinstance(item, Sequence | Mapping) and not isinstance(item, str):
+            yield f"{'  ' * depth}{name}: {json.dumps(item)}"  # JSON is YAML on one line.
+        else:
+            yield f"{'  ' * depth}{name}: {_scalar(item)}"
+
+
+def _scalar(value: Any) -> str:
+    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z-]{4,}", value)
+    return str(value) if plain else json.dumps(value)

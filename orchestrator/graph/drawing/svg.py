@@ -1,0 +1,261 @@
+"""A drawing as an SVG picture: one file, no scripts, nothing fetched, in light and in dark.
+
+Rule 1: whatever is named by a person is escaped; nothing in a picture can act.
+Rule 2: a line is interrupted by its label, so text never lies on a line or a box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from xml.sax.saxutils import escape, quoteattr
+
+from orchestrator.graph.drawing.grid import Size
+from orchestrator.graph.drawing.layers import Link
+from orchestrator.graph.drawing.layout import Box, Layout, Measures, Point, Route, lay_out
+from orchestrator.graph.drawing.model import (
+    CELLS_MAX,
+    NODES_MAX,
+    DrawnEdge,
+    DrawnNode,
+    NodeState,
+    clip,
+    most_ends,
+    shown_name,
+    too_many,
+)
+from orchestrator.graph.drawing.style import ICONS, STYLE, text_width
+from orchestrator.graph.routing import END, START
+
+__all__ = ["lay_out_svg", "svg_text"]
+
+_FONT, _SOFT = 14, 12  # As in the style.
+_NAME_CHARS_MAX, _LABEL_CHARS_MAX = 32, 28
+_BOX_HEIGHT, _LABEL_HEIGHT = 36, 20
+_BADGE = 22  # Room for a state's sign before a name.
+_PORT_GAP, _PORTS_MAX = 12, 40  # Boxes are wide enough for so many edges at one side.
+_LOOP = 34  # Room beside a box for a link to itself.
+_TIP = 8  # The length of an arrow's tip, as below.
+_EDGE_OF_PICTURE = 20
+_LEGEND_HEIGHT = 34
+_SHRUNK_MAX = 1_600  # Wider pictures are scrolled, since their text could not be read if shrunk.
+_ARROW = (
+    '<defs><marker id="gs-tip" viewBox="0 0 8 8" refX="0.5" refY="4" markerWidth="8" '
+    'markerHeight="8" markerUnits="userSpaceOnUse" orient="auto">'
+    '<path class="gs-tip" d="M0 0.5L8 4L0 7.5Z"/></marker></defs>'
+)
+_EDGES_TOLD_MAX = 60  # In the description for those who cannot see the picture.
+
+
+def _row_gap(ends: Sequence[tuple[int, int]]) -> int:
+    """Return more room where links go far to the side, so that they do not lie too flat."""
+    return 34 + min(64, max((abs(a - b) for a, b in ends), default=0) // 9)
+
+
+_MEASURES = Measures(
+    box_margin=14,
+    line_margin=9,
+    port_gap=20,
+    port_inset=14,
+    bend_cost=24,
+    width_wanted=760,
+    part_gap=36,
+    row_gap=_row_gap,
+    overlap=0,
+)
+
+
+def svg_text(
+    name: str,
+    nodes: Mapping[str, DrawnNode],
+    edges: Sequence[DrawnEdge],
+    states: Mapping[str, NodeState],
+) -> str:
+    """Return the picture, or one that says that the graph is too big for a picture."""
+    layout = lay_out_svg(nodes, edges, states)
+    if layout is None:
+        return _note(name, too_many(len(nodes), len(edges)))
+    body = [_edge(edge, layout) for edge in edges]
+    body += [_node(node, layout.boxes[key], states.get(key)) for key, node in nodes.items()]
+    shown: list[NodeState] = [state for state in ICONS if state in states.values()]
+    legend, legend_width = _legend(shown, layout.height + _LEGEND_HEIGHT // 2 + 6)
+    width = max(layout.width, legend_width) + 2 * _EDGE_OF_PICTURE
+    height = layout.height + (_LEGEND_HEIGHT if shown else 0) + 2 * _EDGE_OF_PICTURE
+    return _picture(name, _told(edges), width, height, [*body, *legend])
+
+
+def lay_out_svg(
+    nodes: Mapping[str, DrawnNode], edges: Sequence[DrawnEdge], states: Mapping[str, NodeState]
+) -> Layout | None:
+    """Return where everything is in pixels, or `None` if the graph is too big."""
+    if len(nodes) > NODES_MAX:
+        return None
+    loops = {edge.source: edge.data for edge in edges if edge.source == edge.target}
+    ends = most_ends(edges)
+    sizes = {}
+    for key, node in nodes.items():
+        text = text_width(clip(shown_name(node), _NAME_CHARS_MAX), _FONT) + (
+            _BADGE if key in states else 0
+        )
+        sides = 2 * _MEASURES.port_inset + _PORT_GAP * (min(ends[key], _PORTS_MAX) - 1)
+        half = (max(64, text + 32, sides) + 1) // 2
+        beside = _LOOP if key in loops else 0
+        if said := loops.get(key):
+            beside += _label_width(said)
+        sizes[key] = Size(half, half, _BOX_HEIGHT, beside)
+    labels: dict[Link, Size] = {}
+    for edge in edges:
+        if edge.data is not None:
+            half = _label_width(edge.data) // 2 + 2
+            labels[edge.source, edge.target] = Size(half, half, _LABEL_HEIGHT)
+    links = [(edge.source, edge.target) for edge in edges]
+    return lay_out(sizes, links, labels, _MEASURES, CELLS_MAX)
+
+
+def _label_width(text: str) -> int:
+    return text_width(clip(text, _LABEL_CHARS_MAX), _SOFT) + 8
+
+
+def _picture(name: str, told: str, width: int, height: int, body: Iterable[str]) -> str:
+    title, inset = f"Graph {name}", _EDGE_OF_PICTURE
+    size = f'width="{width}" height="{height}"'
+    fitting = ' style="max-width:100%;height:auto"' if width <= _SHRUNK_MAX else ""
+    root = f'class="gs-picture" role="img" aria-label={_quoted(title)} {size}{fitting}'
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {root}>',
+        f"<title>{_escaped(title)}</title>",
+        f"<desc>{_escaped(told)}</desc>",
+        f"<style>{STYLE}</style>",
+        _ARROW,
+        f'<rect class="gs-ground" {size} rx="8"/>',
+        f'<g transform="translate({inset} {inset})">',
+        *body,
+        "</g>",
+        "</svg>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _note(name: str, text: str) -> str:
+    lines = text.split("\n")
+    body = [
+        f'<text class="gs-left" x="0" y="{10 + 24 * row}" dy=".35em">{_escaped(line)}</text>'
+        for row, line in enumerate(lines)
+    ]
+    width = max(text_width(line, _FONT) for line in lines)
+    inset = 2 * _EDGE_OF_PICTURE
+    return _picture(name, text, width + inset, 24 * len(lines) + inset, body)
+
+
+def _told(edges: Sequence[DrawnEdge]) -> str:
+    said = []
+    for edge in edges[:_EDGES_TOLD_MAX]:
+        when = f" if {edge.data}" if edge.data else " perhaps" if edge.conditional else ""
+        said.append(f"{edge.source} to {edge.target}{when}")
+    more = len(edges) - len(said)
+    return "; ".join(said) + (f"; and {more} more edges" if more else "") + "."
+
+
+def _node(node: DrawnNode, box: Box, state: NodeState | None) -> str:
+    kind, radius = ("gs-pill", _BOX_HEIGHT // 2) if node.id in {START, END} else ("gs-box", 8)
+    width, height = box.right - box.left, box.bottom - box.top
+    x, y = (box.left + box.right) / 2 + (_BADGE / 2 if state else 0), box.middle[1]
+    about = [node.name if state is None else f"{node.name}: {state}"]
+    about += [f"{key} = {value}" for key, value in node.metadata.items()]
+    text = _escaped(clip(shown_name(node), _NAME_CHARS_MAX))
+    at = f'x="{box.left}" y="{box.top}" width="{width}" height="{height}"'
+    pieces = [
+        f'<g class="gs-node{f" gs-{state}" if state else ""}" data-node={_quoted(node.id)}>',
+        f"<title>{_escaped(chr(10).join(about))}</title>",
+        f'<rect class="{kind}" {at} rx="{radius}"/>',
+        _badge(state, box.left + 20, y) if state else "",
+        f'<text x="{x:g}" y="{y}" dy=".35em">{text}</text>',
+        "</g>",
+    ]
+    return "".join(pieces)
+
+
+def _badge(state: NodeState, x: int, y: int) -> str:
+    circle = '<circle class="gs-badge" r="8.5"/>'
+    return f'<g transform="translate({x} {y})">{circle}{ICONS[state]}</g>'
+
+
+def _edge(edge: DrawnEdge, layout: Layout) -> str:
+    kind = "gs-edge gs-perhaps" if edge.conditional else "gs-edge"
+    if edge.source == edge.target:
+        path, label = _loop(layout.boxes[edge.source], edge.data)
+    else:
+        route = layout.routes[edge.source, edge.target]
+        path, label = "".join(_path(route)), route.label
+    lines = [
+        f"<g data-source={_quoted(edge.source)} data-target={_quoted(edge.target)}>",
+        f'<path class="{kind}" marker-end="url(#gs-tip)" d="{path}"/>',
+    ]
+    if label is not None and edge.data is not None:
+        x, y = (label.left + label.right) / 2, label.middle[1]
+        text = _escaped(clip(edge.data, _LABEL_CHARS_MAX))
+        lines.append(f'<text class="gs-soft" x="{x:g}" y="{y}" dy=".35em">')
+        lines += [f"<title>{_escaped(edge.data)}</title>", text, "</text>"]
+    return "".join([*lines, "</g>"])
+
+
+def _loop(box: Box, text: str | None) -> tuple[str, Box | None]:
+    """Return the path of a link from a box to itself, on its right, and where its label is."""
+    x, y = box.right, box.middle[1]
+    path = f"M{x} {y - 9}C{x + 34} {y - 16} {x + 34} {y + 16} {x + _TIP - 1} {y + 9}"
+    if text is None:
+        return path, None
+    left = x + _LOOP - 4
+    return path, Box(left, y - 10, left + _label_width(text), y + 10)
+
+
+def _path(route: Route) -> Iterator[str]:
+    """Iterate over the pieces of a path: upright within rows, curved between them."""
+    points = _with_room_for_tip(route.points)
+    yield f"M{points[0][0]} {points[0][1]}"
+    for index in range(1, len(points) - 1, 2):
+        (x, y), (to_x, to_y) = points[index], points[index + 1]
+        if points[index - 1] != (x, y):
+            yield _upright(points[index - 1], (x, y), route.label)
+        if x == to_x:
+            yield f"V{to_y}"
+        else:
+            half = (y + to_y) / 2
+            yield f"C{x} {half:g} {to_x} {half:g} {to_x} {to_y}"
+
+
+def _upright(start: Point, end: Point, label: Box | None) -> str:
+    """Return the way through a row, without the part where the link's label stands."""
+    if label is None or not min(start[1], end[1]) <= label.middle[1] <= max(start[1], end[1]):
+        return f"V{end[1]}"
+    first, last = sorted((label.top, label.bottom), reverse=start[1] > end[1])
+    return f"V{first}M{end[0]} {last}V{end[1]}"
+
+
+def _with_room_for_tip(points: tuple[Point, ...]) -> list[Point]:
+    *before, _, (x, y) = points  # The last box is as high as its row, so its pair is one point.
+    end = (x, y - _TIP if before[-1][1] < y else y + _TIP)
+    return [*before, end, end]
+
+
+def _legend(states: Sequence[NodeState], y: int) -> tuple[list[str], int]:
+    lines, x = [], 0
+    for state in states:
+        lines.append(
+            f'<g class="gs-{state}">{_badge(state, x + 9, y)}'
+            f'<text class="gs-soft gs-left" x="{x + 23}" y="{y}" dy=".35em">{state}</text></g>'
+        )
+        x += 23 + text_width(state, _SOFT) + 18
+    return lines, max(0, x - 18)
+
+
+def _escaped(text: str) -> str:
+    return escape(_storable(text))
+
+
+def _quoted(text: str) -> str:
+    return quoteattr(_storable(text))
+
+
+def _storable(text: str) -> str:
+    """Return text with a question mark for each character that XML cannot hold."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)

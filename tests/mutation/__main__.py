@@ -1,0 +1,131 @@
+"""`python -m tests.mutation [NAME …]`: each mutant is made in a copy of the tree, and is killed.
+
+A mutant removes one check that a promise rests on. It is killed if the tests named beside it fail;
+one that survives shows a promise that nobody tests. Exit code 1 if one survives.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = "orchestrator/checkpointer/redis/scripts"
+REDIS = "tests/conformance/test_redis.py"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One check, removed."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...] = (REDIS,)
+
+
+MUTANTS = (
+    Mutant(
+        "fence comparison",
+        f"{SCRIPTS}/commit.lua",
+        "if s[1] ~= guard_fence or not s[2] then",
+        "if not s[2] then",
+        (REDIS, "-k", "fence or released or revok"),
+    ),
+    Mutant(
+        "completed check",
+        f"{SCRIPTS}/claim.lua",
+        "if redis.call('SISMEMBER', T .. 'done', step) == 1 then return {'completed', step, now}"
+        " end",
+        "",
+        (REDIS, "-k", "completed or duplicate"),
+    ),
+    Mutant(
+        "head comparison",
+        f"{SCRIPTS}/commit.lua",
+        "if expect_head ~= '' and head[2] ~= expect_head then return"
+        " refuse('head_moved', head[2]) end",
+        "",
+        (REDIS, "-k", "head"),
+    ),
+    Mutant(
+        "lease release",
+        f"{SCRIPTS}/release.lua",
+        "redis.call('HDEL', record, 'owner')",
+        "",
+        (REDIS, "-k", "release"),
+    ),
+    Mutant(
+        "answer used once",
+        f"{SCRIPTS}/commit.lua",
+        "local open = s[1] and not s[2] and s[3] == 'answer'",
+        "local open = s[1]",
+        (REDIS, "-k", "answer"),
+    ),
+    Mutant(
+        "idempotency key",
+        f"{SCRIPTS}/commit.lua",
+        "if run then return refuse('key_used', run) end",
+        "",
+        (REDIS, "-k", "key"),
+    ),
+    Mutant(
+        "trust after a silence",
+        f"{SCRIPTS}/sweep.lua",
+        "if now - last > silence then since = now end",
+        "",
+        (REDIS, "-k", "silence or trust or still"),
+    ),
+    Mutant(
+        "order by plan",
+        "orchestrator/core/apply.py",
+        "sorted(results, key=lambda result: result[0].order)",
+        "list(results)",
+        ("tests/unit", "-k", "order or plan"),
+    ),
+)
+
+
+def killers(mutant: Mutant) -> list[str]:
+    """Return the tests that fail because of a mutant, made in a copy of the tree."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder, "tree")
+        ignored = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", ".hypothesis")
+        shutil.copytree(ROOT, tree, ignore=ignored)
+        source = (tree / mutant.file).read_text("utf-8")
+        assert source.count(mutant.old) == 1, f"{mutant.name}: its code is not there once any more"
+        (tree / mutant.file).write_text(source.replace(mutant.old, mutant.new), "utf-8")
+        command = [sys.executable, "-m", "pytest", "-q", "--maxfail=3", "-p", "no:cacheprovider"]
+        ran = subprocess.run(
+            [*command, *mutant.tests],
+            cwd=tree,
+            env={**os.environ, "PYTHONPATH": str(tree)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    return re.findall(r"^FAILED .*::(\S+)", ran.stdout, re.MULTILINE)
+
+
+def main(names: list[str]) -> int:
+    """Make the named mutants, or all; print what kills each."""
+    survivors = 0
+    for mutant in MUTANTS:
+        if names and mutant.name not in names:
+            continue
+        killed_by = killers(mutant)
+        survivors += not killed_by
+        print(f"{mutant.name:24} {'killed by ' + killed_by[0] if killed_by else 'SURVIVES'}")
+        sys.stdout.flush()
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

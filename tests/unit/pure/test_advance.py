@@ -1,0 +1,186 @@
+"""From a checkpoint and its results to the next one, and from an input to the first."""
+
+import operator
+from dataclasses import replace
+from typing import Annotated, TypedDict
+
+import pytest
+
+from orchestrator.checkpoint.model import Checkpoint, PlannedStep, RunStatus, blob_key, send_key
+from orchestrator.core.advance import Frame, accept_input, advance, breaks_at
+from orchestrator.core.apply import SENDS
+from orchestrator.graph.builder import GraphBuilder
+from orchestrator.graph.routing import START, Send
+from orchestrator.graph.spec import branch_channel, join_channel
+
+
+class State(TypedDict):
+    x: int
+    log: Annotated[list, operator.add]
+
+
+def node(state):
+    return None
+
+
+def graph():
+    builder = GraphBuilder(State).add_node("a", node).add_node("b", node).add_node("c", node)
+    builder.add_edge(START, "a").add_edge("a", "b").add_edge(["a", "b"], "c")
+    return builder.freeze("g")
+
+
+SPEC = graph()
+JOIN = join_channel(("a", "b"), "c")
+
+
+def started(before=None, new_id=10):
+    return accept_input(before, {"x": 1}, new_id=new_id, now_ms=5, metadata={"who": "me"})
+
+
+def after_start(checkpoint=None):
+    checkpoint = checkpoint or started()
+    (step,) = checkpoint.plan
+    results = [(step, [("x", 1), *SPEC.start.writes])]
+    return advance(SPEC, Frame(checkpoint, {}), results, new_id=checkpoint.id + 1, now_ms=6)
+
+
+def step_on(following, results, **more):
+    before = following.checkpoint
+    frame = Frame(before, following.values)
+    return advance(SPEC, frame, results, new_id=before.id + 1, now_ms=7, **more)
+
+
+# ---- input ----------------------------------------------------------------------------------
+
+
+def test_a_run_begins_with_an_input_that_waits_for_start():
+    first = started()
+    assert (first.id, first.parent, first.step, first.source) == (10, None, -1, "input")
+    assert first.control == {START: {"x": 1}}
+    assert first.versions == {START: 10}
+    assert first.plan == (PlannedStep(START, -1, (START,)),)
+    assert first.metadata == {"who": "me"}
+
+
+def test_start_takes_the_input_in_and_leads_to_the_first_nodes():
+    following = after_start()
+    assert following.changed == {"x": 1}
+    assert following.checkpoint.plan == (PlannedStep("a", -1, (branch_channel("a"),)),)
+    assert following.checkpoint.writers == (START,)
+    assert START not in following.checkpoint.control
+
+
+def test_a_second_run_keeps_the_state_and_drops_the_steps_that_were_left():
+    left = after_start().checkpoint
+    second = started(left, new_id=20)
+    assert (second.parent, second.step) == (left.id, left.step + 1)
+    assert second.versions == {"x": 11, START: 20}
+    assert second.control == {START: {"x": 1}}
+    assert second.plan == (PlannedStep(START, -1, (START,)),)
+
+
+def test_an_input_that_nobody_took_in_is_replaced_by_the_next_one():
+    second = accept_input(started(), {"x": 2}, new_id=20, now_ms=6, metadata={})
+    assert second.control == {START: {"x": 2}}
+    assert second.versions == {START: 20}
+
+
+def test_a_join_that_waits_outlives_a_run():
+    (a,) = after_start().checkpoint.plan
+    half = step_on(after_start(), [(a, [(JOIN, "a")])])
+    second = started(half.checkpoint, new_id=20)
+    assert second.control == {JOIN: ["a"], START: {"x": 1}}
+    assert second.versions[JOIN] == half.checkpoint.versions[JOIN]
+
+
+def test_a_join_that_was_about_to_fire_does_not_outlive_its_run():
+    (a,) = after_start().checkpoint.plan
+    both = step_on(after_start(), [(a, [(JOIN, "a")]), (PlannedStep("b"), [(JOIN, "b")])])
+    assert [step.node for step in both.checkpoint.plan] == ["c"]
+    assert JOIN not in started(both.checkpoint, new_id=20).control
+
+
+# ---- a superstep ----------------------------------------------------------------------------
+
+
+def test_a_checkpoint_names_its_parent_its_number_and_who_wrote_it():
+    following = after_start()
+    (a,) = following.checkpoint.plan
+    after = step_on(following, [(a, [*SPEC.nodes["a"].writes])])
+    one = after.checkpoint
+    assert (one.parent, one.step, one.source) == (11, 1, "loop")
+    assert (one.writers, one.created_ms) == (("a",), 7)
+    assert one.metadata == {"who": "me"}
+
+
+def test_a_node_that_ran_several_times_is_named_once_as_writer():
+    results = [(PlannedStep("b", i), [("log", [i])]) for i in range(3)]
+    after = step_on(after_start(), results)
+    assert after.checkpoint.writers == ("b",)
+    assert after.changed == {"log": [0, 1, 2]}
+
+
+def test_what_is_sent_is_counted_and_kept_under_the_new_checkpoint():
+    (a,) = after_start().checkpoint.plan
+    sent = step_on(after_start(), [(a, [(SENDS, Send("b", 1)), (SENDS, Send("b", 2))])])
+    assert sent.sends == (Send("b", 1), Send("b", 2))
+    assert (sent.checkpoint.sends, sent.checkpoint.sends_version) == (2, sent.checkpoint.id)
+    empty = step_on(sent, [(step, []) for step in sent.checkpoint.plan])
+    assert (empty.checkpoint.sends, empty.checkpoint.sends_version) == (0, 0)
+
+
+def test_an_edit_names_its_source():
+    assert step_on(after_start(), [], source="update").checkpoint.source == "update"
+
+
+def test_the_same_results_give_the_same_checkpoint_anywhere():
+    (a,) = after_start().checkpoint.plan
+    results = [(PlannedStep("b", 0), [("log", [1])]), (a, [("log", [0]), (JOIN, "a")])]
+    one, two = step_on(after_start(), results), step_on(after_start(), reversed(results))
+    assert replace(one.checkpoint, writers=()) == replace(two.checkpoint, writers=())
+    assert one.changed == two.changed
+
+
+def test_a_superstep_that_triggers_nothing_plans_nothing():
+    (a,) = after_start().checkpoint.plan
+    assert step_on(after_start(), [(a, [])]).checkpoint.plan == ()
+
+
+# ---- breaks ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stops", "seen", "breaks"),
+    [({"a"}, 0, True), ({"a"}, 5, False), ({"b"}, 0, False), (set(), 0, False)],
+)
+def test_a_run_stops_at_a_node_once_per_news(stops, seen, breaks):
+    checkpoint = Checkpoint(id=5, versions={"x": 5})
+    assert breaks_at(checkpoint, ["a", "c"], frozenset(stops), seen) is breaks
+
+
+def test_what_was_sent_is_news_too():
+    sent = Checkpoint(id=9, versions={"x": 5}, sends=1, sends_version=9)
+    assert breaks_at(sent, ["a"], frozenset("a"), 5)
+    assert not breaks_at(Checkpoint(id=9), ["a"], frozenset("a"), 0)
+
+
+# ---- names ----------------------------------------------------------------------------------
+
+
+def test_a_step_has_one_id_wherever_it_is_computed_and_its_own_in_each_place():
+    checkpoint = Checkpoint(id=1)
+    steps = [PlannedStep("a"), PlannedStep("a", 0), PlannedStep("a", 1), PlannedStep("b")]
+    ids = [step.id_in(one) for step in steps for one in (checkpoint, Checkpoint(id=2))]
+    assert len(set(ids)) == 8
+    assert PlannedStep("a", -1, ("other",)).id_in(checkpoint) == ids[0]
+
+
+def test_values_and_arguments_never_share_a_name():
+    assert blob_key("", "x", 16) == "\x1fx\x1f10"
+    assert blob_key("", "", 1) != send_key("", 1, 0)
+    assert send_key("", 1, 11) != send_key("", 11, 1)
+
+
+@pytest.mark.parametrize("status", RunStatus)
+def test_a_run_is_active_or_final_or_paused(status):
+    assert [status.active, status.final, status is RunStatus.PAUSED].count(True) == 1

@@ -1,0 +1,87 @@
+"""Asking from inside a node."""
+
+import pytest
+
+from orchestrator.errors import GraphBubbleUp, GraphInterrupt, GraphstalkError
+from orchestrator.graph.interrupt import Scratchpad, current_step, interrupt
+
+
+@pytest.fixture
+def in_step():
+    tokens = []
+
+    def enter(scratchpad):
+        tokens.append(current_step.set(scratchpad))
+        return scratchpad
+
+    yield enter
+    for token in reversed(tokens):
+        current_step.reset(token)
+
+
+def asked(scratchpad, value, key=None):
+    """Ask, and return the question that is raised."""
+    with pytest.raises(GraphInterrupt) as raised:
+        scratchpad.ask(value, key)
+    (question,) = raised.value.interrupts
+    return question
+
+
+def test_a_question_without_an_answer_is_raised_with_its_value(in_step):
+    in_step(Scratchpad("step"))
+    with pytest.raises(GraphInterrupt) as raised:
+        interrupt({"approve": True})
+    (question,) = raised.value.interrupts
+    assert (question.value, question.key) == ({"approve": True}, None)
+
+
+def test_a_question_is_control_flow_and_no_error():
+    assert issubclass(GraphInterrupt, GraphBubbleUp)
+    assert not issubclass(GraphInterrupt, GraphstalkError)
+    assert GraphInterrupt().interrupts == ()
+
+
+@pytest.mark.parametrize("answer", [None, False, {}, "", 0, [], "yes"])
+def test_every_value_is_an_answer(answer, in_step):
+    question = asked(Scratchpad("step"), "sure?")
+    in_step(Scratchpad("step", {question.id: answer}))
+    assert interrupt("sure?") == answer
+
+
+def test_questions_are_told_apart_by_their_order():
+    first = asked(Scratchpad("step"), "same")
+    scratchpad = Scratchpad("step", {first.id: "one"})
+    assert scratchpad.ask("same", None) == "one"
+    second = asked(scratchpad, "same")
+    assert second.id != first.id
+    assert [question.id for question in scratchpad.asked] == [first.id, second.id]
+
+
+def test_a_key_keeps_its_question_where_code_around_it_changes():
+    alone = asked(Scratchpad("step"), "sure?", "approve")
+    earlier = asked(Scratchpad("step"), "new question")
+    scratchpad = Scratchpad("step", {earlier.id: 1, alone.id: 2})
+    assert scratchpad.ask("new question", None) == 1
+    assert scratchpad.ask("reworded", "approve") == 2
+
+
+def test_one_key_twice_in_a_node_is_refused():
+    first = asked(Scratchpad("step"), "a", "key")
+    scratchpad = Scratchpad("step", {first.id: 1})
+    scratchpad.ask("a", "key")
+    with pytest.raises(ValueError, match="two interrupts of one node have the key 'key'"):
+        scratchpad.ask("b", "key")
+
+
+def test_two_steps_never_share_a_question():
+    assert asked(Scratchpad("one"), "q").id != asked(Scratchpad("two"), "q").id
+    assert asked(Scratchpad("one"), "q", "k").id != asked(Scratchpad("two"), "q", "k").id
+
+
+def test_a_key_that_looks_like_a_place_is_another_question():
+    assert asked(Scratchpad("step"), "q", "0").id != asked(Scratchpad("step"), "q").id
+
+
+def test_outside_a_node_there_is_nobody_to_ask():
+    with pytest.raises(RuntimeError, match="only inside a node"):
+        interrupt("anybody?")

@@ -1,0 +1,383 @@
+"""What the pictures of a graph look like: Mermaid, characters, SVG."""
+
+import re
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.graph.drawing import Drawing, DrawnEdge, DrawnNode
+from orchestrator.graph.drawing.mermaid import escape, safe_id
+from orchestrator.graph.drawing.model import SIGNS, clip
+from orchestrator.graph.drawing.style import ICONS, text_width
+
+START, END = "__start__", "__end__"
+SVG = "{http://www.w3.org/2000/svg}"
+STATES = dict(zip("abcde", SIGNS, strict=True))
+
+
+def drawing(names: Any, *edges: tuple[Any, ...], **metadata: Any) -> Drawing:
+    """A drawing whose edges are (source, target) or, if conditional, (source, target, label)."""
+    nodes = {name: DrawnNode(name, name, None, metadata.get(name, {})) for name in names}
+    drawn = [DrawnEdge(*edge, conditional=len(edge) == 3) for edge in edges]
+    return Drawing(nodes, drawn, "test")
+
+
+CHAIN = drawing(
+    [START, "a", "b", END], (START, "a"), ("a", "b"), ("b", END), b={"queue": "gpu", "k": {}}
+)
+AGENT = drawing(
+    [START, "agent", "tools", END],
+    (START, "agent"),
+    ("agent", END, "done"),
+    ("agent", "tools", "call"),
+    ("tools", "agent"),
+)
+ODD = drawing(
+    [START, 'say "hi" [x]', "end", "ü", END],
+    (START, 'say "hi" [x]'),
+    ('say "hi" [x]', "end", 'a "b" | c'),
+    ('say "hi" [x]', "ü", None),
+    ("end", END),
+    ("ü", END),
+)
+ALL = drawing("abcdef", ("a", "b"))
+
+
+def test_mermaid_of_a_chain():
+    assert (
+        CHAIN.draw_mermaid()
+        == """\
+---
+config:
+  flowchart:
+    curve: linear
+---
+graph TD;
+	__start__([<p>__start__</p>]):::first
+	a("a")
+	b("b<hr/><small><em>queue = gpu</em></small>")
+	__end__([<p>__end__</p>]):::last
+	__start__ --> a;
+	a --> b;
+	b --> __end__;
+	classDef default fill:#f2f0ff,line-height:1.2
+	classDef first fill-opacity:0
+	classDef last fill:#bfb6fc
+"""
+    )
+
+
+def test_mermaid_of_an_agent_with_states_and_settings():
+    text = AGENT.draw_mermaid(
+        curve_style="stepAfter",
+        node_colors={"first": "fill:#fff"},
+        frontmatter_config={
+            "title": "An agent: drawn",
+            "config": {"theme": "neutral", "x": [1, None]},
+        },
+        states={"agent": "done", "tools": "running"},
+    )
+    assert (
+        text
+        == """\
+---
+config:
+  flowchart:
+    curve: stepAfter
+  theme: neutral
+  "x": [1, null]
+title: "An agent: drawn"
+---
+graph TD;
+	__start__([<p>__start__</p>]):::first
+	agent("✓ agent"):::done
+	tools("▶ tools"):::running
+	__end__([<p>__end__</p>]):::last
+	__start__ --> agent;
+	agent -. "&nbsp;done&nbsp;" .-> __end__;
+	agent -. "&nbsp;call&nbsp;" .-> tools;
+	tools --> agent;
+	classDef default fill:#f2f0ff,line-height:1.2
+	classDef first fill:#fff
+	classDef last fill:#bfb6fc
+	classDef done fill:#d3f2dc,stroke:#1f7a3d,color:#12401f
+	classDef running fill:#d6e6ff,stroke:#1d5fc4,color:#0d2f66,stroke-width:2px
+"""
+    )
+
+
+def test_mermaid_of_odd_names():
+    assert (
+        ODD.draw_mermaid(with_styles=False)
+        == """\
+graph TD;
+	__start__([<p>__start__</p>])
+	say\\20\\\\22\\hi\\22\\\\20\\\\5b\\x\\5d\\("say #34;hi#34; #91;x#93;")
+	\\65\\nd("end")
+	\\fc\\("ü")
+	__end__([<p>__end__</p>])
+	__start__ --> say\\20\\\\22\\hi\\22\\\\20\\\\5b\\x\\5d\\;
+	say\\20\\\\22\\hi\\22\\\\20\\\\5b\\x\\5d\\ -. "&nbsp;a #34;b#34; #124; c&nbsp;" .-> \\65\\nd;
+	say\\20\\\\22\\hi\\22\\\\20\\\\5b\\x\\5d\\ -.-> \\fc\\;
+	\\65\\nd --> __end__;
+	\\fc\\ --> __end__;
+"""
+    )
+
+
+def test_a_long_label_is_broken_after_so_many_words():
+    text = drawing("ab", ("a", "b", "one two three")).draw_mermaid(wrap_label_n_words=2)
+    assert '-. "&nbsp;one two&nbsp;<br/>&nbsp;three&nbsp;" .->' in text
+    labelled = Drawing(ALL.nodes, [DrawnEdge("a", "b", "always")])
+    assert 'a -- "&nbsp;always&nbsp;" --> b;' in labelled.draw_mermaid()
+
+
+def test_settings_that_yaml_would_misread_are_quoted():
+    config = {"config": {"a": "no", "b": True, "c": "1.5", "n": None, "d": {}, "look": "handDrawn"}}
+    text = ALL.draw_mermaid(frontmatter_config=config)
+    head = text.partition("graph TD;")[0]
+    assert '"a": "no"' in head
+    assert '"b": true' in head
+    assert '"c": "1.5"' in head
+    assert '"d": {}' in head
+    assert '"look": handDrawn' in head
+
+
+@pytest.mark.parametrize(
+    "word", ["end", "graph", "class", "class-a", "end it", "v", "_self", "a--b", "-", "é"]
+)
+def test_what_mermaid_would_misread_as_an_id_is_written_otherwise(word):
+    assert safe_id(word) != word
+    assert safe_id(word).startswith("\\") or word == "a--b"
+
+
+@pytest.mark.parametrize("word", ["a", "call-model", "a_b", "__start__", "classify", "ends", "9"])
+def test_what_is_an_id_stays_itself(word):
+    assert safe_id(word) == word
+
+
+@given(st.lists(st.text(min_size=1, max_size=6), min_size=2, unique=True))
+def test_two_names_never_become_one_id(names):
+    ids = [safe_id(name) for name in names]
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch(r"[A-Za-z0-9_\\-]+", each) for each in ids)
+
+
+@given(st.text())
+def test_an_escaped_text_holds_nothing_that_means_something(text):
+    assert not set(re.sub(r"#\d+;", "", escape(text))) & set('"#<>[](){}|\\`*&\n')
+
+
+def test_underscores_inside_a_word_stay_and_around_it_do_not():
+    assert escape("my_node _x_ __y") == "my_node #95;x#95; #95;#95;y"
+
+
+# ---- characters ---------------------------------------------------------------------------
+
+
+def test_characters_of_an_agent():
+    assert (
+        AGENT.draw_ascii()
+        == """\
+ +-------+
+ | START |
+ +-------+
+     |
+     v
+ +-------+
+ | agent |
+ +-------+
+  :  ^  :
+  :  |  +......+
+  :  |         :
+call |       done
+  :  |         :
+  :  ++        :
+  v   |        v
++-------+   +-----+
+| tools |   | END |
++-------+   +-----+
+"""
+    )
+
+
+def test_characters_of_a_join_with_states_and_a_repetition():
+    graph = drawing(
+        [START, "a", "b", "日本", END],
+        (START, "a"),
+        ("a", "a", "again"),
+        ("a", "b", None),
+        ("a", "日本"),
+        ("b", END),
+        ("日本", END),
+    )
+    assert (
+        graph.draw_ascii(states={"a": "done", "日本": "failed"})
+        == """\
++-------+
+| START |
++-------+
+    |
+    v
++-------+..+
+| [+] a |  : again
++-------+<.+
+  :   |
+  :   +-------+
+  v           v
++---+   +----------+
+| b |   | [!] 日本 |
++---+   +----------+
+  |           |
+  |   +-------+
+  v   v
+ +-----+
+ | END |
+ +-----+
+
+[+] done  [!] failed
+"""
+    )
+
+
+@pytest.mark.parametrize("state", SIGNS)
+def test_characters_show_each_state_by_a_sign_and_explain_it(state):
+    text = ALL.draw_ascii(states={"c": state})
+    sign = SIGNS[state][1]
+    assert f"| {sign} c |" in text
+    assert text.endswith(f"\n\n{sign} {state}\n")
+
+
+def test_long_names_are_cut_in_pictures():
+    name = "x" * 200
+    graph = drawing([name])
+    assert f"{'x' * 29}…" in graph.draw_ascii()
+    assert f"{'x' * 31}…</text>" in graph.draw_svg()
+    assert f"<title>{name}</title>" in graph.draw_svg()
+    assert clip("short", 5) == "short"
+
+
+def test_a_label_of_several_lines_is_shown_in_one():
+    graph = drawing("ab", ("a", "b", "one\n two\t"))
+    assert "\none two\n" in graph.draw_ascii()
+    assert "one two</text>" in graph.draw_svg()
+    assert "&nbsp;one two&nbsp;" in graph.draw_mermaid()
+
+
+def test_a_label_without_text_does_not_interrupt_its_line():
+    graph = drawing("ab", ("a", "b", ""))
+    assert [line.strip() for line in graph.draw_ascii().splitlines()[3:8]] == [":"] * 4 + ["v"]
+    ET.fromstring(graph.draw_svg())
+
+
+def test_a_combining_mark_takes_no_column():
+    lines = drawing(["e\u0301a"]).draw_ascii().splitlines()
+    assert lines == ["+----+", "| e\u0301a |", "+----+"]
+
+
+# ---- SVG ----------------------------------------------------------------------------------
+
+
+def texts(root: ET.Element) -> list[str]:
+    return [each.text or each[0].tail for each in root.iter(f"{SVG}text")]
+
+
+def test_a_picture_is_well_formed_and_says_what_it_shows():
+    root = ET.fromstring(AGENT.draw_svg())
+    assert root.tag == f"{SVG}svg"
+    assert root.get("role") == "img"
+    assert root.get("aria-label") == root.find(f"{SVG}title").text == "Graph test"
+    assert root.find(f"{SVG}desc").text == (
+        "__start__ to agent; agent to __end__ if done; agent to tools if call; tools to agent."
+    )
+    assert sorted(texts(root)) == ["END", "START", "agent", "call", "done", "tools"]
+    assert "prefers-color-scheme:dark" in root.find(f"{SVG}style").text
+
+
+def test_conditional_edges_are_dashed_and_others_are_not():
+    root = ET.fromstring(AGENT.draw_svg())
+    dashed = {
+        (group.get("data-source"), group.get("data-target"))
+        for group in root.iter(f"{SVG}g")
+        for path in group.findall(f"{SVG}path")
+        if "gs-perhaps" in path.get("class", "")
+    }
+    assert dashed == {("agent", "tools"), ("agent", END)}
+    drawn = [each for each in root.iter(f"{SVG}path") if each.get("marker-end")]
+    assert len(drawn) == 4
+
+
+names = st.text(min_size=1, max_size=12)
+
+
+@given(st.lists(names, min_size=1, max_size=4, unique=True), st.text(max_size=10))
+def test_whatever_is_named_is_escaped(names, label):
+    graph = drawing(names, (names[0], names[-1], label), **{names[0]: {label: "</title>"}})
+    root = ET.fromstring(graph.draw_svg(states={names[0]: "failed"}))
+    assert {each.tag.removeprefix(SVG) for each in root.iter()} <= {
+        *("svg", "title", "desc", "style", "defs", "marker", "path", "rect", "g", "text", "circle")
+    }
+    assert len([g for g in root.iter(f"{SVG}g") if g.get("data-node")]) == len(names)
+    graph.draw_ascii()
+
+
+def test_nothing_in_a_picture_can_act_or_is_fetched():
+    name = '"><script>alert(1)</script><a href="javascript:x">'
+    text = drawing([name]).draw_svg()
+    assert "<script" not in text
+    assert "href=" not in re.sub(r"data-node=\'[^\']*\'", "", text).replace('&lt;a href="', "")
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+@pytest.mark.parametrize("state", ICONS)
+def test_a_state_is_shown_by_a_sign_and_a_word_and_not_by_colour_alone(state):
+    root = ET.fromstring(ALL.draw_svg(states={"b": state}))
+    [node] = [g for g in root.iter(f"{SVG}g") if g.get("data-node") == "b"]
+    assert node.get("class") == f"gs-node gs-{state}"
+    assert node.find(f"{SVG}title").text == f"b: {state}"
+    assert len(node.find(f"{SVG}g")) == 2  # The badge and what is drawn in it.
+    assert state in texts(root)  # The legend.
+
+
+def test_all_states_look_different():
+    assert len(set(ICONS.values())) == len(ICONS) == len(SIGNS)
+    assert len({sign for pair in SIGNS.values() for sign in pair}) == 2 * len(SIGNS)
+    root = ET.fromstring(ALL.draw_svg(states=STATES))
+    assert texts(root)[-5:] == list(SIGNS)
+
+
+def test_an_edge_to_the_node_itself_is_a_loop_beside_it():
+    for label in (None, "again"):
+        root = ET.fromstring(drawing("a", ("a", "a", label)).draw_svg())
+        box = next(r for r in root.iter(f"{SVG}rect") if r.get("class") == "gs-box")
+        right = int(box.get("x")) + int(box.get("width"))
+        path = next(p for p in root.iter(f"{SVG}path") if p.get("marker-end")).get("d")
+        assert path.startswith(f"M{right} ")
+        assert int(root.get("width")) > right + 34
+        assert ("again" in texts(root)) == (label is not None)
+
+
+def test_a_line_is_interrupted_where_its_label_stands():
+    for edge in (("a", "b", "word"), ("b", "a", "word")):
+        root = ET.fromstring(drawing("ab", edge).draw_svg())
+        path = next(p for p in root.iter(f"{SVG}path") if p.get("marker-end")).get("d")
+        y = float(
+            next(t for t in root.iter(f"{SVG}text") if "gs-soft" in t.get("class", "")).get("y")
+        )
+        ends, begins = re.search(r"V(\d+)M\d+ (\d+)", path).groups()
+        assert min(int(ends), int(begins)) < y < max(int(ends), int(begins))
+
+
+def test_many_edges_are_told_in_part_to_those_who_cannot_see():
+    names = [f"n{i}" for i in range(80)]
+    text = drawing(names, *[("n0", name, None) for name in names[1:]]).draw_svg()
+    assert "n0 to n60 perhaps; and 19 more edges." in text
+
+
+def test_wide_letters_take_more_room_than_narrow_ones():
+    assert text_width("ill", 14) < text_width("abc", 14) < text_width("WMW", 14)
+    assert text_width("日本", 14) > text_width("ab", 14)
+    assert text_width("e\u0301", 14) == text_width("e", 14)

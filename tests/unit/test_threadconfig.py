@@ -1,0 +1,107 @@
+"""What a caller may say about thread and run."""
+
+import pytest
+
+from orchestrator.client.threadconfig import ConfigError, parse_config
+from orchestrator.errors import InvalidThreadIdError
+from orchestrator.ids import checkpoint_text
+
+ID = checkpoint_text(77)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "t",
+        {"thread_id": "t"},
+        {"configurable": {"thread_id": "t"}},
+        {"thread_id": "t", "configurable": {"thread_id": "t", "checkpoint_id": None}},
+    ],
+)
+def test_all_forms_name_the_same_thread(config):
+    parsed = parse_config(config)
+    assert (parsed.thread(), parsed.checkpoint_id) == ("t", None)
+
+
+@pytest.mark.parametrize(
+    "config", [{"thread_id": "t", "checkpoint_id": ID}, {"configurable": {"checkpoint_id": ID}}]
+)
+def test_a_checkpoint_is_named_in_either_form(config):
+    assert parse_config(config).checkpoint_id == 77
+
+
+@pytest.mark.parametrize("config", [None, {}, {"configurable": {}}, {"configurable": None}])
+def test_without_a_thread_id_the_message_shows_both_forms(config):
+    parsed = parse_config(config)
+    assert parsed.thread_id is None
+    with pytest.raises(ConfigError) as raised:
+        parsed.thread()
+    assert '{"configurable": {"thread_id": "my-thread"}}' in str(raised.value)
+    assert '{"thread_id": "my-thread"}' in str(raised.value)
+    assert raised.value.code == "INVALID_CONFIG"
+
+
+@pytest.mark.parametrize(
+    ("thread_id", "text"),
+    [
+        ("", "the thread id is empty"),
+        ("x" * 256, "has 256 characters, at most 255 may be: 'xxx"),
+        ("a\nb", "holds control or unprintable characters"),
+        ("a\x00b", "holds control"),
+        ("\ud800", "unprintable"),
+        (7, "a thread id is a string, not int"),
+        (b"t", "a thread id is a string, not bytes"),
+    ],
+)
+def test_what_cannot_name_a_thread_is_refused_in_every_form(thread_id, text):
+    forms = [{"thread_id": thread_id}, {"configurable": {"thread_id": thread_id}}]
+    if isinstance(thread_id, str):
+        forms.append(thread_id)
+    for form in forms:
+        with pytest.raises(InvalidThreadIdError) as raised:
+            parse_config(form)
+        assert text in str(raised.value)
+        assert raised.value.code == "INVALID_THREAD_ID"
+
+
+@pytest.mark.parametrize("thread_id", ["x" * 255, "☃ 'quotes' {braces}", "a:b/c", " ", "0"])
+def test_odd_but_printable_thread_ids_are_fine(thread_id):
+    assert parse_config(thread_id).thread() == thread_id
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"thread_id": "a", "configurable": {"thread_id": "b"}},
+        {"checkpoint_id": ID, "configurable": {"checkpoint_id": checkpoint_text(1)}},
+    ],
+)
+def test_a_config_that_says_two_things_is_refused(config):
+    with pytest.raises(ConfigError, match="the config names two"):
+        parse_config(config)
+
+
+@pytest.mark.parametrize("limit", [0, -1, "5", 2.0, True])
+def test_a_recursion_limit_is_a_number_of_at_least_one(limit):
+    with pytest.raises(ConfigError, match=r"recursion_limit is .* at least 1"):
+        parse_config({"recursion_limit": limit})
+
+
+@pytest.mark.parametrize("text", ["7", "not an id", "g" * 16, "0" * 17, 5])
+def test_a_checkpoint_id_that_is_none_is_refused(text):
+    with pytest.raises(ConfigError):
+        parse_config({"thread_id": "t", "checkpoint_id": text})
+
+
+@pytest.mark.parametrize("config", [["thread_id"], 5, {"configurable": "t"}, {"metadata": 3}])
+def test_a_config_of_the_wrong_kind_says_what_it_should_be(config):
+    with pytest.raises(ConfigError, match="mapping"):
+        parse_config(config)
+
+
+def test_what_else_is_configured_reaches_the_nodes_without_the_names():
+    config = {"configurable": {"thread_id": "t", "user": 1}, "metadata": {"m": 2}}
+    parsed = parse_config(config)
+    assert (parsed.configurable, parsed.metadata) == ({"user": 1}, {"m": 2})
+    assert parsed.recursion_limit is None
+    assert config["configurable"]["thread_id"] == "t"
