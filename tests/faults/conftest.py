@@ -1,0 +1,5 @@
+"""A fleet of each test's own."""
+
+from tests.integration.conftest import fleet
+
+__all__ = ["fleet"]

@@ -1,0 +1,188 @@
+"""The graphs that workers of the tests run.
+
+Every node first writes a line to the ledger named in its state, whatever becomes of the attempt:
+that file is a witness who knows nothing of checkpoints. Then it does what the script in its state
+says for this attempt: wait, fail, die. What it returns does not depend on the script, so a run that
+was disturbed must end like one that was not.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import operator
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+from orchestrator import END, START, Command, RetryPolicy, Send, StateGraph, interrupt
+from orchestrator.step.context import StepContext
+
+GATE_WAIT_S = 60.0  # A test that forgot to open its gate fails; it does not hang.
+POLL_S = 0.005
+
+
+class State(TypedDict, total=False):
+    """The state of all graphs here."""
+
+    ledger: str  # The file of the witness.
+    script: dict[str, list[str]]  # Node (and index, `piece:1`) → what its attempts do besides.
+    width: int  # How many pieces there are.
+    seen: Annotated[list[str], operator.add]
+    total: Annotated[int, operator.add]
+    answer: Any
+    steps: int
+
+
+def witness(state: State, ctx: StepContext, name: str) -> None:
+    """Write down that an attempt runs, then do what the script says for it."""
+    line = {
+        "t": time.time(),
+        "thread": ctx.thread_id,
+        "step": ctx.step_id,
+        "name": name,
+        "attempt": ctx.attempt,
+        "worker": ctx.worker,
+        "key": ctx.idempotency_key,
+    }
+    ledger = os.open(state["ledger"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(ledger, json.dumps(line).encode() + b"\n")
+    finally:
+        os.close(ledger)
+    acts = state.get("script", {}).get(name, [])
+    if ctx.attempt <= len(acts):
+        act(acts[ctx.attempt - 1], gate_of(state["ledger"], name))
+
+
+def gate_of(ledger: str, name: str) -> Path:
+    """Return the file whose existence lets a waiting node go on."""
+    return Path(f"{ledger}.{name}.open")
+
+
+def act(what: str, gate: Path) -> None:
+    """Do what a script says: `go`, `wait`, `sleep S`, `lock S`, `fail`, `lose`, `die`."""
+    verb, _, number = what.partition(" ")
+    if verb == "wait":
+        end = time.monotonic() + GATE_WAIT_S
+        while not gate.exists():
+            if time.monotonic() > end:
+                msg = f"nobody opened {gate}"
+                raise TimeoutError(msg)
+            time.sleep(POLL_S)
+    elif verb == "sleep":
+        time.sleep(float(number))
+    elif verb == "lock":  # PyDLL calls without giving the interpreter lock away.
+        ctypes.PyDLL(None).sleep(int(number))
+    elif verb == "fail":
+        raise ValueError("as the script says")
+    elif verb == "lose":
+        raise ConnectionError("as the script says")
+    elif verb == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def node(name: str) -> Any:
+    """Return a node that adds its name to what was seen."""
+
+    def run(state: State, ctx: StepContext) -> State:
+        witness(state, ctx, name)
+        return {"seen": [name], "total": 1}
+
+    run.__name__ = name
+    return run
+
+
+def fan_out(state: State) -> list[Send]:
+    """Send every piece, with what its node needs."""
+    shared = {"ledger": state["ledger"], "script": state.get("script", {})}
+    return [Send("piece", {**shared, "index": index}) for index in range(state.get("width", 3))]
+
+
+def piece(part: dict[str, Any], ctx: StepContext) -> State:
+    """Work on one piece."""
+    witness(State(**{k: part[k] for k in ("ledger", "script")}), ctx, f"piece:{part['index']}")
+    return {"seen": [f"piece:{part['index']}"], "total": 10}
+
+
+# ---- everything a graph can say ---------------------------------------------------------
+
+
+async def collect(state: State, ctx: StepContext) -> Command:
+    """Steer from an async node."""
+    witness(state, ctx, "collect")
+    return Command(goto="ask", update={"seen": ["collect"], "steps": len(state["seen"])})
+
+
+def ask(state: State, ctx: StepContext) -> State:
+    """Ask somebody."""
+    witness(state, ctx, "ask")
+    return {"answer": interrupt({"seen": len(state["seen"])}), "seen": ["ask"]}
+
+
+def _tour() -> StateGraph:
+    builder = StateGraph(State)
+    for name in ("plan", "left", "right", "join"):
+        builder.add_node(name, node(name))
+    builder.add_node("piece", piece, input_schema=dict)
+    builder.add_node("collect", collect)
+    builder.add_node("ask", ask)
+    builder.add_edge(START, "plan")
+    builder.add_edge("plan", "left")
+    builder.add_edge("plan", "right")
+    builder.add_edge(["left", "right"], "join")
+    builder.add_conditional_edges("join", fan_out, ["piece"])
+    builder.add_edge("piece", "collect")
+    builder.add_edge("ask", END)
+    return builder
+
+
+def _row(*names: str, queues: dict[str, str] | None = None) -> StateGraph:
+    builder = StateGraph(State)
+    for before, name in zip((START, *names), names, strict=False):
+        builder.add_node(name, node(name), queue=(queues or {}).get(name))
+        builder.add_edge(before, name)
+    return builder
+
+
+def _fan() -> StateGraph:
+    builder = StateGraph(State)
+    builder.add_node("split", node("split"))
+    builder.add_node("piece", piece, input_schema=dict)
+    builder.add_node("gather", node("gather"))
+    builder.add_edge(START, "split")
+    builder.add_conditional_edges("split", fan_out, ["piece"])
+    builder.add_edge("piece", "gather")
+    return builder
+
+
+def _patient() -> StateGraph:
+    builder = StateGraph(State)
+    policy = RetryPolicy(initial_interval=1.0, backoff_factor=1.0, max_attempts=3, jitter=False)
+    builder.add_node("try", node("try"), retry_policy=policy)
+    builder.add_node("after", node("after"))
+    builder.add_edge(START, "try")
+    builder.add_edge("try", "after")
+    return builder
+
+
+def _opaque() -> StateGraph:
+    def make(state: State, ctx: StepContext) -> dict[str, Any]:
+        witness(state, ctx, "make")
+        return {"answer": {"deep": [object() if ctx.attempt == 1 else "plain"]}}
+
+    builder = StateGraph(State)
+    builder.add_node("make", make)
+    builder.add_edge(START, "make")
+    return builder
+
+
+tour = _tour().compile(name="tour")
+row = _row("one", "two", "three").compile(name="row")
+longer_row = _row("one", "two", "three", "four").compile(name="row")
+fan = _fan().compile(name="fan")
+placed = _row("here", "there", "back", queues={"there": "cpu"}).compile(name="placed")
+patient = _patient().compile(name="patient")
+opaque = _opaque().compile(name="opaque")
