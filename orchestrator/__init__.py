@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from orchestrator.checkpoint.model import Interrupt
     from orchestrator.checkpointer.memory import MemoryCheckpointer
     from orchestrator.checkpointer.redis import RedisCheckpointer
+    from orchestrator.checkpointer.sqlite import SqliteCheckpointer
     from orchestrator.client.client import Client
     from orchestrator.client.compiled import CompiledStateGraph, StateGraph
     from orchestrator.client.handle import RunHandle
@@ -39,6 +40,7 @@ __all__ = [
     "RunHandle",
     "Send",
     "Settings",
+    "SqliteCheckpointer",
     "StateGraph",
     "StateSnapshot",
     "StepContext",
@@ -60,6 +62,7 @@ _HOMES = {
     "START": "graph.routing",
     "Send": "graph.routing",
     "Settings": "config",
+    "SqliteCheckpointer": "checkpointer.sqlite",
     "StateGraph": "client.compiled",
     "StateSnapshot": "client.snapshot",
     "StepContext": "step.context",

@@ -1,0 +1,140 @@
+"""Claims and leases: the right to run a step, inside a transaction. (INV-2, INV-3)"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from orchestrator.checkpoint.commit import Claim, EventDraft, ReadyStep, Refusal, Wait
+from orchestrator.checkpoint.model import RunStatus
+from orchestrator.checkpointer.sqlite import reading
+from orchestrator.checkpointer.sqlite.committing import add_events, find_step
+from orchestrator.checkpointer.sqlite.packing import text, to_text
+from orchestrator.checkpointer.sqlite.rows import HeadFields, HeadRow, StepRow
+from orchestrator.checkpointer.sqlite.statements import statements
+
+__all__ = ["Asked", "claim", "release", "renew", "take_away"]
+
+_SQL = statements("writing")
+_SWEEP = statements("sweeping")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked for by a claim; see `Checkpointer.claim`."""
+
+    thread_id: str
+    step_id: str
+    owner: str
+    token: str
+    known: Collection[str]
+    sent_ms: int
+
+
+def claim(connection: sqlite3.Connection, asked: Asked, lease_ms: int, now: int) -> Claim:
+    """Give the right to run a ready step, or refuse."""
+    found = reading.head(connection, asked.thread_id)
+    if found is None:
+        return Claim(refused=Refusal.UNKNOWN_THREAD, detail=asked.thread_id, now_ms=now)
+    head = found.fields
+    status = RunStatus(head["status"])
+    if not status.active:
+        return Claim(refused=Refusal.WRONG_STATUS, detail=status, now_ms=now)
+    step = find_step(connection, head, asked.step_id)
+    if step is None or step.token is None or text(step.token) != asked.token:
+        refused = _unready(step, now)
+        if refused is not None:
+            return Claim(refused=refused, detail=asked.step_id, now_ms=now)
+        assert step is not None
+        step = _take(connection, head, step, asked)
+        renew(connection, asked.owner, now + lease_ms, lease_ms // 2)
+    return _claimed(connection, found, step, asked, now)
+
+
+def _unready(step: StepRow | None, now: int) -> Refusal | None:
+    """Return why a step cannot be claimed. (Rule 4)"""
+    if step is None:
+        return Refusal.UNKNOWN_STEP
+    if step.outcome is not None:
+        return Refusal.COMPLETED
+    if step.owner is not None:
+        return Refusal.CLAIMED
+    if step.wait == Wait.NOTHING or (step.wait == Wait.TIMER and step.due_ms <= now):
+        return None
+    return Refusal.WAITING
+
+
+def _take(connection: sqlite3.Connection, head: HeadFields, step: StepRow, asked: Asked) -> StepRow:
+    """Write the claim; return the step as it is now."""
+    [claimed] = connection.execute(_SQL["last_fence"], (step.thread,)).fetchone()
+    fence, attempt = max(head["fence"], claimed or 0) + 1, step.attempt + 1
+    owner, token = to_text(asked.owner), to_text(asked.token)
+    connection.execute(_SQL["claim"], (*step.key, owner, token, fence, attempt))
+    if step.wait:
+        connection.execute(_SQL["end_timer"], step.key)
+    if head["status"] == RunStatus.QUEUED:
+        head["status"] = RunStatus.RUNNING.value
+        connection.execute(_SQL["set_status"], (head["status"], step.thread))
+    if step.queue and asked.sent_ms:
+        connection.execute(_SQL["move_mark"], (step.queue, asked.sent_ms))
+    return step._replace(wait="", owner=owner, token=token, fence=fence, claim=attempt)
+
+
+def _claimed(
+    connection: sqlite3.Connection, head: HeadRow, step: StepRow, asked: Asked, now: int
+) -> Claim:
+    ready = step.step(asked.thread_id)
+    header, refs = reading.header(connection, step.thread, step.plan)
+    wanted = (*refs, ready.arg) if ready.arg else refs
+    missing = [name for name in wanted if name not in asked.known]
+    assert step.fence is not None
+    questions = connection.execute(_SQL["questions"], step.key).fetchall()
+    return Claim(
+        now_ms=now,
+        step=ready,
+        fence=step.fence,
+        attempt=step.attempt,
+        failures=step.failures,
+        deaths=step.deaths,
+        head=head.head(),
+        header=header,
+        refs=refs,
+        blobs=reading.blobs(connection, step.thread, missing),
+        asks={text(name): ask for name, ask, _ in questions},
+        answers={text(name): answer for name, _, answer in questions if answer is not None},
+    )
+
+
+def renew(connection: sqlite3.Connection, owner: str, end_ms: int, spare_ms: int = 0) -> None:
+    """Prolong a lease to `end_ms`, if that is later by more than `spare_ms`; never cut it short."""
+    connection.execute(_SQL["renew"], (to_text(owner), end_ms, spare_ms))
+
+
+def release(connection: sqlite3.Connection, owner: str, now: int) -> list[ReadyStep]:
+    """Take all claims from `owner`; return the steps to send again."""
+    connection.execute(_SWEEP["forget_lease"], (to_text(owner),))
+    found = connection.execute(_SWEEP["claimed_by"], (to_text(owner),)).fetchall()
+    steps = []
+    for name, *row in found:
+        step = StepRow._make(row)
+        take_away(connection, step, now, since_ms=now)
+        if step.queue and step.live:
+            steps.append(step.step(text(name)))
+    return steps
+
+
+def take_away(connection: sqlite3.Connection, step: StepRow, now: int, *, since_ms: int) -> None:
+    """Take a claim from whoever has it: a worker's death under its step."""
+    assert step.owner is not None
+    assert step.fence is not None
+    draft = EventDraft(
+        "step_released",
+        {"step": text(step.id), "owner": text(step.owner), "fence": step.fence},
+    )
+    [seq] = connection.execute(_SWEEP["seq"], (step.thread,)).fetchone()
+    last = add_events(connection, step.thread, seq, now, (draft,))
+    connection.execute(_SQL["set_seq"], (last, step.fence, step.thread))
+    connection.execute(_SQL["unclaim"], step.key)
+    connection.execute(_SWEEP["take_away"], (step.attempt, since_ms, *step.key))
+    connection.execute(_SQL["count"], ("released",))

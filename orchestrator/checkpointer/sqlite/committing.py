@@ -1,0 +1,276 @@
+"""Making a `Commit` true inside a transaction, or refusing it. (INV-1, INV-2, INV-3, INV-8)
+
+What is refused, and in which order, is what `memory.py` refuses; all checks come before the first
+write.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator import limits
+from orchestrator.checkpoint.commit import (
+    Answer,
+    Commit,
+    CommitResult,
+    EventDraft,
+    Refusal,
+    StepUpdate,
+    Wait,
+)
+from orchestrator.checkpoint.model import RunStatus
+from orchestrator.checkpointer.sqlite.packing import (
+    pack_fields,
+    pack_names,
+    pack_step,
+    text,
+    to_text,
+)
+from orchestrator.checkpointer.sqlite.rows import HeadFields, StepRow, head_fields
+from orchestrator.checkpointer.sqlite.statements import statements
+
+__all__ = ["add_events", "commit", "find_head", "find_step"]
+
+_SQL = statements("writing")
+_TRIM_EVERY = 1000  # Events are trimmed at each so-manieth, which is cheaper than at every one.
+
+
+def commit(connection: sqlite3.Connection, commit: Commit, now: int) -> CommitResult:
+    """Make all of a commit true, or refuse it; see `Checkpointer.commit`."""
+    found = find_head(connection, commit.thread_id)
+    head = found or _new_head(now)
+    change = _Change(connection, commit, now, head)
+    refused, detail = change.refusal(known=found is not None)
+    if refused is not None:
+        if refused is Refusal.STALE_FENCE:
+            change.note_refusal()
+        return CommitResult(refused=refused, detail=detail, now_ms=now)
+    if found is None:
+        added = connection.execute(_SQL["add_thread"], (to_text(commit.thread_id),))
+        head["thread"] = added.lastrowid
+    change.apply()
+    connection.execute(_SQL["add_head" if found is None else "set_head"], head)
+    return CommitResult(now_ms=now, open=head["open"])
+
+
+def find_head(connection: sqlite3.Connection, thread_id: str) -> HeadFields | None:
+    """Return a thread's row of `head`."""
+    row = connection.execute(_SQL["head"], (to_text(thread_id),)).fetchone()
+    return head_fields(row) if row else None
+
+
+def find_step(connection: sqlite3.Connection, head: HeadFields, step_id: str) -> StepRow | None:
+    """Return a step of the current plan."""
+    key = (head["thread"], head["checkpoint_id"], to_text(step_id))
+    row = connection.execute(_SQL["step"], key).fetchone()
+    return StepRow._make(row) if row else None
+
+
+def add_events(
+    connection: sqlite3.Connection, thread: int, seq: int, now: int, drafts: tuple[EventDraft, ...]
+) -> int:
+    """Write events after number `seq`; return the number of the last one."""
+    rows = [
+        (thread, number, now, to_text(draft.type), pack_fields(draft.fields))
+        for number, draft in enumerate(drafts, seq + 1)
+    ]
+    connection.executemany(_SQL["add_event"], rows)
+    last = seq + len(rows)
+    if last > limits.EVENTS_MAX and last // _TRIM_EVERY > seq // _TRIM_EVERY:
+        connection.execute(_SQL["trim_events"], (thread, last - limits.EVENTS_MAX))
+    return last
+
+
+def _new_head(now: int) -> HeadFields:
+    """Return the head of a thread before its first commit."""
+    names = ("graph", "fingerprint", "run_id")
+    numbers = ("checkpoint_id", "open", "idle_since_ms", "seq", "fence")
+    others = ("stop", "breaks_seen", "resumes", "local")
+    times = {"created_ms": now, "updated_ms": now}
+    fields = {**dict.fromkeys(names, ""), **dict.fromkeys((*numbers, *others), 0), **times}
+    return {"thread": 0, "status": RunStatus.QUEUED.value, **fields}
+
+
+@dataclass(slots=True)
+class _Change:
+    """One commit and the thread it changes."""
+
+    connection: sqlite3.Connection
+    commit: Commit
+    now: int
+    head: HeadFields
+    guarded: StepRow | None = None  # The step that the guard names.
+
+    # ---- preconditions --------------------------------------------------------------------
+
+    def refusal(self, *, known: bool) -> tuple[Refusal | None, str]:
+        """Return why the commit cannot be made, and the detail of it."""
+        commit, head = self.commit, self.head
+        if not known:
+            new = commit.expect_new
+            return (None, "") if new else (Refusal.UNKNOWN_THREAD, commit.thread_id)
+        if commit.key is not None:
+            key = (head["thread"], to_text(commit.key[0]))
+            used = self.connection.execute(_SQL["run_of_key"], key).fetchone()
+            if used:
+                return Refusal.KEY_USED, text(used[0])
+        if commit.expect_new:
+            return Refusal.THREAD_EXISTS, commit.thread_id
+        if commit.guard is not None:
+            step = self.guarded = find_step(self.connection, head, commit.guard.step_id)
+            if step is not None and step.outcome is not None:
+                return Refusal.COMPLETED, commit.guard.step_id
+            if step is None or step.fence != commit.guard.fence:
+                return Refusal.STALE_FENCE, commit.guard.step_id
+        if commit.expect_head is not None and head["checkpoint_id"] != commit.expect_head:
+            return Refusal.HEAD_MOVED, str(head["checkpoint_id"])
+        if commit.expect_run is not None and text(head["run_id"]) != commit.expect_run:
+            return Refusal.WRONG_RUN, text(head["run_id"])
+        if commit.expect_status and head["status"] not in commit.expect_status:
+            return Refusal.WRONG_STATUS, head["status"]
+        for answer in commit.answers:
+            if not self._asks(answer):
+                return Refusal.NO_INTERRUPT, answer.interrupt_id
+        for update in commit.updates:
+            if find_step(self.connection, head, update.step.step_id) is None:
+                return Refusal.UNKNOWN_STEP, update.step.step_id
+        return None, ""
+
+    def _asks(self, answer: Answer) -> bool:
+        """Return whether a question is open: its step waits for the answer. (INV-8)"""
+        step = find_step(self.connection, self.head, answer.step_id)
+        if step is None or step.wait != Wait.ANSWER or step.outcome is not None:
+            return False
+        asked = self.connection.execute(_SQL["questions"], step.key)
+        return any(text(name) == answer.interrupt_id and had is None for name, _, had in asked)
+
+    def note_refusal(self) -> None:
+        """Count a commit under an old fence, and leave an event. (INV-3)"""
+        assert self.commit.guard is not None
+        draft = EventDraft(
+            "commit_refused",
+            {
+                "reason": Refusal.STALE_FENCE.value,
+                "step": self.commit.guard.step_id,
+                "fence": self.commit.guard.fence,
+            },
+        )
+        thread = self.head["thread"]
+        seq = add_events(self.connection, thread, self.head["seq"], self.now, (draft,))
+        self.connection.execute(_SQL["set_seq"], (seq, 0, thread))
+        self.connection.execute(_SQL["count"], ("stale_refused",))
+
+    # ---- effects --------------------------------------------------------------------------
+
+    def apply(self) -> None:
+        """Write all but the head, and change the head's fields."""
+        connection, commit, head = self.connection, self.commit, self.head
+        thread = head["thread"]
+        was_active = RunStatus(head["status"]).active
+        head["updated_ms"] = self.now
+        if commit.status is not None:
+            head["status"] = commit.status.value
+        active = RunStatus(head["status"]).active
+        if commit.blobs:
+            rows = [(thread, to_text(name), value) for name, value in commit.blobs.items()]
+            connection.executemany(_SQL["put_blob"], rows)
+        self._change_steps()
+        if commit.checkpoint is not None:
+            self._put_checkpoint()
+        if active is not was_active:  # Those that are there; new ones know from the start.
+            connection.execute(_SQL["set_live"], (active, thread, head["checkpoint_id"]))
+        if commit.ready:
+            self._put_steps(live=active)
+        self._set_fields(commit.head)
+        if commit.key is not None:
+            row = (thread, to_text(commit.key[0]), to_text(commit.key[1]))
+            connection.execute(_SQL["put_key"], row)
+        stuck = head["open"] == 0 and active and self._any_step()
+        head["idle_since_ms"] = (head["idle_since_ms"] or self.now) if stuck else 0
+        if commit.events:
+            head["seq"] = add_events(connection, thread, head["seq"], self.now, commit.events)
+
+    def _change_steps(self) -> None:
+        connection, commit, head = self.connection, self.commit, self.head
+        plan = (head["thread"], head["checkpoint_id"])
+        step = self.guarded
+        if step is not None:
+            self._unclaim(step.key, step.fence)
+            if commit.completed is not None:
+                connection.execute(_SQL["complete"], (commit.completed, step.attempt, *step.key))
+                head["open"] -= 1
+            else:
+                connection.execute(_SQL["set_attempt"], (step.attempt, *step.key))
+        if commit.revoke:
+            for step_id, fence, attempt in connection.execute(_SQL["claims"], plan).fetchall():
+                self._unclaim((*plan, step_id), fence)
+                connection.execute(_SQL["set_attempt"], (attempt, *plan, step_id))
+        for answer in commit.answers:
+            name = to_text(answer.step_id), to_text(answer.interrupt_id)
+            connection.execute(_SQL["answer"], (answer.value, *plan, *name))
+        for update in commit.updates:
+            step = find_step(connection, head, update.step.step_id)
+            assert step is not None
+            if step.outcome is None:
+                self._update(step, update)
+
+    def _unclaim(self, key: tuple[int, int, str], fence: int | None) -> None:
+        """Forget a claim, but never its fence: the next one is greater. (INV-3)"""
+        self.connection.execute(_SQL["unclaim"], key)
+        self.head["fence"] = max(self.head["fence"], fence or 0)
+
+    def _update(self, step: StepRow, update: StepUpdate) -> None:
+        settled = update.wait in {Wait.ANSWER, Wait.PERSON}
+        self.head["open"] += step.settled - settled
+        counts = (0, 0) if update.reset else (step.failures + update.failed, step.deaths)
+        values = (
+            update.wait.value,
+            to_text(update.reason),
+            self.now + update.delay_ms if update.wait is Wait.TIMER else 0,
+            self.now,
+            step.error if update.error is None else update.error,
+            *counts,
+            settled,
+        )
+        self.connection.execute(_SQL["update_step"], (*values, *step.key))
+        for name, ask in update.asks.items():
+            self.connection.execute(_SQL["ask"], (*step.key, to_text(name), ask))
+
+    def _put_checkpoint(self) -> None:
+        """Write the next checkpoint, make it the head, and drop the steps of the old plan."""
+        checkpoint, head = self.commit.checkpoint, self.head
+        assert checkpoint is not None
+        plan = (head["thread"], head["checkpoint_id"])
+        for step_id, fence, _ in self.connection.execute(_SQL["claims"], plan).fetchall():
+            self._unclaim((*plan, step_id), fence)
+        self.connection.execute(_SQL["drop_steps"], plan)
+        self.connection.execute(_SQL["drop_questions"], plan)
+        names = pack_names(checkpoint.refs)
+        values = (to_text(checkpoint.ns), checkpoint.header, checkpoint.plan, names)
+        key = (head["thread"], checkpoint.id)
+        self.connection.execute(_SQL["put_checkpoint"], (*key, *values))
+        head["checkpoint_id"], head["open"] = checkpoint.id, 0
+
+    def _put_steps(self, *, live: bool) -> None:
+        plan, ready = (self.head["thread"], self.head["checkpoint_id"]), self.commit.ready
+        rows = [
+            (*plan, to_text(s.step_id), place, pack_step(s), to_text(s.queue), live, self.now)
+            for place, s in enumerate(ready)
+        ]
+        self.connection.executemany(_SQL["put_step"], rows)
+        self.head["open"] += len(rows)
+
+    def _set_fields(self, fields: Mapping[str, str | int | bytes]) -> None:
+        head = self.head
+        for name, value in fields.items():
+            if name in {"config", "error"}:
+                self.connection.execute(_SQL[f"set_{name}"], (value, head["thread"]))
+            else:
+                assert name in head, f"a head has no field {name!r}"
+                head[name] = to_text(value) if isinstance(value, str) else value
+
+    def _any_step(self) -> bool:
+        plan = (self.head["thread"], self.head["checkpoint_id"])
+        return self.connection.execute(_SQL["any_step"], plan).fetchone() is not None

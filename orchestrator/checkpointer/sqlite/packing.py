@@ -1,0 +1,98 @@
+"""Names, steps and event fields as SQLite can keep them: without loss, whatever they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgpack
+
+from orchestrator.checkpoint.commit import ReadyStep
+
+__all__ = [
+    "pack_fields",
+    "pack_names",
+    "pack_step",
+    "text",
+    "to_text",
+    "unpack_fields",
+    "unpack_names",
+    "unpack_step",
+]
+
+_ERRORS = "surrogatepass"  # Names of files may hold lone surrogates.
+
+
+def to_text(text: str) -> str | bytes:
+    """Return text to be stored; as bytes, which equal no text, if it is no Unicode."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", _ERRORS)
+    return text
+
+
+def text(stored: str | bytes) -> str:
+    """Return stored text."""
+    return stored if isinstance(stored, str) else stored.decode("utf-8", _ERRORS)
+
+
+def pack_names(names: Sequence[str]) -> bytes:
+    """Return names in their order."""
+    return _pack(names)
+
+
+def unpack_names(data: bytes) -> tuple[str, ...]:
+    """Return stored names."""
+    return tuple(_unpack(data))
+
+
+def pack_step(step: ReadyStep) -> bytes:
+    """Return of a step what has no column of its own."""
+    s = step
+    fields = (s.checkpoint_id, s.graph, s.node, s.ns, s.index, s.number, s.solo, s.triggers, s.arg)
+    return _pack(fields)
+
+
+def unpack_step(thread_id: str, step_id: str, queue: str, data: bytes) -> ReadyStep:
+    """Return a stored step."""
+    checkpoint_id, graph, node, ns, index, number, solo, triggers, arg = _unpack(data)
+    return ReadyStep(
+        thread_id=thread_id,
+        step_id=step_id,
+        checkpoint_id=checkpoint_id,
+        graph=graph,
+        node=node,
+        ns=ns,
+        index=index,
+        number=number,
+        queue=queue,
+        solo=solo,
+        triggers=tuple(triggers),
+        arg=arg,
+    )
+
+
+def pack_fields(fields: Mapping[str, str | int | bytes]) -> bytes:
+    """Return the fields of an event, their values as bytes."""
+    return _pack(
+        {
+            key: value if isinstance(value, bytes) else str(value).encode("utf-8", _ERRORS)
+            for key, value in fields.items()
+        }
+    )
+
+
+def unpack_fields(data: bytes) -> dict[str, bytes]:
+    """Return the stored fields of an event."""
+    fields: dict[str, bytes] = _unpack(data)
+    return fields
+
+
+def _pack(value: Any) -> bytes:
+    packed: bytes = msgpack.packb(value, unicode_errors=_ERRORS)
+    return packed
+
+
+def _unpack(data: bytes) -> Any:
+    return msgpack.unpackb(data, unicode_errors=_ERRORS)

@@ -1,0 +1,131 @@
+"""Reading threads, checkpoints and events, inside a transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+from orchestrator.checkpoint.commit import Event, LoadedStep, LoadedThread, StoredCheckpoint
+from orchestrator.checkpoint.model import Head, RunStatus
+from orchestrator.checkpointer.sqlite.packing import text, to_text, unpack_fields, unpack_names
+from orchestrator.checkpointer.sqlite.rows import HeadRow, StepRow, head_row
+from orchestrator.checkpointer.sqlite.statements import statements
+
+__all__ = ["blobs", "events", "head", "header", "history", "load", "stat", "threads"]
+
+_SQL = statements("reading")
+_MAX = 2**63 - 1  # The greatest number there is in SQLite; ids from outside may be greater.
+
+
+def load(
+    connection: sqlite3.Connection,
+    thread_id: str,
+    checkpoint_id: int | None,
+    *,
+    values: bool,
+    now: int,
+) -> LoadedThread | None:
+    """Return a thread at its head or at another checkpoint; `None` if there is none."""
+    found = head(connection, thread_id)
+    if found is None:
+        return None
+    number, newest = found.fields["thread"], found.fields["checkpoint_id"]
+    wanted = newest if checkpoint_id is None else checkpoint_id
+    stored = _checkpoint(connection, number, wanted)
+    if stored is None:
+        return None
+    plan = (number, wanted)
+    steps = _steps(connection, thread_id, *plan) if wanted == newest else {}
+    args = [step.step.arg for step in steps.values() if step.step.arg]
+    outcomes = connection.execute(_SQL["outcomes"], plan).fetchall()
+    return LoadedThread(
+        head=found.head(),
+        checkpoint=stored,
+        blobs=blobs(connection, number, (*stored.refs, *args) if values else ()),
+        steps=steps,
+        outcomes={text(step_id): outcome for step_id, outcome in outcomes},
+        now_ms=now,
+    )
+
+
+def head(connection: sqlite3.Connection, thread_id: str) -> HeadRow | None:
+    """Return the head of a thread."""
+    row = connection.execute(_SQL["head"], (to_text(thread_id),)).fetchone()
+    return head_row(row) if row else None
+
+
+def _checkpoint(
+    connection: sqlite3.Connection, thread: int, checkpoint_id: int
+) -> StoredCheckpoint | None:
+    key = (thread, min(checkpoint_id, _MAX))
+    row = connection.execute(_SQL["checkpoint"], key).fetchone()
+    if row is None:
+        return None
+    ns, header_, plan, refs = row
+    return StoredCheckpoint(
+        id=checkpoint_id, ns=text(ns), header=header_, plan=plan, refs=unpack_names(refs)
+    )
+
+
+def _steps(
+    connection: sqlite3.Connection, thread_id: str, thread: int, plan: int
+) -> dict[str, LoadedStep]:
+    asks: dict[str, dict[str, bytes]] = {}
+    answers: dict[str, dict[str, bytes]] = {}
+    for step, name, ask, answer in connection.execute(_SQL["questions"], (thread, plan)):
+        asks.setdefault(step, {})[text(name)] = ask
+        if answer is not None:
+            answers.setdefault(step, {})[text(name)] = answer
+    rows = map(StepRow._make, connection.execute(_SQL["steps"], (thread, plan)))
+    return {
+        text(row.id): row.loaded(thread_id, asks.get(row.id, {}), answers.get(row.id, {}))
+        for row in rows
+    }
+
+
+def blobs(connection: sqlite3.Connection, thread: int, names: Iterable[str]) -> dict[str, bytes]:
+    """Return the values kept under these names."""
+    found = {}
+    for name in names:
+        [found[name]] = connection.execute(_SQL["blob"], (thread, to_text(name))).fetchone()
+    return found
+
+
+def header(connection: sqlite3.Connection, thread: int, plan: int) -> tuple[bytes, tuple[str, ...]]:
+    """Return a checkpoint's header and the names of its values."""
+    header_, refs = connection.execute(_SQL["header"], (thread, plan)).fetchone()
+    return header_, unpack_names(refs)
+
+
+def history(
+    connection: sqlite3.Connection, thread_id: str, before: int | None, limit: int
+) -> list[int]:
+    """Return checkpoint ids below `before`, newest first."""
+    below = _MAX if before is None else min(before, _MAX)
+    found = connection.execute(_SQL["history"], (to_text(thread_id), below, limit))
+    return [id_ for (id_,) in found]
+
+
+def threads(
+    connection: sqlite3.Connection, status: RunStatus | None, limit: int
+) -> list[tuple[str, Head]]:
+    """Return threads, the latest changed first."""
+    if status is None:
+        found = connection.execute(_SQL["threads"], (limit,))
+    else:
+        found = connection.execute(_SQL["threads_of_status"], (status.value, limit))
+    return [(text(name), head_row(row).head()) for name, *row in found]
+
+
+def events(connection: sqlite3.Connection, thread_id: str, after: int, limit: int) -> list[Event]:
+    """Return events after number `after`."""
+    found = connection.execute(_SQL["events"], (to_text(thread_id), min(after, _MAX), limit))
+    return [
+        Event(seq, ts_ms, text(type_), unpack_fields(fields)) for seq, ts_ms, type_, fields in found
+    ]
+
+
+def stat(connection: sqlite3.Connection, name: str) -> int:
+    """Return a counter."""
+    found = connection.execute(_SQL["stat"], (name,)).fetchone()
+    return int(found[0]) if found else 0

@@ -1,0 +1,118 @@
+"""Rows of the tables, and the records they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from orchestrator.checkpoint.commit import LoadedStep, ReadyStep, Wait
+from orchestrator.checkpoint.model import Head, RunStatus
+from orchestrator.checkpointer.sqlite.packing import text, unpack_step
+
+__all__ = ["HEAD", "HeadFields", "HeadRow", "StepRow", "head_fields", "head_row"]
+
+HEAD = (  # The columns of `head`.
+    *("thread", "status", "checkpoint_id", "open", "updated_ms", "idle_since_ms", "seq", "fence"),
+    *("graph", "fingerprint", "run_id", "stop", "breaks_seen", "resumes", "local", "created_ms"),
+)
+
+HeadFields = dict[str, Any]  # Those columns of one thread, to be changed and written back.
+
+
+class HeadRow(NamedTuple):
+    """All that is kept of a head."""
+
+    config: bytes
+    error: bytes
+    fields: HeadFields
+
+    def head(self) -> Head:
+        """Return it as it is shown to others."""
+        fields = self.fields
+        return Head(
+            graph=text(fields["graph"]),
+            fingerprint=text(fields["fingerprint"]),
+            run_id=text(fields["run_id"]),
+            status=RunStatus(fields["status"]),
+            checkpoint_id=fields["checkpoint_id"],
+            config=self.config,
+            stop=fields["stop"],
+            breaks_seen=fields["breaks_seen"],
+            open=fields["open"],
+            resumes=fields["resumes"],
+            local=bool(fields["local"]),
+            created_ms=fields["created_ms"],
+            updated_ms=fields["updated_ms"],
+            error=self.error,
+        )
+
+
+class StepRow(NamedTuple):
+    """The columns of `step`, then those of its claim, which are `None` if nobody has claimed it."""
+
+    thread: int
+    plan: int
+    id: str
+    place: int
+    ready: bytes
+    queue: str | bytes
+    live: int
+    wait: str
+    tried: int  # How often it was claimed before.
+    failures: int
+    deaths: int
+    settled: int
+    due_ms: int
+    since_ms: int
+    sent_ms: int
+    reason: str | bytes
+    error: bytes
+    outcome: bytes | None  # Not `None`: the step is completed.
+    owner: str | bytes | None
+    token: str | bytes | None
+    fence: int | None
+    claim: int | None  # The how-manieth claim it is.
+
+    @property
+    def key(self) -> tuple[int, int, str]:
+        """Return what names the row."""
+        return self.thread, self.plan, self.id
+
+    @property
+    def attempt(self) -> int:
+        """Return how often the step was claimed."""
+        return self.tried if self.claim is None else self.claim
+
+    def step(self, thread_id: str) -> ReadyStep:
+        """Return the step as it is sent and run."""
+        return unpack_step(thread_id, text(self.id), text(self.queue), self.ready)
+
+    def loaded(
+        self, thread_id: str, asks: Mapping[str, bytes], answers: Mapping[str, bytes]
+    ) -> LoadedStep:
+        """Return the step as it is shown to others."""
+        return LoadedStep(
+            step=self.step(thread_id),
+            wait=Wait(self.wait),
+            owner="" if self.owner is None else text(self.owner),
+            completed=self.outcome is not None,
+            attempt=self.attempt,
+            failures=self.failures,
+            deaths=self.deaths,
+            reason=text(self.reason),
+            due_ms=self.due_ms if self.wait == Wait.TIMER else 0,
+            error=self.error,
+            asks=asks,
+            answers=answers,
+        )
+
+
+def head_fields(row: Sequence[Any]) -> HeadFields:
+    """Return a row of `head` by its columns."""
+    return dict(zip(HEAD, row, strict=True))
+
+
+def head_row(row: Sequence[Any]) -> HeadRow:
+    """Return `config`, `error` and the columns of `head` as a row."""
+    config, error, *rest = row
+    return HeadRow(config, error, head_fields(rest))

@@ -1,0 +1,179 @@
+"""The checkpointer in one SQLite file.
+
+Each method is one transaction. What is stored where stands in `schema.sql`; what is checked in
+which order, in `memory.py` and `committing.py`, which do the same.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+from orchestrator.checkpoint.commit import (
+    Claim,
+    Commit,
+    CommitResult,
+    Event,
+    LoadedThread,
+    ReadyStep,
+    Swept,
+)
+from orchestrator.checkpoint.model import Head, RunStatus
+from orchestrator.checkpointer.sqlite import claiming, committing, reading
+from orchestrator.checkpointer.sqlite.database import Database, Synchronous
+from orchestrator.checkpointer.sqlite.sweeping import Sweeping, mark_sent
+from orchestrator.clock import Clock, SystemClock
+from orchestrator.config import Settings
+
+__all__ = ["SqliteCheckpointer"]
+
+_LOOK_S = 0.05  # How often somebody who waits looks for events of other processes.
+
+
+class SqliteCheckpointer:
+    """Threads in a file that several OS threads and processes of one machine may use."""
+
+    partitions = 1  # A file has one writer at a time, so there is nothing to spread.
+    pushes = False  # A file is no broker.
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+        synchronous: Synchronous = "full",
+    ) -> None:
+        """Keep threads in the file at `path`; it is made if it is not there.
+
+        Args:
+            path: of the file, on a disk of this machine; `":memory:"` keeps nothing beyond this
+                object.
+            settings: patience; the rest of them is of no concern here.
+            clock: the store's time. All who use the file must share it: that of the machine.
+            synchronous: `"full"`: a commit is on the disk when it returns. `"normal"`: the last
+                commits may be lost with the power, not with a process.
+
+        Raises:
+            CheckpointerUnavailableError: if the file cannot be opened.
+            StateCorruptedError: if it is something else, or of a newer layout.
+        """
+        self.settings = settings or Settings()
+        self._clock = clock or SystemClock()
+        self._database = Database(path, synchronous)
+        self.shared = not self._database.in_memory
+
+    @property
+    def path(self) -> str:
+        """Return where the file is."""
+        return self._database.path
+
+    @property
+    def refused_stale(self) -> int:
+        """Return how many commits under an old fence were refused. (INV-3)"""
+        with self._database.reading() as connection:
+            return reading.stat(connection, "stale_refused")
+
+    # ---- commit and claim ---------------------------------------------------------------
+
+    def commit(self, commit: Commit) -> CommitResult:
+        """See `Checkpointer.commit`."""
+        with self._database.writing() as connection:
+            return committing.commit(connection, commit, self._clock.now_ms())
+
+    def claim(
+        self,
+        thread_id: str,
+        step_id: str,
+        *,
+        owner: str,
+        token: str,
+        known: Sequence[str] = (),
+        sent_ms: int = 0,
+    ) -> Claim:
+        """See `Checkpointer.claim`."""
+        asked = claiming.Asked(thread_id, step_id, owner, token, set(known), sent_ms)
+        # A claim that is lost with the power was lost together with whoever held it.
+        with self._database.writing(durable=False) as connection:
+            return claiming.claim(connection, asked, self._lease_ms, self._clock.now_ms())
+
+    @property
+    def _lease_ms(self) -> int:
+        return int(self.settings.lease_ttl_s * 1000)
+
+    # ---- leases -------------------------------------------------------------------------
+
+    def renew(self, owners: Sequence[str], *, ttl_s: float) -> None:
+        """See `Checkpointer.renew`."""
+        if not owners:
+            return
+        with self._database.writing(durable=False) as connection:
+            end_ms = self._clock.now_ms() + int(ttl_s * 1000)
+            for owner in owners:
+                claiming.renew(connection, owner, end_ms)
+
+    def release(self, owner: str) -> list[ReadyStep]:
+        """See `Checkpointer.release`."""
+        with self._database.writing() as connection:
+            return claiming.release(connection, owner, self._clock.now_ms())
+
+    # ---- sweeping -----------------------------------------------------------------------
+
+    def sweep(self, partition: int, *, leader: str) -> Swept:
+        """See `Checkpointer.sweep`."""
+        assert partition == 0
+        times = self._lease_ms, int(self.settings.hint_grace_s * 1000)
+        with self._database.reading() as connection:
+            # Deaths and their events are kept; a look that finds none is not worth a flush.
+            durable = Sweeping(connection, self._clock.now_ms(), *times).may_release()
+        with self._database.writing(durable=durable) as connection:
+            return Sweeping(connection, self._clock.now_ms(), *times).once(leader)
+
+    def mark_sent(self, steps: Sequence[ReadyStep]) -> None:
+        """See `Checkpointer.mark_sent`."""
+        with self._database.writing(durable=False) as connection:
+            now = self._clock.now_ms()
+            for step in steps:
+                mark_sent(connection, step, now)
+
+    # ---- reading ------------------------------------------------------------------------
+
+    def load(
+        self, thread_id: str, *, checkpoint_id: int | None = None, values: bool = True
+    ) -> LoadedThread | None:
+        """See `Checkpointer.load`."""
+        with self._database.reading() as connection:
+            now = self._clock.now_ms()
+            return reading.load(connection, thread_id, checkpoint_id, values=values, now=now)
+
+    def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
+        """See `Checkpointer.history`."""
+        with self._database.reading() as connection:
+            return reading.history(connection, thread_id, before, limit)
+
+    def threads(
+        self, *, status: RunStatus | None = None, limit: int = 100
+    ) -> list[tuple[str, Head]]:
+        """See `Checkpointer.threads`."""
+        with self._database.reading() as connection:
+            return reading.threads(connection, status, limit)
+
+    def events(
+        self, thread_id: str, *, after: int = 0, limit: int = 1000, wait_s: float = 0
+    ) -> list[Event]:
+        """See `Checkpointer.events`."""
+        end = time.monotonic() + wait_s
+        while True:
+            changes = self._database.changes
+            with self._database.reading() as connection:
+                found = reading.events(connection, thread_id, after, limit)
+            left_s = end - time.monotonic()
+            if found or left_s <= 0:
+                return found
+            # What this process writes wakes at once; for what others write one has to look.
+            self._database.wait(changes, min(left_s, _LOOK_S) if self.shared else left_s)
+
+    def close(self) -> None:
+        """Give back the file. Whoever uses the checkpointer again opens it again."""
+        self._database.close()
