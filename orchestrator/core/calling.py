@@ -104,6 +104,7 @@ def accept(
         now_ms=now_ms,
         metadata=config.metadata,
     )
+    head = new_head(records, where, config, checkpoint.step + 1)
     try:
         stored = records.store_checkpoint(checkpoint)
     except UnserializableValueError:
@@ -126,7 +127,7 @@ def accept(
         checkpoint=stored,
         ready=ready,
         status=RunStatus.QUEUED,
-        head=new_head(records, where, config, checkpoint.step + 1),
+        head=head,
         key=(config.key, config.run_id) if config.key is not None else None,
         events=(EventDraft("run_accepted", accepted),),
     )
@@ -145,7 +146,7 @@ def new_head(
         "graph": where.graph,
         "fingerprint": config.fingerprint,
         "run_id": config.run_id,
-        "config": records.encode(given),
+        "config": records.check("the config", given),
         "local": int(not where.default_queue),
         "resumes": 0,
         "stop": superstep + config.recursion_limit,

@@ -147,14 +147,14 @@ class Records:
                     self.check(f"the write to {channel!r}", storable(value))
             raise
 
-    def check(self, what: str, value: Any) -> None:
-        """Raise if a value cannot be stored, and say what it is.
+    def check(self, what: str, value: Any) -> bytes:
+        """Return a value as it is stored; if it cannot be, say what it is.
 
         Raises:
             UnserializableValueError: with the path to what cannot be.
         """
         try:
-            self.encode(value)
+            return self.encode(value)
         except UnserializableValueError as error:
             raise UnserializableValueError(f"{what}: {error}") from None
 

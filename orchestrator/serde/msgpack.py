@@ -99,12 +99,13 @@ class Codec:
             UnserializableValueError: if a type is not allowed, with the path to the value.
         """
         try:
+            # In a list, so that the packer gives up one level before the unpacker would.
             packed: bytes = msgpack.packb(
-                value, default=self._typed, strict_types=True, unicode_errors="surrogatepass"
+                [value], default=self._typed, strict_types=True, unicode_errors="surrogatepass"
             )
         except Exception as error:  # noqa: BLE001 - also whatever a registered function raises
             raise UnserializableValueError(self._explain(value, error)) from None
-        return packed
+        return packed[1:]
 
     def decode(self, data: bytes) -> Any:
         """Return the value that `data` stands for.
@@ -209,8 +210,8 @@ _NATIVE = {*_SCALARS, list, dict}
 
 def _children(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, dict):
-        keys = [(f"<key {key!r}>", key) for key in value]
-        return keys + [(f"[{key!r}]", item) for key, item in value.items()]
+        keys = [(f"<key {_shown(key)}>", key) for key in value]
+        return keys + [(f"[{_shown(key)}]", item) for key, item in value.items()]
     if isinstance(value, (list, tuple, set, frozenset, deque)):
         return [(f"[{index}]", item) for index, item in enumerate(value)]
     if dataclasses.is_dataclass(value):
@@ -219,6 +220,13 @@ def _children(value: Any) -> list[tuple[str, Any]]:
         kept = [value.__dict__, value.__pydantic_extra__, value.__pydantic_private__]
         return [(f".{name}", item) for part in kept for name, item in (part or {}).items()]
     return []
+
+
+def _shown(key: Any) -> str:
+    try:
+        return f"{key!r:.80}"
+    except Exception:  # noqa: BLE001 - a key may be too long, too deep or too odd to print
+        return f"a {type(key).__qualname__}"
 
 
 def _dataclass_fields(value: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def wait_until(
     happened: Callable[[], _T | None],
     *,
     tick: Tick = time.sleep,
-    timeout_s: float = 20,
+    timeout_s: float = 10,
     step_s: float = 0.02,
 ) -> _T:
     """Let time pass, step by step, until `happened` returns something true; return that.

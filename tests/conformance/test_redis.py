@@ -1,8 +1,13 @@
 """The Redis checkpointer keeps the contract on a real server."""
 
+import json
+import warnings
 from dataclasses import replace
+from multiprocessing import get_context
+from time import sleep
 
 import pytest
+import redis
 
 from orchestrator.checkpointer.redis import RedisCheckpointer
 from orchestrator.testing.contract import (
@@ -13,6 +18,8 @@ from orchestrator.testing.contract import (
 )
 from orchestrator.testing.contract.accepting import AcceptingContract
 from orchestrator.testing.contract.completing import CompletingContract
+from orchestrator.testing.contract.drafts import ALL_BYTES, QUEUE
+from orchestrator.testing.contract.driver import Driver
 from orchestrator.testing.contract.hints import HintsContract
 from orchestrator.testing.contract.leases import LeasesContract
 from orchestrator.testing.contract.pushing import render
@@ -76,3 +83,36 @@ class TestRedisAsBroker(
     @pytest.fixture
     def drain(self, redis_client):
         return redis_client.delete
+
+    def test_what_is_sent_again_goes_to_the_front_and_tells_no_time(self, driver, queue):
+        driver.start("a", "b")
+        driver.store.push([driver.step("b").step])
+        messages = [message[: -len(ALL_BYTES)] for message in queue(QUEUE)]
+        assert [json.loads(message)[2] for message in messages] == ["b", "a", "b"]
+        assert json.loads(messages[0])[3] == 0
+
+
+def test_waiting_for_an_event_may_take_longer_than_the_client_waits_for_an_answer(settings):
+    with redis.Redis.from_url(settings.url, socket_timeout=0.5) as client:
+        driver = Driver(RedisCheckpointer(settings=settings, client=client), sleep, settings)
+        driver.start("a")
+        assert driver.store.events(driver.thread_id, after=1, wait_s=0.8) == []
+
+
+def test_a_forked_process_speaks_on_connections_of_its_own(settings):
+    store = RedisCheckpointer(settings=settings)
+    drivers = [Driver(store, sleep, settings, name) for name in ("parent", "child")]
+    for driver in drivers:
+        driver.start(f"node-of-{driver.thread_id}")
+
+    def each_reads_its_own(driver):
+        for _ in range(500):
+            driver.step(f"node-of-{driver.thread_id}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # It forks beside other OS threads.
+        child = get_context("fork").Process(target=each_reads_its_own, args=drivers[1:])
+        child.start()
+    each_reads_its_own(drivers[0])
+    child.join()
+    assert child.exitcode == 0

@@ -75,23 +75,30 @@ def test_a_lost_message_is_sent_again_when_later_ones_were_received(fleet: Fleet
 
 
 def test_messages_that_come_twice_make_nothing_run_twice(fleet: Fleet) -> None:
-    fleet.submit("fan", script={"split": ["wait"]})
+    fleet.submit("fan", width=2, script={"split": ["wait"], "piece:1": ["wait"]})
     (start,) = fleet.queues.lrange(fleet.settings.queue, 0, -1)
-    fleet.queues.lpush(fleet.settings.queue, *[start] * 3)
+    again(fleet, start, fleet.steps()["__start__"].step.step_id)  # It is ready.
     fleet.start(concurrency=2)
-    fleet.wait_for("split")
-    fleet.queues.lpush(fleet.settings.queue, *[start] * 3)  # The step is done and advanced.
-    step = next(iter(fleet.steps().values())).step
-    running = start.replace(fleet.ran()[0].step.encode(), step.step_id.encode())
-    again = json.loads(running)
-    again["body"] = json.dumps([[], {"thread": "t", "step": step.step_id, "sent": 0}, {}])
-    fleet.queues.lpush(fleet.settings.queue, *[json.dumps(again)] * 3)  # The step is claimed.
-    fleet.wait_until(lambda: not fleet.queues.llen(fleet.settings.queue), "all are received")
+    again(fleet, start, fleet.wait_for("split").step)  # It is claimed.
     fleet.open("split")
-    assert fleet.result()["total"] == 32
+    again(fleet, start, fleet.wait_for("piece:0").step)
+    fleet.wait_for("piece:1")
+    fleet.wait_until(lambda: fleet.steps()["piece:0"].completed, "one of two is completed")
+    again(fleet, start, fleet.ran()[0].step)  # It is done, and its superstep is over.
+    again(fleet, start, fleet.wait_for("piece:0").step)  # It is done, and its superstep is not.
+    fleet.wait_until(lambda: not fleet.queues.llen(fleet.settings.queue), "all are received")
+    fleet.open("piece:1")
+    assert fleet.result()["total"] == 22
     assert set(Counter(ran.name for ran in fleet.ran()).values()) == {1}
     assert fleet.stats("stale_refused") == 0
     assert_settled(fleet)
+
+
+def again(fleet: Fleet, message: bytes, step: str) -> None:
+    """Send three messages for a step, as if it were ready."""
+    body = json.dumps([[], {"thread": "t", "step": step, "sent": 0}, {}])
+    same = json.dumps({**json.loads(message), "body": body})
+    fleet.queues.lpush(fleet.settings.queue, *[same] * 3)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration import graphs
 from tests.integration.accounts import assert_settled, of_type
-from tests.integration.fleet import Fleet, stopped, twin
+from tests.integration.fleet import Fleet, Worker, stopped, twin
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -37,6 +37,24 @@ def test_a_stopped_process_that_wakes_up_late_changes_nothing(fleet: Fleet, tmp_
     assert_settled(fleet)
 
 
+def test_a_late_commit_changes_nothing_while_the_step_runs_again(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    worker = fleet.start(concurrency=2)
+    fleet.submit("fan", width=3, script={"piece:1": ["wait", "wait second"]})
+    zombie = fleet.wait_for("piece:1")
+    with stopped(zombie.pid):
+        again = fleet.wait_for("piece:1", attempt=2)
+        fleet.open("piece:1")
+    fleet.wait_until(lambda: ended(worker) == 1, "the late one has ended")
+    step = fleet.steps()["piece:1"]
+    assert (step.completed, step.owner) == (False, again.worker)
+    assert fleet.stats("stale_refused") == 1
+    fleet.open("second")
+    assert fleet.result() == twin(graphs.fan, tmp_path, width=3)[1]
+    assert_settled(fleet)
+
+
 def test_a_late_commit_changes_nothing_while_its_superstep_is_still_open(
     fleet: Fleet, tmp_path: Path
 ) -> None:
@@ -47,13 +65,17 @@ def test_a_late_commit_changes_nothing_while_its_superstep_is_still_open(
         fleet.wait_for("piece:1", attempt=2)
         fleet.wait_until(lambda: fleet.steps()["piece:1"].completed, "it is done by another")
         fleet.open("piece:1")
-    ended = "fan.piece[t:2:piece:1] succeeded"  # Celery's word for: the task has returned.
-    fleet.wait_until(lambda: worker.log.read_text("utf-8").count(ended) == 2, "both have ended")
+    fleet.wait_until(lambda: ended(worker) == 2, "both have ended")
     fleet.open("piece:0")
     assert fleet.result() == twin(graphs.fan, tmp_path, width=3)[1]
     ran = Counter(ran.name for ran in fleet.ran())
     assert ran == {"split": 1, "piece:0": 1, "piece:1": 2, "piece:2": 1, "gather": 1}
     assert_settled(fleet)
+
+
+def ended(worker: Worker) -> int:
+    """Return how often Celery says that the task of `piece:1` has returned."""
+    return worker.log.read_text("utf-8").count("fan.piece[t:2:piece:1] succeeded")
 
 
 def test_a_frozen_machine_that_wakes_up_late_changes_nothing(fleet: Fleet, tmp_path: Path) -> None:
@@ -76,6 +98,8 @@ def test_a_frozen_machine_that_wakes_up_late_changes_nothing(fleet: Fleet, tmp_p
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
 def test_a_node_that_holds_the_interpreter_lock_keeps_its_claim(fleet: Fleet, pool: str) -> None:
     fleet.start_many(2, pool=pool)
+    leases = fleet.store.keys.of_thread("t")[0] + "leases"
+    fleet.wait_until(lambda: fleet.redis.zcard(leases) == 2, "both keepers know whom they keep")
     fleet.submit("row", script={"two": [f"lock {LOCK_S}"]})
     running = fleet.wait_for("two")
     assert fleet.result()["total"] == 3
@@ -86,13 +110,17 @@ def test_a_node_that_holds_the_interpreter_lock_keeps_its_claim(fleet: Fleet, po
     assert_settled(fleet)
 
 
-def test_after_a_stall_of_the_server_nobody_has_lost_a_claim(fleet: Fleet) -> None:
+def test_after_a_stall_of_the_server_keepers_have_time_to_renew(fleet: Fleet) -> None:
     fleet.start_many(2)
     fleet.submit("row", script={"two": ["wait"]})
     running = fleet.wait_for("two")
+    keeper = fleet.worker_of(running.pid).keeper
     assert fleet.server.pid is not None
-    with stopped(fleet.server.pid):
-        time.sleep(1.5 * fleet.settings.lease_ttl_s)  # The stall is what is tested.
+    with stopped(keeper):  # It is the slower one; the other worker's sweeper looks first.
+        with stopped(fleet.server.pid):
+            time.sleep(1.5 * fleet.settings.lease_ttl_s)  # The stall is what is tested.
+        time.sleep(fleet.settings.lease_ttl_s / 2)
+        assert fleet.steps()["two"].owner == running.worker
     time.sleep(fleet.settings.lease_ttl_s)  # Time for a sweeper to be wrong in.
     assert fleet.steps()["two"].owner == running.worker
     fleet.open("two")

@@ -258,7 +258,7 @@ class Fleet:
         return strip(self.client.result(thread, timeout_s))
 
     def open(self, name: str) -> None:
-        """Let the node `name` go on, if its script has it wait."""
+        """Open a gate: that of the node `name`, if its script names no other."""
         gate_of(str(self.ledger), name).touch()
 
     def wait_for(self, name: str, *, attempt: int = 1, thread: str = "t") -> Ran:

@@ -54,7 +54,8 @@ def witness(state: State, ctx: StepContext, name: str) -> None:
         os.close(ledger)
     acts = state.get("script", {}).get(name, [])
     if ctx.attempt <= len(acts):
-        act(acts[ctx.attempt - 1], gate_of(state["ledger"], name))
+        verb, _, more = acts[ctx.attempt - 1].partition(" ")
+        act(verb, more, gate_of(state["ledger"], more or name))
 
 
 def gate_of(ledger: str, name: str) -> Path:
@@ -62,9 +63,8 @@ def gate_of(ledger: str, name: str) -> Path:
     return Path(f"{ledger}.{name}.open")
 
 
-def act(what: str, gate: Path) -> None:
-    """Do what a script says: `go`, `wait`, `sleep S`, `lock S`, `fail`, `lose`, `die`."""
-    verb, _, number = what.partition(" ")
+def act(verb: str, more: str, gate: Path) -> None:
+    """Do what a script says: `go`, `wait [GATE]`, `sleep S`, `lock S`, `fail`, `lose`, `die`."""
     if verb == "wait":
         end = time.monotonic() + GATE_WAIT_S
         while not gate.exists():
@@ -73,9 +73,9 @@ def act(what: str, gate: Path) -> None:
                 raise TimeoutError(msg)
             time.sleep(POLL_S)
     elif verb == "sleep":
-        time.sleep(float(number))
+        time.sleep(float(more))
     elif verb == "lock":  # PyDLL calls without giving the interpreter lock away.
-        ctypes.PyDLL(None).sleep(int(number))
+        ctypes.PyDLL(None).sleep(int(more))
     elif verb == "fail":
         raise ValueError("as the script says")
     elif verb == "lose":

@@ -4,12 +4,14 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import io
 import itertools
 import math
 import operator
 import pathlib
 import random
 import string
+import struct
 import uuid
 import zoneinfo
 from collections import deque
@@ -296,6 +298,40 @@ def test_any_depth_comes_back_or_is_refused_and_never_overflows_a_stack(
     else:
         data = CODEC.encode(value)
         assert CODEC.encode(CODEC.decode(data)) == data
+
+
+def test_a_key_that_cannot_be_printed_does_not_hide_the_path() -> None:
+    with pytest.raises(
+        UnserializableValueError, match=r"^value\[a int\]\[0\] is a builtins.object"
+    ):
+        CODEC.encode({10**5000: [object()]})
+
+
+def test_a_zone_without_a_name_is_refused_with_its_path() -> None:
+    utc = struct.pack(">4s16x6l", b"TZif", 0, 0, 0, 0, 1, 4) + struct.pack(
+        ">lbb4s", 0, 0, 0, b"UTC"
+    )
+    value = {"zone": zoneinfo.ZoneInfo.from_file(io.BytesIO(utc))}
+    with pytest.raises(
+        UnserializableValueError, match=r"^value\['zone'\] cannot be stored: TypeError"
+    ):
+        CODEC.encode(value)
+
+
+@pytest.mark.parametrize("innermost", [1, [], {}, (), "text"])
+@pytest.mark.parametrize("wrap", [lambda v: [v], lambda v: {"k": v}, lambda v: (v,)])
+def test_whatever_is_stored_can_be_loaded_however_deep(
+    innermost: Any, wrap: Callable[[Any], Any]
+) -> None:
+    value = innermost
+    for _ in range(1100):
+        value = wrap(value)
+        try:
+            data = CODEC.encode(value)
+        except UnserializableValueError:
+            return
+        CODEC.decode(data)
+    pytest.fail("there is no limit")
 
 
 def test_equal_values_of_other_types_stay_apart() -> None:

@@ -35,7 +35,8 @@ class Model(pydantic.BaseModel):
     n: int | None = None
 
 
-Frames = Frame(Checkpoint(id=1, versions={"log": 1}), {"log": ["old"]})
+FRAME = Frame(Checkpoint(id=1, versions={"log": 1}), {"log": ["old"]})
+STEP = PlannedStep("a")
 TO_B = (branch_channel("b"), None)
 
 
@@ -43,9 +44,9 @@ def call(
     action: Callable[..., Any],
     *routers: Callable[..., Any],
     ends: dict | None = None,
-    step: PlannedStep = PlannedStep("a"),  # noqa: B008 - frozen
+    step: PlannedStep = STEP,
     schema: Any = State,
-    frame: Frame = Frames,
+    frame: Frame = FRAME,
 ) -> tuple[tuple[str, Any], ...]:
     """Call the node `a`, which has these routers, and return what it writes."""
     builder = StateGraph(schema, input_schema=Given if schema is State else None)
@@ -56,8 +57,8 @@ def call(
     return Call(builder.compile().spec, frame, step, {"sent": 1}, extras).run()
 
 
-def refused(result: Any, *words: str, router: Any = None, ends: dict | None = None) -> None:
-    routers = () if router is None else (lambda state: router,)
+def refused(result: Any, *words: str, router: Any = ..., ends: dict | None = None) -> None:
+    routers = () if router is ... else (lambda state: router,)
     with pytest.raises(InvalidUpdateError) as caught:
         call(lambda state: result, *routers, ends=ends)
     assert all(word in str(caught.value) for word in words), str(caught.value)

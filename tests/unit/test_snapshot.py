@@ -52,12 +52,6 @@ def test_a_snapshot_says_when_and_by_whom() -> None:
 
 
 def test_a_step_shows_what_it_wrote_without_where_it_led() -> None:
-    class Odd(TypedDict, total=False):
-        log: Annotated[list[str], operator.add]
-
-    class Colon(Odd):
-        pass
-
     schema = TypedDict("Coloned", {"a:b": int}, total=False)
     graph = build({"a": lambda state: {"a:b": 1}}, schema)
     graph.invoke({}, "t")

@@ -36,6 +36,8 @@ from orchestrator.config import Settings
 
 __all__ = ["RedisCheckpointer", "connect"]
 
+_BLOCK_S = 5.0  # How long one command waits for an event.
+
 
 def connect(url: str) -> redis.Redis:
     """Return a client for `url` that answers or fails soon and repeats nothing by itself."""
@@ -82,6 +84,9 @@ class RedisCheckpointer:
         self.keys = Keys(self.settings.namespace, self.partitions)
         self._scripts = Scripts(self.client)
         self._run = self._scripts.call
+        # The client gives up on an answer that takes longer than its time-out.
+        patience_s = self.client.connection_pool.connection_kwargs.get("socket_timeout")
+        self._block_s = patience_s / 2 if patience_s else _BLOCK_S
         self._ahead_ms: float | None = None  # Its clock minus this process's monotonic one.
 
     def script_hashes(self) -> dict[str, str]:
@@ -263,11 +268,12 @@ class RedisCheckpointer:
     ) -> list[Event]:
         """See `Checkpointer.events`."""
         key = self.keys.of_thread(thread_id)[1] + "ev"
+        end = time.monotonic() + wait_s
         with available():
             found: Any = self.client.xrange(key, min=f"({after}-0", count=limit)
-            if not found and wait_s > 0:
-                streams: dict[Any, Any] = {key: f"{after}-0"}
-                answer: Any = self.client.xread(streams, count=limit, block=int(wait_s * 1000) or 1)
+            while not found and (left := end - time.monotonic()) > 0:
+                block_ms = max(1, int(min(left, self._block_s) * 1000))
+                answer: Any = self.client.xread({key: f"{after}-0"}, count=limit, block=block_ms)
                 found = answer[0][1] if answer else []
         return [reading.event(*entry) for entry in found]
 

@@ -1,0 +1,312 @@
+"""States of every kind, and every form of a return value, come out as in LangGraph.
+
+The shapes of graphs are drawn at random in `test_against_langgraph.py`; here each case is written
+once for both libraries and compared: what calls return, and the whole history.
+"""
+
+import dataclasses
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypedDict
+
+import langgraph.channels
+import langgraph.graph
+import langgraph.types
+import pydantic
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+
+import orchestrator
+import orchestrator.channels
+
+START, END = "__start__", "__end__"
+CONFIG = {"configurable": {"thread_id": "t"}}
+
+
+@dataclass(frozen=True)
+class Library:
+    """The names that both libraries have."""
+
+    graph: Any
+    types: Any
+    channels: Any
+    memory: Callable[[], Any]
+
+    def build(self, schema: Any, *nodes: Any, **schemas: Any) -> Any:
+        """Return a builder with these nodes; START leads to the first."""
+        builder = self.graph.StateGraph(schema, **schemas)
+        for node in nodes:
+            builder.add_node(node)
+        return builder.add_edge(START, nodes[0].__name__)
+
+
+OURS = Library(orchestrator, orchestrator, orchestrator.channels, orchestrator.MemoryCheckpointer)
+THEIRS = Library(langgraph.graph, langgraph.types, langgraph.channels, InMemorySaver)
+
+Case = tuple[Any, list[Any]]  # A builder, and what its graph is invoked with.
+
+
+class State(TypedDict, total=False):
+    log: Annotated[list[Any], operator.add]
+    n: int
+
+
+def write_b(state: State) -> State:
+    return {"log": ["b"]}
+
+
+def write_c(state: State) -> State:
+    return {"log": ["c"]}
+
+
+class Model(pydantic.BaseModel):
+    n: int = 0
+    log: Annotated[list[str], operator.add] = []
+    note: str | None = None
+
+
+def a_model(lib: Library) -> Case:
+    def a(state: Model) -> Model:
+        return Model(n=state.n + 1, log=["a"])
+
+    def b(state: Model) -> dict[str, Any]:
+        return {"log": [f"{state.n} {state.note}"]}
+
+    return lib.build(Model, a, b).add_edge("a", "b"), [{"n": 1}, Model(n=4), {"note": "x"}]
+
+
+@dataclasses.dataclass
+class Data:
+    n: int = 0
+    log: Annotated[list[str], operator.add] = dataclasses.field(default_factory=list)
+
+
+def a_dataclass(lib: Library) -> Case:
+    def a(state: Data) -> Data:
+        return Data(state.n + 1, ["a"])
+
+    def b(state):
+        return {"log": [type(state).__name__]}
+
+    return lib.build(Data, a, b).add_edge("a", "b"), [{"n": 1}, {}]
+
+
+def a_state_without_fields(lib: Library) -> Case:
+    def a(state):
+        return ["a"]
+
+    def b(state):
+        return ["b", len(state)]
+
+    builder = lib.build(Annotated[list, operator.add], a, b).add_edge("a", "b")
+    return builder, [["in"], ["more"]]
+
+
+def an_input_and_an_output_of_their_own(lib: Library) -> Case:
+    class Question(TypedDict):
+        question: str
+
+    class Answer(TypedDict):
+        answer: str
+
+    class Both(Question, Answer):
+        draft: str
+
+    def a(state: Question):
+        return {"draft": state["question"] + "!"}
+
+    def b(state: Both):
+        return {"answer": state["draft"] + "?"}
+
+    builder = lib.build(Both, a, b, input_schema=Question, output_schema=Answer)
+    return builder.add_edge("a", "b"), [{"question": "why"}]
+
+
+def a_private_key(lib: Library) -> Case:
+    class Private(TypedDict):
+        secret: str
+
+    def a(state: State):
+        return {"secret": "s"}
+
+    def b(state: Private):
+        return {"log": [state["secret"]]}
+
+    def route(state):
+        return "b" if "secret" in state else END
+
+    return lib.build(State, a, b).add_conditional_edges("a", route), [{"n": 1}]
+
+
+def channels_of_every_kind(lib: Library) -> Case:
+    class Kinds(TypedDict, total=False):
+        brief: Annotated[int, lib.channels.EphemeralValue]
+        same: Annotated[int, lib.channels.AnyValue]
+        topic: Annotated[list, lib.channels.Topic(int)]
+        topics: Annotated[list, lib.channels.Topic(int, accumulate=True)]
+        n: int
+
+    def a(state):
+        return {"brief": 1, "same": 2, "topic": 3, "topics": [4, 5], "n": 1}
+
+    def b(state):
+        return {"n": len(state), "topics": 6}
+
+    def c(state):
+        return {"n": 100 + len(state)}
+
+    builder = lib.build(Kinds, a, b, c).add_edge("a", "b").add_edge("b", "c")
+    return builder, [{"n": 0}, {"n": 5}]
+
+
+def equal_values_of_two_nodes(lib: Library) -> Case:
+    class Same(TypedDict, total=False):
+        v: Annotated[int, lib.channels.AnyValue]
+
+    def a(state):
+        return {"v": 3}
+
+    def b(state):
+        return {"v": 3}
+
+    return lib.build(Same, a, b).add_edge(START, "b"), [{}]
+
+
+def start_values_of_reduced_keys(lib: Library) -> Case:
+    class Start(TypedDict, total=False):
+        members: Annotated[set, operator.or_]
+        table: Annotated[dict, operator.or_]
+        count: Annotated[int, operator.add]
+        text: Annotated[str, operator.add]
+        best: Annotated[int | None, operator.add]
+        share: Annotated[float, operator.add]
+        flag: Annotated[bool, operator.or_]
+        pair: Annotated[tuple, operator.add]
+        row: Annotated[Sequence[int], operator.add]
+
+    def a(state):
+        return {"members": {1}, "best": 5}
+
+    return lib.build(Start, a), [{}, {"best": 1}]
+
+
+def values_of_none(lib: Library) -> Case:
+    def a(state):
+        return {"n": None}
+
+    return lib.build(State, a), [{"n": None}, {}]
+
+
+def a_list_of_command_and_update(lib: Library) -> Case:
+    def a(state):
+        return [lib.types.Command(update={"log": ["x"]}, goto="write_b"), {"log": ["y"]}]
+
+    return lib.build(State, a, write_b), [{}]
+
+
+def a_command_that_writes_a_key_twice(lib: Library) -> Case:
+    def a(state):
+        return lib.types.Command(update=[("log", ["x"]), ("log", ["y"])])
+
+    return lib.build(State, a), [{}]
+
+
+def a_send_that_is_returned(lib: Library) -> Case:
+    def a(state):
+        return lib.types.Send("b", {"n": 7})
+
+    def b(given):
+        return {"log": [given["n"]]}
+
+    return lib.build(State, a, b), [{}]
+
+
+def a_router_that_returns_several_labels(lib: Library) -> Case:
+    def a(state):
+        return None
+
+    ends = {"x": "write_b", "y": "write_c"}
+    builder = lib.build(State, a, write_b, write_c)
+    return builder.add_conditional_edges("a", lambda state: ["x", "y"], ends), [{}]
+
+
+def two_routers_to_one_node(lib: Library) -> Case:
+    def a(state):
+        return None
+
+    def one(state):
+        return "write_b"
+
+    def two(state):
+        return ["write_b", "write_c"]
+
+    builder = lib.build(State, a, write_b, write_c)
+    return builder.add_conditional_edges("a", one).add_conditional_edges("a", two), [{}]
+
+
+def a_router_after_a_node_that_was_sent_something(lib: Library) -> Case:
+    def a(state):
+        return [lib.types.Send("b", {"n": 5, "private": 1})]
+
+    def b(given):
+        return {"log": [given["n"]]}
+
+    def route(state):
+        return END if sorted(state) == ["log"] else "write_c"
+
+    builder = lib.build(State, write_c, b).add_conditional_edges("write_c", a)
+    return builder.add_conditional_edges("b", route), [{}]
+
+
+def a_question_beside_a_step_that_completes(lib: Library) -> Case:
+    def a(state):
+        return {"log": [lib.types.interrupt("sure?")]}
+
+    builder = lib.build(State, a, write_b).add_edge(START, "write_b")
+    return builder, [{}, lib.types.Command(resume="yes"), {"n": 1}]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        a_model,
+        a_dataclass,
+        a_state_without_fields,
+        an_input_and_an_output_of_their_own,
+        a_private_key,
+        channels_of_every_kind,
+        equal_values_of_two_nodes,
+        start_values_of_reduced_keys,
+        values_of_none,
+        a_list_of_command_and_update,
+        a_command_that_writes_a_key_twice,
+        a_send_that_is_returned,
+        a_router_that_returns_several_labels,
+        two_routers_to_one_node,
+        a_router_after_a_node_that_was_sent_something,
+        a_question_beside_a_step_that_completes,
+    ],
+    ids=lambda case: case.__name__,
+)
+def test_a_case_comes_out_as_in_langgraph(case: Callable[[Library], Case]) -> None:
+    assert outcome(OURS, case) == outcome(THEIRS, case)
+
+
+def outcome(lib: Library, case: Callable[[Library], Case]) -> tuple[list[Any], list[Any]]:
+    """Return what the calls of a case returned, and the thread's history."""
+    builder, inputs = case(lib)
+    graph = builder.compile(lib.memory())
+    returned = [shown(graph.invoke(given, CONFIG)) for given in inputs]
+    history = [
+        (s.values, tuple(s.next), s.metadata["source"], s.metadata["step"])
+        for s in graph.get_state_history(CONFIG)
+    ]
+    return returned, history
+
+
+def shown(result: Any) -> Any:
+    """Return a result with its questions as plain values."""
+    if isinstance(result, dict) and "__interrupt__" in result:
+        return {**result, "__interrupt__": [i.value for i in result["__interrupt__"]]}
+    return result
