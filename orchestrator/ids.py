@@ -2,7 +2,7 @@
 
 Rule 1: a checkpoint id orders by succession, not by clock: max(parent + 1, now).
 Rule 2: a step id is a function of where the step stands in the graph and in time, so that any
-        process computes the same one. It is also the step's idempotency key.
+        process computes the same one. Together with the thread id it is the idempotency key.
 Rule 3: ids that come from outside are data: bounded, printable, never part of a script's text.
 """
 

@@ -18,14 +18,14 @@ __all__ = ["Scratchpad", "current_step", "interrupt"]
 class Scratchpad:
     """What one attempt at a step knows about itself while the node runs."""
 
-    step_id: str
+    seed: str  # Different for every step of every thread; the ids of its questions come from it.
     answers: Mapping[str, Any] = field(default_factory=dict)  # Interrupt id → answer.
     asked: list[Interrupt] = field(default_factory=list)  # In the order of asking.
 
     def ask(self, value: Any, key: str | None) -> Any:
         """Return the answer to the question, or raise `GraphInterrupt` while there is none."""
         place = f"key:{key}" if key is not None else f"index:{len(self.asked)}"
-        question = Interrupt(value, short_hash(self.step_id, place), key)
+        question = Interrupt(value, short_hash(self.seed, place), key)
         if any(earlier.id == question.id for earlier in self.asked):
             msg = f"two interrupts of one node have the key {key!r}; keys are unique in a node"
             raise ValueError(msg)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.ids import short_hash
+
 __all__ = ["StepContext"]
 
 
@@ -17,7 +19,7 @@ class StepContext:
         thread_id: the thread.
         run_id: the run.
         node: the node's own name.
-        step_id: the step; the same over all attempts.
+        step_id: the step; the same over all attempts, unique within its thread.
         number: the superstep the step belongs to.
         attempt: how many attempts there were with this one; failures and worker deaths count.
         worker: the process that runs it.
@@ -36,4 +38,4 @@ class StepContext:
     @property
     def idempotency_key(self) -> str:
         """Return a key for effects outside: stable over attempts, unique to the step. (INV-5)"""
-        return self.step_id
+        return short_hash(self.thread_id, self.step_id)

@@ -37,7 +37,7 @@ from orchestrator.errors import (
 from orchestrator.graph.interrupt import Scratchpad, current_step
 from orchestrator.graph.policy import delay_after
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import mint_checkpoint_id
+from orchestrator.ids import mint_checkpoint_id, short_hash
 from orchestrator.step.access import Access
 from orchestrator.step.call import Call
 from orchestrator.step.context import StepContext
@@ -118,7 +118,8 @@ class StepProtocol:
         checkpoint = self.records.checkpoint(claim.header)
         frame = Frame(checkpoint, self.records.values(checkpoint, blobs))
         scratchpad = Scratchpad(
-            step.step_id, {i: self.records.decode(data) for i, data in claim.answers.items()}
+            short_hash(step.thread_id, step.step_id),
+            {i: self.records.decode(data) for i, data in claim.answers.items()},
         )
         try:
             writes = self._call(claim, frame, blobs, scratchpad)

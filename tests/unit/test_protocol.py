@@ -225,9 +225,6 @@ def test_a_graph_of_another_structure_runs_none_of_the_steps() -> None:
     assert world.ran == ["a"]
 
 
-@pytest.mark.xfail(
-    reason="a step's id is a hash of checkpoint and node only, and checkpoint ids are times"
-)
 def test_no_two_steps_of_any_threads_share_an_idempotency_key_or_a_question() -> None:
     keys: list[str] = []
 
