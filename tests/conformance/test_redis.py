@@ -9,6 +9,8 @@ from time import sleep
 import pytest
 import redis
 
+from orchestrator.checkpoint.commit import Wait
+from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.redis import RedisCheckpointer
 from orchestrator.testing.contract import (
     SETTINGS,
@@ -18,7 +20,7 @@ from orchestrator.testing.contract import (
 )
 from orchestrator.testing.contract.accepting import AcceptingContract
 from orchestrator.testing.contract.completing import CompletingContract
-from orchestrator.testing.contract.drafts import ALL_BYTES, QUEUE
+from orchestrator.testing.contract.drafts import ALL_BYTES, QUEUE, checkpoint
 from orchestrator.testing.contract.driver import Driver
 from orchestrator.testing.contract.hints import HintsContract
 from orchestrator.testing.contract.leases import LeasesContract
@@ -48,6 +50,27 @@ class OnServer:
 
 class TestRedis(OnServer, CheckpointerContract, UnsentContract):
     """With a broker elsewhere: messages are sent after the commit."""
+
+    def test_a_finished_run_leaves_nothing_behind_but_itself(self, driver):
+        driver.start("done", "claimed", "timer", "asking", "sent", "unsent", "dead")
+        driver.store.mark_sent([driver.step("sent").step])
+        driver.finish("done")
+        driver.claimed("claimed", owner="busy")
+        driver.update(driver.claimed("timer"), wait=Wait.TIMER, delay_ms=3_600_000)
+        driver.update(driver.claimed("asking"), wait=Wait.ANSWER, asks={"q": b"?"})
+        driver.claimed("dead", owner="dead")
+        driver.store.release("dead")
+        driver.advance("last")
+        driver.complete(
+            driver.claimed("last"),
+            expect_head=driver.head_id(),
+            checkpoint=checkpoint(driver.head_id() + 1),
+            status=RunStatus.SUCCEEDED,
+        )
+        prefix, own = driver.store.keys.of_thread(driver.thread_id)
+        found = {key.decode() for key in driver.store.client.scan_iter(f"{prefix}*")}
+        lasting = {f"{prefix}{name}" for name in ("leases", "threads", "queues", "marks", "stats")}
+        assert found - lasting == {f"{own}{name}" for name in ("head", "cp", "ids", "out", "ev")}
 
 
 class TestRedisAsBroker(

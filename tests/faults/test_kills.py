@@ -128,6 +128,20 @@ def test_a_killed_main_process_is_taken_over_at_once(
     assert_settled(fleet)
 
 
+def test_a_superstep_whose_worker_died_before_advancing_it_is_advanced_by_another(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    fleet.start_many(2)
+    fleet.submit("fan", width=3, script={"turn": ["wait"]})
+    victim = fleet.turned()  # Between the last commit of a superstep and the next plan.
+    killed_s = time.time()
+    victim.kill_all()
+    assert fleet.result() == undisturbed(tmp_path)
+    print(f"advanced after {fleet.ran()[-1].t - killed_s:.3f} s")
+    assert set(attempts(fleet).values()) == {1}
+    assert_settled(fleet)
+
+
 def test_a_step_that_kills_its_workers_is_parked_and_its_siblings_are_kept(
     fleet: Fleet, tmp_path: Path
 ) -> None:

@@ -46,7 +46,7 @@ def test_a_late_commit_changes_nothing_while_the_step_runs_again(
     with stopped(zombie.pid):
         again = fleet.wait_for("piece:1", attempt=2)
         fleet.open("piece:1")
-    fleet.wait_until(lambda: ended(worker) == 1, "the late one has ended")
+    fleet.wait_until(lambda: returned(worker, "t:2:piece:1") == 1, "the late one has ended")
     step = fleet.steps()["piece:1"]
     assert (step.completed, step.owner) == (False, again.worker)
     assert fleet.stats("stale_refused") == 1
@@ -65,7 +65,7 @@ def test_a_late_commit_changes_nothing_while_its_superstep_is_still_open(
         fleet.wait_for("piece:1", attempt=2)
         fleet.wait_until(lambda: fleet.steps()["piece:1"].completed, "it is done by another")
         fleet.open("piece:1")
-    fleet.wait_until(lambda: ended(worker) == 2, "both have ended")
+    fleet.wait_until(lambda: returned(worker, "t:2:piece:1") == 2, "both have ended")
     fleet.open("piece:0")
     assert fleet.result() == twin(graphs.fan, tmp_path, width=3)[1]
     ran = Counter(ran.name for ran in fleet.ran())
@@ -73,9 +73,25 @@ def test_a_late_commit_changes_nothing_while_its_superstep_is_still_open(
     assert_settled(fleet)
 
 
-def ended(worker: Worker) -> int:
-    """Return how often Celery says that the task of `piece:1` has returned."""
-    return worker.log.read_text("utf-8").count("fan.piece[t:2:piece:1] succeeded")
+def returned(worker: Worker, task: str = "") -> int:
+    """Return how often Celery says that a task of the worker has returned."""
+    return worker.log.read_text("utf-8").count(f"{task}] succeeded")
+
+
+def test_a_superstep_is_advanced_once_however_many_try(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.start_many(2)
+    fleet.submit("fan", width=3, script={"turn": ["wait"], "gather": ["wait"]})
+    late = fleet.turned()  # It waits between the last commit and the next plan.
+    fleet.wait_for("gather")  # Somebody else has made that plan.
+    before = fleet.client.get_state("t"), fleet.client.events("t")
+    done = returned(late)
+    fleet.open("turn")
+    fleet.wait_until(lambda: returned(late) > done, "the late one has tried too")
+    assert (fleet.client.get_state("t"), fleet.client.events("t")) == before
+    fleet.open("gather")
+    assert fleet.result() == twin(graphs.fan, tmp_path, width=3)[1]
+    assert {ran.attempt for ran in fleet.ran()} == {1}
+    assert_settled(fleet)
 
 
 def test_a_frozen_machine_that_wakes_up_late_changes_nothing(fleet: Fleet, tmp_path: Path) -> None:

@@ -279,6 +279,12 @@ class Fleet:
             for s in loaded.steps.values()
         }
 
+    def turned(self) -> Worker:
+        """Wait until a superstep is about to be advanced, and return by which worker."""
+        marker = Path(f"{self.ledger}.turn")
+        pid = self.wait_until(lambda: marker.exists() and marker.read_text("utf-8"), "a turn")
+        return self.worker_of(int(pid))
+
     # ---- what there is to see -----------------------------------------------------------
 
     def ran(self, thread: str | None = None) -> list[Ran]:
@@ -335,7 +341,7 @@ def inputs(ledger: Path, **state: Any) -> dict[str, Any]:
 
 def strip(values: Any) -> Any:
     """Return a state without what a test put there for itself."""
-    return {k: v for k, v in values.items() if k not in {"ledger", "script"}}
+    return {k: v for k, v in values.items() if k not in {"ledger", "script", "turn"}}
 
 
 def twin(

@@ -24,6 +24,22 @@ GATE_WAIT_S = 60.0  # A test that forgot to open its gate fails; it does not han
 POLL_S = 0.005
 
 
+def turn(_before: str, now: str) -> str:
+    """Reduce to nothing; the first time do what is asked, as `act MARKER`.
+
+    Reducers run while a superstep is advanced: all of its steps are committed, none is claimed.
+    """
+    verb, _, marker = now.partition(" ")
+    if marker:
+        try:
+            with Path(marker).open("x", encoding="utf-8") as mark:
+                mark.write(f"{os.getpid()}\n")
+        except FileExistsError:
+            return ""
+        act(verb, "", Path(f"{marker}.open"))
+    return ""
+
+
 class State(TypedDict, total=False):
     """The state of all graphs here."""
 
@@ -32,6 +48,7 @@ class State(TypedDict, total=False):
     width: int  # How many pieces there are.
     seen: Annotated[list[str], operator.add]
     total: Annotated[int, operator.add]
+    turn: Annotated[str, turn]
     answer: Any
     steps: int
 
@@ -103,8 +120,10 @@ def fan_out(state: State) -> list[Send]:
 
 def piece(part: dict[str, Any], ctx: StepContext) -> State:
     """Work on one piece."""
-    witness(State(**{k: part[k] for k in ("ledger", "script")}), ctx, f"piece:{part['index']}")
-    return {"seen": [f"piece:{part['index']}"], "total": 10}
+    name, script = f"piece:{part['index']}", part["script"]
+    witness(State(ledger=part["ledger"], script=script), ctx, name)
+    asked = {"turn": f"{act} {part['ledger']}.turn" for act in script.get("turn", ())}  # noqa: B035 - at most one act
+    return State(seen=[name], total=10, **asked)
 
 
 # ---- everything a graph can say ---------------------------------------------------------
