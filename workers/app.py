@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import billiard.pool
 from celery import Celery
 
 from orchestrator.config import Settings
@@ -58,3 +59,8 @@ def make_app(settings: Settings) -> Celery:
 
 app = make_app(Settings.from_env())
 app.steps["worker"].update((LeaseKeeper, Heartbeat))
+
+# A pool process that ends waits until its parent has read its last result; the parent, which waits
+# for that process, may not read any more. They then stand still for 30 s, unless one gives up
+# earlier. What would be lost is an acknowledgement: its message is put back, and its claim refused.
+billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 10  # Of 0.1 s each.

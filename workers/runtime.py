@@ -39,7 +39,14 @@ class Runtime:
 
     def run(self, thread_id: str, step_id: str, sent_ms: int) -> None:
         """Do a step if it is ready, and send what it made ready."""
-        report = self._run(check_thread_id(thread_id), step_id, sent_ms)
+        try:
+            report = self._run(check_thread_id(thread_id), step_id, sent_ms)
+        except SystemExit as exit_:
+            if type(exit_) is not SystemExit:
+                raise  # Celery's own, by which it ends this process.
+            # A node's: it would end the worker (solo), or one of its slots for good (threads).
+            _log.exception("a node asked to end the process: %s %s", thread_id, step_id)
+            return
         if report.ready and not self.pushes:
             self.dispatch(report.ready)
 

@@ -59,7 +59,14 @@ class Calls:
                 return result.detail, ()
         raise _unsettled(thread_id)
 
-    def answer(self, thread_id: str, resume: Any, to: str | None = None) -> tuple[ReadyStep, ...]:
+    def answer(
+        self,
+        thread_id: str,
+        resume: Any,
+        to: str | None = None,
+        *,
+        recursion_limit: int | None = None,
+    ) -> tuple[ReadyStep, ...]:
         """Store answers; return the steps that can go on. (INV-8)
 
         Raises:
@@ -69,7 +76,9 @@ class Calls:
         """
         commit = self._decide(
             thread_id,
-            lambda loaded: calling.answer(self.records, thread_id, loaded, resume, to=to),
+            lambda loaded: calling.answer(
+                self.records, thread_id, loaded, resume, to=to, recursion_limit=recursion_limit
+            ),
         )
         return tuple(update.step for update in commit.updates) if commit else ()
 

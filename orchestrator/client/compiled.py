@@ -20,6 +20,7 @@ from orchestrator.core.records import Records
 from orchestrator.core.stepping import Stepping
 from orchestrator.errors import (
     EmptyInputError,
+    GraphMismatchError,
     InvalidUpdateError,
     NoPendingInterruptError,
     UnknownThreadError,
@@ -113,6 +114,7 @@ class CompiledStateGraph:
             EmptyInputError: for `None` on a thread that does not exist.
             ThreadBusyError: if the thread's run is active.
             NoPendingInterruptError: for an answer to a thread that asks nothing.
+            GraphMismatchError: if what is left to run was planned by a graph of another structure.
             StepFailedError: if a node failed in another process; here, what it raised itself.
         """
         parsed = parse_config(config)
@@ -133,18 +135,39 @@ class CompiledStateGraph:
         self, store: Checkpointer, thread_id: str, value: Any, parsed: ThreadConfig
     ) -> tuple[ReadyStep, ...] | None:
         """Commit what the call asks for; return the steps that are ready, `None` for nothing."""
-        if parsed.checkpoint_id is not None:
-            _check_head(parsed, store.load(thread_id, values=False))
+        goes_on = value is None or isinstance(value, Command)
+        if goes_on or parsed.checkpoint_id is not None:
+            loaded = store.load(thread_id, values=False)
+            _check_head(parsed, loaded)
+            if goes_on:
+                self._check_structure(thread_id, loaded)
         calls = Calls(store, self.records, self.executor.default_queue)
         if value is None:
             return calls.carry_on(thread_id, parsed.recursion_limit)
         if isinstance(value, Command):
-            return self._answer(calls, thread_id, value)
+            return self._answer(calls, thread_id, value, parsed.recursion_limit)
         updates_of(self.spec, self.spec.start, value)  # What is no input must not end a run.
         _, ready = calls.accept(thread_id, self.name, value, self._run_config(parsed))
         return ready
 
-    def _answer(self, calls: Calls, thread_id: str, command: Command) -> tuple[ReadyStep, ...]:
+    def _check_structure(self, thread_id: str, loaded: LoadedThread | None) -> None:
+        """Refuse to run steps that a graph of another structure has planned."""
+        if loaded is None or not loaded.steps:
+            return
+        head = loaded.head
+        if head.fingerprint not in {"", self.spec.fingerprint}:
+            nodes = ", ".join(repr(step.step.node) for step in loaded.steps.values())
+            msg = (
+                f"the thread {thread_id!r} waits in {nodes} of the graph {head.graph!r}, whose "
+                f"structure is another than this graph's ({head.fingerprint[:8]}, not "
+                f"{self.spec.fingerprint[:8]}). Go on with the graph as it was, give an input to "
+                f"start a new run with this one, or plan anew with update_state(…, as_node=…)"
+            )
+            raise GraphMismatchError(msg)
+
+    def _answer(
+        self, calls: Calls, thread_id: str, command: Command, recursion_limit: int | None
+    ) -> tuple[ReadyStep, ...]:
         if command.update is not None or command.goto or command.graph is not None:
             msg = (
                 "a Command that is given to a graph only answers what it asks: Command(resume=…). "
@@ -155,7 +178,7 @@ class CompiledStateGraph:
             msg = "the Command is empty: Command(resume=answer) answers what the thread asks"
             raise EmptyInputError(msg)
         try:
-            return calls.answer(thread_id, command.resume)
+            return calls.answer(thread_id, command.resume, recursion_limit=recursion_limit)
         except UnknownThreadError:
             msg = f"the thread {thread_id!r} does not exist, so it asks nothing: start a run on it"
             raise NoPendingInterruptError(msg) from None

@@ -53,7 +53,9 @@ def edit(
     if loaded is not None:
         check_idle(thread_id, loaded)
         before = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
-        state, head, fields = records.values(before, loaded.blobs), loaded.head, {"error": b""}
+        state = records.values(before, loaded.blobs)
+        head = replace(loaded.head, graph=spec.name, fingerprint=spec.fingerprint)
+        fields = {"error": b"", "graph": head.graph, "fingerprint": head.fingerprint}
     node = spec.nodes[_author(stepping, before, as_node)]
     frame = Frame(before, state)
     writes = writes_after(spec, frame, node, values, {"config": {}, "ctx": None})
@@ -93,5 +95,8 @@ def _author(stepping: Stepping, before: Checkpoint, as_node: str | None) -> str:
         return START
     if len(before.writers) > 1:
         msg = f"several nodes ran last ({', '.join(before.writers)}): say which, as_node=…"
+        raise InvalidUpdateError(msg)
+    if before.writers[0] not in nodes:
+        msg = f"{before.writers[0]!r} ran last, which this graph does not have: say as_node=…"
         raise InvalidUpdateError(msg)
     return before.writers[0]

@@ -109,7 +109,7 @@ def live_values(
         for step in checkpoint.plan
         if step.id_in(checkpoint) in loaded.outcomes
     ]
-    if spec is not None and done:
+    if spec is not None and done and loaded.head.fingerprint in {"", spec.fingerprint}:
         with contextlib.suppress(InvalidUpdateError):  # Over this the superstep has failed.
             return apply(spec, checkpoint, values, done, checkpoint.id + 1).values
     return values

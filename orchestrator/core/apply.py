@@ -69,15 +69,20 @@ def apply(
 
 
 class _Board:
-    """The channels while a superstep is applied. What has a version holds a value."""
+    """The channels while a superstep is applied. What has a version holds a value.
+
+    What waits in a join or for a node that the graph no longer has is dropped; keys of the state
+    that it does not know are kept as they are.
+    """
 
     def __init__(
         self, spec: GraphSpec, checkpoint: Checkpoint, values: Mapping[str, Any], version: int
     ) -> None:
         self.spec, self.version, self.before = spec, version, values
-        self.control = dict(checkpoint.control)
+        self.control = {k: v for k, v in checkpoint.control.items() if k in spec.channels}
         self.changed: dict[str, Any] = {}
-        self.versions = dict(checkpoint.versions)
+        gone = checkpoint.control.keys() - self.control.keys()
+        self.versions = {k: v for k, v in checkpoint.versions.items() if k not in gone}
         self.seen = {node: dict(channels) for node, channels in checkpoint.seen.items()}
         self.written: set[str] = set()
         self.updated: set[str] = set()

@@ -165,7 +165,13 @@ def open_questions(loaded: LoadedThread) -> dict[str, LoadedStep]:
 
 
 def answer(
-    records: Records, thread_id: str, loaded: LoadedThread, resume: Any, *, to: str | None = None
+    records: Records,
+    thread_id: str,
+    loaded: LoadedThread,
+    resume: Any,
+    *,
+    to: str | None = None,
+    recursion_limit: int | None = None,
 ) -> Commit:
     """Answer open interrupts; the steps that asked become ready again. (INV-8)
 
@@ -175,6 +181,7 @@ def answer(
         loaded: the thread at its head, with its steps.
         resume: the answer, or a mapping from interrupt id to answer.
         to: the id of the one interrupt that `resume` answers.
+        recursion_limit: how many supersteps the run may take from here; as for `carry_on`.
 
     Raises:
         NoPendingInterruptError: if nothing is open.
@@ -195,9 +202,10 @@ def answer(
         for step in asking.values()
         if all(question in given for question in step.questions)
     ]
+    checkpoint = records.checkpoint(loaded.checkpoint.header)
     return Commit(
         thread_id=thread_id,
-        expect_head=loaded.checkpoint.id,
+        expect_head=checkpoint.id,
         expect_run=loaded.head.run_id,
         expect_status=can_go_on,
         answers=tuple(
@@ -206,7 +214,7 @@ def answer(
         ),
         updates=tuple(updates),
         status=RunStatus.RUNNING if updates else None,
-        head=_resumed(records, loaded, records.checkpoint(loaded.checkpoint.header)),
+        head=_resumed(records, loaded, checkpoint, recursion_limit),
         events=tuple(EventDraft("interrupt_answered", {"interrupt": i}) for i in given),
     )
 

@@ -117,14 +117,16 @@ class Stepping:
     def next(self, thread_id: str, head: Head, following: Next) -> Commit:
         """Return the commit that makes `following` the head, where its parent still is."""
         where = Placement(thread_id, head.graph, self.default_queue)
-        checkpoint, encode = following.checkpoint, self.records.encode
+        checkpoint, check = following.checkpoint, self.records.check
         ns = checkpoint.ns
         blobs = {
-            blob_key(ns, key, checkpoint.id): encode(value)
+            blob_key(ns, key, checkpoint.id): check(f"the value of {key!r}", value)
             for key, value in following.changed.items()
         }
         for index, send in enumerate(following.sends):
-            blobs[send_key(ns, checkpoint.id, index)] = encode(send.arg)
+            blobs[send_key(ns, checkpoint.id, index)] = check(
+                f"what is sent to {send.node!r}", send.arg
+            )
         ready = steps_of(checkpoint, where, self.spec)
         status, error = self._status_at(checkpoint, head)
         return Commit(

@@ -41,7 +41,7 @@ _T = TypeVar("_T")
 ROOT = Path(__file__).resolve().parents[2]
 GRAPHS = ("tour", "row", "fan", "placed", "patient", "opaque")
 WAIT_S = 40.0  # Two cores, shared with whatever else runs.
-STOP_S = 60.0  # Celery may take half a minute to see that its pool has ended.
+STOP_S = 20.0
 POLL_S = 0.02
 DOWN_S = 1.0  # How long a server that was killed is away.
 # Leases short enough for tests, long enough for a machine that is busy.

@@ -13,6 +13,7 @@ import json
 import operator
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -81,7 +82,7 @@ def gate_of(ledger: str, name: str) -> Path:
 
 
 def act(verb: str, more: str, gate: Path) -> None:
-    """Do what a script says: `go`, `wait [GATE]`, `sleep S`, `lock S`, `fail`, `lose`, `die`."""
+    """Do what a script says: go, wait [GATE], sleep S, lock S, fail, lose, exit, or die."""
     if verb == "wait":
         end = time.monotonic() + GATE_WAIT_S
         while not gate.exists():
@@ -97,6 +98,8 @@ def act(verb: str, more: str, gate: Path) -> None:
         raise ValueError("as the script says")
     elif verb == "lose":
         raise ConnectionError("as the script says")
+    elif verb == "exit":
+        sys.exit("as the script says")
     elif verb == "die":
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -89,3 +89,16 @@ def test_attempts_end_where_the_policy_says(shared: Fleet) -> None:
     shared.client.carry_on("hopeless")
     assert shared.result("hopeless")["total"] == 2
     assert_settled(shared, "hopeless")
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_a_node_that_asks_to_end_the_process_does_not_get_its_worker(
+    fleet: Fleet, pool: str
+) -> None:
+    fleet.start(pool=pool)
+    fleet.submit("row", script={"two": ["exit", "exit"]})
+    assert fleet.result()["total"] == 3
+    assert len({ran.worker for ran in fleet.ran()}) == 1
+    fleet.submit("row", "next")
+    assert fleet.result("next")["total"] == 3
+    assert_settled(fleet, "t", "next")

@@ -213,6 +213,21 @@ def test_advancing_before_all_have_completed_does_nothing() -> None:
     assert world.status is RunStatus.RUNNING
 
 
+@pytest.mark.xfail(reason="advancing does not compare the structure as running does")
+def test_a_graph_of_another_structure_does_not_advance_either() -> None:
+    world = World()
+    world.run("a")
+    world.store.unread = 4
+    with pytest.raises(CheckpointerUnavailableError):
+        world.run("b")
+    other = World(row=True).process("other")
+    other.access = replace(other.access, checkpointer=world.store)
+    world.run("a", other)
+    assert world.status is RunStatus.RUNNING
+    world.run("a")
+    assert (world.status, world.log) == (RunStatus.SUCCEEDED, ["in", "a", "b"])
+
+
 def test_a_graph_of_another_structure_runs_none_of_the_steps() -> None:
     world = World()
     other = World(row=True).process("other")
