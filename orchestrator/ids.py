@@ -16,16 +16,23 @@ from orchestrator import limits
 from orchestrator.errors import InvalidThreadIdError
 
 __all__ = [
+    "CHILD",
     "check_key",
+    "check_stored_thread_id",
     "check_thread_id",
     "checkpoint_text",
+    "child_thread",
     "mint_checkpoint_id",
     "new_uuid",
     "parse_checkpoint_id",
     "partition_of",
+    "root_thread",
     "short_hash",
     "step_id",
 ]
+
+
+CHILD = "\x1f"  # Between a thread and a namespace; no id that a caller gives can hold it.
 
 
 def mint_checkpoint_id(newest: int, now_ms: int) -> int:
@@ -70,9 +77,24 @@ def new_uuid() -> str:
     return str(uuid.uuid4())
 
 
+def child_thread(root: str, ns: str) -> str:
+    """Return the id of the thread on which the subgraph of a namespace runs."""
+    return f"{root}{CHILD}{ns}" if ns else root
+
+
+def root_thread(thread_id: str) -> tuple[str, str]:
+    """Return the thread that a caller named, and the namespace below it ("": itself)."""
+    root, _, ns = thread_id.partition(CHILD)
+    return root, ns
+
+
 def partition_of(thread_id: str, partitions: int) -> int:
-    """Return the partition of a thread: crc16 (XMODEM, as Redis Cluster) modulo their number."""
-    return binascii.crc_hqx(thread_id.encode("utf-8", "surrogatepass"), 0) % partitions
+    """Return the partition of a thread: crc16 (XMODEM, as Redis Cluster) modulo their number.
+
+    The threads of its subgraphs lie in the same one.
+    """
+    root, _ = root_thread(thread_id)
+    return binascii.crc_hqx(root.encode("utf-8", "surrogatepass"), 0) % partitions
 
 
 def check_thread_id(thread_id: object) -> str:
@@ -82,6 +104,20 @@ def check_thread_id(thread_id: object) -> str:
         InvalidThreadIdError: if it is not a string, empty, too long, or not printable.
     """
     return _check(thread_id, "thread id", limits.THREAD_ID_CHARS_MAX)
+
+
+def check_stored_thread_id(thread_id: object) -> str:
+    """Return `thread_id` if it can name a thread or the thread of a subgraph.
+
+    Raises:
+        InvalidThreadIdError: if it cannot.
+    """
+    if not isinstance(thread_id, str):
+        return check_thread_id(thread_id)
+    root, ns = root_thread(thread_id)
+    if CHILD in thread_id:
+        _check(ns, "namespace", limits.NAMESPACE_CHARS_MAX)
+    return child_thread(check_thread_id(root), ns)
 
 
 def check_key(key: object) -> str:

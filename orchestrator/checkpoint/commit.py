@@ -146,6 +146,10 @@ class Commit:
 
     Preconditions come first; one left at its default is not checked. A commit that brings a
     checkpoint makes it the head and drops the steps of the old plan.
+
+    A commit with a guard ends the claim, unless it brings nothing for the step but notes. Notes
+    stay with the step, whoever claims it next, until it is completed; one that is there already
+    stays as it is. Without a guard there is nobody to keep them.
     """
 
     thread_id: str
@@ -162,10 +166,18 @@ class Commit:
     updates: tuple[StepUpdate, ...] = ()
     revoke: bool = False  # Takes away the claims on all steps of the thread.
     answers: tuple[Answer, ...] = ()
+    notes: Mapping[str, bytes] = field(default_factory=dict)  # Kept with the guarded step.
     status: RunStatus | None = None
     head: Mapping[str, str | int | bytes] = field(default_factory=dict)  # Other fields of `Head`.
     key: tuple[str, str] | None = None  # (idempotency key, run id); refused if the key is known.
     events: tuple[EventDraft, ...] = ()
+    log: str = ""  # The thread whose log takes the events, of the same partition; "": its own.
+
+    @property
+    def keeps_claim(self) -> bool:
+        """Whether the guarded step runs on after this: the commit only notes something."""
+        settles = self.completed is not None or self.updates or self.checkpoint is not None
+        return bool(self.notes) and not settles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +208,7 @@ class Claim:
     blobs: Mapping[str, bytes] = field(default_factory=dict)  # Those the caller did not know.
     asks: Mapping[str, bytes] = field(default_factory=dict)
     answers: Mapping[str, bytes] = field(default_factory=dict)
+    notes: Mapping[str, bytes] = field(default_factory=dict)  # Of this and earlier attempts.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +227,7 @@ class LoadedStep:
     error: bytes = b""
     asks: Mapping[str, bytes] = field(default_factory=dict)
     answers: Mapping[str, bytes] = field(default_factory=dict)
+    notes: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def questions(self) -> tuple[str, ...]:
@@ -230,6 +244,8 @@ class LoadedThread:
     blobs: Mapping[str, bytes]
     steps: Mapping[str, LoadedStep] = field(default_factory=dict)  # Of the head checkpoint only.
     outcomes: Mapping[str, bytes] = field(default_factory=dict)  # Of the checkpoint's steps.
+    owner_alive: bool = False  # Whether the head's owner has a lease that has not run out.
+    seq: int = 0  # The number of the last event in the thread's own log; 0: there is none.
     now_ms: int = 0
 
 

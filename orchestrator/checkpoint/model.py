@@ -117,6 +117,7 @@ class Head:
     open: int = 0  # Steps of the current superstep that are neither completed nor settled.
     resumes: int = 0
     local: bool = False  # Run by the process that called, not by a fleet.
+    owner: str = ""  # That process, by the name under which it has leases.
     created_ms: int = 0
     updated_ms: int = 0
     error: bytes = b""  # The record of the failure that ended the run, encoded.
@@ -144,11 +145,13 @@ class Interrupt:
         value: what the node asked, shown to whoever answers.
         id: names this question; no other question of any thread has it.
         key: the name the node gave it, which keeps the id when code around it changes.
+        response_schema: what an answer must fit, as a JSON schema; `None`: anything.
     """
 
     value: Any
     id: str = ""
     key: str | None = None
+    response_schema: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

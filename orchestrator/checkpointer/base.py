@@ -45,7 +45,8 @@ class Checkpointer(Protocol):
         """Make all of `commit` true, or refuse and change nothing.
 
         A refusal for a stale fence is counted and leaves an event. (INV-3) A refusal for a known
-        idempotency key holds the run accepted under it in `detail`.
+        idempotency key holds the run accepted under it in `detail`. Events go to the log that the
+        commit names, if that thread exists, else to the thread's own.
         """
         ...
 
@@ -84,7 +85,7 @@ class Checkpointer(Protocol):
     def threads(
         self, *, status: RunStatus | None = None, limit: int = 100
     ) -> list[tuple[str, Head]]:
-        """Return threads, the latest changed first."""
+        """Return threads, the latest changed first; those of subgraphs are not listed."""
         ...
 
     def events(
@@ -100,7 +101,8 @@ class Checkpointer(Protocol):
     def release(self, owner: str) -> list[ReadyStep]:
         """Take all claims from a process that is known to be dead; return the steps to send again.
 
-        Each counts as a worker's death under its step.
+        Each counts as a worker's death under its step, and leaves an event: in the log of the
+        thread that a caller named, also if the step is one of its subgraphs.
         """
         ...
 

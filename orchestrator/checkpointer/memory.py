@@ -28,7 +28,7 @@ from orchestrator.checkpointer.memory_thread import (
     Step,
     Thread,
     asks,
-    loaded_step,
+    loaded_thread,
     new_head,
     unready,
     update_step,
@@ -36,9 +36,11 @@ from orchestrator.checkpointer.memory_thread import (
 from orchestrator.checkpointer.sweeping import LEAD_MS, Trust
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.config import Settings
-from orchestrator.ids import partition_of
+from orchestrator.ids import CHILD, partition_of, root_thread
 
 __all__ = ["MemoryCheckpointer"]
+
+_Fields = Mapping[str, str | int | bytes]
 
 
 class MemoryCheckpointer:
@@ -73,12 +75,9 @@ class MemoryCheckpointer:
                     self.refused_stale += 1
                     assert commit.guard is not None
                     step, fence = commit.guard.step_id, commit.guard.fence
-                    self._note(
-                        thread,
-                        now,
-                        "commit_refused",
-                        {"step": step, "reason": refused, "fence": fence},
-                    )
+                    what: _Fields = {"step": step, "reason": refused, "fence": fence}
+                    what = {**what, **_below(commit.thread_id)}
+                    self._log(commit.log, thread, now, "commit_refused", what)
                 return CommitResult(refused=refused, detail=detail, now_ms=now)
             if thread is None:
                 thread = self._threads[commit.thread_id] = Thread(new_head(now))
@@ -119,8 +118,11 @@ class MemoryCheckpointer:
         thread.blobs.update(commit.blobs)
         if commit.guard is not None:
             step = thread.steps[commit.guard.step_id]
-            step.owner = ""
+            step.notes = {**commit.notes, **step.notes}
+            if not commit.keeps_claim:
+                step.owner = ""
             if commit.completed is not None:
+                step.notes = {}
                 thread.done.add(commit.guard.step_id)
                 thread.outcomes[step.ready.checkpoint_id, commit.guard.step_id] = commit.completed
                 opened -= 1
@@ -148,17 +150,11 @@ class MemoryCheckpointer:
         stuck = opened == 0 and bool(thread.steps) and thread.head.status.active
         thread.idle_since_ms = (thread.idle_since_ms or now) if stuck else 0
         for draft in commit.events:
-            self._note(thread, now, draft.type, draft.fields)
+            self._log(commit.log, thread, now, draft.type, draft.fields)
 
-    def _note(
-        self, thread: Thread, now: int, type_: str, fields: Mapping[str, str | int | bytes]
-    ) -> None:
-        thread.seq += 1
-        encoded = {
-            key: value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
-            for key, value in fields.items()
-        }
-        thread.events.append(Event(thread.seq, now, type_, encoded))
+    def _log(self, log: str, thread: Thread, now: int, type_: str, fields: _Fields) -> None:
+        """Append an event to a thread's log, or to that of `thread` itself if there is none."""
+        self._threads.get(log, thread).log(now, type_, fields)
         self._changed.notify_all()
 
     # ---- the right to run a step --------------------------------------------------------
@@ -216,6 +212,7 @@ class MemoryCheckpointer:
             blobs={key: thread.blobs[key] for key in wanted if key not in known},
             asks=dict(step.asks),
             answers=dict(step.answers),
+            notes=dict(step.notes),
         )
 
     def renew(self, owners: Sequence[str], *, ttl_s: float) -> None:
@@ -240,12 +237,10 @@ class MemoryCheckpointer:
             return released
 
     def _take_away(self, thread: Thread, step: Step, now: int) -> None:
-        fields: dict[str, str | int | bytes] = {
-            "step": step.ready.step_id,
-            "owner": step.owner,
-            "fence": step.fence,
-        }
-        self._note(thread, now, "step_released", fields)
+        ready = step.ready
+        what: _Fields = {"step": ready.step_id, "owner": step.owner, "fence": step.fence}
+        what = {**what, **_below(ready.thread_id)}
+        self._log(root_thread(ready.thread_id)[0], thread, now, "step_released", what)
         step.owner = ""
         step.deaths += 1
         step.since_ms, step.sent_ms = now, -1
@@ -335,26 +330,9 @@ class MemoryCheckpointer:
             thread = self._threads.get(thread_id)
             if thread is None:
                 return None
-            wanted = thread.head.checkpoint_id if checkpoint_id is None else checkpoint_id
-            checkpoint = thread.checkpoints.get(wanted)
-            if checkpoint is None:
-                return None
-            at_head = wanted == thread.head.checkpoint_id
-            steps = thread.steps.values() if at_head else ()
-            args = [step.ready.arg for step in steps if step.ready.arg]
-            wanted_keys = [*checkpoint.refs, *args] if values else []
-            return LoadedThread(
-                head=thread.head,
-                checkpoint=checkpoint,
-                blobs={key: thread.blobs[key] for key in wanted_keys},
-                steps={step.ready.step_id: loaded_step(step, thread) for step in steps},
-                outcomes={
-                    step_id: outcome
-                    for (planned_by, step_id), outcome in thread.outcomes.items()
-                    if planned_by == wanted
-                },
-                now_ms=self._clock.now_ms(),
-            )
+            now, owner = self._clock.now_ms(), thread.head.owner
+            alive = bool(owner) and self._leases.get(owner, -1) >= now
+            return loaded_thread(thread, checkpoint_id, values=values, owner_alive=alive, now=now)
 
     def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
         """See `Checkpointer.history`."""
@@ -368,7 +346,7 @@ class MemoryCheckpointer:
     ) -> list[tuple[str, Head]]:
         """See `Checkpointer.threads`."""
         with self._changed:
-            found = [(id_, t.head) for id_, t in self._threads.items()]
+            found = [(id_, t.head) for id_, t in self._threads.items() if CHILD not in id_]
             found = [pair for pair in found if status is None or pair[1].status is status]
             return sorted(found, key=lambda pair: -pair[1].updated_ms)[:limit]
 
@@ -388,3 +366,9 @@ class MemoryCheckpointer:
 
     def close(self) -> None:
         """Keep everything: closing is for those who hold connections."""
+
+
+def _below(thread_id: str) -> _Fields:
+    """Return the field that tells the events of a subgraph from those of the graph around it."""
+    _, ns = root_thread(thread_id)
+    return {"ns": ns} if ns else {}

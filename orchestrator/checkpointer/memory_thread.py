@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from orchestrator import limits
@@ -10,6 +11,7 @@ from orchestrator.checkpoint.commit import (
     Answer,
     Event,
     LoadedStep,
+    LoadedThread,
     ReadyStep,
     Refusal,
     StepUpdate,
@@ -18,7 +20,7 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import Head, RunStatus
 
-__all__ = ["Step", "Thread", "asks", "loaded_step", "new_head", "unready", "update_step"]
+__all__ = ["Step", "Thread", "asks", "loaded_thread", "new_head", "unready", "update_step"]
 
 
 @dataclass(slots=True)
@@ -41,6 +43,7 @@ class Step:
     error: bytes = b""
     asks: dict[str, bytes] = field(default_factory=dict)
     answers: dict[str, bytes] = field(default_factory=dict)
+    notes: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -58,6 +61,15 @@ class Thread:
     seq: int = 0
     fence: int = 0
     idle_since_ms: int = 0  # When the superstep was done but not yet advanced; 0: it is not.
+
+    def log(self, now: int, type_: str, fields: Mapping[str, str | int | bytes]) -> None:
+        """Append an event to the thread's log."""
+        self.seq += 1
+        encoded = {
+            key: value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+            for key, value in fields.items()
+        }
+        self.events.append(Event(self.seq, now, type_, encoded))
 
 
 def new_head(now: int) -> Head:
@@ -111,8 +123,33 @@ def update_step(step: Step, update: StepUpdate, now: int) -> int:
     return int(was) - int(step.settled)
 
 
-def loaded_step(step: Step, thread: Thread) -> LoadedStep:
-    """Return a step as it is shown to others."""
+def loaded_thread(
+    thread: Thread, checkpoint_id: int | None, *, values: bool, owner_alive: bool, now: int
+) -> LoadedThread | None:
+    """Return a thread as it is shown to others, at its head or at another checkpoint."""
+    wanted = thread.head.checkpoint_id if checkpoint_id is None else checkpoint_id
+    checkpoint = thread.checkpoints.get(wanted)
+    if checkpoint is None:
+        return None
+    steps = thread.steps.values() if wanted == thread.head.checkpoint_id else ()
+    args = [step.ready.arg for step in steps if step.ready.arg]
+    return LoadedThread(
+        head=thread.head,
+        checkpoint=checkpoint,
+        blobs={key: thread.blobs[key] for key in ([*checkpoint.refs, *args] if values else ())},
+        steps={step.ready.step_id: _loaded_step(step, thread) for step in steps},
+        outcomes={
+            step_id: outcome
+            for (planned_by, step_id), outcome in thread.outcomes.items()
+            if planned_by == wanted
+        },
+        owner_alive=owner_alive,
+        seq=thread.seq,
+        now_ms=now,
+    )
+
+
+def _loaded_step(step: Step, thread: Thread) -> LoadedStep:
     return LoadedStep(
         step=step.ready,
         wait=step.wait,
@@ -126,4 +163,5 @@ def loaded_step(step: Step, thread: Thread) -> LoadedStep:
         error=step.error,
         asks=dict(step.asks),
         answers=dict(step.answers),
+        notes=dict(step.notes),
     )

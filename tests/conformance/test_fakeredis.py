@@ -7,10 +7,13 @@ import fakeredis
 import pytest
 
 from orchestrator.checkpointer.redis import RedisCheckpointer
+from orchestrator.testing.contract.children import ChildrenContract
 from orchestrator.testing.contract.completing import CompletingContract
 from orchestrator.testing.contract.fencing import FencingContract
 from orchestrator.testing.contract.leading import LeadingContract
 from orchestrator.testing.contract.leases import LeasesContract
+from orchestrator.testing.contract.noting import NotingContract
+from orchestrator.testing.contract.owning import OwningContract
 from orchestrator.testing.contract.refusing import RefusingContract
 from orchestrator.testing.contract.timing import TimingContract
 
@@ -22,6 +25,9 @@ class TestFakeRedis(
     TimingContract,
     LeasesContract,
     LeadingContract,
+    ChildrenContract,
+    NotingContract,
+    OwningContract,
 ):
     @pytest.fixture
     def store(self, settings, fake_clock):

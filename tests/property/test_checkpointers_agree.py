@@ -1,8 +1,8 @@
 """Whatever is done to them, in whatever order: a checkpointer does as the memory one.
 
-Two worlds. On the fake server time belongs to the test, so everything that waits for a time is
-compared to the millisecond. On the real server time passes by itself, so leases and graces are an
-hour long and times are left out of what is compared.
+Two kinds of worlds. In SQLite and on the fake server time belongs to the test, so everything that
+waits for a time is compared to the millisecond. On the real server time passes by itself, so leases
+and graces are an hour long and times are left out of what is compared.
 """
 
 import uuid
@@ -13,8 +13,10 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.checkpointer.redis import RedisCheckpointer
+from orchestrator.checkpointer.sqlite import SqliteCheckpointer
 from orchestrator.config import Settings
-from tests.property.two_stores import Agreement, World
+from tests.property.pair import World
+from tests.property.two_stores import Agreement
 
 _SHORT = Settings(partitions=1, lease_ttl_s=0.4, hint_grace_s=0.2)
 _HOUR_S = 3600.0
@@ -44,6 +46,14 @@ def test_redis_agrees_with_memory_to_the_millisecond(fake_clock):
     def world():
         client = fakeredis.FakeRedis(server=fakeredis.FakeServer())
         store = RedisCheckpointer(settings=_SHORT, client=client)
+        return World(store, _SHORT, fake_clock.now_ms, store.close, fake_clock)
+
+    check(world, 60)
+
+
+def test_sqlite_agrees_with_memory_to_the_millisecond(fake_clock):
+    def world():
+        store = SqliteCheckpointer(":memory:", settings=_SHORT, clock=fake_clock)
         return World(store, _SHORT, fake_clock.now_ms, store.close, fake_clock)
 
     check(world, 60)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -11,30 +11,29 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from orchestrator.checkpoint.commit import (
     Answer,
     Commit,
+    EventDraft,
     LoadedStep,
     ReadyStep,
     StepGuard,
     StepUpdate,
-    Swept,
     Wait,
 )
 from orchestrator.checkpoint.model import RunStatus
-from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.checkpointer.memory import MemoryCheckpointer
-from orchestrator.config import Settings
-from orchestrator.testing.clock import ManualClock
+from orchestrator.ids import child_thread, root_thread
 from orchestrator.testing.contract import drafts
+from tests.property.pair import Pair, World
 
-__all__ = ["Agreement", "World"]
+__all__ = ["Agreement"]
 
 ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
 RESTING = tuple(status for status in RunStatus if not status.active)
-THREADS = ("t1", "t:{2}", "local")
+CHILD = child_thread("t1", "sub|{1}")
+THREADS = (CHILD, "t1", "t:{2}", "local")
 OWNERS = ("w1", "w2")
 QUESTIONS = ("q1", "q2")
+NOTES = ("n1", "n2", "q1")
 KEYS = ("k1", "k2")
 HOUR_MS = 3_600_000
-_TIMES = {"now_ms", "created_ms", "updated_ms", "ts_ms"}
 OFF = st.sampled_from([0, 0, 0, 0, 0, 1])  # Of an expected head: mostly it is right.
 
 threads = st.sampled_from(THREADS)
@@ -43,65 +42,26 @@ picks = st.integers(0, 99)  # Which of those there are, counted around.
 widths = st.integers(0, 3)
 
 
-@dataclass(frozen=True)
-class World:
-    """A store to compare, and its time."""
-
-    store: Checkpointer
-    settings: Settings
-    now_ms: Callable[[], int]
-    close: Callable[[], None]
-    clock: ManualClock | None = None  # Where time belongs to the test; then it is compared, too.
-
-
 class Agreement(RuleBasedStateMachine):
     """Does to a store and to the memory one whatever the engine could do, and more."""
 
     def __init__(self, world: World) -> None:
         super().__init__()
-        self.world = world
-        self.clock = world.clock or ManualClock(world.now_ms())
-        self.memory = MemoryCheckpointer(settings=world.settings, clock=self.clock)
+        self.world, self.pair = world, Pair(world)
+        self.clock, self.memory = self.pair.clock, self.pair.memory
         self.asked: list[dict] = []  # How claims were asked for.
         self.claims: list[tuple[ReadyStep, StepGuard]] = []  # All that were given.
         self.steps: list[ReadyStep] = []  # All that were ever planned.
         self.seqs = dict.fromkeys(THREADS, 0)  # Events that were compared already.
 
     def both(self, method: str, *args, **kwargs):
-        """Ask both stores, compare, and return the answer."""
-        self.clock.set(self.world.now_ms())
-        expected = getattr(self.memory, method)(*args, **kwargs)
-        given = getattr(self.world.store, method)(*args, **kwargs)
-        assert self.seen(given) == self.seen(expected), (method, args, kwargs)
-        return expected
-
-    def seen(self, answer):
-        """Return what of an answer is compared."""
-        if isinstance(answer, list):  # Steps that are to be sent: in any order.
-            return sorted({step.step_id for step in answer})
-        if isinstance(answer, Swept):
-            due = sorted({(step.thread_id, step.step_id) for step in answer.due})
-            stuck = sorted(step.thread_id for step in answer.stuck)
-            return answer.leading, due, stuck, answer.released
-        return self.timeless(answer)
-
-    def timeless(self, record):
-        """Return a record without its times, where time passes by itself."""
-        if self.world.clock is not None or record is None:
-            return record
-        if isinstance(record, dict):
-            return {key: self.timeless(value) for key, value in record.items()}
-        names = set(record.__slots__)
-        changes = dict.fromkeys(_TIMES & names, 0)
-        if "due_ms" in names:
-            changes["due_ms"] = int(record.due_ms > 0)
-        changes |= {
-            name: self.timeless(getattr(record, name)) for name in {"head", "steps"} & names
-        }
-        return replace(record, **changes)
+        return self.pair.both(method, *args, **kwargs)
 
     def commit(self, thread_id: str, **fields):
-        return self.both("commit", Commit(thread_id=thread_id, **fields))
+        log, ns = root_thread(thread_id)
+        events = (EventDraft("committed", {"ns": ns, "what": " ".join(fields)}),)
+        given = {"log": log, "events": events, **fields}
+        return self.both("commit", Commit(thread_id=thread_id, **given))
 
     # ---- what there is to choose from ------------------------------------------------------
 
@@ -152,10 +112,11 @@ class Agreement(RuleBasedStateMachine):
     @initialize()
     def begin(self):
         for width, thread_id in enumerate(THREADS[::-1], 1):
-            self.start(thread_id, width, "")
+            self.start(thread_id, min(width, 3), "")
 
     def start(self, thread_id, width, key):
-        head = {"run_id": drafts.RUN, "local": int(thread_id == "local")}
+        owner = "w1" if thread_id == "local" else ""
+        head = {"run_id": drafts.RUN, "local": int(thread_id == "local"), "owner": owner}
         plan = self.next_plan(thread_id, width)
         used = (key, f"run of {key}") if key else None
         self.commit(
@@ -266,6 +227,14 @@ class Agreement(RuleBasedStateMachine):
         self.commit(step.thread_id, guard=guard, completed=b"done by %d" % guard.fence)
 
     @precondition(lambda self: self.claims)
+    @rule(pick=picks, names=st.sets(st.sampled_from(NOTES), min_size=1), old=OFF)
+    def note(self, pick, names, old):
+        step, guard = self.one_claim(pick)
+        guard = replace(guard, fence=guard.fence - old)
+        notes = dict.fromkeys(names, b"noted by %d %d" % (guard.fence, pick))
+        self.commit(step.thread_id, guard=guard, notes=notes)
+
+    @precondition(lambda self: self.claims)
     @rule(pick=picks, width=widths)
     def complete_and_advance(self, pick, width):
         step, guard = self.one_claim(pick)
@@ -282,8 +251,9 @@ class Agreement(RuleBasedStateMachine):
         delay_ms=st.sampled_from([0, 300, HOUR_MS]),
         counts=st.tuples(st.booleans(), st.booleans()),
         asks=st.sets(st.sampled_from(QUESTIONS)),
+        notes=st.sets(st.sampled_from(NOTES)),
     )
-    def update(self, pick, wait, delay_ms, counts, asks):
+    def update(self, pick, wait, delay_ms, counts, asks, notes):
         step, guard = self.one_claim(pick)
         update = StepUpdate(
             step=step,
@@ -295,7 +265,8 @@ class Agreement(RuleBasedStateMachine):
             reason=f"{wait} {delay_ms}",
             asks={name: name.encode() for name in asks} if wait is Wait.ANSWER else {},
         )
-        self.commit(step.thread_id, guard=guard, updates=(update,))
+        noted = dict.fromkeys(notes, b"with an update")
+        self.commit(step.thread_id, guard=guard, updates=(update,), notes=noted)
 
     @precondition(lambda self: any(s.wait is Wait.ANSWER for s in self.planned()))
     @rule(pick=picks, question=st.sampled_from(QUESTIONS), goes_on=st.booleans())
@@ -308,6 +279,16 @@ class Agreement(RuleBasedStateMachine):
             updates=(StepUpdate(step=step, reset=True),) if goes_on else (),
         )
 
+    @rule(thread_id=threads, log=st.sampled_from(["", "nobody", *THREADS]), others=st.booleans())
+    def append(self, thread_id, log, others):
+        run = "another run" if others else drafts.RUN
+        events = (EventDraft("appended"), EventDraft("twice"))
+        self.commit(thread_id, expect_run=run, events=events, log=log)
+
+    @rule(thread_id=threads, owner=st.sampled_from(["", *OWNERS]))
+    def own(self, thread_id, owner):
+        self.commit(thread_id, head={"owner": owner})
+
     # ---- what moves by itself ------------------------------------------------------------
 
     @rule(owner=owners)
@@ -316,6 +297,8 @@ class Agreement(RuleBasedStateMachine):
 
     @rule(owner=owners, ttl_s=st.sampled_from([0.001, 2.0]))
     def renew(self, owner, ttl_s):
+        if self.world.clock is None:
+            ttl_s *= HOUR_MS  # Where time passes by itself, no lease ends while one looks.
         self.both("renew", [owner], ttl_s=ttl_s)
 
     @rule(sends=st.booleans())
@@ -355,18 +338,11 @@ class Agreement(RuleBasedStateMachine):
             self.both("load", thread_id)
             after = self.seqs[thread_id]
             given, expected = (
-                self.noted(store.events(thread_id, after=after))
+                self.pair.noted(store.events(thread_id, after=after))
                 for store in (self.world.store, self.memory)
             )
             assert given == expected
             self.seqs[thread_id] += len(expected[0])
-
-    def noted(self, events):
-        """Return events; of an owner's claims, it does not matter which is released first."""
-        seen = [(self.timeless(e).ts_ms, e.type, sorted(e.fields.items())) for e in events]
-        released = sorted(event for event in seen if event[1] == "step_released")
-        kept = [released.pop(0) if event[1] == "step_released" else event for event in seen]
-        return [event.seq for event in events], kept
 
     def teardown(self) -> None:
         try:
@@ -382,7 +358,7 @@ class Agreement(RuleBasedStateMachine):
                 self.both("load", thread_id, checkpoint_id=id_)
         for status in (None, *RunStatus):
             given, expected = (
-                {name: self.timeless(head) for name, head in store.threads(status=status)}
+                {name: self.pair.timeless(head) for name, head in store.threads(status=status)}
                 for store in (self.world.store, self.memory)
             )
             assert given == expected

@@ -64,6 +64,7 @@ def commit_arguments(
     guard, key = commit.guard, commit.key
     args: list[_Arg] = [
         commit.thread_id,
+        commit.log,
         int(commit.expect_new),
         "" if commit.expect_head is None else f"{commit.expect_head:016x}",
         commit.expect_run or "",
@@ -78,6 +79,7 @@ def commit_arguments(
     args += [len(commit.updates), *(update.step.step_id for update in commit.updates)]
     args += [commit.status or "", *_pairs(commit.blobs)]
     args += [int(commit.completed is not None), commit.completed or b""]
+    args += [*_pairs(commit.notes), int(commit.keeps_claim)]
     args += [int(commit.checkpoint is not None), int(commit.revoke)]
     for update in commit.updates:
         args += _update(update)

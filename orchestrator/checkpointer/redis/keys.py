@@ -18,9 +18,14 @@ Per thread, `<p>` = `<namespace>:{<partition>}:` and `<t>` = `<p>t:<thread id>:`
 | `<t>keys` | hash | idempotency key → run id | thread |
 | `<t>ev` | stream | events: id `<seq>-0`, fields `ts`, `type` and the event's own | trimmed |
 
+A commit may name another thread of the partition whose `ev` takes its events, and whose `seq`
+numbers them: a subgraph's thread lies in the partition of its root, and writes the root's log. Of
+that thread it changes nothing else.
+
 A step's hash: `step` (JSON of its `ReadyStep`), `queue`, `wait`, `owner`, `fence`, `attempt`,
-`failures`, `deaths`, `due`, `settled`, `reason`, `error`, `ask:<id>`, `ans:<id>`. It is ready
-unless it is in `done`, has an owner, or waits.
+`failures`, `deaths`, `due`, `settled`, `reason`, `error`, `ask:<id>`, `ans:<id>`, and until it is
+completed `note:<name>`, with `noted` if there are any. It is ready unless it is in `done`, has an
+owner, or waits.
 
 Per partition, where a *member* is `<step id>` (32 hex digits) followed by the thread id:
 
@@ -33,7 +38,7 @@ Per partition, where a *member* is `<step id>` (32 hex digits) followed by the t
 | `<p>timers` | zset | members that wait for a time → when |
 | `<p>stuck` | zset | threads whose superstep is settled and not advanced → since when |
 | `<p>marks` | hash | queue → when the newest claimed message of it was sent (the watermark) |
-| `<p>threads` | zset | thread → when its run last changed its status |
+| `<p>threads` | zset | thread → when its run last changed its status; none of subgraphs |
 | `<p>stats` | hash | counters: `stale_refused`, `released` |
 | `<p>sweep` | hash | `leader`, `until`, and `last`, `since` of `Trust` |
 

@@ -38,6 +38,7 @@ def claim(answer: Sequence[Any]) -> Claim:
         blobs={name.decode(): value for name, value in _pairs(blobs).items()},
         asks=_prefixed(fields, b"ask:"),
         answers=_prefixed(fields, b"ans:"),
+        notes=_prefixed(fields, b"note:"),
     )
 
 
@@ -45,9 +46,10 @@ def load(answer: Sequence[Any] | None) -> LoadedThread | None:
     """Return the thread that `load.lua` read."""
     if answer is None:
         return None
-    now, head, checkpoint_id, header, plan, refs, ns, blobs, steps, outcomes = answer
+    now, head, checkpoint_id, header, plan, refs, ns, blobs, steps, outcomes, alive = answer
+    fields = _pairs(head)
     return LoadedThread(
-        head=_head(_pairs(head)),
+        head=_head(fields),
         checkpoint=StoredCheckpoint(
             id=int(checkpoint_id, 16),
             ns=ns.decode(),
@@ -57,10 +59,12 @@ def load(answer: Sequence[Any] | None) -> LoadedThread | None:
         ),
         blobs={name.decode(): value for name, value in _pairs(blobs).items()},
         steps={
-            step_id.decode(): _loaded_step(_pairs(fields), completed=bool(completed))
-            for step_id, fields, completed in zip(steps[::3], steps[1::3], steps[2::3], strict=True)
+            step_id.decode(): _loaded_step(_pairs(step), completed=bool(completed))
+            for step_id, step, completed in zip(steps[::3], steps[1::3], steps[2::3], strict=True)
         },
         outcomes={step_id.decode(): outcome for step_id, outcome in _pairs(outcomes).items()},
+        owner_alive=bool(alive),
+        seq=int(fields.get(b"seq", 0)),
         now_ms=now,
     )
 
@@ -106,6 +110,7 @@ def _head(fields: Mapping[bytes, bytes]) -> Head:
         open=int(fields[b"open"]),
         resumes=int(fields.get(b"resumes", 0)),
         local=fields.get(b"local") == b"1",
+        owner=fields.get(b"owner", b"").decode(),
         created_ms=int(fields[b"created_ms"]),
         updated_ms=int(fields[b"updated_ms"]),
         error=fields.get(b"error", b""),
@@ -126,6 +131,7 @@ def _loaded_step(fields: Mapping[bytes, bytes], *, completed: bool) -> LoadedSte
         error=fields.get(b"error", b""),
         asks=_prefixed(fields, b"ask:"),
         answers=_prefixed(fields, b"ans:"),
+        notes=_prefixed(fields, b"note:"),
     )
 
 

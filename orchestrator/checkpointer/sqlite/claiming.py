@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from orchestrator.checkpoint.commit import Claim, EventDraft, ReadyStep, Refusal, Wait
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.sqlite import reading
-from orchestrator.checkpointer.sqlite.committing import add_events, find_step
+from orchestrator.checkpointer.sqlite.committing import add_events, below, find_head, find_step
 from orchestrator.checkpointer.sqlite.packing import text, to_text
 from orchestrator.checkpointer.sqlite.rows import HeadFields, HeadRow, StepRow
 from orchestrator.checkpointer.sqlite.statements import statements
+from orchestrator.ids import root_thread
 
 __all__ = ["Asked", "claim", "release", "renew", "take_away"]
 
@@ -103,6 +104,7 @@ def _claimed(
         blobs=reading.blobs(connection, step.thread, missing),
         asks={text(name): ask for name, ask, _ in questions},
         answers={text(name): answer for name, _, answer in questions if answer is not None},
+        notes={text(name): value for name, value in connection.execute(_SQL["notes"], step.key)},
     )
 
 
@@ -118,23 +120,33 @@ def release(connection: sqlite3.Connection, owner: str, now: int) -> list[ReadyS
     steps = []
     for name, *row in found:
         step = StepRow._make(row)
-        take_away(connection, step, now, since_ms=now)
+        take_away(connection, text(name), step, now, since_ms=now)
         if step.queue and step.live:
             steps.append(step.step(text(name)))
     return steps
 
 
-def take_away(connection: sqlite3.Connection, step: StepRow, now: int, *, since_ms: int) -> None:
+def take_away(
+    connection: sqlite3.Connection, thread_id: str, step: StepRow, now: int, *, since_ms: int
+) -> None:
     """Take a claim from whoever has it: a worker's death under its step."""
     assert step.owner is not None
     assert step.fence is not None
     draft = EventDraft(
         "step_released",
-        {"step": text(step.id), "owner": text(step.owner), "fence": step.fence},
+        {
+            "step": text(step.id),
+            "owner": text(step.owner),
+            "fence": step.fence,
+            **below(thread_id),
+        },
     )
-    [seq] = connection.execute(_SWEEP["seq"], (step.thread,)).fetchone()
-    last = add_events(connection, step.thread, seq, now, (draft,))
-    connection.execute(_SQL["set_seq"], (last, step.fence, step.thread))
+    root, _ = root_thread(thread_id)
+    log = find_head(connection, root) or find_head(connection, thread_id)
+    assert log is not None
+    add_events(connection, log, now, (draft,))
+    connection.execute(_SQL["set_seq"], (log["seq"], log["thread"]))
+    connection.execute(_SQL["raise_fence"], (step.fence, step.thread))
     connection.execute(_SQL["unclaim"], step.key)
     connection.execute(_SWEEP["take_away"], (step.attempt, since_ms, *step.key))
     connection.execute(_SQL["count"], ("released",))

@@ -30,8 +30,9 @@ from orchestrator.checkpointer.sqlite.packing import (
 )
 from orchestrator.checkpointer.sqlite.rows import HeadFields, StepRow, head_fields
 from orchestrator.checkpointer.sqlite.statements import statements
+from orchestrator.ids import CHILD, root_thread
 
-__all__ = ["add_events", "commit", "find_head", "find_step"]
+__all__ = ["add_events", "below", "commit", "find_head", "find_step"]
 
 _SQL = statements("writing")
 _TRIM_EVERY = 1000  # Events are trimmed at each so-manieth, which is cheaper than at every one.
@@ -40,7 +41,7 @@ _TRIM_EVERY = 1000  # Events are trimmed at each so-manieth, which is cheaper th
 def commit(connection: sqlite3.Connection, commit: Commit, now: int) -> CommitResult:
     """Make all of a commit true, or refuse it; see `Checkpointer.commit`."""
     found = find_head(connection, commit.thread_id)
-    head = found or _new_head(now)
+    head = found or _new_head(commit.thread_id, now)
     change = _Change(connection, commit, now, head)
     refused, detail = change.refusal(known=found is not None)
     if refused is not None:
@@ -69,28 +70,35 @@ def find_step(connection: sqlite3.Connection, head: HeadFields, step_id: str) ->
 
 
 def add_events(
-    connection: sqlite3.Connection, thread: int, seq: int, now: int, drafts: tuple[EventDraft, ...]
-) -> int:
-    """Write events after number `seq`; return the number of the last one."""
+    connection: sqlite3.Connection, log: HeadFields, now: int, drafts: tuple[EventDraft, ...]
+) -> None:
+    """Write events to the log of a head, and change its `seq`, which is not written."""
+    thread, seq = log["thread"], log["seq"]
     rows = [
         (thread, number, now, to_text(draft.type), pack_fields(draft.fields))
         for number, draft in enumerate(drafts, seq + 1)
     ]
     connection.executemany(_SQL["add_event"], rows)
-    last = seq + len(rows)
+    log["seq"] = last = seq + len(rows)
     if last > limits.EVENTS_MAX and last // _TRIM_EVERY > seq // _TRIM_EVERY:
         connection.execute(_SQL["trim_events"], (thread, last - limits.EVENTS_MAX))
-    return last
 
 
-def _new_head(now: int) -> HeadFields:
+def below(thread_id: str) -> Mapping[str, str]:
+    """Return the field that tells the events of a subgraph from those of the graph around it."""
+    _, ns = root_thread(thread_id)
+    return {"ns": ns} if ns else {}
+
+
+def _new_head(thread_id: str, now: int) -> HeadFields:
     """Return the head of a thread before its first commit."""
-    names = ("graph", "fingerprint", "run_id")
+    names = ("graph", "fingerprint", "run_id", "owner")
     numbers = ("checkpoint_id", "open", "idle_since_ms", "seq", "fence")
     others = ("stop", "breaks_seen", "resumes", "local")
     times = {"created_ms": now, "updated_ms": now}
     fields = {**dict.fromkeys(names, ""), **dict.fromkeys((*numbers, *others), 0), **times}
-    return {"thread": 0, "status": RunStatus.QUEUED.value, **fields}
+    child = CHILD in thread_id
+    return {"thread": 0, "status": RunStatus.QUEUED.value, "child": child, **fields}
 
 
 @dataclass(slots=True)
@@ -155,12 +163,19 @@ class _Change:
                 "reason": Refusal.STALE_FENCE.value,
                 "step": self.commit.guard.step_id,
                 "fence": self.commit.guard.fence,
+                **below(self.commit.thread_id),
             },
         )
-        thread = self.head["thread"]
-        seq = add_events(self.connection, thread, self.head["seq"], self.now, (draft,))
-        self.connection.execute(_SQL["set_seq"], (seq, 0, thread))
+        log = self._log()
+        add_events(self.connection, log, self.now, (draft,))
+        self.connection.execute(_SQL["set_seq"], (log["seq"], log["thread"]))
         self.connection.execute(_SQL["count"], ("stale_refused",))
+
+    def _log(self) -> HeadFields:
+        """Return the head of the thread whose log takes the events."""
+        if self.commit.log in {"", self.commit.thread_id}:
+            return self.head
+        return find_head(self.connection, self.commit.log) or self.head
 
     # ---- effects --------------------------------------------------------------------------
 
@@ -190,19 +205,16 @@ class _Change:
         stuck = head["open"] == 0 and active and self._any_step()
         head["idle_since_ms"] = (head["idle_since_ms"] or self.now) if stuck else 0
         if commit.events:
-            head["seq"] = add_events(connection, thread, head["seq"], self.now, commit.events)
+            log = self._log()
+            add_events(connection, log, self.now, commit.events)
+            if log is not head:  # Its own is written with all the rest of it.
+                connection.execute(_SQL["set_seq"], (log["seq"], log["thread"]))
 
     def _change_steps(self) -> None:
         connection, commit, head = self.connection, self.commit, self.head
         plan = (head["thread"], head["checkpoint_id"])
-        step = self.guarded
-        if step is not None:
-            self._unclaim(step.key, step.fence)
-            if commit.completed is not None:
-                connection.execute(_SQL["complete"], (commit.completed, step.attempt, *step.key))
-                head["open"] -= 1
-            else:
-                connection.execute(_SQL["set_attempt"], (step.attempt, *step.key))
+        if self.guarded is not None:
+            self._change_guarded(self.guarded)
         if commit.revoke:
             for step_id, fence, attempt in connection.execute(_SQL["claims"], plan).fetchall():
                 self._unclaim((*plan, step_id), fence)
@@ -215,6 +227,21 @@ class _Change:
             assert step is not None
             if step.outcome is None:
                 self._update(step, update)
+
+    def _change_guarded(self, step: StepRow) -> None:
+        connection, commit = self.connection, self.commit
+        if not commit.keeps_claim:
+            self._unclaim(step.key, step.fence)
+        if commit.completed is not None:
+            connection.execute(_SQL["complete"], (commit.completed, step.attempt, *step.key))
+            connection.execute(_SQL["drop_notes"], step.key)
+            self.head["open"] -= 1
+            return
+        if not commit.keeps_claim:
+            connection.execute(_SQL["set_attempt"], (step.attempt, *step.key))
+        if commit.notes:
+            rows = [(*step.key, to_text(name), value) for name, value in commit.notes.items()]
+            connection.executemany(_SQL["note"], rows)
 
     def _unclaim(self, key: tuple[int, int, str], fence: int | None) -> None:
         """Forget a claim, but never its fence: the next one is greater. (INV-3)"""
@@ -247,6 +274,7 @@ class _Change:
             self._unclaim((*plan, step_id), fence)
         self.connection.execute(_SQL["drop_steps"], plan)
         self.connection.execute(_SQL["drop_questions"], plan)
+        self.connection.execute(_SQL["drop_all_notes"], plan)
         names = pack_names(checkpoint.refs)
         values = (to_text(checkpoint.ns), checkpoint.header, checkpoint.plan, names)
         key = (head["thread"], checkpoint.id)

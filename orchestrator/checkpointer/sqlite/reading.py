@@ -44,8 +44,16 @@ def load(
         blobs=blobs(connection, number, (*stored.refs, *args) if values else ()),
         steps=steps,
         outcomes={text(step_id): outcome for step_id, outcome in outcomes},
+        owner_alive=_is_alive(connection, found.fields["owner"], now),
+        seq=found.fields["seq"],
         now_ms=now,
     )
+
+
+def _is_alive(connection: sqlite3.Connection, owner: str | bytes, now: int) -> bool:
+    """Return whether a process has a lease that has not run out."""
+    row = connection.execute(_SQL["lease"], (owner,)).fetchone() if owner else None
+    return row is not None and row[0] >= now
 
 
 def head(connection: sqlite3.Connection, thread_id: str) -> HeadRow | None:
@@ -76,9 +84,17 @@ def _steps(
         asks.setdefault(step, {})[text(name)] = ask
         if answer is not None:
             answers.setdefault(step, {})[text(name)] = answer
+    notes: dict[str, dict[str, bytes]] = {}
+    for step, name, value in connection.execute(_SQL["notes"], (thread, plan)):
+        notes.setdefault(step, {})[text(name)] = value
     rows = map(StepRow._make, connection.execute(_SQL["steps"], (thread, plan)))
     return {
-        text(row.id): row.loaded(thread_id, asks.get(row.id, {}), answers.get(row.id, {}))
+        text(row.id): row.loaded(
+            thread_id,
+            asks=asks.get(row.id, {}),
+            answers=answers.get(row.id, {}),
+            notes=notes.get(row.id, {}),
+        )
         for row in rows
     }
 

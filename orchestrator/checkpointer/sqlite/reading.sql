@@ -24,19 +24,27 @@ WHERE thread = ? AND plan = ? AND outcome IS NOT NULL ORDER BY place;
 -- name: questions
 SELECT step, name, ask, answer FROM question WHERE thread = ? AND plan = ? ORDER BY number;
 
+-- name: notes
+SELECT step, name, value FROM note WHERE thread = ? AND plan = ?;
+
+-- name: lease
+SELECT end_ms FROM lease WHERE owner = ?;
+
 -- name: history
 SELECT c.id FROM thread t JOIN checkpoint c ON c.thread = t.number
 WHERE t.name = ? AND c.id < ? ORDER BY c.id DESC LIMIT ?;
 
 -- name: threads
 SELECT t.name, t.config, t.error, h.*
-FROM (SELECT * FROM head ORDER BY updated_ms DESC, thread LIMIT ?) h
+FROM (SELECT * FROM head WHERE NOT child ORDER BY updated_ms DESC, thread LIMIT ?) h
 JOIN thread t ON t.number = h.thread
 ORDER BY h.updated_ms DESC, h.thread;
 
 -- name: threads_of_status
 SELECT t.name, t.config, t.error, h.*
-FROM (SELECT * FROM head WHERE status = ? ORDER BY updated_ms DESC, thread LIMIT ?) h
+FROM (
+  SELECT * FROM head WHERE status = ? AND NOT child ORDER BY updated_ms DESC, thread LIMIT ?
+) h
 JOIN thread t ON t.number = h.thread
 ORDER BY h.updated_ms DESC, h.thread;
 

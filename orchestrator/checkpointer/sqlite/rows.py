@@ -13,7 +13,8 @@ __all__ = ["HEAD", "HeadFields", "HeadRow", "StepRow", "head_fields", "head_row"
 
 HEAD = (  # The columns of `head`.
     *("thread", "status", "checkpoint_id", "open", "updated_ms", "idle_since_ms", "seq", "fence"),
-    *("graph", "fingerprint", "run_id", "stop", "breaks_seen", "resumes", "local", "created_ms"),
+    *("graph", "fingerprint", "run_id", "stop", "breaks_seen", "resumes", "local", "owner"),
+    *("child", "created_ms"),
 )
 
 HeadFields = dict[str, Any]  # Those columns of one thread, to be changed and written back.
@@ -41,6 +42,7 @@ class HeadRow(NamedTuple):
             open=fields["open"],
             resumes=fields["resumes"],
             local=bool(fields["local"]),
+            owner=text(fields["owner"]),
             created_ms=fields["created_ms"],
             updated_ms=fields["updated_ms"],
             error=self.error,
@@ -88,7 +90,12 @@ class StepRow(NamedTuple):
         return unpack_step(thread_id, text(self.id), text(self.queue), self.ready)
 
     def loaded(
-        self, thread_id: str, asks: Mapping[str, bytes], answers: Mapping[str, bytes]
+        self,
+        thread_id: str,
+        *,
+        asks: Mapping[str, bytes],
+        answers: Mapping[str, bytes],
+        notes: Mapping[str, bytes],
     ) -> LoadedStep:
         """Return the step as it is shown to others."""
         return LoadedStep(
@@ -104,6 +111,7 @@ class StepRow(NamedTuple):
             error=self.error,
             asks=asks,
             answers=answers,
+            notes=notes,
         )
 
 

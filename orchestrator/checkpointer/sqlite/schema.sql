@@ -32,6 +32,8 @@ CREATE TABLE IF NOT EXISTS head (
   breaks_seen   INTEGER NOT NULL,
   resumes       INTEGER NOT NULL,
   local         INTEGER NOT NULL,
+  owner         TEXT NOT NULL,
+  child         INTEGER NOT NULL,  -- Whether it is the thread of a subgraph.
   created_ms    INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS head_idle ON head (idle_since_ms) WHERE idle_since_ms > 0;
@@ -110,6 +112,16 @@ CREATE TABLE IF NOT EXISTS question (
   answer BLOB,
   UNIQUE (thread, plan, step, name)
 );
+
+-- What steps of the current plan that are not completed have noted. Never changed.
+CREATE TABLE IF NOT EXISTS note (
+  thread INTEGER NOT NULL,
+  plan   INTEGER NOT NULL,
+  step   TEXT NOT NULL,
+  name   TEXT NOT NULL,
+  value  BLOB NOT NULL,
+  PRIMARY KEY (thread, plan, step, name)
+) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS event (
   thread INTEGER NOT NULL,

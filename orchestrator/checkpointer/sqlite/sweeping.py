@@ -63,8 +63,8 @@ class Sweeping:
 
     def _expire(self) -> int:
         found = self.connection.execute(_SQL["expired"], (self.now,)).fetchall()
-        for _, *row in found:
-            take_away(self.connection, StepRow._make(row), self.now, since_ms=0)
+        for name, *row in found:
+            take_away(self.connection, text(name), StepRow._make(row), self.now, since_ms=0)
         self.connection.execute(_SQL["forget_leases"], (self.now,))
         return len(found)
 

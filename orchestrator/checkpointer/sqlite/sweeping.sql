@@ -24,9 +24,6 @@ WHERE ifnull((SELECT end_ms FROM lease l WHERE l.owner = c.owner), 0) < ? LIMIT 
 UPDATE step SET attempt = ?, deaths = deaths + 1, since_ms = ?, sent_ms = -1
 WHERE thread = ? AND plan = ? AND id = ?;
 
--- name: seq
-SELECT seq FROM head WHERE thread = ?;
-
 -- name: forget_lease
 DELETE FROM lease WHERE owner = ?;
 

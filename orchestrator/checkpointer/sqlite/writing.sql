@@ -20,7 +20,7 @@ INSERT INTO thread (name) VALUES (?);
 -- name: add_head
 INSERT INTO head VALUES (
   :thread, :status, :checkpoint_id, :open, :updated_ms, :idle_since_ms, :seq, :fence, :graph,
-  :fingerprint, :run_id, :stop, :breaks_seen, :resumes, :local, :created_ms
+  :fingerprint, :run_id, :stop, :breaks_seen, :resumes, :local, :owner, :child, :created_ms
 );
 
 -- name: set_head
@@ -28,11 +28,14 @@ UPDATE head SET
   status = :status, checkpoint_id = :checkpoint_id, open = :open, updated_ms = :updated_ms,
   idle_since_ms = :idle_since_ms, seq = :seq, fence = :fence, graph = :graph,
   fingerprint = :fingerprint, run_id = :run_id, stop = :stop, breaks_seen = :breaks_seen,
-  resumes = :resumes, local = :local
+  resumes = :resumes, local = :local, owner = :owner
 WHERE thread = :thread;
 
 -- name: set_seq
-UPDATE head SET seq = ?, fence = max(fence, ?) WHERE thread = ?;
+UPDATE head SET seq = ? WHERE thread = ?;
+
+-- name: raise_fence
+UPDATE head SET fence = max(fence, ?) WHERE thread = ?;
 
 -- name: set_config
 UPDATE thread SET config = ? WHERE number = ?;
@@ -61,6 +64,18 @@ UPDATE question SET answer = ? WHERE thread = ? AND plan = ? AND step = ? AND na
 -- name: ask
 INSERT INTO question (thread, plan, step, name, ask) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (thread, plan, step, name) DO UPDATE SET ask = excluded.ask;
+
+-- name: note
+INSERT OR IGNORE INTO note VALUES (?, ?, ?, ?, ?);
+
+-- name: notes
+SELECT name, value FROM note WHERE thread = ? AND plan = ? AND step = ?;
+
+-- name: drop_notes
+DELETE FROM note WHERE thread = ? AND plan = ? AND step = ?;
+
+-- name: drop_all_notes
+DELETE FROM note WHERE thread = ? AND plan = ?;
 
 -- name: update_step
 UPDATE step SET

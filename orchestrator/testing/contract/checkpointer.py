@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.testing.contract.accepting import AcceptingContract
 from orchestrator.testing.contract.answering import AnsweringContract
+from orchestrator.testing.contract.children import ChildrenContract
 from orchestrator.testing.contract.claiming import ClaimingContract
 from orchestrator.testing.contract.completing import CompletingContract
 from orchestrator.testing.contract.fencing import FencingContract
@@ -12,6 +13,8 @@ from orchestrator.testing.contract.leading import LeadingContract
 from orchestrator.testing.contract.leases import LeasesContract
 from orchestrator.testing.contract.logging import LoggingContract
 from orchestrator.testing.contract.naming import NamingContract
+from orchestrator.testing.contract.noting import NotingContract
+from orchestrator.testing.contract.owning import OwningContract
 from orchestrator.testing.contract.reading import ReadingContract
 from orchestrator.testing.contract.refusing import RefusingContract
 from orchestrator.testing.contract.storing import StoringContract
@@ -35,5 +38,8 @@ class CheckpointerContract(
     HintsContract,
     ReadingContract,
     NamingContract,
+    ChildrenContract,
+    NotingContract,
+    OwningContract,
 ):
     """The whole contract, for a backend's test class to inherit."""

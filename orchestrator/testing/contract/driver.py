@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -94,10 +94,13 @@ class Driver:
         """Claim and complete the steps of these nodes; return what the last commit said."""
         return [self.complete(self.claimed(node)) for node in nodes][-1]
 
-    def update(self, claim: Claim, **update: Any) -> CommitResult:
+    def update(
+        self, claim: Claim, *, notes: Mapping[str, bytes] | None = None, **update: Any
+    ) -> CommitResult:
         """Change a claimed step: it waits, asks, failed …"""
         assert claim.step is not None
-        return self.change(guard=guard(claim), updates=(StepUpdate(step=claim.step, **update),))
+        updates = (StepUpdate(step=claim.step, **update),)
+        return self.change(guard=guard(claim), updates=updates, notes=notes or {})
 
     def revive(self, *nodes: str, **fields: Any) -> CommitResult:
         """Make steps ready again, whatever they wait for."""

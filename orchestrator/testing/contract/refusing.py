@@ -52,11 +52,12 @@ def _everything(driver: Driver, claims: Mapping[str, Claim]) -> Commit:
         blobs={"new-blob": b"new"},
         ready=drafts.plan(driver.thread_id, id_, "next"),
         completed=b"outcome",
+        notes={"note": b"noted"},
         updates=(StepUpdate(step=ready, wait=Wait.PERSON, error=b"error", failed=True),),
         revoke=True,
         answers=(Answer(asking.step_id, "q-new", b"answer"),),
         status=RunStatus.PAUSED,
-        head={"config": b"config", "resumes": 3},
+        head={"config": b"config", "resumes": 3, "owner": "w"},
         key=("unused", "run-2"),
         events=(EventDraft("happened", {"what": "all"}),),
     )

@@ -161,6 +161,7 @@ class StoringContract(Contract):
             "breaks_seen": drafts.FIRST + 7,
             "resumes": 3,
             "local": 1,
+            "owner": "w:{1}:ä b",
             "error": drafts.ALL_BYTES,
         }
         driver.start("a")

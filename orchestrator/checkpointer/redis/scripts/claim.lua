@@ -31,27 +31,27 @@ if not again then
   local fence = redis.call('HINCRBY', head, 'fence', 1)
   local attempt = tonumber(s[8] or 0) + 1
   redis.call('HSET', record, 'owner', owner, 'fence', fence, 'token', ARGV[6], 'attempt', attempt)
-end
-if s[2] then
-  redis.call('HDEL', record, 'wait', 'due')
-  redis.call('ZREM', P .. 'timers', member)
-end
-if queue ~= '' then
-  if redis.call('ZREM', P .. 'ready:' .. queue, member) == 0 then
-    redis.call('ZREM', P .. 'unsent', member)
+  if s[2] then
+    redis.call('HDEL', record, 'wait', 'due')
+    redis.call('ZREM', P .. 'timers', member)
   end
-  local sent = tonumber(ARGV[5])
-  -- The watermark moves in steps of 20 ms: fewer writes, and its grace is far longer.
-  if sent > tonumber(redis.call('HGET', P .. 'marks', queue) or 0) + 20 then
-    redis.call('HSET', P .. 'marks', queue, sent)
+  if queue ~= '' then
+    if redis.call('ZREM', P .. 'ready:' .. queue, member) == 0 then
+      redis.call('ZREM', P .. 'unsent', member)
+    end
+    local sent = tonumber(ARGV[5])
+    -- The watermark moves in steps of 20 ms: fewer writes, and its grace is far longer.
+    if sent > tonumber(redis.call('HGET', P .. 'marks', queue) or 0) + 20 then
+      redis.call('HSET', P .. 'marks', queue, sent)
+    end
   end
+  redis.call('SADD', P .. 'claims:' .. owner, member)
+  local lease = redis.call('ZSCORE', P .. 'leases', owner)
+  if not lease or tonumber(lease) < now + ARGV[4] / 2 then
+    redis.call('ZADD', P .. 'leases', 'GT', now + ARGV[4], owner)
+  end
+  if status == 'queued' then redis.call('HSET', head, 'status', 'running') end
 end
-redis.call('SADD', P .. 'claims:' .. owner, member)
-local lease = redis.call('ZSCORE', P .. 'leases', owner)
-if not lease or tonumber(lease) < now + ARGV[4] / 2 then
-  redis.call('ZADD', P .. 'leases', 'GT', now + ARGV[4], owner)
-end
-if status == 'queued' then redis.call('HSET', head, 'status', 'running') end
 
 local known = {}
 for i = 7, #ARGV do known[ARGV[i]] = true end

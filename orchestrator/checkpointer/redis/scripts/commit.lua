@@ -19,10 +19,10 @@ end
 local head_key = T .. 'head'
 local function step_key(step) return T .. 's:' .. step end
 
-local seq = 0
+local L, seq = T, 0 -- Prefix of the thread whose log takes the events, and the number of the last one.
 local function note(kind, fields)
   seq = seq + 1
-  redis.call('XADD', T .. 'ev', 'MAXLEN', '~', 10000, string.format('%.0f-0', seq), 'ts', now, 'type', kind, unpack(fields))
+  redis.call('XADD', L .. 'ev', 'MAXLEN', '~', 10000, string.format('%.0f-0', seq), 'ts', now, 'type', kind, unpack(fields))
 end
 -- The ids of the steps that a checkpoint planned.
 local function planned(checkpoint)
@@ -32,7 +32,8 @@ end
 
 -- ---- preconditions ---------------------------------------------------------------------
 
-local thread, expect_new, expect_head, expect_run = take(), take(), take(), take()
+local thread, log = take(), take()
+local expect_new, expect_head, expect_run = take(), take(), take()
 local statuses = take()
 local guard, guard_fence = take(), take()
 local key, key_run = take(), take()
@@ -44,15 +45,23 @@ for i = 1, tonumber(take()) do updated[i] = take() end
 local head = redis.call('HMGET', head_key, 'status', 'checkpoint_id', 'run_id', 'open', 'seq')
 local exists = head[1]
 seq = tonumber(head[5] or 0)
+if log ~= '' and log ~= thread then
+  local other = P .. 't:' .. log .. ':'
+  local l = redis.call('HMGET', other .. 'head', 'status', 'seq')
+  if l[1] then L, seq = other, tonumber(l[2] or 0) end
+end
+local ns = string.match(thread, '\31(.*)$') -- The thread is that of a subgraph.
 local function refuse(why, detail)
   if why == 'stale_fence' then
     redis.call('HINCRBY', P .. 'stats', 'stale_refused', 1)
-    note('commit_refused', {'step', guard, 'reason', why, 'fence', guard_fence})
-    redis.call('HSET', head_key, 'seq', seq)
+    local fields = {'step', guard, 'reason', why, 'fence', guard_fence}
+    if ns then fields[#fields + 1], fields[#fields + 2] = 'ns', ns end
+    note('commit_refused', fields)
+    redis.call('HSET', L .. 'head', 'seq', seq)
   end
   return {why, detail, now, 0}
 end
-local guard_owner, guard_cp
+local guard_owner, guard_cp, guard_noted
 if not exists then
   if expect_new ~= '1' then return {'unknown_thread', thread, now, 0} end
 else
@@ -63,9 +72,9 @@ else
   if expect_new == '1' then return refuse('thread_exists', thread) end
   if guard ~= '' then
     if redis.call('SISMEMBER', T .. 'done', guard) == 1 then return refuse('completed', guard) end
-    local s = redis.call('HMGET', step_key(guard), 'fence', 'owner', 'cp')
+    local s = redis.call('HMGET', step_key(guard), 'fence', 'owner', 'cp', 'noted')
     if s[1] ~= guard_fence or not s[2] then return refuse('stale_fence', guard) end
-    guard_owner, guard_cp = s[2], s[3]
+    guard_owner, guard_cp, guard_noted = s[2], s[3], s[4]
   end
   if expect_head ~= '' and head[2] ~= expect_head then return refuse('head_moved', head[2]) end
   if expect_run ~= '' and head[3] ~= expect_run then return refuse('wrong_run', head[3]) end
@@ -128,14 +137,33 @@ end
 
 set_pairs(T .. 'blob', take_pairs())
 local completes, outcome = take(), take()
+local notes, keeps_claim = take_pairs(), take() == '1'
 local advances = take() == '1'
+
+-- Keep what a step has so far, or drop it with its completion.
+local function keep_notes(step)
+  for i = 1, #notes, 2 do redis.call('HSETNX', step_key(step), 'note:' .. notes[i], notes[i + 1]) end
+  if #notes > 0 then redis.call('HSET', step_key(step), 'noted', 1) end
+end
+local function drop_notes(step)
+  for _, field in ipairs(redis.call('HKEYS', step_key(step))) do
+    if string.sub(field, 1, 5) == 'note:' then redis.call('HDEL', step_key(step), field) end
+  end
+  redis.call('HDEL', step_key(step), 'noted')
+end
+
 if guard ~= '' then
   if advances then -- Its record goes with the old plan; the new head is what marks it completed.
     redis.call('SREM', P .. 'claims:' .. guard_owner, guard .. thread)
     redis.call('DEL', step_key(guard))
   else
-    unclaim(guard, guard_owner)
-    if completes == '1' then redis.call('SADD', T .. 'done', guard) end
+    if not keeps_claim then unclaim(guard, guard_owner) end
+    if completes == '1' then
+      redis.call('SADD', T .. 'done', guard)
+      if guard_noted then drop_notes(guard) end
+    else
+      keep_notes(guard)
+    end
   end
   if completes == '1' then
     redis.call('HSET', T .. 'out', guard_cp .. '/' .. guard, outcome)
@@ -216,9 +244,13 @@ if status ~= '' then news[#news + 1], news[#news + 2] = 'status', status end
 if not exists then news[#news + 1], news[#news + 2] = 'created_ms', now end
 news[2] = open
 for _ = 1, tonumber(take()) do note(take(), take_pairs()) end
-news[#news + 1], news[#news + 2] = 'seq', seq
+if L == T then
+  news[#news + 1], news[#news + 2] = 'seq', seq
+else
+  redis.call('HSET', L .. 'head', 'seq', seq)
+end
 redis.call('HSET', head_key, unpack(news))
-if status ~= '' then redis.call('ZADD', P .. 'threads', now, thread) end
+if status ~= '' and not ns then redis.call('ZADD', P .. 'threads', now, thread) end
 if key ~= '' then redis.call('HSET', T .. 'keys', key, key_run) end
 if open == 0 and active then
   redis.call('ZADD', P .. 'stuck', 'NX', now, thread)

@@ -3,13 +3,15 @@
 -- KEYS[1]  prefix of the thread's partition      KEYS[2]  prefix of the thread's keys
 -- ARGV[1]  checkpoint id, or '' for the head     ARGV[2]  1: with values
 -- Returns nil, or {now, head fields, checkpoint id, header, plan, blob names, namespace,
---         {name, value, ...}, {step id, fields, 1 if completed, ...}, {step id, outcome, ...}}
+--         {name, value, ...}, {step id, fields, 1 if completed, ...}, {step id, outcome, ...},
+--         1 if the head's owner has a lease that has not run out}
 -- Steps come with the head only.
 
-local T = KEYS[2]
+local P, T = KEYS[1], KEYS[2]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local head_id = redis.call('HGET', T .. 'head', 'checkpoint_id')
+local head = redis.call('HMGET', T .. 'head', 'checkpoint_id', 'owner')
+local head_id, owner = head[1], head[2]
 if not head_id then return nil end
 local id = ARGV[1] ~= '' and ARGV[1] or head_id
 local cp = redis.call('HMGET', T .. 'cp', id .. ':h', id .. ':p', id .. ':r', id .. ':n', id .. ':s')
@@ -42,4 +44,6 @@ if ARGV[2] == '1' then
     end
   end
 end
-return {now, redis.call('HGETALL', T .. 'head'), id, cp[1], cp[2], cp[3], cp[4] or '', blobs, steps, outcomes}
+local lease = owner and owner ~= '' and redis.call('ZSCORE', P .. 'leases', owner)
+local alive = lease and tonumber(lease) >= now and 1 or 0
+return {now, redis.call('HGETALL', T .. 'head'), id, cp[1], cp[2], cp[3], cp[4] or '', blobs, steps, outcomes, alive}

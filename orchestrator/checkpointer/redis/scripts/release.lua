@@ -18,9 +18,15 @@ for _, member in ipairs(redis.call('SMEMBERS', P .. 'claims:' .. owner)) do
   if s[1] == owner then
     redis.call('HDEL', record, 'owner')
     redis.call('HINCRBY', record, 'deaths', 1)
-    local seq = redis.call('HINCRBY', T .. 'head', 'seq', 1)
-    redis.call('XADD', T .. 'ev', 'MAXLEN', '~', 10000, seq .. '-0', 'ts', now, 'type', 'step_released',
-      'step', step, 'owner', owner, 'fence', s[4])
+    local fields = {'step', step, 'owner', owner, 'fence', s[4]}
+    local L, root, ns = T, string.match(thread, '^([^\31]*)\31(.*)$')
+    if root then -- The thread of a subgraph: the log is that of the thread around it, if there is one.
+      fields[#fields + 1], fields[#fields + 2] = 'ns', ns
+      local outer = P .. 't:' .. root .. ':'
+      if redis.call('EXISTS', outer .. 'head') == 1 then L = outer end
+    end
+    local seq = redis.call('HINCRBY', L .. 'head', 'seq', 1)
+    redis.call('XADD', L .. 'ev', 'MAXLEN', '~', 10000, seq .. '-0', 'ts', now, 'type', 'step_released', unpack(fields))
     redis.call('HINCRBY', P .. 'stats', 'released', 1)
     count = count + 1
     local status = redis.call('HGET', T .. 'head', 'status')
