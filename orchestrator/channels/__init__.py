@@ -3,11 +3,13 @@
 from orchestrator.channels.base import (
     MISSING,
     UNCHANGED,
+    BaseChannel,
     Channel,
     Overwrite,
     overwrite_of,
     storable,
 )
+from orchestrator.channels.delta import DeltaChannel
 from orchestrator.channels.last_value import (
     AnyValue,
     EphemeralValue,
@@ -26,8 +28,10 @@ __all__ = [
     "MISSING",
     "UNCHANGED",
     "AnyValue",
+    "BaseChannel",
     "BinaryOperatorAggregate",
     "Channel",
+    "DeltaChannel",
     "EphemeralValue",
     "LastValue",
     "LastValueAfterFinish",

@@ -12,11 +12,20 @@ Rule 3: a channel never mutates the stored value; nodes of other steps may hold 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, Self
 
-__all__ = ["MISSING", "UNCHANGED", "Channel", "Overwrite", "overwrite_of", "storable"]
+__all__ = [
+    "MISSING",
+    "UNCHANGED",
+    "BaseChannel",
+    "Channel",
+    "Overwrite",
+    "overwrite_of",
+    "storable",
+]
 
 
 class _Mark(Enum):
@@ -31,6 +40,8 @@ UNCHANGED: Final = _Mark.UNCHANGED
 class Channel:
     """The update rule of one key; the base class is the rule that keeps nothing."""
 
+    typ: Any = Any  # The type of the key, where the rule was told.
+    key: str = ""  # The key, for messages.
     kind = "channel"  # Part of the graph's fingerprint.
     transient = False  # Whether a superstep that writes nothing here clears the value.
     consumes = False  # Whether triggering a node uses the value up.
@@ -63,6 +74,19 @@ class Channel:
         """Return the part of the fingerprint that this channel is."""
         return self.kind
 
+    def named(self, key: str, typ: Any) -> Self:
+        """Return this rule for a key of the state whose annotation says `typ`.
+
+        A rule that stands in an annotation may be used for several keys, so it is copied.
+        """
+        del typ
+        named = copy.copy(self)
+        named.key = key
+        return named
+
+
+BaseChannel = Channel  # LangGraph's name.
+
 
 class Overwrite:
     """A write that replaces the value of a reduced channel instead of being reduced into it."""
@@ -93,6 +117,10 @@ def overwrite_of(write: Any) -> tuple[bool, Any]:
     """Return whether `write` replaces the value, and the replacement."""
     if isinstance(write, Overwrite):
         return True, write.value
-    if isinstance(write, dict) and len(write) == 1 and "__overwrite__" in write:
-        return True, write["__overwrite__"]
+    if isinstance(write, dict):
+        if len(write) == 1 and "__overwrite__" in write:
+            return True, write["__overwrite__"]
+        # What JSON makes of LangGraph's `Overwrite`, a dataclass.
+        if write.get("type") == "__overwrite__" and "value" in write:
+            return True, write["value"]
     return False, None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import collections
-import collections.abc
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, get_origin
+from typing import Any
 
 from orchestrator.channels.base import MISSING, UNCHANGED, Channel, overwrite_of
+from orchestrator.channels.starting import name_of, start_of
 from orchestrator.errors import InvalidUpdateError
 
 __all__ = [
@@ -16,16 +15,6 @@ __all__ = [
     "NamedBarrierValueAfterFinish",
     "Topic",
 ]
-
-# What an abstract annotation starts from, as LangGraph maps it.
-_ABSTRACT: dict[Any, Callable[[], Any]] = {
-    collections.abc.Sequence: list,
-    collections.abc.MutableSequence: list,
-    collections.abc.Set: set,
-    collections.abc.MutableSet: set,
-    collections.abc.Mapping: dict,
-    collections.abc.MutableMapping: dict,
-}
 
 
 class BinaryOperatorAggregate(Channel):
@@ -36,8 +25,7 @@ class BinaryOperatorAggregate(Channel):
     def __init__(self, typ: Any, operator: Callable[[Any, Any], Any], key: str = "") -> None:
         """Start from `typ()` where that works, else from the first write."""
         self.typ, self.operator, self.key = typ, operator, key
-        factory = _ABSTRACT.get(get_origin(typ) or typ, get_origin(typ) or typ)
-        self._factory: Callable[[], Any] | None = factory if _makes_value(factory) else None
+        self._factory = start_of(typ)
 
     def get(self, value: Any) -> Any:
         """Return the value, or a fresh start value."""
@@ -67,7 +55,7 @@ class BinaryOperatorAggregate(Channel):
 
     def describe(self) -> str:
         """Name the reducer."""
-        return f"reduced:{getattr(self.operator, '__qualname__', type(self.operator).__name__)}"
+        return f"{self.kind}:{name_of(self.operator)}"
 
 
 class Topic(Channel):
@@ -145,14 +133,6 @@ class NamedBarrierValueAfterFinish(NamedBarrierValue):
         """Open, if all names arrived."""
         complete = value is not MISSING and "" not in value and len(value) == len(self.names)
         return ["", *value] if complete else UNCHANGED
-
-
-def _makes_value(factory: Any) -> bool:
-    try:
-        factory()
-    except Exception:  # noqa: BLE001 - any failure means the same: this type has no start value
-        return False
-    return True
 
 
 def _flatten(writes: Iterable[Any]) -> Iterable[Any]:

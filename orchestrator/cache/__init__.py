@@ -1,0 +1,17 @@
+"""Results of nodes, kept for the same input. The names are LangGraph's.
+
+`orchestrator.cache.sqlite` and `orchestrator.cache.redis` keep them beyond this process.
+"""
+
+from orchestrator.cache.base import BaseCache, FullKey, Namespace
+from orchestrator.cache.memory import InMemoryCache
+from orchestrator.cache.policy import CachePolicy, default_cache_key
+
+__all__ = [
+    "BaseCache",
+    "CachePolicy",
+    "FullKey",
+    "InMemoryCache",
+    "Namespace",
+    "default_cache_key",
+]

@@ -1,0 +1,201 @@
+"""A conversation as a key of the state: messages with ids, merged by id. The names are LangGraph's.
+
+langchain-core is never required. Where it is installed, messages become its objects, exactly as in
+LangGraph. Where it is not, a message is a plain dict of `role`, `content`, `id` and whatever else
+its author put there.
+
+Rule 1: importing this module does not import langchain-core, which takes long; merging does.
+Rule 2: a message without an id gets one when it is merged. A merge that is repeated after a crash
+        gives other ids, but only one of the two is ever committed. (INV-2)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+
+from orchestrator.graph.plain_messages import PlainRemoveMessage, merge, plain_message
+from orchestrator.ids import new_uuid
+
+if TYPE_CHECKING:
+    from langchain_core.messages import RemoveMessage
+
+__all__ = [
+    "REMOVE_ALL_MESSAGES",
+    "AnyMessage",
+    "MessagesState",
+    "RemoveMessage",
+    "add_messages",
+    "message_classes",
+    "message_sink",
+    "push_message",
+]
+
+REMOVE_ALL_MESSAGES = "__remove_all__"
+
+AnyMessage = Any  # One of langchain-core's messages, or a dict.
+
+_Format = Literal["langchain-openai"] | None
+
+
+def __getattr__(name: str) -> Any:
+    """Return `RemoveMessage`: langchain-core's, or ours where that is not installed."""
+    if name == "RemoveMessage":
+        langchain = _langchain()
+        return PlainRemoveMessage if langchain is None else langchain.RemoveMessage
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def add_messages(left: Any = None, right: Any = None, *, format: _Format = None) -> Any:  # noqa: A002 - LangGraph's name
+    """Merge messages: one with the id of an earlier one takes its place, others are appended.
+
+    Serves as a reducer: `Annotated[list, add_messages]`. Without messages it returns a reducer with
+    that format: `Annotated[list, add_messages(format="langchain-openai")]`.
+
+    Args:
+        left: the messages so far, or one.
+        right: the messages to merge in, or one. A message is one of langchain-core's, a dict with
+            `role` (or `type`) and `content`, a pair of role and content, or a string: what the user
+            says. `RemoveMessage(id)` removes one, `RemoveMessage(REMOVE_ALL_MESSAGES)` all before.
+        format: `langchain-openai` gives contents the form that OpenAI takes. It needs
+            langchain-core.
+
+    Raises:
+        ValueError: if a message to remove is not there, a message cannot be understood, or only one
+            of `left` and `right` is given.
+        ImportError: if the format needs langchain-core, which is not installed.
+    """
+    if left is not None and right is not None:
+        return _merged(left, right, format=format)
+    if left is None and right is None:
+        return partial(_merged, format=format)
+    only = "left" if left is not None else "right"
+    msg = f"add_messages needs both 'left' and 'right', and got only {only!r}: neither may be None"
+    raise ValueError(msg)
+
+
+def _merged(left: Any, right: Any, *, format: _Format = None) -> list[Any]:  # noqa: A002 - LangGraph's name
+    if format and format != "langchain-openai":
+        msg = f"unrecognized {format=}: there are 'langchain-openai' and None"
+        raise ValueError(msg)
+    before = left if isinstance(left, list) else [left]
+    news = right if isinstance(right, list) else [right]
+    langchain = _langchain()
+    if langchain is not None:
+        return _merged_objects(langchain, before, news, format)
+    if format:
+        msg = f"{format=} needs langchain-core: pip install langchain-core, or leave it out"
+        raise ImportError(msg)
+    return merge(
+        [plain_message(each, new_uuid) for each in before],
+        [plain_message(each, new_uuid) for each in news],
+        name=lambda message: message["id"],
+        removes=lambda message: message["role"] == "remove",
+        everything=REMOVE_ALL_MESSAGES,
+    )
+
+
+def _merged_objects(langchain: Any, left: list[Any], right: list[Any], form: _Format) -> list[Any]:
+    left, right = _objects(langchain, left), _objects(langchain, right)
+    for message in (*left, *right):
+        if message.id is None:
+            message.id = new_uuid()
+    removal = langchain.RemoveMessage
+    all_go = any(isinstance(m, removal) and m.id == REMOVE_ALL_MESSAGES for m in right)
+    merged = merge(
+        left,
+        right,
+        name=lambda message: message.id,
+        removes=lambda message: isinstance(message, removal),
+        everything=REMOVE_ALL_MESSAGES,
+    )
+    if form and not all_go:  # As in LangGraph, which begins anew without a look at the format.
+        return _openai(langchain, merged)
+    return merged
+
+
+def _openai(langchain: Any, messages: list[Any]) -> list[Any]:
+    converted: list[Any] = langchain.convert_to_messages(
+        langchain.convert_to_openai_messages(messages)
+    )
+    return converted
+
+
+def _objects(langchain: Any, messages: list[Any]) -> list[Any]:
+    # A long history is messages already: look at the few types there are, not at every item.
+    base, chunk = langchain.BaseMessage, langchain.BaseMessageChunk
+    if all(
+        issubclass(cls, base) and not issubclass(cls, chunk) for cls in set(map(type, messages))
+    ):
+        return messages
+    convert = langchain.message_chunk_to_message
+    return [convert(message) for message in langchain.convert_to_messages(messages)]
+
+
+def _langchain() -> Any:
+    try:
+        from langchain_core import messages  # noqa: PLC0415 - optional, and slow to import
+    except ImportError:
+        return None
+    return messages
+
+
+class MessagesState(TypedDict):
+    """A state that is a conversation; inherit from it to add keys."""
+
+    messages: Annotated[list[AnyMessage], add_messages]
+
+
+def message_classes() -> tuple[type, ...]:
+    """Return the classes a codec must know to store what `add_messages` takes and returns."""
+    langchain = _langchain()
+    if langchain is None:
+        return (PlainRemoveMessage,)
+    names = ("AI", "Chat", "Function", "Human", "System", "Tool")
+    kinds = [getattr(langchain, f"{name}Message") for name in names]
+    chunks = [getattr(langchain, f"{name}MessageChunk") for name in names]
+    return (*kinds, *chunks, langchain.RemoveMessage)
+
+
+# ---- from inside a node -----------------------------------------------------------------------
+
+MessageSink = Callable[[Any, str | None], None]
+
+# Where the step that runs wants pushed messages: the message, and the key it is written to.
+message_sink: ContextVar[MessageSink | None] = ContextVar("graphstalk_message_sink", default=None)
+
+
+def push_message(message: Any, *, state_key: str | None = "messages") -> Any:
+    """Show a message in the stream mode `messages` at once, and write it to the state.
+
+    Args:
+        message: in any form that `add_messages` takes, with an id.
+        state_key: the key it is written to; `None`: it is only shown.
+
+    Returns:
+        The message as it is written.
+
+    Raises:
+        ValueError: if the message has no id, so that what is shown and what is stored could not be
+            told to be the same.
+        RuntimeError: if called outside a node.
+    """
+    sink = message_sink.get()
+    if sink is None:
+        msg = "push_message() works only inside a node of a running graph"
+        raise RuntimeError(msg)
+    langchain = _langchain()
+    if langchain is None:
+        pushed = plain_message(message, lambda: None)
+        name = pushed["id"]
+    else:
+        [pushed] = langchain.convert_to_messages([message])
+        name = pushed.id
+    if name is None:
+        msg = "push_message() needs a message with an id: what is shown must be what is stored"
+        raise ValueError(msg)
+    sink(pushed, state_key)
+    return pushed
