@@ -1,80 +1,74 @@
 """Durable graphs on Celery and Redis: the public names.
 
-They are imported when first used, so that importing the package stays cheap.
+They are imported when first used, so that importing the package stays cheap. Their types stand in
+`__init__.pyi`, for type checkers and editors.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from orchestrator.channels import Overwrite
-    from orchestrator.checkpoint.model import Interrupt
-    from orchestrator.checkpointer.memory import MemoryCheckpointer
-    from orchestrator.checkpointer.redis import RedisCheckpointer
-    from orchestrator.checkpointer.sqlite import SqliteCheckpointer
-    from orchestrator.client.client import Client
-    from orchestrator.client.compiled import CompiledStateGraph, StateGraph
-    from orchestrator.client.handle import RunHandle
-    from orchestrator.client.snapshot import StateSnapshot
-    from orchestrator.config import Settings
-    from orchestrator.execute.celery import CeleryExecutor
-    from orchestrator.graph.interrupt import interrupt
-    from orchestrator.graph.policy import RetryPolicy
-    from orchestrator.graph.routing import END, START, Command, Send
-    from orchestrator.step.context import StepContext
-
-__all__ = [
-    "END",
-    "START",
-    "CeleryExecutor",
-    "Client",
-    "Command",
-    "CompiledStateGraph",
-    "Interrupt",
-    "MemoryCheckpointer",
-    "Overwrite",
-    "RedisCheckpointer",
-    "RetryPolicy",
-    "RunHandle",
-    "Send",
-    "Settings",
-    "SqliteCheckpointer",
-    "StateGraph",
-    "StateSnapshot",
-    "StepContext",
-    "interrupt",
-]
-
-_HOMES = {
-    "CeleryExecutor": "execute.celery",
-    "Client": "client.client",
-    "Command": "graph.routing",
-    "CompiledStateGraph": "client.compiled",
-    "END": "graph.routing",
-    "Interrupt": "checkpoint.model",
-    "MemoryCheckpointer": "checkpointer.memory",
-    "Overwrite": "channels",
-    "RedisCheckpointer": "checkpointer.redis",
-    "RetryPolicy": "graph.policy",
-    "RunHandle": "client.handle",
-    "START": "graph.routing",
-    "Send": "graph.routing",
-    "Settings": "config",
-    "SqliteCheckpointer": "checkpointer.sqlite",
-    "StateGraph": "client.compiled",
-    "StateSnapshot": "client.snapshot",
-    "StepContext": "step.context",
-    "interrupt": "graph.interrupt",
+_MODULES = {
+    "cache": "BaseCache CachePolicy InMemoryCache",
+    "channels": (
+        "AnyValue BaseChannel BinaryOperatorAggregate DeltaChannel EphemeralValue LastValue "
+        "LastValueAfterFinish NamedBarrierValue NamedBarrierValueAfterFinish Overwrite Topic "
+        "UntrackedValue"
+    ),
+    "checkpoint.model": "Interrupt",
+    "checkpointer.memory": "InMemorySaver MemoryCheckpointer",
+    "checkpointer.redis": "RedisCheckpointer RedisSaver",
+    "checkpointer.sqlite": "SqliteCheckpointer SqliteSaver",
+    "client.callbacks": "GraphCallbackHandler GraphInterruptEvent GraphResumeEvent",
+    "client.client": "Client",
+    "client.compiled": "CompiledStateGraph StateGraph",
+    "client.editing": "StateUpdate",
+    "client.functional": "entrypoint",
+    "client.handle": "RunHandle",
+    "client.running": "GraphOutput",
+    "client.snapshot": "PregelTask StateSnapshot",
+    "config": "Settings",
+    "errors": (
+        "CheckpointerUnavailableError EmptyChannelError EmptyInputError ErrorCode "
+        "GraphBubbleUp GraphDrained GraphInterrupt GraphMismatchError GraphPausedError "
+        "GraphRecursionError GraphstalkError InvalidAnswerError InvalidGraphError "
+        "InvalidThreadIdError InvalidUpdateError NoPendingInterruptError NodeCancelledError "
+        "NodeError NodeInterrupt NodeTimeoutError ParentCommand RunCancelledError "
+        "RunNotFinishedError StateCorruptedError StepFailedError TaskNotFound ThreadBusyError "
+        "UnknownEffectError UnknownGraphError UnknownInterruptError UnknownThreadError "
+        "UnserializableValueError WorkerLostError"
+    ),
+    "execute.celery": "CeleryExecutor",
+    "execute.inprocess": "InProcess",
+    "graph.functional": "task",
+    "graph.interrupt": "interrupt",
+    "graph.managed": "IsLastStep RemainingSteps",
+    "graph.messages": ("MessagesState REMOVE_ALL_MESSAGES RemoveMessage add_messages push_message"),
+    "graph.policy": "RetryPolicy TimeoutPolicy",
+    "graph.routing": "Command END START Send",
+    "graph.runtime": "ExecutionInfo RunControl Runtime ServerInfo StreamWriter",
+    "graph.scope": "get_config get_runtime get_store get_stream_writer",
+    "serde": "register_type",
+    "step.context": "StepContext",
+    "store": "BaseStore InMemoryStore Item SearchItem",
 }
+_LANGGRAPH = {  # Names of LangGraph for what has a name of its own here.
+    "InMemorySaver": "MemoryCheckpointer",
+    "RedisSaver": "RedisCheckpointer",
+    "SqliteSaver": "SqliteCheckpointer",
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - the table above is the list
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    value = getattr(import_module(f"orchestrator.{_HOMES[name]}"), name)
+    module = import_module(f"orchestrator.{_HOMES[name]}")
+    value = getattr(module, _LANGGRAPH.get(name, name))
     globals()[name] = value
     return value
 

@@ -7,26 +7,41 @@ Rule 3: an `Error` that is the world's fault and may pass (`retryable`) says so.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 __all__ = [
     "CheckpointerUnavailableError",
     "EmptyChannelError",
     "EmptyInputError",
+    "ErrorCode",
     "GraphBubbleUp",
+    "GraphDrained",
     "GraphInterrupt",
     "GraphMismatchError",
     "GraphPausedError",
     "GraphRecursionError",
     "GraphstalkError",
+    "InvalidAnswerError",
     "InvalidGraphError",
+    "InvalidThreadIdError",
     "InvalidUpdateError",
     "NoPendingInterruptError",
+    "NodeCancelledError",
+    "NodeError",
+    "NodeInterrupt",
+    "NodeTimeoutError",
+    "ParentCommand",
+    "ResumesExhaustedError",
     "RunCancelledError",
     "RunNotFinishedError",
     "StateCorruptedError",
     "StepFailedError",
+    "TaskNotFound",
     "ThreadBusyError",
+    "UnknownEffectError",
     "UnknownGraphError",
     "UnknownInterruptError",
     "UnknownThreadError",
@@ -106,9 +121,40 @@ class NoPendingInterruptError(GraphstalkError):
 
 
 class UnknownInterruptError(NoPendingInterruptError, LookupError):
-    """An answer that names an interrupt which is not open, or one that must name it."""
+    """An answer that names an interrupt which is not open, or one that must name it.
+
+    Attributes:
+        reason: `not_pending`, `empty_map` or `ambiguous`.
+        interrupt_ids: what was named and is not open.
+        pending_ids: what is open.
+    """
 
     code = "UNKNOWN_INTERRUPT"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Literal["not_pending", "empty_map", "ambiguous"] = "not_pending",
+        interrupt_ids: Sequence[str] = (),
+        pending_ids: Sequence[str] = (),
+    ) -> None:
+        """Keep the ids beside the message."""
+        super().__init__(message)
+        self.reason = reason
+        self.interrupt_ids, self.pending_ids = tuple(interrupt_ids), tuple(pending_ids)
+
+
+class InvalidAnswerError(GraphstalkError, ValueError):
+    """An answer that does not fit the `response_schema` of its question; nothing was stored."""
+
+    code = "INVALID_ANSWER"
+
+
+class ResumesExhaustedError(GraphstalkError):
+    """A run that was resumed as often as its `resumes_max` allows; nothing was changed."""
+
+    code = "RESUMES_EXHAUSTED"
 
 
 class GraphRecursionError(GraphstalkError, RecursionError):
@@ -133,6 +179,7 @@ class StepFailedError(GraphstalkError):
         """Keep the stored error record beside the message."""
         super().__init__(message)
         self.record: dict[str, Any] = record or {}
+        self.notes_for_step: dict[str, bytes] = {}  # Ours: what the step around remembers of it.
 
 
 class WorkerLostError(GraphstalkError):
@@ -154,9 +201,103 @@ class RunNotFinishedError(GraphstalkError, TimeoutError):
 
 
 class GraphPausedError(GraphstalkError, InterruptedError):
-    """The run waits for an answer, so it has no result yet."""
+    """The run waits for somebody, so it has no result yet.
+
+    Attributes:
+        thread_id: the thread that waits.
+        node: the node that paused it, if one did by raising `InterruptedError`.
+        reason: what that node said.
+    """
 
     code = "GRAPH_PAUSED"
+
+    def __init__(
+        self, message: str, *, thread_id: str = "", node: str = "", reason: str = ""
+    ) -> None:
+        """Keep where and why the run waits."""
+        super().__init__(message)
+        self.thread_id, self.node, self.reason = thread_id, node, reason
+
+
+class UnknownEffectError(GraphstalkError):
+    """An effect that was begun and not seen to end: whether it happened is not known. (INV-5)"""
+
+    code = "UNKNOWN_EFFECT"
+
+
+# ---- what became of a node --------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NodeError:
+    """What an error handler is told; LangGraph's name.
+
+    Attributes:
+        node: the node that failed.
+        error: what it raised.
+    """
+
+    node: str
+    error: BaseException
+
+
+class NodeTimeoutError(GraphstalkError):
+    """A node that took longer than its `TimeoutPolicy` allows; tried again by default.
+
+    It is no `TimeoutError`, as in LangGraph, so that the default retry policy tries again.
+
+    Attributes:
+        node: the node.
+        kind: which limit was passed: `run` or `idle`.
+        timeout: that limit, in seconds.
+        run_timeout: the limit of the whole attempt, if there is one.
+        idle_timeout: the limit between two signs of progress, if there is one.
+        elapsed: seconds since the attempt began.
+    """
+
+    code = "NODE_TIMEOUT"
+    retryable = True
+
+    def __init__(
+        self,
+        node: str,
+        *,
+        kind: Literal["run", "idle"],
+        elapsed: float,
+        run_timeout: float | None = None,
+        idle_timeout: float | None = None,
+    ) -> None:
+        """Say which limit was passed, and by how much."""
+        limit = run_timeout if kind == "run" else idle_timeout
+        assert limit is not None
+        self.node, self.kind, self.timeout, self.elapsed = node, kind, limit, elapsed
+        self.run_timeout, self.idle_timeout = run_timeout, idle_timeout
+        what = "ran" if kind == "run" else "made no progress"
+        super().__init__(
+            f"the node {node!r} {what} for longer than its {kind}_timeout of {limit:g} s and was "
+            f"stopped after {elapsed:.3f} s"
+        )
+
+
+class NodeCancelledError(GraphstalkError):
+    """A node that raised `asyncio.CancelledError` itself: a failure like any other.
+
+    Attributes:
+        node: the node.
+    """
+
+    code = "NODE_CANCELLED"
+
+    def __init__(self, node: str, message: str | None = None) -> None:
+        """Name the node."""
+        super().__init__(message or f"the node {node!r} raised asyncio.CancelledError")
+        self.node = node
+
+
+class TaskNotFound(GraphstalkError):  # noqa: N818 - LangGraph's name
+    """A step that is not in the plan (any more)."""
+
+    code = "STEP_NOT_FOUND"
 
 
 # ---- the world's fault ----------------------------------------------------------------
@@ -195,3 +336,47 @@ class GraphInterrupt(GraphBubbleUp):
         """Keep the interrupts that wait for an answer."""
         super().__init__(interrupts)
         self.interrupts = tuple(interrupts)
+
+
+class NodeInterrupt(GraphInterrupt):
+    """Raised by a node to ask a question without a key; `interrupt()` is the better way.
+
+    The node asks again each time it runs, so it must look at the state to know the answer.
+    """
+
+    def __init__(self, value: Any, id: str | None = None) -> None:  # noqa: A002 - LangGraph's name
+        """Hold the question; it gets its id where it is caught, unless one is given."""
+        super().__init__()
+        self.value, self.id = value, id
+
+
+class ParentCommand(GraphBubbleUp):
+    """Raised by a node, or for its `Command(graph=Command.PARENT)`, to steer the graph around."""
+
+    def __init__(self, command: Any) -> None:
+        """Hold the command for the graph around this one."""
+        super().__init__(command)
+        self.command = command
+
+
+class GraphDrained(GraphBubbleUp):
+    """A run that stopped between two supersteps because its `RunControl` was asked to.
+
+    Attributes:
+        reason: what was given to `request_drain`.
+    """
+
+    def __init__(self, reason: str = "shutdown") -> None:
+        """Say why."""
+        super().__init__(f"the run was drained: {reason}. Resume the thread to go on")
+        self.reason = reason
+
+
+class ErrorCode(enum.Enum):
+    """LangGraph's codes of errors, for code that looks at them."""
+
+    GRAPH_RECURSION_LIMIT = "GRAPH_RECURSION_LIMIT"
+    INVALID_CONCURRENT_GRAPH_UPDATE = "INVALID_CONCURRENT_GRAPH_UPDATE"
+    INVALID_GRAPH_NODE_RETURN_VALUE = "INVALID_GRAPH_NODE_RETURN_VALUE"
+    MULTIPLE_SUBGRAPHS = "MULTIPLE_SUBGRAPHS"
+    INVALID_CHAT_HISTORY = "INVALID_CHAT_HISTORY"

@@ -8,15 +8,20 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.checkpoint.commit import Refusal
+from orchestrator.client.children import Children
+from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.config import Settings
 from orchestrator.execute.dispatch import Dispatch, dispatcher, open_store
-from orchestrator.ids import check_thread_id
+from orchestrator.ids import check_stored_thread_id
 from orchestrator.step.access import Access, new_owner
-from orchestrator.step.protocol import Report, StepProtocol, defer_step
+from orchestrator.step.live import Live
+from orchestrator.step.protocol import StepProtocol, defer_step
+from orchestrator.step.report import Report
 from workers.registry import Registry, configured
 
 __all__ = ["RUN_FOLDER_VARIABLE", "TEMPLATE_VARIABLE", "Runtime", "registry", "runtime"]
@@ -32,15 +37,17 @@ class Runtime:
     """Does steps for one process."""
 
     access: Access
-    protocols: dict[str, StepProtocol]
+    graphs: Mapping[str, CompiledStateGraph]
+    queue: str
     dispatch: Dispatch
     pushes: bool
+    protocols: dict[str, StepProtocol | None] = field(default_factory=dict)
     deferred: set[str] = field(default_factory=set)  # Reasons that were logged already.
 
     def run(self, thread_id: str, step_id: str, sent_ms: int) -> None:
         """Do a step if it is ready, and send what it made ready."""
         try:
-            report = self._run(check_thread_id(thread_id), step_id, sent_ms)
+            report = self._run(check_stored_thread_id(thread_id), step_id, sent_ms)
         except SystemExit as exit_:
             if type(exit_) is not SystemExit:
                 raise  # Celery's own, by which it ends this process.
@@ -56,9 +63,9 @@ class Runtime:
             return self._advance(thread_id)
         if claim.refused is not None or claim.step is None:
             return Report(refused=claim.refused)
-        protocol = self.protocols.get(claim.step.graph)
+        protocol = self._protocol(claim.step.graph)
         if protocol is None:
-            known_graphs = ", ".join(sorted(self.protocols)) or "none"
+            known_graphs = ", ".join(sorted(self.graphs)) or "none"
             reason = (
                 f"no graph {claim.step.graph!r} on the worker {self.access.owner}; "
                 f"it knows: {known_graphs}"
@@ -67,10 +74,29 @@ class Runtime:
             return defer_step(self.access, claim, reason)
         return protocol.run_claimed(claim, known)
 
+    def _protocol(self, name: str) -> StepProtocol | None:
+        """Return how to do the steps of a graph: `graph`, or `graph|node` for a subgraph."""
+        if name not in self.protocols:
+            self.protocols[name] = self._made(name)
+        return self.protocols[name]
+
+    def _made(self, name: str) -> StepProtocol | None:
+        root, *nodes = name.split("|")
+        graph = self.graphs.get(root)
+        store, cache = (graph.store, graph.cache) if graph else (None, None)
+        for node in nodes:
+            graph = dict(graph.direct_subgraphs()).get(node) if graph else None
+            if graph is not None:
+                store, cache = graph.store or store, graph.cache or cache
+        if graph is None:
+            return None
+        live = Live(store=store, cache=cache, children=Children())
+        return StepProtocol(graph.spec, graph.records, self.access, self.queue, live)
+
     def _advance(self, thread_id: str) -> Report:
         """Advance a thread whose superstep may be done, though nobody did it. (INV-7)"""
         loaded = self.access.load(thread_id)
-        protocol = self.protocols.get(loaded.head.graph) if loaded else None
+        protocol = self._protocol(loaded.head.graph) if loaded else None
         return protocol.advance(thread_id) if protocol else Report()
 
     def _say(self, reason: str) -> None:
@@ -113,11 +139,7 @@ def _make() -> Runtime:
     store = open_store(settings, os.environ.get(TEMPLATE_VARIABLE))
     access = Access(store, new_owner(), attempts_max=float("inf"))
     _register(access.owner)
-    protocols = {
-        name: StepProtocol(graph.spec, graph.records, access, settings.queue)
-        for name, graph in registry().items()
-    }
-    return Runtime(access, protocols, dispatcher(store, settings), store.pushes)
+    return Runtime(access, registry(), settings.queue, dispatcher(store, settings), store.pushes)
 
 
 def _register(owner: str) -> None:

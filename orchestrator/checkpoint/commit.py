@@ -26,6 +26,7 @@ __all__ = [
     "StepUpdate",
     "StoredCheckpoint",
     "Swept",
+    "Take",
     "Wait",
 ]
 
@@ -123,6 +124,18 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Take:
+    """The wish to go on in place: to claim the one step that a commit makes ready, at once.
+
+    The fields are those of `Checkpointer.claim`.
+    """
+
+    owner: str
+    token: str
+    known: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EventDraft:
     """An event before it has its number."""
 
@@ -172,6 +185,12 @@ class Commit:
     key: tuple[str, str] | None = None  # (idempotency key, run id); refused if the key is known.
     events: tuple[EventDraft, ...] = ()
     log: str = ""  # The thread whose log takes the events, of the same partition; "": its own.
+    take: Take | None = None  # A store that cannot do it ignores it.
+
+    @property
+    def takes(self) -> ReadyStep | None:
+        """The step that is to be claimed at once: the only one that this makes ready."""
+        return self.ready[0] if self.take is not None and len(self.ready) == 1 else None
 
     @property
     def keeps_claim(self) -> bool:
@@ -188,6 +207,7 @@ class CommitResult:
     detail: str = ""
     now_ms: int = 0  # The store's own time.
     open: int = 0  # Steps that still keep the superstep open; 0: somebody must advance it.
+    claim: Claim | None = None  # The claim on the one step that is ready now, if it was taken.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,7 +82,7 @@ class MemoryCheckpointer:
             if thread is None:
                 thread = self._threads[commit.thread_id] = Thread(new_head(now))
             self._apply(thread, commit, now)
-            return CommitResult(now_ms=now, open=thread.head.open)
+            return CommitResult(now_ms=now, open=thread.head.open, claim=self._take(commit))
 
     def _refusal(self, thread: Thread | None, commit: Commit) -> tuple[Refusal | None, str]:
         if thread is None:
@@ -156,6 +156,15 @@ class MemoryCheckpointer:
         """Append an event to a thread's log, or to that of `thread` itself if there is none."""
         self._threads.get(log, thread).log(now, type_, fields)
         self._changed.notify_all()
+
+    def _take(self, commit: Commit) -> Claim | None:
+        take, step = commit.take, commit.takes
+        if take is None or step is None:
+            return None
+        claim = self.claim(
+            step.thread_id, step.step_id, owner=take.owner, token=take.token, known=take.known
+        )
+        return claim if claim.refused is None else None
 
     # ---- the right to run a step --------------------------------------------------------
 

@@ -7,21 +7,31 @@ raises what is wrong now. (INV-9)
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
+from orchestrator.channels import MISSING
 from orchestrator.checkpoint.commit import Commit, LoadedThread, ReadyStep, Refusal
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core import calling
-from orchestrator.core.calling import RunConfig
+from orchestrator.core.accepting import RunConfig, accept, paused_by_node
+from orchestrator.core.questions import answers_given, open_questions
 from orchestrator.core.records import Records
-from orchestrator.core.stepping import Placement
-from orchestrator.errors import EmptyInputError, NoPendingInterruptError, ThreadBusyError
+from orchestrator.core.stepping import Placement, in_one_log
+from orchestrator.errors import (
+    EmptyInputError,
+    NoPendingInterruptError,
+    ThreadBusyError,
+    UnknownThreadError,
+)
+from orchestrator.ids import checkpoint_text, child_thread, root_thread
+from orchestrator.step.answers import check_answer
 from orchestrator.step.lease import owner_is_dead
 
 __all__ = ["Calls"]
 
+_C = TypeVar("_C", Commit, Commit | None)
 _DECISIONS_MAX = 8  # How often a call is decided anew before it gives up.
 
 
@@ -32,32 +42,90 @@ class Calls:
     store: Checkpointer
     records: Records
     default_queue: str = ""
+    owner: str = ""  # The process that runs what goes on, when no fleet does.
     clock: Clock = field(default_factory=SystemClock)
 
     def accept(
-        self, thread_id: str, graph: str, value: Any, config: RunConfig
+        self,
+        thread_id: str,
+        graph: str,
+        value: Any,
+        config: RunConfig,
+        checkpoint_id: int | None = None,
     ) -> tuple[str, tuple[ReadyStep, ...]]:
         """Accept a run; return its id and its first steps.
 
         Under a known idempotency key: the id of the run accepted under it, and no steps. (INV-1)
 
+        Args:
+            thread_id: the thread.
+            graph: the name of the graph.
+            value: the input.
+            config: what the run is started with besides.
+            checkpoint_id: the checkpoint that the run stands on, if not the latest.
+
         Raises:
             ThreadBusyError: if the thread's run is active.
+            UnknownThreadError: if the checkpoint is none of the thread's.
             UnserializableValueError: if the input cannot be stored.
         """
         where = Placement(thread_id, graph, self.default_queue)
         loaded: LoadedThread | None = None
         for attempt in range(_DECISIONS_MAX):
             if attempt or config.key is None:
-                loaded = self.store.load(thread_id, values=False)
+                loaded = self._load(thread_id, config)
+            before = self.at(thread_id, checkpoint_id) if checkpoint_id is not None else None
             now_ms = loaded.now_ms if loaded else self.clock.now_ms()
-            commit = calling.accept(self.records, where, value, config, loaded, now_ms)
-            result = self.store.commit(commit)
+            commit = accept(self.records, where, value, config, loaded, now_ms, before)
+            self._check(loaded, config.resume)
+            result = self.store.commit(in_one_log(commit))
             if result.refused is None:
                 return config.run_id, commit.ready
             if result.refused is Refusal.KEY_USED:
                 return result.detail, ()
         raise _unsettled(thread_id)
+
+    def _load(self, thread_id: str, config: RunConfig) -> LoadedThread | None:
+        """Return the thread; a run whose process has died is nobody's."""
+        loaded = self.store.load(thread_id, values=False)
+        if loaded is None:
+            return None
+        self._bury(loaded)
+        needs_values = config.steers or config.on_pending == "apply" or paused_by_node(loaded)
+        return self.store.load(thread_id, values=bool(needs_values))
+
+    def _owned(self, commit: _C) -> _C:
+        """Say whose run it is from now on."""
+        return commit and replace(commit, head={**commit.head, "owner": self.owner})
+
+    def _bury(self, loaded: LoadedThread) -> None:
+        """Release what processes of this host held that have died without a keeper."""
+        owners = {step.owner for step in loaded.steps.values()} | {loaded.head.owner}
+        for owner in owners:
+            if owner and loaded.head.status.active and owner_is_dead(owner):
+                self.store.release(owner)
+
+    def at(self, thread_id: str, checkpoint_id: int) -> LoadedThread:
+        """Return the thread at a checkpoint, with values.
+
+        Raises:
+            UnknownThreadError: if the checkpoint is none of the thread's.
+        """
+        loaded = self.store.load(thread_id, checkpoint_id=checkpoint_id)
+        if loaded is None:
+            text = checkpoint_text(checkpoint_id)
+            msg = f"the thread {root_thread(thread_id)[0]!r} has no checkpoint {text!r}"
+            raise UnknownThreadError(msg)
+        return loaded
+
+    def _check(self, loaded: LoadedThread | None, resume: Any, to: str | None = None) -> None:
+        """Refuse answers that do not fit what was asked for."""
+        if loaded is None or resume is MISSING:
+            return
+        questions = open_questions(loaded)
+        for i, value in answers_given("", loaded, resume, to).items():
+            asked = self.records.interrupt(questions[i].asks[i])
+            check_answer(i, asked.response_schema, value)
 
     def answer(
         self,
@@ -74,13 +142,22 @@ class Calls:
             NoPendingInterruptError: if nothing is open, or it was answered already.
             UnknownInterruptError: if an id is not open, or must be given.
         """
-        commit = self._decide(
-            thread_id,
-            lambda loaded: calling.answer(
-                self.records, thread_id, loaded, resume, to=to, recursion_limit=recursion_limit
-            ),
-        )
-        return tuple(update.step for update in commit.updates) if commit else ()
+
+        def decide(loaded: LoadedThread) -> Commit:
+            decided = calling.answer(
+                self.records,
+                thread_id,
+                loaded,
+                resume,
+                to=to,
+                recursion_limit=recursion_limit,
+                queue=self.default_queue,
+            )
+            self._check(loaded, resume, to)
+            return self._owned(decided)
+
+        commit = self._decide(thread_id, decide)
+        return _ready(commit) if commit else ()
 
     def carry_on(
         self, thread_id: str, recursion_limit: int | None = None
@@ -92,17 +169,19 @@ class Calls:
             ThreadBusyError: if the run is active.
         """
         loaded = self.store.load(thread_id, values=False)
-        for owner in {step.owner for step in (loaded.steps if loaded else {}).values()}:
-            if owner and owner_is_dead(owner):
-                self.store.release(owner)  # It crashed, and there may be no keeper to notice.
         if loaded is None:
             msg = f"there is no thread {thread_id!r} to go on with: give it an input to start a run"
             raise EmptyInputError(msg)
+        self._bury(loaded)
         commit = self._decide(
             thread_id,
-            lambda loaded: calling.carry_on(self.records, thread_id, loaded, recursion_limit),
+            lambda loaded: self._owned(
+                calling.carry_on(
+                    self.records, thread_id, loaded, recursion_limit, self.default_queue
+                )
+            ),
         )
-        return None if commit is None else tuple(update.step for update in commit.updates)
+        return None if commit is None else _ready(commit)
 
     def cancel(self, thread_id: str) -> bool:
         """End the run; return whether there was one to end.
@@ -110,34 +189,52 @@ class Calls:
         Raises:
             UnknownThreadError: if there is no such thread.
         """
+        loaded = self.store.load(thread_id, values=False)
         commit = self._decide(thread_id, lambda loaded: calling.cancel(thread_id, loaded))
+        for step in (loaded.steps if loaded else {}).values():
+            root, ns = root_thread(thread_id)
+            own = f"{step.step.node}:{step.step.step_id}"
+            child = child_thread(root, f"{ns}|{own}" if ns else own)
+            if not step.completed and self.store.load(child, values=False) is not None:
+                self.cancel(child)
         return commit is not None
 
     def edit(self, thread_id: str, decide: Callable[[LoadedThread | None], Commit]) -> Commit:
         """Commit what `decide` makes of the thread, or of its absence."""
         for _ in range(_DECISIONS_MAX):
             commit = decide(self.store.load(thread_id))
-            if self.store.commit(commit).refused is None:
+            if self.store.commit(in_one_log(commit)).refused is None:
                 return commit
         raise _unsettled(thread_id)
+
+    def _loaded(self, thread_id: str) -> LoadedThread | None:
+        """Return the thread; with values where its run goes on by a hook."""
+        loaded = self.store.load(thread_id, values=False)
+        if loaded is not None and self.records.decode(loaded.head.config).get("on_resume"):
+            return self.store.load(thread_id)
+        return loaded
 
     def _decide(
         self, thread_id: str, decide: Callable[[LoadedThread], Commit | None]
     ) -> Commit | None:
         for _ in range(_DECISIONS_MAX):
-            loaded = self.store.load(thread_id, values=False)
+            loaded = self._loaded(thread_id)
             if loaded is None:
                 raise calling.missing(thread_id)
             commit = decide(loaded)
             if commit is None:
                 return None
-            result = self.store.commit(commit)
+            result = self.store.commit(in_one_log(commit))
             if result.refused is None:
                 return commit
             if result.refused is Refusal.NO_INTERRUPT:
                 msg = f"the interrupt {result.detail!r} of {thread_id!r} has been answered already"
                 raise NoPendingInterruptError(msg)
         raise _unsettled(thread_id)
+
+
+def _ready(commit: Commit) -> tuple[ReadyStep, ...]:
+    return commit.ready or tuple(update.step for update in commit.updates)
 
 
 def _unsettled(thread_id: str) -> ThreadBusyError:

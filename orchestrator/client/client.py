@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -13,14 +14,21 @@ from orchestrator.checkpointer.redis.fleet import Fleet, Worker
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
 from orchestrator.client.calls import Calls
 from orchestrator.client.compiled import CompiledStateGraph
+from orchestrator.client.following import Follower, StreamPart
 from orchestrator.client.handle import RunHandle
+from orchestrator.client.options import modes_of
+from orchestrator.client.projecting import Projection
 from orchestrator.client.results import outcome_of
 from orchestrator.client.snapshot import StateSnapshot, snapshot
+from orchestrator.client.streaming import records_of
 from orchestrator.client.threadconfig import parse_config
+from orchestrator.client.unseen import Unseen
 from orchestrator.config import Settings
-from orchestrator.core.calling import RunConfig, missing, open_questions
+from orchestrator.core.accepting import RunConfig
+from orchestrator.core.calling import missing
+from orchestrator.core.questions import open_questions
 from orchestrator.core.records import Records
-from orchestrator.errors import UnknownGraphError
+from orchestrator.errors import RunNotFinishedError, UnknownGraphError
 from orchestrator.execute.dispatch import dispatcher, open_store
 from orchestrator.execute.waiting import wait_for_rest
 from orchestrator.graph.spec import GraphSpec
@@ -135,7 +143,7 @@ class Client:
             NoPendingInterruptError: if it asks nothing, or was answered already.
         """
         check_thread_id(thread_id)
-        ready = Calls(self._sending(), self._plain).answer(thread_id, value, interrupt_id)
+        ready = self._calls().answer(thread_id, value, interrupt_id)
         self._send(ready)
         return self.handle(thread_id)
 
@@ -147,7 +155,7 @@ class Client:
             ThreadBusyError: if its run is active.
         """
         check_thread_id(thread_id)
-        self._send(Calls(self._sending(), self._plain).carry_on(thread_id) or ())
+        self._send(self._calls().carry_on(thread_id) or ())
         return self.handle(thread_id)
 
     def cancel(self, thread_id: str) -> bool:
@@ -172,6 +180,47 @@ class Client:
         loaded = self._load(thread_id)
         spec, records = self._known(loaded)
         return outcome_of(thread_id, loaded, records, spec)
+
+    def stream(
+        self,
+        thread_id: str,
+        from_seq: int = 0,
+        *,
+        stream_mode: str | Sequence[str] = "updates",
+        subgraphs: bool = False,
+        timeout_s: float | None = None,
+    ) -> Iterator[StreamPart]:
+        """Read what happens on a thread until its run rests; see `RunHandle.stream`.
+
+        Raises:
+            UnknownThreadError: if there is no such thread.
+            RunNotFinishedError: if it does not rest in time.
+        """
+        loaded = self._load(thread_id, values=False)
+        _, plain = self._known(loaded)
+        graph = self._graphs.get(loaded.head.graph)
+        records = records_of(graph) if graph else {"": plain}
+        modes = modes_of(stream_mode, "updates")
+        spec_of = graph.spec_of if graph else lambda _: None
+        projection = Projection(spec_of=spec_of, modes=frozenset(modes))
+        unseen = Unseen(projection, subgraphs=subgraphs)
+        follower = Follower(self._reader, thread_id, records, from_seq)
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        rests = not loaded.head.status.active and loaded.seq <= from_seq
+        while not rests:
+            for seq, fact in follower.facts():
+                for space, mode, data in unseen.parts(fact) if fact is not None else ():
+                    if subgraphs or not space:
+                        yield StreamPart(seq, space, mode, data)
+                rests = fact is None and self._rests(thread_id, seq)
+            if end is not None and time.monotonic() > end and not rests:
+                msg = f"the run of thread {thread_id!r} is not at rest after {timeout_s} s"
+                raise RunNotFinishedError(msg)
+
+    def _rests(self, thread_id: str, seq: int) -> bool:
+        """Return whether a run rests, and everything that was logged was read."""
+        loaded = self._load(thread_id, values=False)
+        return not loaded.head.status.active and loaded.seq <= seq
 
     # ---- looking ------------------------------------------------------------------------
 
@@ -292,6 +341,9 @@ class Client:
             )
             raise UnknownGraphError(msg)
         return announced[name]
+
+    def _calls(self) -> Calls:
+        return Calls(self._sending(), self._plain, self.settings.queue)
 
     def _sending(self) -> RedisCheckpointer:
         """Return the store through which steps become ready; made when first needed."""

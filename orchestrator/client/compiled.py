@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any, Literal, Unpack
 
 from orchestrator import limits
-from orchestrator.channels import MISSING
-from orchestrator.checkpoint.commit import Commit, LoadedThread, ReadyStep
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.checkpointer.memory import MemoryCheckpointer
-from orchestrator.client.calls import Calls
-from orchestrator.client.editing import edit
-from orchestrator.client.results import outcome_of
-from orchestrator.client.snapshot import StateSnapshot, config_of, snapshot
-from orchestrator.client.threadconfig import ConfigError, ThreadConfig, parse_config
-from orchestrator.core.calling import RunConfig
+from orchestrator.client.aio import AsyncFace
+from orchestrator.client.children import Children
+from orchestrator.client.options import CallOptions, checked, modes_of
+from orchestrator.client.progress import node_states
+from orchestrator.client.running import Running
+from orchestrator.client.state import StateFace
+from orchestrator.client.streaming import stream_parts
+from orchestrator.client.threadconfig import ThreadConfig, merged, parse_config
+from orchestrator.core.accepting import RunConfig
 from orchestrator.core.records import Records
-from orchestrator.core.stepping import Stepping
-from orchestrator.errors import (
-    EmptyInputError,
-    GraphMismatchError,
-    InvalidUpdateError,
-    NoPendingInterruptError,
-    UnknownThreadError,
-)
 from orchestrator.execute.base import Executor
 from orchestrator.execute.inprocess import InProcess
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.drawing import Drawing, drawing_of
-from orchestrator.graph.routing import Command
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import new_uuid
 from orchestrator.serde.msgpack import Codec
 from orchestrator.step.access import Access, new_owner
-from orchestrator.step.call import updates_of
+from orchestrator.step.live import Live
 from orchestrator.step.protocol import StepProtocol
+from orchestrator.step.untracked import Untracked
 
 __all__ = ["CompiledStateGraph", "StateGraph"]
 
@@ -47,18 +41,24 @@ class StateGraph(GraphBuilder):
 
     def compile(
         self,
-        checkpointer: Checkpointer | None = None,
+        checkpointer: Checkpointer | bool | None = None,  # noqa: FBT001 - LangGraph's signature
         *,
+        cache: Any = None,
+        store: Any = None,
         name: str | None = None,
-        interrupt_before: Iterable[str] | Literal["*"] = (),
-        interrupt_after: Iterable[str] | Literal["*"] = (),
+        interrupt_before: Iterable[str] | Literal["*"] | None = None,
+        interrupt_after: Iterable[str] | Literal["*"] | None = None,
         executor: Executor | None = None,
     ) -> CompiledStateGraph:
         """Check the graph and return it ready to run.
 
         Args:
             checkpointer: keeps threads, so that runs can pause and resume. Without one, each call
-                is on its own and forgotten when it returns.
+                is on its own and forgotten when it returns; as a subgraph, the graph uses that of
+                the graph around it. `True`: a subgraph whose state outlives the runs of the graph
+                around it; `False`: a subgraph that keeps nothing.
+            cache: keeps results of nodes that have a `CachePolicy`.
+            store: the long-term memory that nodes get.
             name: under which workers and people know the graph.
             interrupt_before: nodes before which a run pauses; `"*"` for all.
             interrupt_after: nodes after which a run pauses.
@@ -67,29 +67,40 @@ class StateGraph(GraphBuilder):
         Raises:
             InvalidGraphError: if something is wrong with the graph.
         """
-        spec = self.freeze(name or "graph", interrupt_before, interrupt_after)
-        return CompiledStateGraph(spec, checkpointer=checkpointer, executor=executor)
+        spec = self.freeze(name or "graph", interrupt_before or (), interrupt_after or ())
+        graph = CompiledStateGraph(spec, checkpointer=checkpointer, executor=executor)
+        graph.cache, graph.store = cache, store
+        graph.builder = self
+        return graph
 
 
-class CompiledStateGraph:
+class CompiledStateGraph(StateFace, AsyncFace):
     """A frozen graph with a place for its threads and somebody to run its steps."""
+
+    default_mode = "values"  # What `stream` shows if nothing is said.
+    builder: Any = None
+    cache: Any = None
+    store: Any = None
 
     def __init__(
         self,
         spec: GraphSpec,
         *,
-        checkpointer: Checkpointer | None = None,
+        checkpointer: Checkpointer | bool | None = None,
         executor: Executor | None = None,
     ) -> None:
         """Bring graph, checkpointer and executor together; `StateGraph.compile` does it for you."""
         self.spec = spec
         self.executor: Executor = executor or InProcess()
-        self.checkpointer = checkpointer or self.executor.checkpointer()
+        given = self.executor.checkpointer() if checkpointer is None else checkpointer
+        self.checkpointer: Checkpointer | bool | None = given
         codec = Codec()
         for cls in spec.classes:
             codec.register_class(cls)
         self.records = Records(codec.encode, codec.decode)
-        self._owner = new_owner()
+        self.config: Mapping[str, Any] = {}  # What holds for all calls; see `with_config`.
+        self.owner = new_owner()
+        self.untracked = Untracked()
 
     @property
     def name(self) -> str:
@@ -98,224 +109,178 @@ class CompiledStateGraph:
 
     # ---- running ------------------------------------------------------------------------
 
-    def invoke(self, input: Any, config: _Config = None) -> Any:  # noqa: A002 - LangGraph's name
+    def invoke(
+        self,
+        input: Any,  # noqa: A002 - LangGraph's name
+        config: _Config = None,
+        **options: Unpack[CallOptions],
+    ) -> Any:
         """Run until the run ends or pauses; return the state's output keys.
 
         Args:
             input: an update of the state for a new run; `None` to go on where the thread stopped;
-                `Command(resume=…)` to answer what it asked.
+                `Command(resume=…)` to answer what it asked, `Command(update=…, goto=…)` to change
+                it and steer it.
             config: names the thread, as `{"configurable": {"thread_id": "t"}}`, `{"thread_id":
-                "t"}` or `"t"`.
+                "t"}` or `"t"`; with a `checkpoint_id`, goes on from there as a new branch.
+            **options: see `CallOptions`.
 
         Returns:
-            the output; with `"__interrupt__"`: the open questions, if the run asks something.
+            the output; with `"__interrupt__"`: the open questions, if the run asks something. With
+            another `stream_mode` than values: the list of what `stream` gives. With `version="v2"`:
+            a `GraphOutput`.
 
         Raises:
             EmptyInputError: for `None` on a thread that does not exist.
             ThreadBusyError: if the thread's run is active.
             NoPendingInterruptError: for an answer to a thread that asks nothing.
+            GraphPausedError: if a node paused the run by raising `InterruptedError`.
             GraphMismatchError: if what is left to run was planned by a graph of another structure.
             StepFailedError: if a node failed in another process; here, what it raised itself.
         """
-        parsed = parse_config(config)
-        store = self.checkpointer
-        if store is None:
-            store, thread_id = MemoryCheckpointer(), parsed.thread_id or new_uuid()
-        else:
-            thread_id = parsed.thread()
-        ready = self._call(store, thread_id, input, parsed)
-        error: BaseException | None = None
-        if ready is not None:
-            error = self.executor.proceed(self.protocol(store), thread_id, ready)
-        loaded = store.load(thread_id)
-        assert loaded is not None
-        return outcome_of(thread_id, loaded, self.records, self.spec, error)
+        chosen = checked(options)
+        if modes_of(chosen.get("stream_mode"), "values") != ("values",):
+            return list(self.stream(input, config, **options))
+        return Running.of(self, merged(self.config, config), chosen).result(input)
 
-    def _call(
-        self, store: Checkpointer, thread_id: str, value: Any, parsed: ThreadConfig
-    ) -> tuple[ReadyStep, ...] | None:
-        """Commit what the call asks for; return the steps that are ready, `None` for nothing."""
-        goes_on = value is None or isinstance(value, Command)
-        if goes_on or parsed.checkpoint_id is not None:
-            loaded = store.load(thread_id, values=False)
-            _check_head(parsed, loaded)
-            if goes_on:
-                self._check_structure(thread_id, loaded)
-        calls = Calls(store, self.records, self.executor.default_queue)
-        if value is None:
-            return calls.carry_on(thread_id, parsed.recursion_limit)
-        if isinstance(value, Command):
-            return self._answer(calls, thread_id, value, parsed.recursion_limit)
-        updates_of(self.spec, self.spec.start, value)  # What is no input must not end a run.
-        _, ready = calls.accept(thread_id, self.name, value, self._run_config(parsed))
-        return ready
+    def stream(
+        self,
+        input: Any,  # noqa: A002 - LangGraph's name
+        config: _Config = None,
+        **options: Unpack[CallOptions],
+    ) -> Iterator[Any]:
+        """Run, and show what happens as it happens.
 
-    def _check_structure(self, thread_id: str, loaded: LoadedThread | None) -> None:
-        """Refuse to run steps that a graph of another structure has planned."""
-        if loaded is None or not loaded.steps:
-            return
-        head = loaded.head
-        if head.fingerprint not in {"", self.spec.fingerprint}:
-            nodes = ", ".join(repr(step.step.node) for step in loaded.steps.values())
-            msg = (
-                f"the thread {thread_id!r} waits in {nodes} of the graph {head.graph!r}, whose "
-                f"structure is another than this graph's ({head.fingerprint[:8]}, not "
-                f"{self.spec.fingerprint[:8]}). Go on with the graph as it was, give an input to "
-                f"start a new run with this one, or plan anew with update_state(…, as_node=…)"
-            )
-            raise GraphMismatchError(msg)
+        Whoever stops reading stops the run after the current superstep; it can be resumed.
 
-    def _answer(
-        self, calls: Calls, thread_id: str, command: Command, recursion_limit: int | None
-    ) -> tuple[ReadyStep, ...]:
-        if command.update is not None or command.goto or command.graph is not None:
-            msg = (
-                "a Command that is given to a graph only answers what it asks: Command(resume=…). "
-                "To change the state or lead elsewhere, use update_state(config, update, as_node=…)"
-            )
-            raise InvalidUpdateError(msg)
-        if command.resume is MISSING:
-            msg = "the Command is empty: Command(resume=answer) answers what the thread asks"
-            raise EmptyInputError(msg)
-        try:
-            return calls.answer(thread_id, command.resume, recursion_limit=recursion_limit)
-        except UnknownThreadError:
-            msg = f"the thread {thread_id!r} does not exist, so it asks nothing: start a run on it"
-            raise NoPendingInterruptError(msg) from None
+        Args:
+            input: as for `invoke`.
+            config: as for `invoke`.
+            **options: see `CallOptions`; above all `stream_mode` and `subgraphs`.
 
-    def _run_config(self, parsed: ThreadConfig) -> RunConfig:
+        Yields:
+            a chunk; `(mode, chunk)` for a list of modes; `(namespace, chunk)` or `(namespace, mode,
+            chunk)` with `subgraphs`; dicts with `type`, `ns` and `data` with `version="v2"`.
+        """
+        running = Running.of(self, merged(self.config, config), checked(options))
+        return stream_parts(running, input)
+
+    def batch(
+        self,
+        inputs: Sequence[Any],
+        config: _Config | Sequence[_Config] = None,
+        *,
+        return_exceptions: bool = False,
+        **options: Unpack[CallOptions],
+    ) -> list[Any]:
+        """Run several inputs side by side; return their outputs in order.
+
+        Args:
+            inputs: the inputs.
+            config: one for all, or one for each; `max_concurrency` bounds how many run at a time.
+            return_exceptions: whether an error stands in its place instead of being raised.
+            **options: see `CallOptions`.
+
+        Raises:
+            ValueError: if there are not as many configs as inputs.
+        """
+        configs: list[Any] = [config] * len(inputs)
+        if isinstance(config, (list, tuple)):
+            configs = list(config)
+        if len(configs) != len(inputs):
+            msg = f"{len(inputs)} inputs and {len(configs)} configs: give one config, or one each"
+            raise ValueError(msg)
+        if not inputs:
+            return []
+
+        def one(value: Any, config_: Any) -> Any:
+            try:
+                return self.invoke(value, config_, **options)
+            except Exception as error:
+                if return_exceptions:
+                    return error
+                raise
+
+        size = merged(self.config, configs[0]).concurrency_max or len(inputs)
+        with ThreadPoolExecutor(min(size, limits.BATCH_THREADS_MAX), "graphstalk-batch") as pool:
+            pairs = zip(inputs, configs, strict=True)
+            futures = [pool.submit(copy_context().run, one, v, c) for v, c in pairs]
+            return [future.result() for future in futures]
+
+    # ---- how ----------------------------------------------------------------------------------
+
+    def run_config(self, parsed: ThreadConfig, options: CallOptions) -> RunConfig:
+        """Return what a run is started with besides its input."""
+        queue = self.executor.default_queue
         return RunConfig(
             run_id=new_uuid(),
             fingerprint=self.spec.fingerprint,
             recursion_limit=parsed.recursion_limit or limits.RECURSION_LIMIT_DEFAULT,
             metadata=parsed.metadata,
             configurable=parsed.configurable,
+            owner="" if queue else self.owner,
+            resumes_max=parsed.resumes_max,
+            on_pending=options.get("on_pending") or "discard",
         )
 
-    def protocol(self, store: Checkpointer) -> StepProtocol:
+    def protocol(self, store: Checkpointer, live: Live | None = None) -> StepProtocol:
         """Return the protocol by which this process does steps of the graph."""
         return StepProtocol(
-            self.spec, self.records, Access(store, self._owner), self.executor.default_queue
+            self.spec,
+            self.records,
+            Access(store, self.owner),
+            self.executor.default_queue,
+            live
+            or Live(
+                store=self.store,
+                cache=self.cache,
+                children=Children(),
+                untracked=self.untracked,
+            ),
         )
+
+    def with_config(self, config: _Config = None, **more: Any) -> CompiledStateGraph:
+        """Return the same graph with a config that holds for all of its calls."""
+        graph = self.copy()
+        graph.config = {**self.config, **(config if isinstance(config, Mapping) else {}), **more}
+        return graph
+
+    def copy(self) -> CompiledStateGraph:
+        """Return the same graph as another object."""
+        graph = type(self).__new__(type(self))
+        graph.__dict__.update(self.__dict__)
+        return graph
+
+    def clear_cache(self, nodes: Sequence[str] | None = None) -> None:
+        """Forget the cached results of these nodes, by default of all.
+
+        Raises:
+            ValueError: if the graph has no cache.
+        """
+        if self.cache is None:
+            msg = f"the graph {self.name!r} was compiled without a cache"
+            raise ValueError(msg)
+        names = self.spec.nodes if nodes is None else nodes
+        self.cache.clear([("graphstalk", "node", self.name, node) for node in names])
 
     def get_graph(self, config: _Config = None, *, xray: int | bool = False) -> Drawing:
         """Return the graph as something to look at: text, SVG, Mermaid, ASCII, made here.
 
-        `config` and `xray` are LangGraph's; they change nothing yet.
-        """
-        del config, xray
-        return drawing_of(self.spec)
-
-    # ---- state --------------------------------------------------------------------------
-
-    def get_state(self, config: _Config) -> StateSnapshot:
-        """Return the thread's latest snapshot, or that of the checkpoint the config names.
-
-        A thread that does not exist has an empty snapshot, as in LangGraph.
-
-        Raises:
-            UnknownThreadError: if the checkpoint is none of the thread's.
+        Args:
+            config: if it names a thread that there is, the drawing shows how far that is: which
+                nodes have run since its input, run, failed, wait for somebody, or come next; at a
+                checkpoint, which had run then and came next. With the namespace of a subgraph, it
+                is the subgraph that is drawn.
+            xray: shows the nodes of subgraphs: of all, or down to so many levels.
         """
         parsed = parse_config(config)
-        thread_id, store = parsed.thread(), self._store()
-        loaded = store.load(thread_id, checkpoint_id=parsed.checkpoint_id)
-        if loaded is None and parsed.checkpoint_id is not None:
-            msg = f"the thread {thread_id!r} has no such checkpoint"
-            raise UnknownThreadError(msg)
-        if loaded is None:
-            return _nothing(thread_id)
-        latest = parsed.checkpoint_id is None
-        return snapshot(thread_id, loaded, self.records, self.spec, latest=latest)
+        inner = self.graph_of(parsed.ns) or self
+        drawing = drawing_of(inner.spec, xray=xray)
+        if parsed.thread_id is None or isinstance(self.checkpointer, bool | None):
+            return drawing
+        states = node_states(self, parsed.thread(), parsed.checkpoint_id, drawing.clusters)
+        return drawing.with_states(states)
 
-    def get_state_history(
-        self, config: _Config, *, before: _Config = None, limit: int | None = None
-    ) -> Iterator[StateSnapshot]:
-        """Iterate over the thread's snapshots, newest first by succession.
-
-        Args:
-            config: names the thread.
-            before: a config with a `checkpoint_id`; only older ones are shown.
-            limit: how many at most.
-        """
-        parsed, store = parse_config(config), self._store()
-        thread_id = parsed.thread()
-        older = parse_config(before).checkpoint_id if before is not None else None
-        for checkpoint_id in _ids(store, thread_id, older, limit):
-            loaded = store.load(thread_id, checkpoint_id=checkpoint_id)
-            if loaded is not None:
-                yield snapshot(thread_id, loaded, self.records, self.spec, latest=False)
-
-    def update_state(
-        self, config: _Config, values: Any, as_node: str | None = None
-    ) -> Mapping[str, Any]:
-        """Change the state as if `as_node` had returned `values`; its edges and routers apply.
-
-        Args:
-            config: names the thread; it is created if it does not exist.
-            values: what the node would have returned.
-            as_node: whose return it is; if absent, the node that ran last, if that is clear.
-
-        Returns:
-            the config of the new checkpoint.
-
-        Raises:
-            ThreadBusyError: if the thread's run is active.
-            InvalidUpdateError: if the node is unknown or cannot be told, or the update is none.
-        """
-        parsed, store = parse_config(config), self._store()
-        thread_id, run = parsed.thread(), self._run_config(parsed)
-        calls = Calls(store, self.records, self.executor.default_queue)
-        stepping = Stepping(self.spec, self.records, self.executor.default_queue)
-
-        def decide(loaded: LoadedThread | None) -> Commit:
-            _check_head(parsed, loaded)
-            return edit(stepping, thread_id, loaded, values, as_node, run, calls.clock.now_ms())
-
-        commit = calls.edit(thread_id, decide)
-        assert commit.checkpoint is not None
-        return config_of(thread_id, commit.checkpoint.id)
-
-    def _store(self) -> Checkpointer:
-        if self.checkpointer is None:
-            msg = "the graph was compiled without a checkpointer, so it keeps no threads"
-            raise ConfigError(msg)
-        return self.checkpointer
-
-
-def _ids(
-    store: Checkpointer, thread_id: str, before: int | None, limit: int | None
-) -> Iterator[int]:
-    """Iterate over checkpoint ids, a page at a time."""
-    left = limit
-    while left is None or left > 0:
-        page = store.history(
-            thread_id, before=before, limit=100 if left is None else min(left, 100)
-        )
-        yield from page
-        if len(page) < 100:
-            return
-        before = page[-1]
-        left = None if left is None else left - len(page)
-
-
-def _check_head(parsed: ThreadConfig, loaded: LoadedThread | None) -> None:
-    """Refuse to change a thread elsewhere than at its head."""
-    head = loaded.head.checkpoint_id if loaded else None
-    if parsed.checkpoint_id not in {None, head}:
-        msg = (
-            f"the thread {parsed.thread_id!r} can only go on from its latest checkpoint, and the "
-            f"config names another one: leave out checkpoint_id to go on from the latest"
-        )
-        raise ConfigError(msg)
-
-
-def _nothing(thread_id: str) -> StateSnapshot:
-    return StateSnapshot(
-        values={},
-        next=(),
-        config={"configurable": {"thread_id": thread_id}},
-        metadata={},
-        created_at="",
-        parent_config=None,
-        tasks=(),
-    )
+    def _repr_mimebundle_(self, **_options: Any) -> dict[str, str]:
+        """Return what a notebook shows."""
+        return {"image/svg+xml": self.get_graph().draw_svg(), "text/plain": repr(self)}

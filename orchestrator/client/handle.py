@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.client.aio import in_thread
 from orchestrator.client.results import INTERRUPT
 from orchestrator.errors import GraphPausedError
 
 if TYPE_CHECKING:
     from orchestrator.client.client import Client
+    from orchestrator.client.following import StreamPart
 
 __all__ = ["RunHandle"]
 
@@ -52,6 +55,46 @@ class RunHandle:
             msg = f"the run of thread {self.thread_id!r} waits for an answer: {listed}"
             raise GraphPausedError(msg)
         return output
+
+    def stream(
+        self,
+        from_seq: int = 0,
+        *,
+        stream_mode: str | Sequence[str] = "updates",
+        subgraphs: bool = False,
+        timeout: float | None = None,
+    ) -> Iterator[StreamPart]:
+        """Read what happens on the thread, from its event log, until the run rests.
+
+        Many may read, late or again: with the `seq` of the last part that was read, a reader goes
+        on where it was, without gap or repetition.
+
+        Args:
+            from_seq: the number after which to begin; 0: with what the log still holds.
+            stream_mode: what to show, one mode or several.
+            subgraphs: whether to show what happens inside subgraphs.
+            timeout: seconds to wait for the run to rest.
+
+        Raises:
+            RunNotFinishedError: if it does not rest in time.
+        """
+        return self.client.stream(
+            self.thread_id,
+            from_seq,
+            stream_mode=stream_mode,
+            subgraphs=subgraphs,
+            timeout_s=timeout,
+        )
+
+    async def aresult(self, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - as `result`
+        """Await `result`."""
+        return await in_thread(lambda: self.result(timeout))
+
+    async def astream(self, from_seq: int = 0, **options: Any) -> AsyncIterator[StreamPart]:
+        """Iterate over what `stream` gives."""
+        parts = self.stream(from_seq, **options)
+        while (part := await in_thread(lambda: next(parts, None))) is not None:
+            yield part
 
     def cancel(self) -> bool:
         """End the run; return whether there was anything to end."""

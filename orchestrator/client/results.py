@@ -8,12 +8,19 @@ from typing import Any
 from orchestrator.checkpoint.commit import LoadedThread
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.client.snapshot import live_values, shown
-from orchestrator.core.calling import open_questions
+from orchestrator.core.accepting import paused_by_node
+from orchestrator.core.questions import open_questions
 from orchestrator.core.records import Records
-from orchestrator.errors import GraphRecursionError, RunCancelledError, StepFailedError
+from orchestrator.errors import (
+    GraphPausedError,
+    GraphRecursionError,
+    GraphstalkError,
+    RunCancelledError,
+    StepFailedError,
+)
 from orchestrator.graph.spec import GraphSpec
 
-__all__ = ["INTERRUPT", "outcome_of"]
+__all__ = ["INTERRUPT", "failure_of", "outcome_of"]
 
 INTERRUPT = "__interrupt__"  # The key under which a result shows open questions.
 
@@ -24,6 +31,7 @@ def outcome_of(
     records: Records,
     spec: GraphSpec | None,
     raised: BaseException | None = None,
+    keys: tuple[str, ...] = (),
 ) -> Any:
     """Return the output of a run at rest, with its open questions if it has any.
 
@@ -33,34 +41,50 @@ def outcome_of(
         records: how it is stored.
         spec: the graph, if the caller has it; without, all keys of the state are output.
         raised: what a node raised in this process.
+        keys: the keys of the state to return, instead of the graph's output.
 
     Raises:
         StepFailedError: if the run failed; `raised` itself, if that is given.
         GraphRecursionError: if it used up its supersteps.
         RunCancelledError: if it was cancelled.
+        GraphPausedError: if a node paused it.
     """
     head = loaded.head
     if head.status is RunStatus.FAILED:
-        if raised is not None:
-            raise raised
-        record = records.error(head.error)
-        if record is not None and record.type == "GraphRecursionError":
-            raise GraphRecursionError(record.message)
-        fields = asdict(record) if record else {}
-        where = f" in node {record.node!r}" if record and record.node else ""
-        what = f"{record.type}: {record.message}" if record else "no record of why"
-        msg = (
-            f"the run {head.run_id} of thread {thread_id!r} failed{where}: {what}. "
-            f"Resume the thread to try again"
-        )
-        raise StepFailedError(msg, fields)
+        raise raised if raised is not None else failure_of(thread_id, loaded, records)
     if head.status is RunStatus.CANCELLED:
         msg = f"the run {head.run_id} of thread {thread_id!r} was cancelled"
         raise RunCancelledError(msg)
+    paused = paused_by_node(loaded) if head.status is RunStatus.PAUSED else None
+    if paused is not None:
+        node = spec.shown(paused.step.node) if spec else paused.step.node
+        msg = (
+            f"the thread {thread_id!r} is paused at the node {node!r}: "
+            f"{paused.reason or 'no reason given'}. Give it an input, or None, to go on there"
+        )
+        raise GraphPausedError(msg, thread_id=thread_id, node=node, reason=paused.reason)
     checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
     live = live_values(checkpoint, loaded, records, spec)
-    values = shown(live, spec, spec.output_keys if spec else ())
+    values = shown(live, spec, keys or (spec.output_keys if spec else ()))
     asked = [
         records.interrupt(step.asks[question]) for question, step in open_questions(loaded).items()
     ]
-    return {**values, INTERRUPT: asked} if asked and isinstance(values, dict) else values
+    if asked and isinstance(values, dict):
+        return {**values, INTERRUPT: asked}
+    return {INTERRUPT: asked} if asked else values
+
+
+def failure_of(thread_id: str, loaded: LoadedThread, records: Records) -> GraphstalkError:
+    """Return the error for a run that failed in another process, or in this one long ago."""
+    head = loaded.head
+    record = records.error(head.error)
+    if record is not None and record.type == "GraphRecursionError":
+        return GraphRecursionError(record.message)
+    fields = asdict(record) if record else {}
+    where = f" in node {record.node!r}" if record and record.node else ""
+    what = f"{record.type}: {record.message}" if record else "no record of why"
+    msg = (
+        f"the run {head.run_id} of thread {thread_id!r} failed{where}: {what}. "
+        f"Resume the thread to try again"
+    )
+    return StepFailedError(msg, fields)

@@ -4,26 +4,44 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.channels import MISSING
 from orchestrator.checkpoint.commit import LoadedStep, LoadedThread
 from orchestrator.checkpoint.model import Checkpoint, Interrupt, PlannedStep, RunStatus, StepError
-from orchestrator.core.apply import SENDS, apply
+from orchestrator.core.apply import HANDLED, NO_CHANNELS, RETURN, SENDS, apply
 from orchestrator.core.records import Records
+from orchestrator.core.steering import carried_in
 from orchestrator.errors import InvalidUpdateError
-from orchestrator.graph.schema import CONTROL, ROOT
-from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import checkpoint_text
+from orchestrator.graph.schema import CONTROL
+from orchestrator.graph.spec import SINGLE, GraphSpec
+from orchestrator.ids import checkpoint_text, root_thread
 
-__all__ = ["StateSnapshot", "StateTask", "config_of", "live_values", "shown", "snapshot"]
+__all__ = [
+    "PregelTask",
+    "StateSnapshot",
+    "config_of",
+    "live_values",
+    "namespace_below",
+    "shown",
+    "snapshot",
+]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateTask:
-    """A step as a snapshot shows it (LangGraph calls it a task)."""
+class PregelTask(NamedTuple):
+    """A step as a snapshot shows it, by LangGraph's name.
+
+    Attributes:
+        id: the step's id.
+        name: its node.
+        path: how it was triggered: by channels, or by the `Send` of an index.
+        error: why it failed, if it did.
+        interrupts: what it asks; in older snapshots, what it asked.
+        state: of the subgraph that it runs: the config, or, if asked for, the snapshot.
+        result: what it wrote, if it completed.
+    """
 
     id: str
     name: str
@@ -31,11 +49,10 @@ class StateTask:
     error: StepError | None = None
     interrupts: tuple[Interrupt, ...] = ()
     state: Any = None
-    result: Mapping[str, Any] | None = None
+    result: Any = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateSnapshot:
+class StateSnapshot(NamedTuple):
     """One checkpoint of a thread.
 
     Attributes:
@@ -52,21 +69,28 @@ class StateSnapshot:
     values: Any
     next: tuple[str, ...]
     config: Mapping[str, Any]
-    metadata: Mapping[str, Any]
-    created_at: str
+    metadata: Mapping[str, Any] | None
+    created_at: str | None
     parent_config: Mapping[str, Any] | None
-    tasks: tuple[StateTask, ...]
+    tasks: tuple[PregelTask, ...]
     interrupts: tuple[Interrupt, ...] = ()
 
 
 def snapshot(
-    thread_id: str, loaded: LoadedThread, records: Records, spec: GraphSpec | None, *, latest: bool
+    thread_id: str,
+    loaded: LoadedThread,
+    records: Records,
+    spec: GraphSpec | None,
+    *,
+    latest: bool,
+    inside: Callable[[PlannedStep, str], Any] | None = None,
 ) -> StateSnapshot:
     """Return what is loaded of a thread as a snapshot.
 
     With the graph's `spec`, the latest snapshot shows the writes of completed steps of the running
     superstep too, as LangGraph does, unless they do not fit together: then it shows the state
-    before, with the whole superstep still to come.
+    before, with the whole superstep still to come. `inside` gives the state of the subgraph that a
+    step runs in a namespace.
     """
     checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
     values = (
@@ -74,14 +98,15 @@ def snapshot(
         if latest
         else records.values(checkpoint, loaded.blobs)
     )
-    tasks = tuple(_task(step, checkpoint, loaded, records) for step in checkpoint.plan)
+    view = _View(thread_id, checkpoint, loaded, records, spec, latest, inside)
+    tasks = tuple(view.task(step) for step in checkpoint.plan)
     waiting = [s.node for s in checkpoint.plan if s.id_in(checkpoint) not in loaded.outcomes]
     if not latest or (not waiting and loaded.head.status is RunStatus.FAILED):
         waiting = [step.node for step in checkpoint.plan]
     return StateSnapshot(
         values=shown(values, spec),
-        next=tuple(waiting),
-        config=config_of(thread_id, checkpoint.id, checkpoint.ns),
+        next=tuple(spec.shown(node) if spec else node for node in waiting),
+        config=config_of(thread_id, checkpoint.id),
         metadata={
             **checkpoint.metadata,
             "source": checkpoint.source,
@@ -90,12 +115,10 @@ def snapshot(
         },
         created_at=dt.datetime.fromtimestamp(checkpoint.created_ms / 1000, dt.UTC).isoformat(),
         parent_config=(
-            None
-            if checkpoint.parent is None
-            else config_of(thread_id, checkpoint.parent, checkpoint.ns)
+            None if checkpoint.parent is None else config_of(thread_id, checkpoint.parent)
         ),
         tasks=tasks,
-        interrupts=tuple(i for task in tasks for i in task.interrupts),
+        interrupts=tuple(i for task in tasks for i in task.interrupts) if latest else (),
     )
 
 
@@ -115,11 +138,12 @@ def live_values(
     return values
 
 
-def config_of(thread_id: str, checkpoint_id: int, ns: str = "") -> Mapping[str, Any]:
+def config_of(thread_id: str, checkpoint_id: int) -> Mapping[str, Any]:
     """Return the config that names a checkpoint."""
+    root, ns = root_thread(thread_id)
     return {
         "configurable": {
-            "thread_id": thread_id,
+            "thread_id": root,
             "checkpoint_ns": ns,
             "checkpoint_id": checkpoint_text(checkpoint_id),
         }
@@ -131,33 +155,80 @@ def shown(values: Mapping[str, Any], spec: GraphSpec | None, keys: tuple[str, ..
     if spec is None:
         return dict(values)
     seen = {}
-    for key in keys or spec.state_keys:
+    keys = keys or spec.visible_keys
+    for key in keys:
         value = spec.channels[key].get(values.get(key, MISSING))
         if value is not MISSING:
             seen[key] = value
-    return seen.get(ROOT) if (keys or spec.state_keys) == (ROOT,) else seen
+    return seen.get(keys[0]) if keys in SINGLE else seen
 
 
-def _task(
-    step: PlannedStep, checkpoint: Checkpoint, loaded: LoadedThread, records: Records
-) -> StateTask:
-    step_id = step.id_in(checkpoint)
-    live: LoadedStep | None = loaded.steps.get(step_id)
-    outcome = loaded.outcomes.get(step_id)
-    asked: tuple[Interrupt, ...] = ()
-    if live is not None and not live.completed:
-        asked = tuple(records.interrupt(live.asks[question]) for question in live.questions)
-    path = ("__pull__", step.node) if step.index < 0 else ("__push__", step.index)
-    return StateTask(
-        id=step_id,
-        name=step.node,
-        path=path,
-        error=records.error(live.error) if live is not None and not live.completed else None,
-        interrupts=asked,
-        result=_result(records.outcome(outcome).writes) if outcome is not None else None,
-    )
+def namespace_below(thread_id: str, name: str, step_id: str) -> str:
+    """Return the namespace of the subgraph that a step of a thread runs."""
+    ns = root_thread(thread_id)[1]
+    own = f"{name}:{step_id}"
+    return f"{ns}|{own}" if ns else own
 
 
-def _result(writes: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A checkpoint as it is shown."""
+
+    thread_id: str
+    checkpoint: Checkpoint
+    loaded: LoadedThread
+    records: Records
+    spec: GraphSpec | None
+    latest: bool
+    inside: Callable[[PlannedStep, str], Any] | None
+
+    def task(self, step: PlannedStep) -> PregelTask:
+        """Return one of its steps."""
+        step_id, records = step.id_in(self.checkpoint), self.records
+        live: LoadedStep | None = self.loaded.steps.get(step_id)
+        stored = self.loaded.outcomes.get(step_id)
+        outcome = records.outcome(stored) if stored is not None else None
+        asked: tuple[Interrupt, ...] = ()
+        open_ = live is not None and not live.completed
+        if live is not None and open_:
+            asked = tuple(records.interrupt(live.asks[question]) for question in live.questions)
+        elif outcome is not None and not self.latest:
+            asked = outcome.interrupts
+        name = self.spec.shown(step.node) if self.spec else step.node
+        pulled = ("__pregel_pull", name)
+        return PregelTask(
+            id=step_id,
+            name=name,
+            path=pulled if step.index < 0 else ("__pregel_push", step.index, False),
+            error=records.error(live.error) if live is not None and open_ else None,
+            interrupts=asked,
+            state=self._state(step, step_id),
+            result=_result(outcome.writes) if outcome is not None else None,
+        )
+
+    def _state(self, step: PlannedStep, step_id: str) -> Any:
+        node = self.spec.nodes.get(step.node) if self.spec else None
+        name = self.spec.shown(step.node) if self.spec else step.node
+        origin = carried_in(self.checkpoint, step).origin
+        ns = namespace_below(self.thread_id, name, origin or step_id)
+        if self.inside is not None:
+            return self.inside(step, ns)
+        if node is None or node.subgraph is None:
+            return None
+        root, _ = root_thread(self.thread_id)
+        return {"configurable": {"thread_id": root, "checkpoint_ns": ns}}
+
+
+def _result(writes: tuple[tuple[str, Any], ...]) -> Any:
     """Return a step's updates without its edges and routing."""
-    return {key: value for key, value in writes if key != SENDS and not key.startswith(CONTROL)}
+    hidden = {SENDS, *NO_CHANNELS}
+    for key, value in writes:
+        if key == RETURN:
+            return value
+        if key == HANDLED:
+            return None  # The node has failed; what it has is its handler's.
+    return {key: value for key, value in writes if key not in hidden and not _is_edge(key)}
+
+
+def _is_edge(key: str) -> bool:
+    return key.startswith(CONTROL)

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.errors import GraphstalkError
-from orchestrator.ids import check_thread_id, parse_checkpoint_id
+from orchestrator.ids import check_thread_id, child_thread, parse_checkpoint_id
 
-__all__ = ["ConfigError", "ThreadConfig", "parse_config"]
+__all__ = ["ConfigError", "ThreadConfig", "merged", "parse_config"]
 
 _TOP = {"thread_id", "checkpoint_id", "checkpoint_ns"}  # The short form's keys.
+_MORE = ("callbacks", "tags", "run_name", "run_id")  # What only this process can use.
 
 
 class ConfigError(GraphstalkError, ValueError):
@@ -25,13 +26,17 @@ class ThreadConfig:
     """A config, understood."""
 
     thread_id: str | None = None
+    ns: str = ""  # The namespace of a subgraph.
     checkpoint_id: int | None = None
     recursion_limit: int | None = None  # As the caller gave it.
+    concurrency_max: int | None = None
+    resumes_max: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     configurable: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict)  # Callbacks, tags and the like.
 
     def thread(self) -> str:
-        """Return the thread id.
+        """Return the thread id; with a namespace, that of the subgraph's thread.
 
         Raises:
             ConfigError: if the config names no thread.
@@ -42,7 +47,7 @@ class ThreadConfig:
                 '{"thread_id": "my-thread"}}, or short config={"thread_id": "my-thread"}'
             )
             raise ConfigError(msg)
-        return self.thread_id
+        return child_thread(self.thread_id, self.ns)
 
 
 def parse_config(config: Mapping[str, Any] | str | None) -> ThreadConfig:
@@ -77,13 +82,57 @@ def parse_config(config: Mapping[str, Any] | str | None) -> ThreadConfig:
         checkpoint_id = None if checkpoint is None else parse_checkpoint_id(str(checkpoint))
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    ns = named.get("checkpoint_ns") or ""
+    if not isinstance(ns, str) or not (ns == "" or ns.isprintable()):
+        msg = f"checkpoint_ns is the namespace of a subgraph, as a snapshot shows it: {ns!r:.100}"
+        raise ConfigError(msg)
     return ThreadConfig(
         thread_id=None if thread_id is None else check_thread_id(thread_id),
+        ns=ns,
         checkpoint_id=checkpoint_id,
         recursion_limit=limit,
+        concurrency_max=_count("max_concurrency", config.get("max_concurrency"), 1),
+        resumes_max=_count("resumes_max", config.get("resumes_max"), 0),
+        more={key: config[key] for key in _MORE if key in config},
         metadata=_mapping(config, "metadata"),
-        configurable={key: value for key, value in configurable.items() if key not in _TOP},
+        configurable={
+            key: value
+            for key, value in configurable.items()
+            if key not in _TOP and not key.startswith("__graphstalk_")
+        },
     )
+
+
+def merged(always: Mapping[str, Any], config: Mapping[str, Any] | str | None) -> ThreadConfig:
+    """Understand a config together with one that holds for all calls.
+
+    Raises:
+        ConfigError: as `parse_config`.
+    """
+    mine = parse_config(config)
+    if not always:
+        return mine
+    base = parse_config(always)
+    return ThreadConfig(
+        thread_id=mine.thread_id or base.thread_id,
+        ns=mine.ns or base.ns,
+        checkpoint_id=mine.checkpoint_id or base.checkpoint_id,
+        recursion_limit=mine.recursion_limit or base.recursion_limit,
+        concurrency_max=mine.concurrency_max or base.concurrency_max,
+        resumes_max=base.resumes_max if mine.resumes_max is None else mine.resumes_max,
+        metadata={**base.metadata, **mine.metadata},
+        configurable={**base.configurable, **mine.configurable},
+        more={**base.more, **mine.more},
+    )
+
+
+def _count(key: str, value: Any, least: int) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        msg = f"{key} in a config is a whole number, at least {least}: {value!r:.100}"
+        raise ConfigError(msg)
+    return value
 
 
 def _mapping(config: Mapping[str, Any], key: str) -> dict[str, Any]:

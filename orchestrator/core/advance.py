@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.checkpoint.model import Checkpoint, PlannedStep
 from orchestrator.core.apply import Writes, apply, plan
-from orchestrator.graph.routing import START, Send
+from orchestrator.core.steering import NOTES, Steering, is_steered, kept_in, notes_for
+from orchestrator.graph.managed import Loop
+from orchestrator.graph.routing import START, Command, Send
 from orchestrator.graph.spec import GraphSpec
 
 __all__ = ["Frame", "Next", "accept_input", "advance", "breaks_at"]
@@ -16,10 +18,24 @@ __all__ = ["Frame", "Next", "accept_input", "advance", "breaks_at"]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A checkpoint with the values it refers to."""
+    """A checkpoint with the values it refers to.
+
+    Attributes:
+        checkpoint: the checkpoint.
+        values: the state's values in it.
+        stop: the number of the last superstep its run may begin.
+        args: what its `Send`s carry, by index, where somebody wants to see it.
+    """
 
     checkpoint: Checkpoint
     values: Mapping[str, Any]
+    stop: int = 0
+    args: Mapping[int, Any] = field(default_factory=dict)
+
+    @property
+    def loop(self) -> Loop:
+        """Return where the run stands in its budget."""
+        return Loop(self.checkpoint.step + 1, self.stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +46,7 @@ class Next:
     values: Mapping[str, Any]
     changed: Mapping[str, Any]  # Key of the state → its new value.
     sends: tuple[Send, ...] = ()
+    steered: bool = False  # Whether it goes on where a caller steered it: no break stops it there.
 
 
 def advance(
@@ -49,7 +66,22 @@ def advance(
     """
     before, results = frame.checkpoint, list(results)
     applied = apply(spec, before, frame.values, results, new_id, passes=passes)
-    steps = plan(spec, applied.control, applied.versions, applied.seen, applied.sends)
+    control, sends, kept = applied.control, applied.sends, kept_in(before)
+    steps: tuple[PlannedStep, ...] = ()
+    command = next((v for _, w in results for key, v in w if key == Command.PARENT), None)
+    if command is None:
+        sends += [Send(k.node, k.arg) for k in kept if k.is_send]
+        steps = plan(spec, control, applied.versions, applied.seen, sends)
+        triggered = {step.node for step in steps if step.index < 0}
+        steps += tuple(
+            PlannedStep(k.node)
+            for k in kept
+            if not k.is_send and k.node in spec.nodes and k.node not in triggered
+        )
+        control.update(notes_for(sends, kept))
+    else:
+        control[Command.PARENT] = command
+        sends.clear()
     checkpoint = replace(
         before,
         id=new_id,
@@ -58,14 +90,14 @@ def advance(
         source=source,
         created_ms=now_ms,
         versions=applied.versions,
-        control=applied.control,
+        control=control,
         seen=applied.seen,
         writers=tuple(dict.fromkeys(step.node for step, _ in results)),
-        sends=len(applied.sends),
-        sends_version=new_id if applied.sends else 0,
+        sends=len(sends),
+        sends_version=new_id if sends else 0,
         plan=steps,
     )
-    return Next(checkpoint, applied.values, applied.changed, tuple(applied.sends))
+    return Next(checkpoint, applied.values, applied.changed, tuple(sends), is_steered(before))
 
 
 def accept_input(
@@ -75,14 +107,16 @@ def accept_input(
     new_id: int,
     now_ms: int,
     metadata: Mapping[str, Any],
+    steering: Steering | None = None,
 ) -> Checkpoint:
     """Return the checkpoint by which a run begins: the input waits for START to take it in.
 
     It needs no graph, so any client can make it. Steps that the thread had left unfinished are
-    dropped: their triggers are gone.
+    dropped, since their triggers are gone, but for those that `steering` keeps.
     """
     step = before.step + 1 if before else -1
     state = {k: v for k, v in before.versions.items() if k not in before.control} if before else {}
+    writers = before.writers if before and steering and steering.kept is not None else ()
     return Checkpoint(
         id=new_id,
         ns=before.ns if before else "",
@@ -91,8 +125,13 @@ def accept_input(
         source="input",
         created_ms=now_ms,
         versions={**state, **_unfinished(before, "versions"), START: new_id},
-        control={**_unfinished(before, "control"), START: value},
+        control={
+            **_unfinished(before, "control"),
+            START: value,
+            **(steering.notes() if steering else {}),
+        },
         seen=before.seen if before else {},
+        writers=writers,
         metadata=dict(metadata),
         plan=(PlannedStep(START, -1, (START,)),),
     )
@@ -110,7 +149,7 @@ def _unfinished(before: Checkpoint | None, part: str) -> dict[str, Any]:
     return {
         key: fields[key]
         for key, gathered in before.control.items()
-        if gathered is not None and key not in pending
+        if gathered is not None and key not in pending and key not in NOTES
     }
 
 

@@ -12,13 +12,18 @@ from typing import Any
 
 from orchestrator.channels import MISSING, UNCHANGED
 from orchestrator.checkpoint.model import Checkpoint, PlannedStep
+from orchestrator.core.steering import kept_in
 from orchestrator.errors import GraphstalkError, InvalidUpdateError
-from orchestrator.graph.routing import Send
+from orchestrator.graph.routing import Command, Send
 from orchestrator.graph.spec import GraphSpec
 
-__all__ = ["SENDS", "Applied", "Writes", "apply", "plan"]
+__all__ = ["HANDLED", "NO_CHANNELS", "RETURN", "SENDS", "Applied", "Writes", "apply", "plan"]
 
 SENDS = "__sends__"  # The name under which a `Send` stands among a step's writes.
+RETURN = "__return__"  # What a functional step returned, for those who watch.
+HANDLED = "__handled__"  # Says that the writes are those of an error handler.
+# Writes that change no channel: a command for the graph around this one ends this one.
+NO_CHANNELS = frozenset({Command.PARENT, HANDLED, RETURN})
 Writes = Sequence[tuple[str, Any]]
 
 
@@ -63,7 +68,7 @@ def apply(
     sends = board.write([writes for _, writes in ordered])
     if passes:
         board.clear_transient()
-        if board.updated.isdisjoint(spec.triggers):
+        if board.updated.isdisjoint(spec.triggers) and not kept_in(checkpoint):
             board.finish()
     return board.applied(sends)
 
@@ -115,7 +120,7 @@ class _Board:
             for channel, value in writes:
                 if channel == SENDS:
                     sends.append(value)
-                else:
+                elif channel not in NO_CHANNELS:
                     grouped.setdefault(channel, []).append(value)
         for channel, written in grouped.items():
             self.put(channel, self._update(channel, written))

@@ -1,4 +1,4 @@
-"""What to commit when somebody calls: a new run, an answer, a continuation, a cancellation.
+"""What to commit when somebody calls on a run: an answer, a continuation, a cancellation.
 
 Pure, and without the graph: a client that only knows a graph's name can do all of this. Each
 function takes the thread as loaded; the commit holds the preconditions under which that is still
@@ -8,160 +8,18 @@ true, so a thread that has changed meanwhile refuses it and the caller decides a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator import limits
-from orchestrator.channels import storable
-from orchestrator.checkpoint.commit import (
-    Answer,
-    Commit,
-    EventDraft,
-    LoadedStep,
-    LoadedThread,
-    StepUpdate,
-    Wait,
-)
+from orchestrator.checkpoint.commit import Answer, Commit, EventDraft, LoadedThread, StepUpdate
 from orchestrator.checkpoint.model import Checkpoint, RunStatus
-from orchestrator.core.advance import accept_input
+from orchestrator.core.accepting import check_idle, go_on
+from orchestrator.core.questions import CAN_GO_ON, answers_given, open_questions
 from orchestrator.core.records import Records
-from orchestrator.core.stepping import ACTIVE, Placement, steps_of
-from orchestrator.errors import (
-    NoPendingInterruptError,
-    ThreadBusyError,
-    UnknownInterruptError,
-    UnknownThreadError,
-    UnserializableValueError,
-)
-from orchestrator.ids import checkpoint_text, mint_checkpoint_id
+from orchestrator.core.stepping import ACTIVE, Placement
+from orchestrator.errors import ResumesExhaustedError, UnknownThreadError
+from orchestrator.ids import checkpoint_text
 
-__all__ = [
-    "RunConfig",
-    "accept",
-    "answer",
-    "cancel",
-    "carry_on",
-    "check_idle",
-    "missing",
-    "new_head",
-    "open_questions",
-]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunConfig:
-    """What a run is started with besides its input."""
-
-    run_id: str
-    fingerprint: str = ""
-    recursion_limit: int = limits.RECURSION_LIMIT_DEFAULT
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    configurable: Mapping[str, Any] = field(default_factory=dict)
-    key: str | None = None  # The caller's idempotency key.
-
-
-def check_idle(thread_id: str, loaded: LoadedThread) -> None:
-    """Refuse a second writer on a busy thread. (INV-9)
-
-    A run in a caller's process is active as long as one of its steps is claimed: if that process
-    was stopped or has died, nobody else would ever go on with it.
-
-    Raises:
-        ThreadBusyError: if the thread's run is active.
-    """
-    abandoned = loaded.head.local and not any(step.owner for step in loaded.steps.values())
-    if loaded.head.status.active and not abandoned:
-        msg = (
-            f"the thread {thread_id!r} is busy: its run {loaded.head.run_id} is "
-            f"{loaded.head.status}. Wait for it, cancel it, or use another thread"
-        )
-        raise ThreadBusyError(msg)
-
-
-def accept(
-    records: Records,
-    where: Placement,
-    value: Any,
-    config: RunConfig,
-    loaded: LoadedThread | None,
-    now_ms: int,
-) -> Commit:
-    """Accept a run: its input checkpoint and its first step. (INV-1)
-
-    Raises:
-        ThreadBusyError: if the thread's run is active.
-    """
-    before: Checkpoint | None = None
-    if loaded is not None:
-        check_idle(where.thread_id, loaded)
-        before = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
-    is_map = isinstance(value, Mapping)
-    plain = {key: storable(write) for key, write in value.items()} if is_map else value
-    checkpoint = accept_input(
-        before,
-        plain,
-        new_id=mint_checkpoint_id(before.id if before else 0, now_ms),
-        now_ms=now_ms,
-        metadata=config.metadata,
-    )
-    head = new_head(records, where, config, checkpoint.step + 1)
-    try:
-        stored = records.store_checkpoint(checkpoint)
-    except UnserializableValueError:
-        records.check("the input", plain)
-        raise
-    ready = steps_of(checkpoint, where, None)
-    abandoned = [s.step.node for s in (loaded.steps if loaded else {}).values() if not s.completed]
-    accepted = {
-        "run": config.run_id,
-        "graph": where.graph,
-        "checkpoint": checkpoint_text(checkpoint.id),
-        "steps": ready[0].step_id,
-        "abandoned": " ".join(abandoned),
-    }
-    return Commit(
-        thread_id=where.thread_id,
-        expect_new=loaded is None,
-        expect_head=before.id if before else None,
-        expect_status=(loaded.head.status,) if loaded else (),
-        checkpoint=stored,
-        ready=ready,
-        status=RunStatus.QUEUED,
-        head=head,
-        key=(config.key, config.run_id) if config.key is not None else None,
-        events=(EventDraft("run_accepted", accepted),),
-    )
-
-
-def new_head(
-    records: Records, where: Placement, config: RunConfig, superstep: int
-) -> Mapping[str, str | int | bytes]:
-    """Return the head's fields for a new run that begins with START in `superstep`."""
-    given = {
-        "configurable": config.configurable,
-        "metadata": config.metadata,
-        "recursion_limit": config.recursion_limit,
-    }
-    return {
-        "graph": where.graph,
-        "fingerprint": config.fingerprint,
-        "run_id": config.run_id,
-        "config": records.check("the config", given),
-        "local": int(not where.default_queue),
-        "resumes": 0,
-        "stop": superstep + config.recursion_limit,
-        "error": b"",
-    }
-
-
-def open_questions(loaded: LoadedThread) -> dict[str, LoadedStep]:
-    """Return the open interrupts of a thread: id → the step that asks."""
-    return {
-        question: step
-        for step in loaded.steps.values()
-        if not step.completed and step.wait is Wait.ANSWER
-        for question in step.questions
-    }
+__all__ = ["answer", "cancel", "carry_on", "missing"]
 
 
 def answer(
@@ -172,6 +30,7 @@ def answer(
     *,
     to: str | None = None,
     recursion_limit: int | None = None,
+    queue: str = "",
 ) -> Commit:
     """Answer open interrupts; the steps that asked become ready again. (INV-8)
 
@@ -182,20 +41,21 @@ def answer(
         resume: the answer, or a mapping from interrupt id to answer.
         to: the id of the one interrupt that `resume` answers.
         recursion_limit: how many supersteps the run may take from here; as for `carry_on`.
+        queue: where its steps go; empty: they run in the process that calls.
 
     Raises:
         NoPendingInterruptError: if nothing is open.
         UnknownInterruptError: if an id is not open, or several are and none is named.
     """
-    can_go_on = (*ACTIVE, RunStatus.PAUSED, RunStatus.FAILED)
-    questions = open_questions(loaded) if loaded.head.status in can_go_on else {}
-    if not questions:
-        msg = (
-            f"the thread {thread_id!r} ({loaded.head.status}) asks nothing, so there is nothing to "
-            f"answer. Nothing was stored"
+    given = answers_given(thread_id, loaded, resume, to)
+    config = records.decode(loaded.head.config)
+    if config.get("on_resume") and set(given) == set(open_questions(loaded)):
+        where = Placement(thread_id, loaded.head.graph, queue)
+        head = _resumed(
+            records, loaded, records.checkpoint(loaded.checkpoint.header), recursion_limit
         )
-        raise NoPendingInterruptError(msg)
-    given = _given(thread_id, questions, resume, to)
+        return go_on(records, where, loaded, head, reason="answer", given=given)
+    questions = open_questions(loaded)
     asking = {step.step.step_id: step for step in (questions[i] for i in given)}
     updates = [
         StepUpdate(step=step.step, reset=True)
@@ -207,7 +67,7 @@ def answer(
         thread_id=thread_id,
         expect_head=checkpoint.id,
         expect_run=loaded.head.run_id,
-        expect_status=can_go_on,
+        expect_status=CAN_GO_ON,
         answers=tuple(
             Answer(questions[i].step.step_id, i, records.encode(value))
             for i, value in given.items()
@@ -215,37 +75,16 @@ def answer(
         updates=tuple(updates),
         status=RunStatus.RUNNING if updates else None,
         head=_resumed(records, loaded, checkpoint, recursion_limit),
-        events=tuple(EventDraft("interrupt_answered", {"interrupt": i}) for i in given),
+        events=_answered(loaded, checkpoint, given, goes_on=bool(updates)),
     )
 
 
-def _given(
-    thread_id: str, questions: Mapping[str, LoadedStep], resume: Any, to: str | None
-) -> dict[str, Any]:
-    """Return which open interrupt gets which answer."""
-    listed = ", ".join(f"{i} ({step.step.node})" for i, step in questions.items())
-    if to is not None:
-        given = {to: resume}
-    elif isinstance(resume, Mapping) and resume and all(_is_interrupt_id(k) for k in resume):
-        given = dict(resume)
-    elif len(questions) > 1:
-        msg = f"the thread {thread_id!r} asks {len(questions)} questions; say which: {listed}"
-        raise UnknownInterruptError(msg)
-    else:
-        given = {next(iter(questions)): resume}
-    unknown = [i for i in given if i not in questions]
-    if unknown:
-        msg = f"the thread {thread_id!r} has no open interrupt {unknown[0]!r}. Open: {listed}"
-        raise UnknownInterruptError(msg)
-    return given
-
-
-def _is_interrupt_id(text: object) -> bool:
-    return isinstance(text, str) and len(text) == 32 and all(c in "0123456789abcdef" for c in text)
-
-
 def carry_on(
-    records: Records, thread_id: str, loaded: LoadedThread, recursion_limit: int | None = None
+    records: Records,
+    thread_id: str,
+    loaded: LoadedThread,
+    recursion_limit: int | None = None,
+    queue: str = "",
 ) -> Commit | None:
     """Continue a run that failed, was paused or was cancelled; only what has not completed runs.
 
@@ -254,12 +93,19 @@ def carry_on(
 
     Raises:
         ThreadBusyError: if the run is active.
+        ResumesExhaustedError: if it failed or crashed, and was resumed too often.
     """
     check_idle(thread_id, loaded)
     rest = [step for step in loaded.steps.values() if not step.completed]
     if not loaded.steps:
         return None
     checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
+    config, reason = records.decode(loaded.head.config), _reason(loaded)
+    _check_resumes(thread_id, loaded, config, reason)
+    if config.get("on_resume") and rest:
+        where = Placement(thread_id, loaded.head.graph, queue)
+        head = _resumed(records, loaded, checkpoint, recursion_limit)
+        return go_on(records, where, loaded, head, reason=reason, given={})
     return Commit(
         thread_id=thread_id,
         expect_head=checkpoint.id,
@@ -268,8 +114,56 @@ def carry_on(
         updates=tuple(StepUpdate(step=step.step, reset=True) for step in rest),
         status=RunStatus.RUNNING,
         head=_resumed(records, loaded, checkpoint, recursion_limit),
-        events=(EventDraft("run_resumed", {"from": str(loaded.head.status)}),),
+        events=(
+            EventDraft(
+                "run_resumed",
+                {
+                    "from": str(loaded.head.status),
+                    "reason": reason,
+                    **_point(loaded, checkpoint),
+                },
+            ),
+        ),
     )
+
+
+def _point(loaded: LoadedThread, checkpoint: Checkpoint) -> dict[str, str]:
+    """Return from where a run goes on, for who reads the log later."""
+    done = (step.step.step_id for step in loaded.steps.values() if step.completed)
+    return {"checkpoint": checkpoint_text(checkpoint.id), "done": " ".join(done)}
+
+
+def _answered(
+    loaded: LoadedThread, checkpoint: Checkpoint, given: Mapping[str, Any], *, goes_on: bool
+) -> tuple[EventDraft, ...]:
+    """Return an event for each answer; the last tells from where the run goes on, if it does."""
+    events = [EventDraft("interrupt_answered", {"interrupt": i}) for i in given]
+    if goes_on:
+        last = {**events[-1].fields, **_point(loaded, checkpoint)}
+        events[-1] = EventDraft("interrupt_answered", last)
+    return tuple(events)
+
+
+def _reason(loaded: LoadedThread) -> str:
+    """Return why a run is resumed, as its hook is told."""
+    status = loaded.head.status
+    known = {RunStatus.FAILED: "failure", RunStatus.CANCELLED: "cancel", RunStatus.PAUSED: "pause"}
+    return known.get(status, "crash")
+
+
+def _check_resumes(
+    thread_id: str, loaded: LoadedThread, config: Mapping[str, Any], reason: str
+) -> None:
+    """Refuse to resume for ever what fails or crashes each time."""
+    allowed = config.get("resumes_max")
+    if allowed is None or reason not in {"failure", "crash"} or loaded.head.resumes < allowed:
+        return
+    msg = (
+        f"the run {loaded.head.run_id} of thread {thread_id!r} was resumed {loaded.head.resumes} "
+        f"times, and resumes_max is {allowed}. Look at why it ends each time (get_state), then "
+        f"repair it with update_state, or start a new run"
+    )
+    raise ResumesExhaustedError(msg)
 
 
 def _resumed(

@@ -21,6 +21,7 @@ from orchestrator.checkpoint.model import (
 )
 from orchestrator.core.apply import SENDS
 from orchestrator.errors import StateCorruptedError, UnserializableValueError
+from orchestrator.graph.policy import TimeoutPolicy
 from orchestrator.graph.routing import Send
 
 __all__ = ["Records", "StoredValues"]
@@ -131,10 +132,10 @@ class Records:
             UnserializableValueError: if a value cannot be, with the write and the path to it.
         """
         writes = [
-            [channel, [value.node, value.arg] if channel == SENDS else storable(value)]
+            [channel, _send_fields(value) if channel == SENDS else storable(value)]
             for channel, value in outcome.writes
         ]
-        asked = [[i.value, i.id, i.key] for i in outcome.interrupts]
+        asked = [[i.value, i.id, i.key, i.response_schema] for i in outcome.interrupts]
         o = outcome
         record = [_VERSION, writes, o.attempt, o.fence, o.worker, o.claimed_ms, asked]
         try:
@@ -167,7 +168,7 @@ class Records:
         fields = self._fields(data, 7, "outcome")
         return Outcome(
             writes=tuple(
-                (channel, Send(*value) if channel == SENDS else value)
+                (channel, _send(value) if channel == SENDS else value)
                 for channel, value in fields[1]
             ),
             attempt=fields[2],
@@ -179,11 +180,12 @@ class Records:
 
     def store_interrupt(self, interrupt: Interrupt) -> bytes:
         """Return a question as it is stored."""
-        return self.encode([_VERSION, interrupt.value, interrupt.id, interrupt.key])
+        i = interrupt
+        return self.encode([_VERSION, i.value, i.id, i.key, i.response_schema])
 
     def interrupt(self, data: bytes) -> Interrupt:
         """Return a stored question."""
-        return Interrupt(*self._fields(data, 4, "interrupt")[1:])
+        return Interrupt(*self._fields(data, 5, "interrupt")[1:])
 
     def store_error(self, error: StepError) -> bytes:
         """Return an error record as it is stored."""
@@ -215,3 +217,14 @@ class Records:
             msg = f"stored bytes are no {what} of layout {_VERSION}"
             raise StateCorruptedError(msg)
         return fields
+
+
+def _send_fields(send: Send) -> list[Any]:
+    t = send.timeout
+    return [send.node, send.arg, [t.run_timeout, t.idle_timeout, t.refresh_on] if t else None]
+
+
+def _send(fields: list[Any]) -> Send:
+    node, arg, t = fields
+    timeout = TimeoutPolicy(run_timeout=t[0], idle_timeout=t[1], refresh_on=t[2]) if t else None
+    return Send(node, arg, timeout=timeout)

@@ -34,21 +34,25 @@ from orchestrator.checkpoint.model import (
 )
 from orchestrator.core.advance import Next, breaks_at
 from orchestrator.core.records import Records
+from orchestrator.graph.routing import START
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import checkpoint_text
+from orchestrator.ids import checkpoint_text, root_thread
 
 __all__ = [
     "ACTIVE",
+    "IN_SUBGRAPH",
     "Placement",
     "Stepping",
     "defer",
     "ended",
     "hand_back",
+    "in_one_log",
     "recursion_error",
     "steps_of",
 ]
 
 ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
+IN_SUBGRAPH = "its subgraph runs"  # Why a step waits whose node is a graph.
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,46 +117,70 @@ class Stepping:
     spec: GraphSpec
     records: Records
     default_queue: str = ""  # Empty: steps run in the process that called.
+    breaks_after: frozenset[str] | None = (
+        None  # Where this call stops, if not where the graph does.
+    )
+    breaks_before: frozenset[str] | None = None
+
+    @property
+    def breaks(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Return the nodes after and before which the run stops."""
+        after, before = self.breaks_after, self.breaks_before
+        return (
+            self.spec.interrupt_after if after is None else after,
+            self.spec.interrupt_before if before is None else before,
+        )
 
     def next(self, thread_id: str, head: Head, following: Next) -> Commit:
         """Return the commit that makes `following` the head, where its parent still is."""
         where = Placement(thread_id, head.graph, self.default_queue)
         checkpoint, check = following.checkpoint, self.records.check
-        ns = checkpoint.ns
+        ns, untracked = checkpoint.ns, self.spec.untracked
         blobs = {
             blob_key(ns, key, checkpoint.id): check(f"the value of {key!r}", value)
             for key, value in following.changed.items()
+            if key not in untracked
         }
         for index, send in enumerate(following.sends):
             blobs[send_key(ns, checkpoint.id, index)] = check(
                 f"what is sent to {send.node!r}", send.arg
             )
         ready = steps_of(checkpoint, where, self.spec)
-        status, error = self._status_at(checkpoint, head)
+        status, error = self._status_at(following, head)
+        fields: dict[str, str | int | bytes] = {}
+        if error is not None:
+            fields["error"] = self.records.store_error(error)
+        if following.steered:
+            fields["breaks_seen"] = checkpoint.id
+        if self.spec.on_resume is not None and START in checkpoint.writers and head.config:
+            # Whoever resumes the run may not have the graph, and must know that it has a hook.
+            given = self.records.decode(head.config)
+            fields["config"] = self.records.encode({**given, "on_resume": True})
         return Commit(
             thread_id=where.thread_id,
             expect_head=checkpoint.parent,
-            checkpoint=self.records.store_checkpoint(checkpoint),
+            checkpoint=self.records.store_checkpoint(_tracked(checkpoint, untracked)),
             blobs=blobs,
             ready=ready,
             status=status,
-            head={"error": self.records.store_error(error)} if error else {},
+            head=fields,
             events=(
-                _superstep(checkpoint, ready),
-                *((_ended(status),) if status else ()),
+                _superstep(checkpoint, ready, live=status is None),
+                *((_ended(status, at_break=bool(checkpoint.plan)),) if status else ()),
             ),
         )
 
-    def _status_at(
-        self, checkpoint: Checkpoint, head: Head
-    ) -> tuple[RunStatus | None, StepError | None]:
+    def _status_at(self, following: Next, head: Head) -> tuple[RunStatus | None, StepError | None]:
         """Return the run's status if it does not simply go on from a checkpoint."""
+        checkpoint = following.checkpoint
         nodes = [step.node for step in checkpoint.plan]
         if not nodes:
             return RunStatus.SUCCEEDED, None
         if checkpoint.step + 1 > head.stop:
             return RunStatus.FAILED, recursion_error(checkpoint)
-        after, before = self.spec.interrupt_after, self.spec.interrupt_before
+        after, before = self.breaks
+        if following.steered:
+            return None, None
         if breaks_at(checkpoint, checkpoint.writers, after, head.breaks_seen) or breaks_at(
             checkpoint, nodes, before, head.breaks_seen
         ):
@@ -166,7 +194,7 @@ class Stepping:
         done = Commit(
             thread_id=step.thread_id,
             guard=StepGuard(step.step_id, outcome.fence),
-            completed=self.records.store_outcome(outcome),
+            completed=self.records.store_outcome(self._stored(outcome)),
             events=(_committed(step, outcome),),
         )
         if following is None:
@@ -176,15 +204,34 @@ class Stepping:
             rest, guard=done.guard, completed=done.completed, events=done.events + rest.events
         )
 
+    def _stored(self, outcome: Outcome) -> Outcome:
+        """Return what is stored of an outcome: not the keys whose values never are."""
+        if not self.spec.untracked:
+            return outcome
+        writes = tuple(w for w in outcome.writes if w[0] not in self.spec.untracked)
+        return replace(outcome, writes=writes)
+
     def ask(self, step: ReadyStep, fence: int, questions: tuple[Interrupt, ...]) -> Commit:
         """Let a step wait for answers."""
         asks = {q.id: self.records.store_interrupt(q) for q in questions}
         asked = [
             EventDraft("step_interrupted", {**_where(step), "interrupt": q.id, "value": asks[q.id]})
             for q in questions
-        ]
+        ] or [EventDraft("step_interrupted", {**_where(step), "interrupt": "", "value": b""})]
         update = StepUpdate(step=step, wait=Wait.ANSWER, asks=asks)
         return self._settle(step, fence, update, RunStatus.PAUSED, asked)
+
+    def pause(self, step: ReadyStep, fence: int, reason: str, notes: Mapping[str, bytes]) -> Commit:
+        """Let a step wait for a person, because its node said so; it has not failed."""
+        update = StepUpdate(step=step, wait=Wait.PERSON, error=b"", reason=reason)
+        event = EventDraft("step_paused", {**_where(step), "reason": reason})
+        commit = self._settle(step, fence, update, RunStatus.PAUSED, [event])
+        return replace(commit, notes=notes)
+
+    def wait(self, step: ReadyStep, fence: int, delay_ms: int) -> Commit:
+        """Let a step wait for its subgraph, or for so long: then it looks again itself. (INV-7)"""
+        update = StepUpdate(step=step, wait=Wait.TIMER, delay_ms=delay_ms, reason=IN_SUBGRAPH)
+        return _updated(step, fence, update)
 
     def fail(self, step: ReadyStep, fence: int, error: StepError) -> Commit:
         """Park a step that failed for good; a person may try it again."""
@@ -234,6 +281,25 @@ class Stepping:
         )
 
 
+def _tracked(checkpoint: Checkpoint, untracked: frozenset[str]) -> Checkpoint:
+    if not untracked:
+        return checkpoint
+    versions = {k: v for k, v in checkpoint.versions.items() if k not in untracked}
+    return replace(checkpoint, versions=versions)
+
+
+def in_one_log(commit: Commit) -> Commit:
+    """Return a commit whose events go to the log of the thread that a caller named.
+
+    So one log holds what happens in a run and in all its subgraphs, in one order.
+    """
+    root, ns = root_thread(commit.thread_id)
+    if not ns:
+        return commit
+    events = tuple(EventDraft(e.type, {**e.fields, "ns": ns}) for e in commit.events)
+    return replace(commit, log=root, events=events)
+
+
 def defer(step: ReadyStep, fence: int, reason: str, delay_ms: int) -> Commit:
     """Hand a step back that this process cannot run; another may be able to."""
     update = StepUpdate(step=step, wait=Wait.TIMER, delay_ms=delay_ms, reason=reason)
@@ -269,7 +335,12 @@ def _updated(step: ReadyStep, fence: int, update: StepUpdate, *events: EventDraf
 
 
 def _where(step: ReadyStep) -> Mapping[str, str | int | bytes]:
-    return {"step": step.step_id, "node": step.node, "number": step.number}
+    return {
+        "step": step.step_id,
+        "node": step.node,
+        "number": step.number,
+        "checkpoint": checkpoint_text(step.checkpoint_id),
+    }
 
 
 def _committed(step: ReadyStep, outcome: Outcome) -> EventDraft:
@@ -283,15 +354,18 @@ def _committed(step: ReadyStep, outcome: Outcome) -> EventDraft:
     return EventDraft("step_committed", fields)
 
 
-def _superstep(checkpoint: Checkpoint, ready: tuple[ReadyStep, ...]) -> EventDraft:
+def _superstep(checkpoint: Checkpoint, ready: tuple[ReadyStep, ...], *, live: bool) -> EventDraft:
     fields: dict[str, str | int | bytes] = {
         "checkpoint": checkpoint_text(checkpoint.id),
         "number": checkpoint.step + 1,
         "steps": " ".join(step.step_id for step in ready),
         "nodes": "\n".join(step.node for step in ready),
+        "live": int(live),
     }
     return EventDraft("superstep", fields)
 
 
-def _ended(status: RunStatus) -> EventDraft:
-    return EventDraft("run_" + status, {})
+def _ended(status: RunStatus, *, at_break: bool = False) -> EventDraft:
+    """Return the event that a run rests; `at_break`: between supersteps, as it was told."""
+    stopped = at_break and status is RunStatus.PAUSED
+    return EventDraft("run_" + status, {"break": 1} if stopped else {})

@@ -32,6 +32,10 @@ class Executor(Protocol):
         """
         ...
 
+    def send(self, ready: Sequence[ReadyStep]) -> None:
+        """Let others run ready steps, without waiting; nothing where this process runs them."""
+        ...
+
     def checkpointer(self) -> Checkpointer | None:
         """Return the checkpointer this executor brings along, if it does."""
         ...

@@ -45,6 +45,11 @@ class CeleryExecutor:
         """Bring the deployment's checkpointer along."""
         return self._store
 
+    def send(self, ready: Sequence[ReadyStep]) -> None:
+        """See `Executor.send`; a store that is the broker has sent them already."""
+        if ready and not self._store.pushes:
+            self._dispatch(ready)
+
     def proceed(
         self, protocol: StepProtocol, thread_id: str, ready: Sequence[ReadyStep]
     ) -> BaseException | None:
@@ -54,7 +59,6 @@ class CeleryExecutor:
             RunNotFinishedError: if the time to wait is over.
         """
         del protocol
-        if ready and not self._store.pushes:
-            self._dispatch(ready)
+        self.send(ready)
         wait_for_rest(self._store, thread_id, self._timeout_s)
         return None

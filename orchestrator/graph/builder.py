@@ -1,119 +1,135 @@
-"""Writing a graph: nodes, edges, routers; and freezing it after it was checked."""
+"""Writing a graph: nodes, edges, routers."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Self
+from datetime import timedelta
+from typing import Any, Literal, Self, Unpack
 
 from orchestrator import limits
-from orchestrator.channels import (
-    Channel,
-    EphemeralValue,
-    LastValue,
-    LastValueAfterFinish,
-    NamedBarrierValue,
-    NamedBarrierValueAfterFinish,
-)
+from orchestrator.channels import Channel, LastValue
 from orchestrator.errors import InvalidGraphError
-from orchestrator.graph.inspecting import ends_of, first_hint, injected, is_async, named
-from orchestrator.graph.policy import RetryPolicy
-from orchestrator.graph.routing import END, START
-from orchestrator.graph.schema import Reader, channels_of, codec_classes
-from orchestrator.graph.spec import (
-    Branch,
-    GraphSpec,
-    NodeOptions,
-    NodeSpec,
-    branch_channel,
-    join_channel,
+from orchestrator.graph.inspecting import (
+    action_of,
+    destinations_of,
+    ends_of,
+    first_hint,
+    named,
+    subgraph_of,
 )
+from orchestrator.graph.managed import ManagedValue
+from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
+from orchestrator.graph.routing import END, START
+from orchestrator.graph.schema import channels_of, managed_of
+from orchestrator.graph.settings import NodeDefaults, NodeSettings, check_settings
+from orchestrator.graph.spec import GraphSpec
+from orchestrator.graph.wiring import Router, Written, WrittenNode, freeze
 
 __all__ = ["GraphBuilder"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Node:
-    action: Callable[..., Any]
-    schema: Any
-    options: NodeOptions
-
-
-@dataclass(frozen=True, slots=True)
-class _Router:
-    path: Callable[..., Any]
-    ends: Mapping[Hashable, str] | None
 
 
 class GraphBuilder:
     """The graph while it is written."""
 
     def __init__(
-        self, state_schema: Any, *, input_schema: Any = None, output_schema: Any = None
+        self,
+        state_schema: Any,
+        context_schema: Any = None,
+        *,
+        input_schema: Any = None,
+        output_schema: Any = None,
+        unknown_keys: Literal["error", "ignore"] = "error",
     ) -> None:
         """Begin a graph over the keys of `state_schema`.
 
         Args:
             state_schema: a TypedDict, dataclass or pydantic model. `Annotated[T, reducer]` folds
                 writes with `reducer(value, write)`; other keys take one write per superstep.
+            context_schema: the type of the `context` that callers pass to a run.
             input_schema: what a run may be started with, if not the whole state.
             output_schema: what a run returns, if not the whole state.
+            unknown_keys: what happens to an update of a key that the state does not have: the step
+                fails, or, as in LangGraph, the key is dropped.
 
         Raises:
             InvalidGraphError: if a schema cannot be understood.
         """
         self.state_schema = state_schema
+        self.context_schema = context_schema
+        self._strict = unknown_keys == "error"
         self.input_schema = input_schema or state_schema
         self.output_schema = output_schema or state_schema
         self.channels: dict[str, Channel] = {}
-        self._nodes: dict[str, _Node] = {}
+        self.managed: dict[str, type[ManagedValue]] = {}
+        self._defaults = NodeDefaults()
+        self._on_resume: Callable[..., Any] | None = None
+        self._nodes: dict[str, WrittenNode] = {}
         self._edges: list[tuple[str, str]] = []
         self._joins: list[tuple[tuple[str, ...], str]] = []
-        self._routers: dict[str, dict[str, _Router]] = {}
+        self._routers: dict[str, dict[str, Router]] = {}
         for schema in (self.state_schema, self.input_schema, self.output_schema):
             self._add_schema(schema)
 
-    def add_node(
-        self,
-        node: str | Callable[..., Any],
-        action: Callable[..., Any] | None = None,
-        *,
-        defer: bool = False,
-        metadata: Mapping[str, Any] | None = None,
-        input_schema: Any = None,
-        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
-        destinations: Iterable[str] | None = None,
-        queue: str | None = None,
-    ) -> Self:
+    def add_node(self, node: Any, action: Any = None, **settings: Unpack[NodeSettings]) -> Self:
         """Add a node: a function of the state that returns an update of it.
 
         Args:
             node: its name, or the function itself, which then names it.
-            action: the function, if `node` is the name. `config` and `ctx` are passed to parameters
-                of these names.
-            defer: run it only when the run would otherwise end.
-            metadata: plain data for people, shown with the graph.
-            input_schema: what it sees, if not the whole state; its other keys become private state.
-            retry_policy: when to try again after an error; of several, the first that fits.
-            destinations: the nodes a returned `Command` may lead to, for drawing.
-            queue: the Celery queue whose workers run it, if not the default one.
+            action: the function, if `node` is the name: plain or `async`, a callable object, a
+                compiled graph (a subgraph), or anything with `invoke` or `ainvoke`. Parameters
+                named `config`, `ctx`, `previous`, `runtime`, `store` and `writer` get what their
+                names say.
+            **settings: see `NodeSettings`.
 
         Raises:
             InvalidGraphError: if the name is taken, reserved or malformed, or there is no function.
+            TypeError: if there is no such setting.
         """
         name, function = named(node, action)
         self._check_name(name)
-        schema = input_schema or first_hint(function) or self.state_schema
-        self._add_schema(schema)
-        retry = (retry_policy,) if isinstance(retry_policy, RetryPolicy) else retry_policy or ()
-        options = NodeOptions(
-            queue=queue,
-            retry=tuple(retry),
-            defer=defer,
-            metadata=dict(metadata or {}),
-            destinations=tuple(destinations or ()),
-        )
-        self._nodes[name] = _Node(function, schema, options)
+        check_settings(name, settings)
+        graph = subgraph_of(function)
+        called = None if graph is not None else action_of(function)
+        schema = settings.get("input_schema")
+        if schema is None and called is not None:
+            schema = first_hint(function)
+        self._add_schema(schema or self.state_schema)
+        if called is not None and not settings.get("destinations"):
+            settings["destinations"] = destinations_of(function)
+        self._nodes[name] = WrittenNode(called, graph, schema or self.state_schema, settings)
+        return self
+
+    def set_node_defaults(
+        self,
+        *,
+        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+        cache_policy: Any = None,
+        error_handler: Callable[..., Any] | None = None,
+        timeout: float | timedelta | TimeoutPolicy | None = None,
+    ) -> Self:
+        """Say what holds for nodes of this graph that say nothing of their own.
+
+        What is absent keeps what an earlier call said. Subgraphs have their own defaults.
+        """
+        given = {
+            "retry_policy": retry_policy,
+            "cache_policy": cache_policy,
+            "error_handler": error_handler,
+            "timeout": timeout,
+        }
+        said: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        self._defaults = dataclasses.replace(self._defaults, **said)
+        return self
+
+    def on_resume(self, hook: Callable[..., Any]) -> Self:
+        """Call `hook(state, reason)` once when a run goes on, before its first step.
+
+        It re-opens or checks what lies outside: files, sessions, ids. What it returns is an update
+        of the state. The reason is `answer`, `crash`, `failure`, `pause` or `cancel`. If it raises,
+        the run fails, and calls it again when it is resumed.
+        """
+        self._on_resume = hook
         return self
 
     def add_edge(self, start: str | Sequence[str], end: str) -> Self:
@@ -154,6 +170,7 @@ class GraphBuilder:
             InvalidGraphError: if the source has a router of the same name already.
         """
         name = getattr(path, "__name__", type(path).__name__)
+        path = action_of(path)
         hinted = first_hint(path)
         if hinted is not None:
             self._add_schema(hinted)
@@ -161,12 +178,10 @@ class GraphBuilder:
         if name in routers:
             msg = f"the node {source!r} already has a router named {name!r}"
             raise InvalidGraphError(msg)
-        routers[name] = _Router(path, ends_of(path, path_map))
+        routers[name] = Router(path, ends_of(path, path_map))
         return self
 
-    def add_sequence(
-        self, nodes: Sequence[Callable[..., Any] | tuple[str, Callable[..., Any]]]
-    ) -> Self:
+    def add_sequence(self, nodes: Sequence[Any | tuple[str, Any]]) -> Self:
         """Add nodes that run one after the other.
 
         Raises:
@@ -199,7 +214,7 @@ class GraphBuilder:
         """Let `path(state)` say where to begin."""
         return self.add_conditional_edges(START, path, path_map)
 
-    # ---- freezing -----------------------------------------------------------------------
+    # ---- checking ---------------------------------------------------------------------------
 
     def validate(self, interrupt: Iterable[str] = ()) -> Self:
         """Check that every edge leads somewhere and the graph has an entry.
@@ -244,99 +259,29 @@ class GraphBuilder:
             InvalidGraphError: if something is wrong with it.
         """
         self.validate([*interrupt_before, *interrupt_after])
-        state_keys = tuple(self.channels)
-        channels = dict(self.channels)
-        writes, triggers = self._wire(channels)
-        nodes = {START: self._start(writes[START])}
-        for node, written in self._nodes.items():
-            nodes[node] = NodeSpec(
-                name=node,
-                action=written.action,
-                injected=injected(written.action),
-                is_async=is_async(written.action),
-                reader=self._reader(written.schema),
-                triggers=tuple(triggers[node]),
-                writes=tuple(writes[node]),
-                branches=self._branches(node),
-                options=written.options,
-            )
-        schemas = [self.state_schema, *(n.schema for n in self._nodes.values())]
-        return GraphSpec(
-            name=name,
-            channels=channels,
-            nodes=nodes,
-            state_keys=state_keys,
-            input_keys=self._reader(self.input_schema).keys,
-            output_keys=self._reader(self.output_schema).keys,
-            interrupt_before=self._stops(interrupt_before),
-            interrupt_after=self._stops(interrupt_after),
-            classes=tuple(codec_classes([self.input_schema, self.output_schema, *schemas])),
+        written = Written(
+            schemas=(self.state_schema, self.input_schema, self.output_schema),
+            channels=self.channels,
+            managed=self.managed,
+            nodes=self._nodes,
+            edges=self._edges,
+            joins=self._joins,
+            routers=self._routers,
+            defaults=self._defaults,
         )
-
-    def _wire(
-        self, channels: dict[str, Channel]
-    ) -> tuple[dict[str, list[tuple[str, Any]]], dict[str, list[str]]]:
-        """Add the control channels; return what each node writes and what triggers it."""
-        writes: dict[str, list[tuple[str, Any]]] = {START: []}
-        triggers: dict[str, list[str]] = {}
-        channels[START] = EphemeralValue(Any, key=START)
-        for name, node in self._nodes.items():
-            key = branch_channel(name)
-            deferred = node.options.defer
-            channels[key] = LastValueAfterFinish() if deferred else EphemeralValue(guard=False)
-            triggers[name], writes[name] = [key], []
-        for source, end in self._edges:
-            if end != END:
-                writes[source].append((branch_channel(end), None))
-        for sources, end in self._joins:
-            if end == END:
-                continue
-            key = join_channel(sources, end)
-            deferred = self._nodes[end].options.defer
-            barrier = NamedBarrierValueAfterFinish if deferred else NamedBarrierValue
-            channels[key] = barrier(str, sources, key)
-            triggers[end].append(key)
-            for source in sources:
-                writes[source].append((key, source))
-        return writes, triggers
-
-    def _start(self, writes: list[tuple[str, Any]]) -> NodeSpec:
-        return NodeSpec(
-            name=START,
-            action=None,
-            reader=Reader(None, (START,)),
-            triggers=(START,),
-            writes=tuple(writes),
-            branches=self._branches(START),
+        spec = freeze(name, written, interrupt_before, interrupt_after)
+        return dataclasses.replace(
+            spec,
+            context_schema=self.context_schema,
+            strict=self._strict,
+            on_resume=self._on_resume,
         )
-
-    def _branches(self, node: str) -> tuple[Branch, ...]:
-        found = []
-        for name, router in self._routers.get(node, {}).items():
-            hinted = first_hint(router.path)
-            own = self._nodes[node].schema if node in self._nodes else self.state_schema
-            found.append(
-                Branch(
-                    name=name,
-                    path=router.path,
-                    injected=injected(router.path),
-                    ends=router.ends,
-                    reader=self._reader(hinted or own),
-                    passes_result=hinted is None,
-                )
-            )
-        return tuple(found)
-
-    def _reader(self, schema: Any) -> Reader:
-        return Reader(schema, tuple(channels_of(schema)))
-
-    def _stops(self, nodes: Iterable[str] | Literal["*"]) -> frozenset[str]:
-        return frozenset(self._nodes if "*" in nodes else nodes)
 
     def _add_schema(self, schema: Any) -> None:
+        self.managed.update(managed_of(schema))
         for key, channel in channels_of(schema).items():
             known = self.channels.get(key)
-            if known is None or (isinstance(known, LastValue) and known.typ is channel.typ):  # type: ignore[attr-defined]
+            if known is None or (isinstance(known, LastValue) and known.typ is channel.typ):
                 self.channels[key] = channel
             elif not isinstance(channel, LastValue) and channel.describe() != known.describe():
                 msg = f"the key {key!r} has two rules: {known.describe()} and {channel.describe()}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,34 +11,55 @@ from orchestrator.checkpoint.model import Interrupt
 from orchestrator.errors import GraphInterrupt
 from orchestrator.ids import short_hash
 
-__all__ = ["Scratchpad", "current_step", "interrupt"]
+__all__ = ["Scratchpad", "current_scratchpad", "interrupt"]
+
+
+def _as_it_is(_: Any, answer: Any) -> Any:
+    return answer
 
 
 @dataclass(slots=True)
 class Scratchpad:
-    """What one attempt at a step knows about itself while the node runs."""
+    """What one attempt at a step knows about its questions while the node runs.
 
-    seed: str  # Different for every step of every thread; the ids of its questions come from it.
-    answers: Mapping[str, Any] = field(default_factory=dict)  # Interrupt id → answer.
-    asked: list[Interrupt] = field(default_factory=list)  # In the order of asking.
+    Attributes:
+        seed: different for every step of every thread; the ids of its questions come from it.
+        answers: interrupt id → answer; or, of a question that was asked in another branch, its
+            place.
+        asked: what was asked so far, in this order.
+        fit: makes an answer what its `response_schema` names.
+    """
 
-    def ask(self, value: Any, key: str | None) -> Any:
+    seed: str
+    answers: Mapping[str, Any] = field(default_factory=dict)
+    asked: list[Interrupt] = field(default_factory=list)
+    fit: Callable[[Any, Any], Any] = _as_it_is
+
+    def ask(self, value: Any, key: str | None, schema: Any = None) -> Any:
         """Return the answer to the question, or raise `GraphInterrupt` while there is none."""
-        place = f"key:{key}" if key is not None else f"index:{len(self.asked)}"
-        question = Interrupt(value, short_hash(self.seed, place), key)
+        name = f"key:{key}" if key is not None else f"index:{len(self.asked)}"
+        question = Interrupt(value, short_hash(self.seed, name), key, schema)
         if any(earlier.id == question.id for earlier in self.asked):
             msg = f"two interrupts of one node have the key {key!r}; keys are unique in a node"
             raise ValueError(msg)
         self.asked.append(question)
-        if question.id in self.answers:
-            return self.answers[question.id]
+        for given in (question.id, name):
+            if given in self.answers:
+                return self.fit(schema, self.answers[given])
         raise GraphInterrupt((question,))
 
+    def pose(self, value: Any, interrupt_id: str | None) -> Interrupt:
+        """Return a question that the node asks by an exception."""
+        place = f"index:{len(self.asked)}"
+        question = Interrupt(value, interrupt_id or short_hash(self.seed, place))
+        self.asked.append(question)
+        return question
 
-current_step: ContextVar[Scratchpad] = ContextVar("graphstalk_step")
+
+current_scratchpad: ContextVar[Scratchpad] = ContextVar("graphstalk_scratchpad")
 
 
-def interrupt(value: Any, *, key: str | None = None) -> Any:
+def interrupt(value: Any, *, key: str | None = None, response_schema: Any = None) -> Any:
     """Pause the run until somebody answers; return the answer when the node runs again.
 
     The node starts from its beginning once the answer is there, so what stands before this call
@@ -48,13 +69,15 @@ def interrupt(value: Any, *, key: str | None = None) -> Any:
     Args:
         value: what is asked; shown to whoever answers. It must be storable.
         key: a name for this question, unique in the node.
+        response_schema: a type (as pydantic understands it) or a JSON schema that the answer must
+            fit; an answer that does not is refused. With a type, the answer comes as one.
 
     Raises:
         RuntimeError: if called outside a node.
     """
     try:
-        scratchpad = current_step.get()
+        scratchpad = current_scratchpad.get()
     except LookupError:
         msg = "interrupt() works only inside a node of a running graph"
         raise RuntimeError(msg) from None
-    return scratchpad.ask(value, key)
+    return scratchpad.ask(value, key, response_schema)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
 
-from orchestrator.errors import GraphstalkError
+from orchestrator.errors import GraphstalkError, NodeTimeoutError
 
-__all__ = ["RetryPolicy", "default_retry_on", "delay_after"]
+__all__ = ["RetryPolicy", "TimeoutPolicy", "default_retry_on", "delay_after", "policies_of"]
 
 # Faults of the program, not of the world: trying again gives the same. LangGraph's list.
 _NOT_WORTH_IT = (
@@ -36,7 +38,7 @@ def default_retry_on(error: BaseException) -> bool:
 
     As LangGraph's default: HTTP errors of httpx and requests count by their status (5xx).
     """
-    if isinstance(error, ConnectionError):
+    if isinstance(error, (ConnectionError, NodeTimeoutError)):
         return True
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(status, int):
@@ -44,7 +46,7 @@ def default_retry_on(error: BaseException) -> bool:
     return isinstance(error, Exception) and not isinstance(error, _NOT_WORTH_IT)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """When to try a failed step again; the names are LangGraph's.
 
@@ -90,6 +92,60 @@ class RetryPolicy:
             delay = self.max_interval
         delay = min(self.max_interval, delay)
         return delay + chance if self.jitter else delay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeoutPolicy:
+    """How long one attempt at a node may take; the names are LangGraph's.
+
+    It stops synchronous nodes too: the attempt fails, and what it still does is not committed.
+
+    Attributes:
+        run_timeout: seconds (or a `timedelta`) an attempt may take.
+        idle_timeout: seconds it may take without a sign of progress.
+        refresh_on: what is one: `auto`, also what it streams and its tasks; `heartbeat`, only
+            `runtime.heartbeat()`.
+    """
+
+    run_timeout: float | timedelta | None = None
+    idle_timeout: float | timedelta | None = None
+    refresh_on: Literal["auto", "heartbeat"] = "auto"
+
+    @classmethod
+    def coerce(cls, value: float | timedelta | TimeoutPolicy | None) -> TimeoutPolicy | None:
+        """Return a policy in seconds, or `None` if nothing is limited.
+
+        Raises:
+            ValueError: if a limit is not greater than 0, or `refresh_on` is none of the two.
+        """
+        if value is None:
+            return None
+        given = value if isinstance(value, TimeoutPolicy) else cls(run_timeout=value)
+        if given.refresh_on not in {"auto", "heartbeat"}:
+            msg = f"refresh_on must be 'auto' or 'heartbeat', not {given.refresh_on!r}"
+            raise ValueError(msg)
+        run_s = _seconds("run_timeout", given.run_timeout)
+        idle_s = _seconds("idle_timeout", given.idle_timeout)
+        if run_s is None and idle_s is None:
+            return None
+        return cls(run_timeout=run_s, idle_timeout=idle_s, refresh_on=given.refresh_on)
+
+
+def _seconds(name: str, value: float | timedelta | None) -> float | None:
+    if value is None:
+        return None
+    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if seconds <= 0:
+        msg = f"{name} must be greater than 0, not {value!r}"
+        raise ValueError(msg)
+    return seconds
+
+
+def policies_of(
+    given: RetryPolicy | Sequence[RetryPolicy] | None,
+) -> tuple[RetryPolicy, ...]:
+    """Return one or several policies as a tuple."""
+    return (given,) if isinstance(given, RetryPolicy) else tuple(given or ())
 
 
 def delay_after(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal
+from datetime import timedelta
+from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 
 from orchestrator.channels import MISSING
+from orchestrator.graph.policy import TimeoutPolicy
 
 __all__ = ["END", "START", "Command", "Send"]
 
@@ -14,19 +16,36 @@ START: Final = "__start__"  # Where every run begins.
 END: Final = "__end__"  # Where a path ends.
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Send:
     """Run `node` in the next superstep with `arg` as its input instead of the state.
 
     A node or router may send many to one node; their results are applied in the order of sending.
+
+    Attributes:
+        node: the node.
+        arg: its input.
+        timeout: how long this call of it may take, instead of what the node says.
     """
 
     node: str
     arg: Any
+    timeout: TimeoutPolicy | None
+
+    def __init__(
+        self, node: str, arg: Any, *, timeout: float | timedelta | TimeoutPolicy | None = None
+    ) -> None:
+        """Address a node; `timeout` in seconds, or a policy."""
+        object.__setattr__(self, "node", node)
+        object.__setattr__(self, "arg", arg)
+        object.__setattr__(self, "timeout", TimeoutPolicy.coerce(timeout))
+
+
+NodeT = TypeVar("NodeT")  # The names it may lead to, for readers: `Command[Literal["a", "b"]]`.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(Generic[NodeT]):
     """What a node returns to update the state and say where to go; what a caller gives to resume.
 
     Attributes:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import enum
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, Any, NotRequired, Required, get_args, get_origin
+from typing import Annotated, Any, NotRequired, Required, TypeVar, get_args, get_origin
 
 from orchestrator.channels import (
     MISSING,
@@ -17,6 +18,8 @@ from orchestrator.channels import (
     LastValue,
 )
 from orchestrator.errors import InvalidGraphError
+from orchestrator.graph.managed import Loop, ManagedValue
+from orchestrator.serde.classes import has_class_form
 
 __all__ = [
     "CONTROL",
@@ -25,6 +28,7 @@ __all__ = [
     "channels_of",
     "codec_classes",
     "field_hints",
+    "managed_of",
     "update_items",
 ]
 
@@ -66,7 +70,20 @@ def channels_of(schema: Any) -> dict[str, Channel]:
         if name.startswith(CONTROL) or (name.startswith("__") and name.endswith("__")):
             msg = f"the key {name!r} of {_name(schema)} is reserved; give it another name"
             raise InvalidGraphError(msg)
-    return {name: _channel(name, hint) for name, hint in hints.items()}
+    return {n: _channel(n, hint) for n, hint in hints.items() if _managed(hint) is None}
+
+
+def managed_of(schema: Any) -> dict[str, type[ManagedValue]]:
+    """Return the keys of a state type that the engine fills in."""
+    found = {name: _managed(hint) for name, hint in field_hints(schema).items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _managed(hint: Any) -> type[ManagedValue] | None:
+    if get_origin(hint) in {Required, NotRequired}:
+        hint = get_args(hint)[0]
+    extras = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return next((e for e in extras if isinstance(e, type) and issubclass(e, ManagedValue)), None)
 
 
 def _channel(key: str, hint: Any) -> Channel:
@@ -79,9 +96,9 @@ def _channel(key: str, hint: Any) -> Channel:
         typ = get_args(typ)[0]
     for extra in extras:
         if isinstance(extra, Channel):
-            return extra
+            return extra.named(key, typ)
         if isinstance(extra, type) and issubclass(extra, Channel):
-            return extra(typ)  # type: ignore[call-arg]
+            return extra(typ).named(key, typ)  # type: ignore[call-arg]
     last = extras[-1]
     if callable(last) and not isinstance(last, type):
         if _positional(last) != 2:
@@ -106,14 +123,19 @@ class Reader:
 
     schema: Any
     keys: tuple[str, ...]
+    managed: Mapping[str, type[ManagedValue]] = dataclasses.field(default_factory=dict)
 
-    def read(self, channels: Mapping[str, Channel], values: Mapping[str, Any]) -> Any:
+    def read(
+        self, channels: Mapping[str, Channel], values: Mapping[str, Any], loop: Loop | None = None
+    ) -> Any:
         """Return the state as the schema's type; keys without a value are left out."""
-        seen = {}
+        seen: dict[str, Any] = {}
         for key in self.keys:
             value = channels[key].get(values.get(key, MISSING))
             if value is not MISSING:
                 seen[key] = value
+        if loop is not None:
+            seen.update({key: value.get(loop) for key, value in self.managed.items()})
         return self.coerce(seen)
 
     def coerce(self, seen: dict[str, Any]) -> Any:
@@ -145,29 +167,88 @@ def update_items(result: Any, keys: Iterable[str]) -> list[tuple[str, Any]] | No
 
 
 def codec_classes(hints: Iterable[Any]) -> list[type]:
-    """Return the enums, dataclasses and pydantic models that annotations name, at any depth."""
+    """Return the classes that annotations name, at any depth, and that a codec can take apart.
+
+    Enums, dataclasses, named tuples and pydantic models: in unions, containers, `Annotated`,
+    aliases and generics, and in the fields of each other.
+    """
     found: dict[type, None] = {}
+    seen: set[Any] = set()
     todo = list(hints)
     while todo:
         hint = todo.pop()
-        todo.extend(get_args(hint))
-        if not isinstance(hint, type) or hint in found or isinstance(hint, types.GenericAlias):
+        if isinstance(hint, list):  # The parameters of a `Callable`.
+            todo.extend(hint)
             continue
-        fields = dataclasses.is_dataclass(hint) or isinstance(
-            getattr(hint, "model_fields", None), Mapping
-        )
-        if issubclass(hint, enum.Enum) or fields:
+        mark = hint if isinstance(hint, type) else id(hint)
+        if mark in seen:
+            continue
+        seen.add(mark)
+        todo.extend(_named_in(hint))
+        if not isinstance(hint, type) or isinstance(hint, types.GenericAlias):
+            continue
+        if has_class_form(hint):
             found[hint] = None
-        if fields or typing.is_typeddict(hint):
-            todo.extend(_hints_or_none(hint))
+            todo.extend(_field_types(hint))
+        elif typing.is_typeddict(hint):
+            todo.extend(_field_types(hint))
     return list(found)
 
 
-def _hints_or_none(cls: type) -> Iterator[Any]:
+def _named_in(hint: Any) -> Iterator[Any]:
+    """Yield what an annotation consists of."""
+    yield from get_args(hint)
+    origin = get_origin(hint)
+    if isinstance(origin, type):
+        yield origin  # `Pair[int]` is made of `int` and of the dataclass `Pair`.
+    # `NewType`, a `type` alias, a bound of a type variable, a channel in `Annotated`.
+    for place in ("__supertype__", "__value__", "__bound__", "typ"):
+        if place != "typ" or isinstance(hint, Channel):
+            inner = getattr(hint, place, None)
+            if inner is not None and not isinstance(hint, type):
+                yield inner
+    if isinstance(hint, TypeVar):
+        yield from hint.__constraints__
+    if isinstance(hint, enum.Enum):  # In a `Literal`.
+        yield type(hint)
+    generic = getattr(hint, "__pydantic_generic_metadata__", None)
+    if isinstance(generic, Mapping):
+        yield from (generic.get("origin"), *generic.get("args", ()))
+
+
+def _field_types(cls: type) -> Iterator[Any]:
+    """Yield the annotations of a class, those that can be resolved."""
+    fields = getattr(cls, "model_fields", None)
+    if isinstance(fields, Mapping):  # pydantic resolved them, also those of a generic.
+        yield from (info.annotation for info in fields.values())
+        yield from (getattr(cls, "__private_attributes__", None) and _private_types(cls)) or ()
+        return
     try:
         yield from field_hints(cls).values()
-    except InvalidGraphError:
-        return  # A class of somebody else; its values may still be plain.
+    except InvalidGraphError:  # A name that only a type checker sees; the other fields have theirs.
+        for base in cls.__mro__:
+            for name, hint in vars(base).get("__annotations__", {}).items():
+                yield from _resolved(name, hint, base)
+
+
+def _private_types(cls: type) -> list[Any]:
+    return [
+        found
+        for base in cls.__mro__
+        for name, hint in vars(base).get("__annotations__", {}).items()
+        if name.startswith("_")
+        for found in _resolved(name, hint, base)
+    ]
+
+
+def _resolved(name: str, hint: Any, owner: type) -> list[Any]:
+    one = types.SimpleNamespace(__annotations__={name: hint})
+    module = sys.modules.get(owner.__module__)
+    try:
+        found = typing.get_type_hints(one, vars(module) if module else {}, include_extras=True)
+    except (NameError, TypeError, SyntaxError, AttributeError):
+        return []
+    return list(found.values())
 
 
 def _name(schema: Any) -> str:

@@ -5,15 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from orchestrator.channels import Channel
-from orchestrator.graph.policy import RetryPolicy
-from orchestrator.graph.routing import START
-from orchestrator.graph.schema import Reader
+from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
+from orchestrator.graph.routing import END, START
+from orchestrator.graph.schema import ROOT, Reader
 from orchestrator.ids import short_hash
 
-__all__ = ["Branch", "GraphSpec", "NodeOptions", "NodeSpec", "branch_channel", "join_channel"]
+__all__ = [
+    "SINGLE",
+    "Branch",
+    "GraphSpec",
+    "Handler",
+    "NodeOptions",
+    "NodeSpec",
+    "Subgraph",
+    "branch_channel",
+    "join_channel",
+]
+
+
+# States of one value: of a schema without fields, and of an entrypoint. They are shown without key.
+SINGLE = frozenset({(ROOT,), (END,)})
 
 
 def branch_channel(node: str) -> str:
@@ -26,6 +40,24 @@ def join_channel(sources: tuple[str, ...], node: str) -> str:
     return f"join:{'|'.join(sources)}:{node}"  # No name holds a '|', so no two joins are one.
 
 
+class Subgraph(Protocol):
+    """A compiled graph, as the graph around it knows it."""
+
+    @property
+    def spec(self) -> GraphSpec:
+        """The graph, frozen."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """What runs instead of a node that failed for good."""
+
+    action: Callable[..., Any]
+    injected: tuple[str, ...]
+    retry: tuple[RetryPolicy, ...] = ()  # What the graph says of all its nodes.
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeOptions:
     """How and where a node is run."""
@@ -34,7 +66,10 @@ class NodeOptions:
     retry: tuple[RetryPolicy, ...] = ()
     defer: bool = False  # Run only when the run would otherwise end.
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    destinations: tuple[str, ...] = ()  # Where a `Command` may lead; for drawing and checking.
+    destinations: Mapping[str, str | None] = field(default_factory=dict)  # For drawing: → label.
+    cache: Any = None  # A `CachePolicy`: when a result of before may serve again.
+    timeout: TimeoutPolicy | None = None  # Of one attempt.
+    handler: Handler | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +91,10 @@ class NodeSpec:
     name: str
     action: Callable[..., Any] | None  # `None` for START, which only passes the input on.
     injected: tuple[str, ...] = ()
-    is_async: bool = False
+    subgraph: Subgraph | None = None  # The graph that the node is, instead of an action.
+    label: str = ""  # What people see, where it is not the name.
+    # Of a functional step: turns what it returned into writes.
+    returns: Callable[[Any], tuple[tuple[str, Any], ...]] | None = None
     reader: Reader
     triggers: tuple[str, ...]
     writes: tuple[tuple[str, Any], ...]  # What completing it writes, whatever it returns.
@@ -76,6 +114,12 @@ class GraphSpec:
     output_keys: tuple[str, ...]
     interrupt_before: frozenset[str] = frozenset()
     interrupt_after: frozenset[str] = frozenset()
+    on_resume: Callable[..., Any] | None = None  # Called once when a run goes on.
+    state_schema: Any = None
+    input_schema: Any = None
+    output_schema: Any = None
+    context_schema: Any = None  # The type of the `context` that callers pass.
+    strict: bool = True  # Whether an update of a key that the state does not have is an error.
     classes: tuple[type, ...] = ()  # The classes that the state's types name, to be storable.
 
     @cached_property
@@ -98,6 +142,11 @@ class GraphSpec:
         return tuple(key for key, channel in self.channels.items() if channel.finishes)
 
     @cached_property
+    def untracked(self) -> frozenset[str]:
+        """Return the keys of the state whose values are never stored."""
+        return frozenset(key for key in self.state_keys if not self.channels[key].persisted)
+
+    @cached_property
     def transient_state(self) -> tuple[str, ...]:
         """Return the keys of the state that a superstep without writes clears."""
         return tuple(key for key in self.state_keys if self.channels[key].transient)
@@ -114,11 +163,37 @@ class GraphSpec:
         for name, node in sorted(self.nodes.items()):
             parts += ["node", name, *sorted(node.triggers)]
             parts += [f"{channel}={value}" for channel, value in node.writes]
+            if node.subgraph is not None:
+                parts += ["subgraph", node.subgraph.spec.fingerprint]
             for branch in node.branches:
                 ends = sorted(map(str, branch.ends.values())) if branch.ends else ["*"]
                 parts += ["branch", branch.name, *ends]
         parts += ["input", *self.input_keys, "output", *self.output_keys]
         return short_hash(*parts)
+
+    @property
+    def visible_keys(self) -> tuple[str, ...]:
+        """Return the keys of the state that are shown as its values."""
+        return self.state_keys if self.start.action is None else self.output_keys
+
+    def shown(self, node: str) -> str:
+        """Return the name under which people see a node."""
+        known = self.nodes.get(node)
+        return (known.label or node) if known else node
+
+    @property
+    def subgraphs(self) -> Mapping[str, Subgraph]:
+        """Return the nodes that are graphs."""
+        return {n: node.subgraph for n, node in self.nodes.items() if node.subgraph is not None}
+
+    def as_output(self, values: Any) -> Any:
+        """Return output as an instance of the output schema, where that is a class with fields."""
+        if not isinstance(values, dict):
+            return values
+        try:
+            return Reader(self.output_schema, tuple(values)).coerce(values)
+        except (TypeError, ValueError):
+            return values  # Not all of its fields have a value yet.
 
     def queue_of(self, node: str, default: str) -> str:
         """Return the Celery queue on which steps of `node` run."""
@@ -128,3 +203,13 @@ class GraphSpec:
     def start(self) -> NodeSpec:
         """Return the node that every run begins with."""
         return self.nodes[START]
+
+    def within(self, ns: str) -> GraphSpec | None:
+        """Return the graph of a namespace below this one, or `None` if no node is one."""
+        graph: GraphSpec | None = self
+        for part in filter(None, ns.split("|")):
+            if graph is None or part.isdigit():
+                continue
+            inner = graph.nodes.get(part.partition(":")[0])
+            graph = inner.subgraph.spec if inner and inner.subgraph else None
+        return graph

@@ -11,13 +11,14 @@ import os
 import random
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import Claim, Commit, CommitResult, LoadedThread
+from orchestrator.checkpoint.commit import Claim, Commit, CommitResult, LoadedThread, Take
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.clock import Clock, SystemClock
+from orchestrator.core.stepping import in_one_log
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.ids import new_uuid
 from orchestrator.step.cache import BlobCache
@@ -57,13 +58,39 @@ class Access:
         )
         return claim, known
 
+    def taking(self, commit: Commit) -> Commit:
+        """Return a commit that also claims the one step it makes ready, for this process."""
+        known = tuple(self.cache.get(commit.thread_id))
+        return replace(commit, take=Take(self.owner, new_uuid(), known))
+
+    def taken(self, commit: Commit) -> Claim | None:
+        """Return the claim of a commit that was made although its answer was lost, if it was."""
+        step, take = commit.takes, commit.take
+        if step is None or take is None:
+            return None
+        loaded = self.load(step.thread_id)
+        found = loaded.steps.get(step.step_id) if loaded else None
+        if found is None or found.owner != self.owner:
+            return None
+        claim = self.patiently(
+            lambda: self.checkpointer.claim(
+                step.thread_id, step.step_id, owner=take.owner, token=take.token, known=take.known
+            )
+        )
+        return claim if claim.refused is None else None
+
+    def known(self, thread_id: str) -> Mapping[str, bytes]:
+        """Return the blobs of a thread that this process knows."""
+        return self.cache.get(thread_id)
+
     def commit(self, commit: Commit) -> CommitResult:
         """Commit, or be refused.
 
         A commit whose answer was lost is refused when it is sent again, because the first one used
         up its claim; its result is the stored one all the same.
         """
-        return self.patiently(lambda: self.checkpointer.commit(commit))
+        logged = in_one_log(commit)
+        return self.patiently(lambda: self.checkpointer.commit(logged))
 
     def load(self, thread_id: str) -> LoadedThread | None:
         """Return the thread at its head, with values."""

@@ -7,54 +7,53 @@ through unchanged.
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.checkpoint.model import PlannedStep
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import SENDS, apply
-from orchestrator.errors import InvalidUpdateError
+from orchestrator.core.steering import goto_in, is_steered
+from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.graph.routing import END, START, Command, Send
 from orchestrator.graph.schema import ROOT, update_items
 from orchestrator.graph.spec import Branch, GraphSpec, NodeSpec, branch_channel
 from orchestrator.step.loop import run_coroutine
 
-__all__ = ["Call", "updates_of", "writes_after"]
+__all__ = ["check_steering", "finish", "input_of", "updates_of", "writes_after"]
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call of a node."""
+def input_of(spec: GraphSpec, frame: Frame, step: PlannedStep, arg: Any) -> Any:
+    """Return what a step's node is called with; `arg` is that of its `Send`, if one asked for it.
 
-    spec: GraphSpec
-    frame: Frame
-    step: PlannedStep
-    arg: Any  # Of the `Send` that asked for the step, if one did.
-    extras: Mapping[str, Any]  # What nodes and routers may ask for by parameter name.
+    Raises:
+        ValidationError: pydantic's, if the state is no instance of its model.
+    """
+    if step.index >= 0:
+        return arg
+    node = spec.nodes[step.node]
+    if node.name == START:
+        return frame.checkpoint.control[START]
+    return node.reader.read(spec.channels, frame.values, frame.loop)
 
-    def run(self) -> tuple[tuple[str, Any], ...]:
-        """Run the node and its routers; return all that the step writes.
 
-        Raises:
-            InvalidUpdateError: if the node returns no update, or a router leads nowhere.
-        """
-        node = self.spec.nodes[self.step.node]
-        seen = self._input(node)
-        if node.action is None:
-            return writes_after(self.spec, self.frame, node, seen, self.extras)
-        extras = {name: self.extras[name] for name in node.injected}
-        result = node.action(seen, **extras)
-        if node.is_async:
-            result = run_coroutine(result)
-        return writes_after(self.spec, self.frame, node, result, self.extras)
+def check_steering(spec: GraphSpec, update: Any, goto: Iterable[Any]) -> None:
+    """Refuse a caller's command that no run could follow.
 
-    def _input(self, node: NodeSpec) -> Any:
-        if self.step.index >= 0:
-            return self.arg
-        if node.action is None:
-            return self.frame.checkpoint.control[START]
-        return node.reader.read(self.spec.channels, self.frame.values)
+    Raises:
+        InvalidUpdateError: if it updates what there is not, or leads nowhere.
+    """
+    if update is not None:
+        _updates(spec, spec.start, update, spec.state_keys)
+    for target in goto:
+        if target != END:
+            _towards(spec, "the Command", target)
+
+
+def finish(result: Any) -> Any:
+    """Return what a function returned, awaited if that is needed."""
+    return run_coroutine(result) if inspect.isawaitable(result) else result
 
 
 def writes_after(
@@ -68,13 +67,54 @@ def writes_after(
 
     Raises:
         InvalidUpdateError: if `result` is no update, or a router leads nowhere.
+        ParentCommand: if it is a command for the graph around this one.
     """
+    if node.name == START and node.action is None:
+        return _taken_in(spec, frame, node, result, extras)
+    if node.returns is not None:
+        return (*node.returns(result), *node.writes)
     updates = updates_of(spec, node, result)
     writes = [*updates, *_goto(spec, node, result), *node.writes]
+    return (*writes, *_routed(spec, frame, node, updates, result, extras))
+
+
+def _taken_in(
+    spec: GraphSpec, frame: Frame, node: NodeSpec, value: Any, extras: Mapping[str, Any]
+) -> tuple[tuple[str, Any], ...]:
+    """Return what taking an input in writes, with what a caller's command adds."""
+    checkpoint = frame.checkpoint
+    targets = [target for target in goto_in(checkpoint) if target != END]
+    gotos = [_towards(spec, "the Command", target) for target in targets]
+    if is_steered(checkpoint):
+        keys = spec.state_keys
+        return (*_updates(spec, node, value, keys), *gotos)
+    updates = updates_of(spec, node, value)
+    routed = _routed(spec, frame, node, updates, value, extras)
+    return (*updates, *node.writes, *routed, *gotos)
+
+
+def _routed(
+    spec: GraphSpec,
+    frame: Frame,
+    node: NodeSpec,
+    updates: list[tuple[str, Any]],
+    result: Any,
+    extras: Mapping[str, Any],
+) -> list[tuple[str, Any]]:
+    """Ask the routers of a node; they see the committed state with the node's own updates."""
+    routed: list[tuple[str, Any]] = []
     for branch in node.branches:
         shown = result if branch.passes_result and isinstance(result, dict) else {}
-        writes += _route(spec, frame, node, branch, updates, shown, extras)
-    return tuple(writes)
+        values = frame.values
+        if updates:
+            own = [(PlannedStep(node.name), updates)]
+            values = apply(spec, frame.checkpoint, values, own, 0, passes=False).values
+        state = branch.reader.read(spec.channels, values, frame.loop)
+        if isinstance(state, dict):
+            state = {**shown, **state}  # Also keys of the result that it does not read.
+        extra = {name: extras[name] for name in branch.injected}
+        routed += _route(spec, node, branch, finish(branch.path(state, **extra)))
+    return routed
 
 
 def updates_of(spec: GraphSpec, node: NodeSpec, result: Any) -> list[tuple[str, Any]]:
@@ -83,38 +123,44 @@ def updates_of(spec: GraphSpec, node: NodeSpec, result: Any) -> list[tuple[str, 
     Raises:
         InvalidUpdateError: if it is none.
     """
-    keys = spec.input_keys if node.name == START else spec.state_keys
+    return _updates(spec, node, result, spec.input_keys if node.name == START else spec.state_keys)
+
+
+def _updates(
+    spec: GraphSpec, node: NodeSpec, result: Any, keys: tuple[str, ...]
+) -> list[tuple[str, Any]]:
     if isinstance(result, Command):
         return _command_updates(spec, node, result, keys)
     if isinstance(result, Send) or result is None:
         return []
     if isinstance(result, (list, tuple)) and any(isinstance(i, (Command, Send)) for i in result):
-        return [pair for item in result for pair in updates_of(spec, node, item)]
+        return [pair for item in result for pair in _updates(spec, node, item, keys)]
     if keys == (ROOT,):
         return [(ROOT, result)]
     if isinstance(result, Mapping):
-        return _known(node, result.items(), keys)
+        lenient = node.subgraph is not None or not spec.strict
+        return _known(node, result.items(), keys, lenient=lenient)
+    if node.name == START and _is_pairs(result):
+        return _known(node, result, keys, lenient=not spec.strict)  # It may write a key twice.
     items = update_items(result, keys)
     return _no_update(node, result) if items is None else items
 
 
 def _command_updates(
-    spec: GraphSpec, node: NodeSpec, command: Command, keys: tuple[str, ...]
+    spec: GraphSpec, node: NodeSpec, command: Command[Any], keys: tuple[str, ...]
 ) -> list[tuple[str, Any]]:
     if command.graph is not None:
-        msg = (
-            f"the node {node.name!r} returned a Command for the graph {command.graph!r}, but there "
-            f"is no graph around this one: leave out graph=…"
-        )
-        raise InvalidUpdateError(msg)
+        raise ParentCommand(command)
     pairs = command.update
-    if (
-        keys != (ROOT,)
-        and isinstance(pairs, (list, tuple))
-        and all(isinstance(i, tuple) and len(i) == 2 and isinstance(i[0], str) for i in pairs)
-    ):
-        return _known(node, pairs, keys)  # Unlike a dict, it may write a key twice.
-    return updates_of(spec, node, pairs)
+    if keys != (ROOT,) and _is_pairs(pairs):
+        return _known(node, pairs, keys, lenient=not spec.strict)  # It may write a key twice.
+    return _updates(spec, node, pairs, keys)
+
+
+def _is_pairs(update: Any) -> bool:
+    return isinstance(update, (list, tuple)) and all(
+        isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in update
+    )
 
 
 def _no_update(node: NodeSpec, result: Any) -> list[tuple[str, Any]]:
@@ -127,13 +173,15 @@ def _no_update(node: NodeSpec, result: Any) -> list[tuple[str, Any]]:
 
 
 def _known(
-    node: NodeSpec, pairs: Iterable[tuple[Any, Any]], keys: tuple[str, ...]
+    node: NodeSpec, pairs: Iterable[tuple[Any, Any]], keys: tuple[str, ...], *, lenient: bool
 ) -> list[tuple[str, Any]]:
-    """Return an update whose keys there are."""
+    """Return an update whose keys there are; `lenient` drops those that there are not."""
     update = list(pairs)
     unknown = [key for key, _ in update if key not in keys]
     if not unknown:
         return update
+    if lenient:
+        return [(key, value) for key, value in update if key in keys]
     close = difflib.get_close_matches(str(unknown[0]), keys, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     is_input = node.name == START
@@ -161,7 +209,7 @@ def _goto(spec: GraphSpec, node: NodeSpec, result: Any) -> list[tuple[str, Any]]
     return []
 
 
-def _targets(who: str, command: Command) -> tuple[Any, ...]:
+def _targets(who: str, command: Command[Any]) -> tuple[Any, ...]:
     try:
         return command.targets()
     except TypeError:
@@ -180,28 +228,9 @@ def _towards(spec: GraphSpec, who: str, target: Any) -> tuple[str, Any]:
 
 
 def _route(
-    spec: GraphSpec,
-    frame: Frame,
-    node: NodeSpec,
-    branch: Branch,
-    updates: list[tuple[str, Any]],
-    shown: Mapping[str, Any],
-    extras: Mapping[str, Any],
+    spec: GraphSpec, node: NodeSpec, branch: Branch, chosen: Any
 ) -> Iterable[tuple[str, Any]]:
-    """Ask a router, which sees the committed state with the node's own updates.
-
-    Where it sees a dict, that also holds what is `shown` of keys that it does not read.
-    """
-    values = frame.values
-    if updates:
-        own = [(PlannedStep(node.name), updates)]
-        values = apply(spec, frame.checkpoint, values, own, 0, passes=False).values
-    state = branch.reader.read(spec.channels, values)
-    if isinstance(state, dict):
-        state = {**shown, **state}
-    chosen = branch.path(state, **{name: extras[name] for name in branch.injected})
-    if hasattr(chosen, "__await__"):
-        chosen = run_coroutine(chosen)
+    """Return the writes that lead where a router has chosen to go."""
     targets = chosen if isinstance(chosen, (list, tuple)) else [chosen]
     who = f"the router {branch.name!r} of {node.name!r}"
     ended = [_end_of(who, branch, target) for target in targets]

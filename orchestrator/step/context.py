@@ -1,12 +1,18 @@
-"""What a node may know about the step it runs in."""
+"""What a node may know about the step it runs in, and how it records what must not happen twice."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import datetime as dt
+import random
+import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.ids import short_hash
+from orchestrator.errors import UnknownEffectError
+
+if TYPE_CHECKING:
+    from orchestrator.step.host import StepHost
 
 __all__ = ["StepContext"]
 
@@ -23,7 +29,7 @@ class StepContext:
         number: the superstep the step belongs to.
         attempt: how many attempts there were with this one; failures and worker deaths count.
         worker: the process that runs it.
-        config: what the run was started with.
+        config: what the run was started with, and where the step stands.
     """
 
     thread_id: str
@@ -34,8 +40,72 @@ class StepContext:
     attempt: int
     worker: str
     config: Mapping[str, Any] = field(default_factory=dict)
+    key: str = ""
+    host: StepHost | None = field(default=None, repr=False)
 
     @property
     def idempotency_key(self) -> str:
         """Return a key for effects outside: stable over attempts, unique to the step. (INV-5)"""
-        return short_hash(self.thread_id, self.step_id)
+        return self.key
+
+    def once(
+        self,
+        name: str,
+        effect: Callable[[], Any],
+        *,
+        reconcile: Callable[[], Any] | None = None,
+    ) -> Any:
+        """Run `effect` at most once per step, as far as can be known, and return its result.
+
+        That it begins is stored before, its result after. Another attempt at the step gets the
+        stored result. If an attempt ended in between, nobody knows whether the effect happened.
+
+        Args:
+            name: tells the effects of a step apart.
+            effect: what to do; its result must be storable.
+            reconcile: asked instead when it is not known whether the effect happened: it finds out
+                (or does it again with an idempotency key) and returns the result.
+
+        Raises:
+            UnknownEffectError: if it is not known, and there is no `reconcile`.
+        """
+        host = self._host()
+        records = host.attempt.protocol.records
+        done, begun = f"once:{name}:done", f"once:{name}:begun"
+        found = host.noted(done)
+        if found is not None:
+            return records.decode(found)
+        if host.noted(begun) is not None:
+            if reconcile is None:
+                msg = (
+                    f"the effect {name!r} of the step {self.step_id} (thread {self.thread_id!r}, "
+                    f"node {self.node!r}) was begun by an earlier attempt and not seen to end. "
+                    f"Look whether it happened, and give once() a reconcile function"
+                )
+                raise UnknownEffectError(msg)
+            result = reconcile()
+        else:
+            host.note(begun, b"")
+            result = effect()
+        host.note(done, records.check(f"the result of the effect {name!r}", result))
+        return result
+
+    def now(self) -> dt.datetime:
+        """Return the time (UTC) at which an attempt at the step first asked for it here."""
+        found: dt.datetime = self._host().drawn("now", lambda: dt.datetime.now(dt.UTC))
+        return found
+
+    def random(self) -> float:
+        """Return a number from 0 to 1: the same here in every attempt at the step."""
+        return float(self._host().drawn("random", random.random))
+
+    def uuid(self) -> uuid.UUID:
+        """Return a random id: the same here in every attempt at the step."""
+        found: uuid.UUID = self._host().drawn("uuid", uuid.uuid4)
+        return found
+
+    def _host(self) -> StepHost:
+        if self.host is None:
+            msg = "this context belongs to no running step, so it can record nothing"
+            raise RuntimeError(msg)
+        return self.host

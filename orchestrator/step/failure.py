@@ -7,6 +7,7 @@ import traceback
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Claim
 from orchestrator.checkpoint.model import StepError
+from orchestrator.errors import StepFailedError
 
 __all__ = ["error_record"]
 
@@ -15,6 +16,10 @@ def error_record(error: BaseException, claim: Claim, worker: str) -> StepError:
     """Return the record of `error`, which ended an attempt at a claimed step."""
     step = claim.step
     assert step is not None
+    if isinstance(error, StepFailedError) and error.record.get("type"):
+        inner = error.record  # Of a step of the subgraph that this step is.
+        names = ("type", "module", "message", "traceback", "node", "step", "attempt", "worker")
+        return StepError(**{name: inner[name] for name in names if name in inner})
     try:
         message = str(error)
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))

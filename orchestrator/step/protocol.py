@@ -7,55 +7,48 @@ Rule 1: nothing runs before its claim, and nothing is kept but by a commit under
 Rule 2: a refused commit ends the attempt: somebody else has the step now. It is never retried.
 Rule 3: a superstep is advanced by whoever completes its last step; if that one dies in between, a
         message for any of its steps makes its receiver advance. The result is the same. (INV-6)
+Rule 4: what happened is told after it was committed, never before.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import (
-    Claim,
-    Commit,
-    LoadedThread,
-    ReadyStep,
-    Refusal,
-    Wait,
-)
-from orchestrator.checkpoint.model import Outcome, PlannedStep, RunStatus
+from orchestrator.checkpoint.commit import Claim, Commit, EventDraft, ReadyStep, Refusal
+from orchestrator.checkpoint.model import Interrupt, Outcome, PlannedStep, RunStatus
 from orchestrator.core.advance import Frame, Next, advance
 from orchestrator.core.records import Records
-from orchestrator.core.stepping import Stepping, defer, ended, hand_back
+from orchestrator.core.steering import done_in
+from orchestrator.core.stepping import Stepping, defer, hand_back
 from orchestrator.errors import (
     GraphInterrupt,
-    GraphstalkError,
+    InvalidUpdateError,
+    ParentCommand,
     WorkerLostError,
 )
-from orchestrator.graph.interrupt import Scratchpad, current_step
 from orchestrator.graph.policy import delay_after
+from orchestrator.graph.routing import Command
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import mint_checkpoint_id, short_hash
+from orchestrator.ids import mint_checkpoint_id, root_thread
 from orchestrator.step.access import Access
-from orchestrator.step.call import Call
-from orchestrator.step.context import StepContext
+from orchestrator.step.advancing import advance_thread
+from orchestrator.step.answers import json_schema_of
+from orchestrator.step.attempt import Attempt, Result
+from orchestrator.step.facts import Advanced, Asked, Done, Fact, Failed, Stopped
 from orchestrator.step.failure import error_record
+from orchestrator.step.host import ClaimLost
+from orchestrator.step.live import Live
+from orchestrator.step.report import Report
+from orchestrator.step.waiting import ChildPaused, ChildRuns
 
 __all__ = ["Report", "StepProtocol", "defer_step"]
 
+Settle = Callable[[], Report]  # Commits what became of an attempt.
 _DEFER_MS = 5_000  # How long a step waits that a worker could not run, before another tries.
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What became of one attempt at a step."""
-
-    refused: Refusal | None = None  # Of the claim or of the commit.
-    ready: tuple[ReadyStep, ...] = ()  # Steps that are ready now and not yet sent anywhere.
-    retry_ms: int | None = None  # The step is due again after so long.
-    error: BaseException | None = None  # What the node raised, if it failed for good.
 
 
 @dataclass(slots=True)
@@ -66,6 +59,10 @@ class StepProtocol:
     records: Records
     access: Access
     default_queue: str = ""  # Empty: next steps run in this process.
+    live: Live = field(default_factory=Live)
+    in_place: bool = False  # Whether whoever does a step does the next one too, if it is alone.
+    breaks_after: frozenset[str] | None = None  # Where it stops, if not where the graph does.
+    breaks_before: frozenset[str] | None = None
 
     # ---- one step -----------------------------------------------------------------------
 
@@ -78,178 +75,265 @@ class StepProtocol:
             return Report(refused=claim.refused)
         return self.run_claimed(claim, known)
 
+    def go_on(self, claim: Claim) -> Report:
+        """Do a step that was claimed by the commit that made it ready."""
+        assert claim.step is not None
+        return self.run_claimed(claim, self.access.known(claim.step.thread_id))
+
+    def give_back(self, claim: Claim) -> None:
+        """Let others do a step that this process has claimed and will not do."""
+        assert claim.step is not None
+        self.access.commit(hand_back(claim.step, claim.fence, "the run was told to stop"))
+
     def run_claimed(self, claim: Claim, known: Mapping[str, bytes]) -> Report:
         """Run a claimed step's node and commit."""
-        assert claim.step is not None
-        assert claim.head is not None
-        step = claim.step
-        if claim.head.fingerprint not in {"", self.spec.fingerprint}:
-            reason = (
-                f"this worker's graph {step.graph!r} has another structure than the thread's "
-                f"({self.spec.fingerprint[:8]}, not {claim.head.fingerprint[:8]})"
-            )
-            return defer_step(self.access, claim, reason)
-        try:
-            commit, ready = self._attempt(claim, {**known, **claim.blobs})
-        except Exception as error:  # noqa: BLE001 - whatever user code raises is the step's failure
-            return self._failed(claim, error)
-        except BaseException as error:  # The process is told to stop; the step is not to blame.
-            self.access.commit(hand_back(step, claim.fence, type(error).__name__))
-            raise
-        return self._send(commit, ready)
-
-    @property
-    def _stepping(self) -> Stepping:
-        return Stepping(self.spec, self.records, self.default_queue)
-
-    def _attempt(
-        self, claim: Claim, blobs: Mapping[str, bytes]
-    ) -> tuple[Commit, tuple[ReadyStep, ...]]:
-        """Run the node; return what completes the step, or lets it wait for an answer."""
         step, head = claim.step, claim.head
         assert step is not None
         assert head is not None
+        if head.fingerprint not in {"", self.spec.fingerprint} or step.node not in self.spec.nodes:
+            reason = (
+                f"this worker's graph {step.graph!r} has another structure than the thread's "
+                f"({self.spec.fingerprint[:8]}, not {head.fingerprint[:8]})"
+            )
+            return defer_step(self.access, claim, reason)
+        attempt: Attempt | None = None
+        try:
+            attempt = Attempt(self, claim, {**known, **claim.blobs})
+            settle = self._attempted(attempt)
+        except ClaimLost:
+            return Report(refused=Refusal.STALE_FENCE)
+        except Exception as error:  # noqa: BLE001 - whatever user code raises is the step's failure
+            return self._failed(claim, attempt, error)
+        except BaseException as error:  # The process is told to stop; the step is not to blame.
+            self.access.commit(hand_back(step, claim.fence, type(error).__name__))
+            raise
+        return settle()  # What the store raises is not the step's failure.
+
+    @property
+    def stepping(self) -> Stepping:
+        """Return the decisions for the graph's steps."""
+        return Stepping(
+            self.spec, self.records, self.default_queue, self.breaks_after, self.breaks_before
+        )
+
+    def _attempted(self, attempt: Attempt) -> Settle:
+        """Run the node; return what completes the step, or lets it wait for what it waits for."""
+        step, claim = attempt.step, attempt.claim
         if claim.deaths >= limits.DEATHS_MAX:
             msg = (
                 f"the step {step.task_id} lost its worker {claim.deaths} times and "
                 f"is not tried again by itself. Look at its memory and native code, then resume"
             )
             raise WorkerLostError(msg)
-        checkpoint = self.records.checkpoint(claim.header)
-        frame = Frame(checkpoint, self.records.values(checkpoint, blobs))
-        scratchpad = Scratchpad(
-            short_hash(step.thread_id, step.step_id),
-            {i: self.records.decode(data) for i, data in claim.answers.items()},
-        )
         try:
-            writes = self._call(claim, frame, blobs, scratchpad)
+            result = attempt.run()
         except GraphInterrupt as asked:
-            return self._stepping.ask(step, claim.fence, asked.interrupts), ()
+            return self._ask(attempt, asked.interrupts)
+        except ParentCommand as steering:
+            result = self._steer_parent(attempt, steering.command)
+        except ChildRuns as waiting:
+            child = waiting
+            wait = self.stepping.wait(step, claim.fence, child.look_again_ms)
+
+            def begin() -> Report:
+                report = self._send(wait)
+                return report if report.refused else Report(ready=child.start())
+
+            return begin
+        except InterruptedError as pause:
+            notes = pause.notes if isinstance(pause, ChildPaused) else {}
+            commit = self.stepping.pause(step, claim.fence, str(pause), notes)
+            return lambda: self._send(commit)
+        return self._complete(attempt, result)
+
+    def _ask(self, attempt: Attempt, interrupts: tuple[Interrupt, ...]) -> Settle:
+        questions = tuple(
+            replace(i, response_schema=json_schema_of(i.response_schema)) for i in interrupts
+        )
+        commit = self.stepping.ask(attempt.step, attempt.claim.fence, questions)
+
+        def settle() -> Report:
+            report = self._send(commit)
+            if report.refused is None:
+                values = attempt.frame.values
+                self._tell_of(Asked, attempt.step, interrupts=questions, values=values)
+            return report
+
+        return settle
+
+    def _steer_parent(self, attempt: Attempt, command: Any) -> Result:
+        """Return the write by which a step hands its command to the graph around its own."""
+        if not root_thread(attempt.step.thread_id)[1] or command.graph != Command.PARENT:
+            msg = (
+                f"the node {attempt.step.node!r} returned a Command for the graph "
+                f"{command.graph!r}, but there is no such graph around this one: leave out graph=…"
+            )
+            raise InvalidUpdateError(msg)
+        plain = [command.update, [_plain_target(target) for target in command.targets()]]
+        return Result(((Command.PARENT, plain),))
+
+    def _complete(self, attempt: Attempt, result: Result) -> Settle:
+        step, claim = attempt.step, attempt.claim
         outcome = Outcome(
-            writes=writes,
+            writes=result.writes,
             attempt=claim.attempt,
             fence=claim.fence,
             worker=self.access.owner,
             claimed_ms=claim.now_ms,
-            interrupts=tuple(scratchpad.asked),
+            interrupts=tuple(
+                replace(i, response_schema=json_schema_of(i.response_schema))
+                for i in attempt.scope.scratchpad.asked
+            ),
         )
         following: Next | None = None
         if step.solo:
-            following = self._advance(frame, [(_planned(step), writes)], claim.now_ms)
-        commit = self._stepping.complete(step, outcome, head, following)
+            before = [
+                (planned, self.records.outcome(data).writes)
+                for planned, data in done_in(attempt.frame.checkpoint)
+            ]
+            results = [*before, (attempt.planned, result.writes)]
+            following = self.advance_frame(attempt.frame, results, claim.now_ms)
+        untracked = self.live.untracked
+        if following is None:
+            untracked.keep(step.thread_id, step.step_id, self.spec, result.writes)
+        commit = self.stepping.complete(step, outcome, attempt.head, following)
         if following is not None:
-            self._remember(step.thread_id, commit, blobs)
-        return commit, commit.ready if commit.status is None else ()
+            self.remember(step.thread_id, commit, attempt.blobs)
+            if self.in_place and commit.status is None:
+                commit = self.access.taking(commit)
 
-    def _call(
-        self, claim: Claim, frame: Frame, blobs: Mapping[str, bytes], scratchpad: Scratchpad
-    ) -> tuple[tuple[str, Any], ...]:
-        step, head = claim.step, claim.head
-        assert step is not None
-        assert head is not None
-        arg = self.records.decode(blobs[step.arg]) if step.arg else None
-        call = Call(self.spec, frame, _planned(step), arg, self._extras(claim))
-        token = current_step.set(scratchpad)
-        try:
-            return call.run()
-        finally:
-            current_step.reset(token)
+        def settle() -> Report:
+            sent = self.access.commit(commit)
+            claim = sent.claim
+            if sent.refused is not None:
+                claim = self.access.taken(commit)
+                if claim is None:
+                    return Report(refused=sent.refused)
+            self._tell_of(Done, step, writes=result.writes, cached=result.cached)
+            if following is not None:
+                report = self.advanced(commit, following, attempt.head.stop)
+                return replace(report, claim=claim)
+            return self.advance(step.thread_id) if sent.open == 0 else Report()
 
-    def _extras(self, claim: Claim) -> Mapping[str, Any]:
-        """Return what nodes and routers may ask for by parameter name."""
-        step, head = claim.step, claim.head
-        assert step is not None
-        assert head is not None
-        config = self.records.decode(head.config)
-        context = StepContext(
-            thread_id=step.thread_id,
-            run_id=head.run_id,
-            node=step.node,
-            step_id=step.step_id,
-            number=step.number,
-            attempt=claim.attempt,
-            worker=self.access.owner,
-            config=config,
-        )
-        return {"config": config, "ctx": context}
+        return settle
 
-    def _advance(self, frame: Frame, results: list[tuple[PlannedStep, Any]], now_ms: int) -> Next:
-        new_id = mint_checkpoint_id(frame.checkpoint.id, now_ms)
-        return advance(self.spec, frame, results, new_id=new_id, now_ms=now_ms)
+    def stored(self, writes: tuple[tuple[str, Any], ...]) -> bytes:
+        """Return writes as a cache keeps them."""
+        return self.records.store_outcome(Outcome(writes=writes))
 
-    def _remember(self, thread_id: str, commit: Commit, blobs: Mapping[str, bytes]) -> None:
-        assert commit.checkpoint is not None
-        known = {**blobs, **commit.blobs}
-        self.access.cache.put(thread_id, {key: known[key] for key in commit.checkpoint.refs})
-
-    def _failed(self, claim: Claim, error: Exception) -> Report:
-        """Commit a failure: a timer for the next attempt, or the end of attempts."""
+    def _failed(self, claim: Claim, attempt: Attempt | None, error: Exception) -> Report:
+        """Commit a failure: a timer for the next attempt, the handler's result, or the end."""
         step = claim.step
         assert step is not None
         record = error_record(error, claim, self.access.owner)
-        policies = self.spec.nodes[step.node].options.retry if step.node in self.spec.nodes else ()
+        policies = self.spec.nodes[step.node].options.retry
         delay_s = delay_after(policies, error, claim.failures + 1, random.random())  # noqa: S311
         if delay_s is not None:
             delay_ms = int(delay_s * 1000)
-            result = self.access.commit(self._stepping.retry(step, claim.fence, record, delay_ms))
+            result = self.access.commit(self.stepping.retry(step, claim.fence, record, delay_ms))
             return Report(refused=result.refused, retry_ms=None if result.refused else delay_ms)
-        report = self._send(self._stepping.fail(step, claim.fence, record), ())
+        try:
+            handled = attempt.handle(error, record) if attempt else None
+            settle = self._complete(attempt, handled) if attempt and handled else None
+        except ClaimLost:
+            return Report(refused=Refusal.STALE_FENCE)
+        except GraphInterrupt as asked:
+            assert attempt is not None
+            settle = self._ask(attempt, asked.interrupts)
+        except Exception as failed:  # noqa: BLE001 - the handler's failure is the step's
+            error, record = failed, error_record(failed, claim, self.access.owner)
+            settle = None
+        if settle is not None:
+            self._tell_of(Failed, step, error=record)
+            return settle()
+        notes = getattr(error, "notes_for_step", {})
+        commit = replace(self.stepping.fail(step, claim.fence, record), notes=notes)
+        report = self._send(commit)
+        if report.refused is None:
+            self._tell_of(Failed, step, error=record)
         return replace(report, error=None if report.refused else error)
 
     # ---- committing -----------------------------------------------------------------------
 
-    def _send(self, commit: Commit, ready: tuple[ReadyStep, ...]) -> Report:
-        """Commit; if that settled the last step of a superstep, advance it."""
+    def _send(self, commit: Commit) -> Report:
+        """Commit what settles a step; if it was the last of a superstep, advance it."""
         result = self.access.commit(commit)
         if result.refused is not None:
             return Report(refused=result.refused)
-        if commit.checkpoint is None and commit.status is None and result.open == 0:
+        if commit.status is not None:
+            return Report(ready=self.rested(commit.thread_id))
+        if result.open == 0:
             return self.advance(commit.thread_id)
-        return Report(ready=ready)
+        return Report()
+
+    def advanced(self, commit: Commit, following: Next, stop: int) -> Report:
+        """Tell of a new checkpoint; return the steps that are ready."""
+        news = {k: v for k, v in following.changed.items() if k in self.spec.untracked}
+        self.live.untracked.set(commit.thread_id, news)
+        args = {i: send.arg for i, send in enumerate(following.sends)}
+        frame = Frame(following.checkpoint, following.values, stop, args)
+        live = commit.status is None
+        thread_id = commit.thread_id
+        self.tell(
+            Advanced,
+            thread_id,
+            frame=frame,
+            changed=frozenset(following.changed),
+            begins=following.checkpoint.plan if live else (),
+        )
+        if live:
+            return Report(ready=commit.ready)
+        if following.checkpoint.plan and commit.status is RunStatus.PAUSED:
+            self.tell(Stopped, thread_id)
+        return Report(ready=self.rested(thread_id))
+
+    def rested(self, thread_id: str) -> tuple[ReadyStep, ...]:
+        """Wake the step whose subgraph this run was, if a fleet runs it."""
+        if not self.default_queue or not root_thread(thread_id)[1] or self.live.children is None:
+            return ()
+        return self.live.children.ended(self, thread_id)
 
     # ---- the end of a superstep -------------------------------------------------------------
 
     def advance(self, thread_id: str) -> Report:
         """Plan what follows a superstep whose steps are settled; anyone may, one does. (INV-6)"""
-        loaded = self.access.load(thread_id)
-        if loaded is None or loaded.head.open or not loaded.head.status.active:
-            return Report()
-        unfinished = [step for step in loaded.steps.values() if not step.completed]
-        if unfinished:
-            failed = next((s for s in self._in_order(loaded) if s.wait is Wait.PERSON), None)
-            status = RunStatus.FAILED if failed else RunStatus.PAUSED
-            error = failed.error if failed else b""
-            result = self.access.commit(ended(thread_id, loaded.checkpoint.id, status, error))
-            return Report(refused=result.refused)
-        return self._advance_loaded(thread_id, loaded)
+        return advance_thread(self, thread_id)
 
-    def _in_order(self, loaded: LoadedThread) -> list[Any]:
-        return sorted(loaded.steps.values(), key=lambda s: _planned(s.step).order)
+    def advance_frame(
+        self, frame: Frame, results: list[tuple[PlannedStep, Any]], now_ms: int
+    ) -> Next:
+        """Return what follows a superstep, by the writes of its steps."""
+        new_id = mint_checkpoint_id(frame.checkpoint.id, now_ms)
+        return advance(self.spec, frame, results, new_id=new_id, now_ms=now_ms)
 
-    def _advance_loaded(self, thread_id: str, loaded: LoadedThread) -> Report:
-        checkpoint = self.records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
-        results = [
-            (step, self.records.outcome(loaded.outcomes[step.id_in(checkpoint)]).writes)
-            for step in checkpoint.plan
-        ]
-        frame = Frame(checkpoint, self.records.values(checkpoint, loaded.blobs))
-        try:
-            following = self._advance(frame, results, loaded.now_ms)
-            commit = self._stepping.next(thread_id, loaded.head, following)
-        except GraphstalkError as error:
-            step = next(iter(loaded.steps.values())).step
-            record = error_record(
-                error, Claim(step=replace(step, node="", step_id="")), self.access.owner
-            )
-            stored = self.records.store_error(record)
-            result = self.access.commit(ended(thread_id, checkpoint.id, RunStatus.FAILED, stored))
-            return Report(refused=result.refused, error=None if result.refused else error)
-        commit = replace(commit, expect_status=(RunStatus.QUEUED, RunStatus.RUNNING))
-        result = self.access.commit(commit)
-        if result.refused is None:
-            self._remember(thread_id, commit, loaded.blobs)
-        live = result.refused is None and commit.status is None
-        return Report(refused=result.refused, ready=commit.ready if live else ())
+    def remember(self, thread_id: str, commit: Commit, blobs: Mapping[str, bytes]) -> None:
+        """Keep the encoded values of a new checkpoint for the next claim."""
+        assert commit.checkpoint is not None
+        known = {**blobs, **commit.blobs}
+        self.access.cache.put(thread_id, {key: known[key] for key in commit.checkpoint.refs})
+
+    # ---- telling ----------------------------------------------------------------------------
+
+    def tell(self, kind: type[Fact], thread_id: str, **fields: Any) -> None:
+        """Tell a fact to whoever listens in this process."""
+        if self.live.listener is not None:
+            self.live.listener(kind(thread_id=thread_id, **fields))
+
+    def _tell_of(self, kind: type[Fact], step: ReadyStep, **fields: Any) -> None:
+        self.tell(
+            kind,
+            step.thread_id,
+            number=step.number,
+            step_id=step.step_id,
+            node=step.node,
+            **fields,
+        )
+
+    def log(self, step: ReadyStep, mode: str, data: Any) -> None:
+        """Write to the thread's log what a node streams. It shows that the step is alive, too."""
+        encoded = self.records.check(f"what the node {step.node!r} streams", data)
+        event = EventDraft("stream_" + mode, {"step": step.step_id, "data": encoded})
+        self.access.commit(Commit(thread_id=step.thread_id, events=(event,)))
 
 
 def defer_step(access: Access, claim: Claim, reason: str) -> Report:
@@ -259,5 +343,5 @@ def defer_step(access: Access, claim: Claim, reason: str) -> Report:
     return Report(refused=result.refused, retry_ms=_DEFER_MS)
 
 
-def _planned(step: ReadyStep) -> PlannedStep:
-    return PlannedStep(step.node, step.index, step.triggers)
+def _plain_target(target: Any) -> Any:
+    return target if isinstance(target, str) else [target.node, target.arg]

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, Self, TypeVar
 
 import psutil
@@ -117,6 +117,8 @@ class Fleet:
         env: Mapping[str, str] | None = None,
         *,
         own_broker: bool = False,
+        module: ModuleType = graphs,
+        names: Sequence[str] = GRAPHS,
     ) -> None:
         """Prepare a deployment in `folder`; nothing is started yet.
 
@@ -124,7 +126,10 @@ class Fleet:
             folder: for data, logs and the ledger.
             env: settings as environment variables, beside those that make tests quick.
             own_broker: whether messages go through another server than the checkpoints.
+            module: where its graphs are.
+            names: their names there.
         """
+        self._module, self._names = module, names
         self.folder, self._env, self._own_broker = folder, {**QUICK, **(env or {})}, own_broker
         self.ledger = folder / "ledger"
         self.workers: list[Worker] = []
@@ -148,7 +153,7 @@ class Fleet:
         self._closing.callback(self.queues.close)
         self.store = RedisCheckpointer(settings=self.settings)
         self._closing.callback(self.store.close)
-        known = {name: getattr(graphs, name) for name in GRAPHS}
+        known = {name: getattr(self._module, name) for name in self._names}
         self.client = self._closing.enter_context(Client(graphs=known, settings=self.settings))
         return self
 
@@ -200,8 +205,8 @@ class Fleet:
             events: whether it sends Celery's events.
             wait: whether to return only when it is ready.
         """
-        known = {name: name for name in GRAPHS} if known is None else known
-        pairs = ",".join(f"{n}=tests.integration.graphs:{a}" for n, a in known.items())
+        known = {name: name for name in self._names} if known is None else known
+        pairs = ",".join(f"{n}={self._module.__name__}:{a}" for n, a in known.items())
         name = f"worker{len(self.workers)}"
         log = self.folder / f"{name}.log"
         argv = [sys.executable, "-m", "workers", f"--graphs={pairs}", f"--name={name}"]

@@ -128,7 +128,7 @@ def test_a_router_that_leads_nowhere_fails_its_step(target, ends, texts):
         (Send("nowhere", 1), ["the node 'work' leads to 'nowhere', which is no node"]),
         (Command(goto="nowhere"), ["the node 'work' leads to 'nowhere'"]),
         (Command(goto=5), ["Command(goto=5): expected a node, a Send, or a list"]),
-        (Command(graph=Command.PARENT), ["no graph around this one: leave out graph=…"]),
+        (Command(graph=Command.PARENT), ["there is no such graph around", "leave out graph=…"]),
         ([Send("nowhere", 1)], ["leads to 'nowhere'"]),
         (3, ["what the node 'work' returned is no update", "expected a dict", "it is 3"]),
         ("text", ["it is 'text'"]),
@@ -254,8 +254,7 @@ def done():
         (7, InvalidUpdateError, ["the input is no update of the state", "it is 7"]),
         ({"value": [object()]}, UnserializableValueError, ["the input: value['value'][0] is a"]),
         (Command(), EmptyInputError, ["Command(resume=answer)"]),
-        (Command(update={"count": 2}), InvalidUpdateError, ["update_state(config, update"]),
-        (Command(goto="work"), InvalidUpdateError, ["update_state(config, update"]),
+        (Command(graph=Command.PARENT, goto="work"), InvalidUpdateError, ["leave out graph=…"]),
         (Command(resume=1), NoPendingInterruptError, ["'t' (succeeded) asks nothing", "stored"]),
     ],
     ids=repr,
@@ -313,7 +312,7 @@ def test_none_on_a_finished_thread_runs_nothing_and_returns_the_state(done):
 
 def test_a_checkpoint_that_is_not_there_is_unknown(done):
     config = {"thread_id": "t", "checkpoint_id": "0" * 16}
-    refused(done, UnknownThreadError, lambda: done.get_state(config), "'t' has no such checkpoint")
+    refused(done, UnknownThreadError, lambda: done.get_state(config), "'t' has no checkpoint '0000")
 
 
 # ---- the recursion limit --------------------------------------------------------------------

@@ -12,9 +12,10 @@ from orchestrator import END, START, Command, Send, StateGraph
 from orchestrator.checkpoint.model import Checkpoint, PlannedStep
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import SENDS
-from orchestrator.errors import InvalidUpdateError
+from orchestrator.core.steering import Steering
+from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.graph.spec import branch_channel
-from orchestrator.step.call import Call
+from orchestrator.step.call import finish, input_of, writes_after
 
 
 class State(TypedDict, total=False):
@@ -37,7 +38,7 @@ class Model(pydantic.BaseModel):
 
 FRAME = Frame(Checkpoint(id=1, versions={"log": 1}), {"log": ["old"]})
 STEP = PlannedStep("a")
-TO_B = (branch_channel("b"), None)
+TO_A, TO_B = (branch_channel("a"), None), (branch_channel("b"), None)
 
 
 def call(
@@ -53,8 +54,12 @@ def call(
     builder.add_node("a", action).add_node("b", action).add_edge(START, "a")
     for router in routers:
         builder.add_conditional_edges("a", router, ends)
-    extras = {"config": {"who": "me"}, "ctx": "the context"}
-    return Call(builder.compile().spec, frame, step, {"sent": 1}, extras).run()
+    spec = builder.compile().spec
+    node, extras = spec.nodes[step.node], {"config": {"who": "me"}, "ctx": "the context"}
+    result = input_of(spec, frame, step, {"sent": 1})
+    if node.action is not None:
+        result = finish(node.action(result, **{name: extras[name] for name in node.injected}))
+    return writes_after(spec, frame, node, result, extras)
 
 
 def refused(result: Any, *words: str, router: Any = ..., ends: dict | None = None) -> None:
@@ -155,7 +160,6 @@ def test_a_long_result_is_shown_in_part() -> None:
         (Command(update={"m": 1}), ["the node 'a' updates 'm'"]),
         (Command(update=[("n", 1), ("m", 1)]), ["the node 'a' updates 'm'"]),
         (Command(update="n"), ["no update of the state"]),
-        (Command(graph=Command.PARENT, goto="b"), ["'__parent__'", "no graph around this one"]),
         (Command(goto="nowhere"), ["'nowhere', which is no node", "The nodes are: 'a', 'b'"]),
         (Command(goto=START), ["'__start__', which is no node"]),
         (Command(goto=[{}]), ["{}, which is no node"]),
@@ -166,6 +170,34 @@ def test_a_long_result_is_shown_in_part() -> None:
 )
 def test_a_result_that_leads_nowhere_is_refused(result: Any, words: list[str]) -> None:
     refused(result, *words)
+
+
+@pytest.mark.parametrize("wrap", [lambda command: command, lambda command: [{"n": 1}, command]])
+def test_a_command_for_the_graph_around_goes_there_and_writes_nothing_here(wrap: Any) -> None:
+    command = Command(graph=Command.PARENT, update={"unknown": 1}, goto="elsewhere")
+    with pytest.raises(ParentCommand) as caught:
+        call(lambda state: wrap(command), lambda state: pytest.fail("asked"))
+    assert caught.value.command is command
+
+
+@pytest.mark.parametrize(
+    ("steering", "writes"),
+    [
+        (Steering(goto=("b",)), (("n", 5), TO_A, TO_B)),
+        (Steering(goto=(Send("b", 1),)), (("n", 5), TO_A, (SENDS, Send("b", 1)))),
+        (Steering(kept=()), (("n", 5),)),
+        (Steering(kept=(), goto=("b",)), (("n", 5), TO_B)),
+    ],
+)
+def test_start_leads_where_a_callers_command_leads(steering: Steering, writes: tuple) -> None:
+    frame = Frame(Checkpoint(id=1, control={START: {"n": 5}, **steering.notes()}), {})
+    assert call(lambda state: None, step=PlannedStep(START), frame=frame) == writes
+
+
+def test_a_callers_command_may_change_keys_that_no_input_has() -> None:
+    control = {START: {"log": ["x"]}, **Steering(kept=()).notes()}
+    frame = Frame(Checkpoint(id=1, control=control), {})
+    assert call(lambda state: None, step=PlannedStep(START), frame=frame) == (("log", ["x"]),)
 
 
 def test_an_unknown_key_is_refused_also_in_an_input() -> None:

@@ -9,7 +9,7 @@ import pytest
 from orchestrator import START, MemoryCheckpointer, StateGraph, interrupt
 from orchestrator.checkpoint.commit import Claim, Commit, CommitResult
 from orchestrator.client.calls import Calls
-from orchestrator.core.calling import RunConfig
+from orchestrator.core.accepting import RunConfig
 from orchestrator.errors import (
     EmptyInputError,
     NoPendingInterruptError,
@@ -91,7 +91,6 @@ def test_a_thread_that_somebody_began_meanwhile_is_busy() -> None:
         world.accept("two")
 
 
-@pytest.mark.xfail(reason="between two steps of a run in this process the thread counts as idle")
 def test_a_run_in_this_process_is_not_taken_over_between_two_of_its_steps() -> None:
     world = World()
     refused: list[BaseException] = []

@@ -1,79 +1,26 @@
 """What is drawn of a graph: nodes and edges, compared with LangGraph's own drawing."""
 
-import re
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, Optional, TypedDict, TypeVar
+from __future__ import annotations
 
+import re
+from typing import Any, Literal
+
+import langgraph.func
 import langgraph.graph
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator import StateGraph, entrypoint
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.drawing import (
     Drawing,
     DrawingError,
     DrawnEdge,
-    command_destinations,
     drawing_of,
 )
 from orchestrator.graph.routing import Command
-
-START, END = "__start__", "__end__"
-
-
-class State(TypedDict, total=False):
-    key: str
-
-
-def act(state: State) -> State:
-    return state
-
-
-def router(name: str) -> Callable[[Any], Any]:
-    def route(state):
-        raise AssertionError("drawing a graph runs nothing of it")
-
-    route.__name__ = name
-    return route
-
-
-@dataclass
-class Plan:
-    """A graph as plain data, to be built for either library."""
-
-    nodes: tuple[str, ...]
-    edges: tuple[tuple[Any, str], ...] = ()
-    routers: tuple[tuple[str, Any], ...] = ()  # The source and its path map.
-    destinations: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    deferred: tuple[str, ...] = ()
-    stops: dict[str, list[str]] = field(default_factory=dict)
-
-    def write(self, graph: Any) -> Any:
-        for name in self.nodes:
-            graph.add_node(
-                name,
-                act,
-                destinations=self.destinations.get(name),
-                defer=name in self.deferred,
-                metadata={"author": name} if self.stops else None,
-            )
-        for source, target in self.edges:
-            graph.add_edge(source, target)
-        for number, (source, ends) in enumerate(self.routers):
-            graph.add_conditional_edges(source, router(f"router{number}"), ends)
-        return graph
-
-    def ours(self) -> Drawing:
-        return drawing_of(self.write(GraphBuilder(State)).freeze("graph", **self.stops))
-
-    def theirs(self) -> Any:
-        return self.write(langgraph.graph.StateGraph(State)).compile(**self.stops).get_graph()
-
-
-def ways(drawing: Any) -> set[tuple[str, str, str | None, bool]]:
-    return {(e.source, e.target, e.data, e.conditional) for e in drawing.edges}
+from tests.fixtures.drawings import END, START, Plan, State, act, ways
 
 
 def agent(**options: Any) -> Plan:
@@ -111,6 +58,9 @@ SAME = {
     "a node that repeats": Plan(("a",), ((START, "a"),), (("a", {"again": "a", "done": END}),)),
     "an end beside an edge": Plan(("a", "b"), ((START, "a"), ("a", "b"), ("a", END))),
     "commands": Plan(("a", "b", "c"), ((START, "a"),), destinations={"a": ("b", "c", END)}),
+    "commands with labels": Plan(
+        ("a", "b"), ((START, "a"),), destinations={"a": {"b": "go on", END: "b"}}
+    ),
     "a node on its own": Plan(("a", "b"), ((START, "a"),)),
     "a deferred node": Plan(
         ("a", "b", "c", "d"),
@@ -242,57 +192,38 @@ def test_the_queue_of_a_node_is_told():
     assert drawing_of(graph.freeze("g")).nodes["a"].metadata == {"queue": "gpu"}
 
 
-# ---- reading destinations -----------------------------------------------------------------
+def test_a_function_that_handles_errors_is_told_with_its_node():
+    """LangGraph draws it as a node of its own, to which nothing leads."""
 
-
-Ends = TypeVar("Ends", bound=Hashable)
-
-
-class GoTo(Command, Generic[Ends]):
-    """A command that says where it may lead."""
-
-
-def leads_to(*ends: Hashable) -> Any:
-    return GoTo[Literal[ends]]
-
-
-def test_destinations_are_read_from_what_a_node_is_annotated_to_return():
-    def node(state):
+    def mend(state):
         raise AssertionError
 
-    hints = {
-        leads_to("a", END): ("a", END),
-        leads_to("a") | dict: ("a",),
-        Optional[leads_to("b", "a")]: ("b", "a"),  # noqa: UP045 - another type than with `|`
-        leads_to("a") | leads_to("b"): ("a", "b"),
-        Command: (),
-        GoTo[str]: (),
-        GoTo: (),
-        Literal["a"]: (),
-        "NotDefined": (),
-        "Command['": (),
-    }
-    for hint, destinations in hints.items():
-        node.__annotations__ = {"return": hint}
-        assert command_destinations(node) == destinations
-    del node.__annotations__
-    assert command_destinations(node) == ()
+    graph = StateGraph(State).add_node("a", act, error_handler=mend).add_edge(START, "a")
+    assert list(graph.compile().get_graph().nodes) == [START, "a", END]
+    assert graph.compile().get_graph().nodes["a"].metadata == {"error_handler": "mend"}
 
 
-def test_destinations_of_a_callable_object_are_read_from_its_call():
-    class Node:
-        def __call__(self, state):
-            raise AssertionError
+def test_an_entrypoint_is_a_node_that_is_begun_and_ended():
+    """LangGraph draws its end as a perhaps."""
 
-    Node.__call__.__annotations__ = {"return": leads_to("b")}
-    assert command_destinations(Node()) == ("b",)
+    def work(value: int) -> int:
+        raise AssertionError
+
+    drawing = entrypoint()(work).get_graph()
+    theirs = langgraph.func.entrypoint()(work).get_graph()
+    assert set(drawing.nodes) == set(theirs.nodes) == {START, "work", END}
+    assert ways(drawing) == {(START, "work", None, False), ("work", END, None, False)}
+    assert drawing.nodes["work"].data is work
+    graph = StateGraph(State).add_node("sub", entrypoint()(work)).add_edge(START, "sub")
+    opened = graph.compile().get_graph(xray=True)
+    assert list(opened.nodes) == [START, "sub:work", END]
 
 
 def test_annotated_destinations_are_drawn_and_given_ones_come_first():
     def node(state):
         raise AssertionError
 
-    node.__annotations__ = {"return": leads_to("b", "gone")}
+    node.__annotations__ = {"return": Command[Literal["b", "gone"]]}
     graph = GraphBuilder(State).add_node("a", node).add_node("b", act).add_edge(START, "a")
     assert ("a", "b", None, True) in ways(drawing_of(graph.freeze("g")))
     graph = GraphBuilder(State).add_node("a", node, destinations=[END]).add_node("b", act)
@@ -312,7 +243,7 @@ def test_json_tells_of_each_node_where_its_code_is():
     graph.add_edge(START, "a").add_edge("a", "b")
     start, first, second, end = drawing_of(graph.freeze("g")).to_json()["nodes"]
     assert (start, end) == ({"id": START}, {"id": END})
-    where = [*__name__.split("."), "act"]
+    where = ["tests", "fixtures", "drawings", "act"]
     assert first == {
         "id": "a",
         "type": "runnable",
@@ -325,14 +256,20 @@ def test_json_tells_of_each_node_where_its_code_is():
 def test_a_png_is_refused_with_what_to_use_instead():
     drawing = agent().ours()
     for method in (drawing.draw_png, drawing.draw_mermaid_png):
-        with pytest.raises(DrawingError, match=r"draw_svg\(\)"):
+        with pytest.raises(DrawingError, match=r"no service is called here. Use draw_svg\(\)"):
             method(output_file_path="graph.png")
 
 
 def test_a_notebook_is_given_a_picture_and_text():
     drawing = agent().ours()
     shown = drawing._repr_mimebundle_(include=None, exclude=None)
-    assert shown == {"image/svg+xml": drawing.draw_svg(), "text/plain": drawing.draw_mermaid()}
+    assert shown == {"image/svg+xml": drawing.draw_svg(), "text/plain": drawing.draw_ascii()}
+
+
+def test_a_notebook_is_shown_a_compiled_graph_as_a_picture():
+    graph = StateGraph(State).add_node("a", act).add_edge(START, "a").compile()
+    shown = graph._repr_mimebundle_(include=None, exclude=None)
+    assert shown == {"image/svg+xml": graph.get_graph().draw_svg(), "text/plain": repr(graph)}
 
 
 @pytest.mark.parametrize("method", ["draw_svg", "draw_mermaid", "draw_ascii"])
@@ -342,7 +279,7 @@ def test_states_of_unknown_nodes_and_unknown_states_are_refused(method):
         DrawingError, match=r"'agnet', which is no node. The nodes are: '__start__'"
     ):
         draw(states={"agnet": "done"})
-    with pytest.raises(DrawingError, match="use one of done, running, paused, failed, ready"):
+    with pytest.raises(DrawingError, match="use one of done, running, paused, failed, next"):
         draw(states={"agent": "finished"})
 
 

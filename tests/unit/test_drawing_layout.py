@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.graph.drawing.ascii import ascii_text, lay_out_ascii
 from orchestrator.graph.drawing.grid import Size, build_grid
+from orchestrator.graph.drawing.grouping import Group, grouped
 from orchestrator.graph.drawing.layers import assign_layers, closing_links, components
 from orchestrator.graph.drawing.layout import Box, Layout
 from orchestrator.graph.drawing.model import NODES_MAX, DrawnEdge, DrawnNode
@@ -55,7 +56,7 @@ def obstacles(layout: Layout) -> list[Box]:
 @settings(max_examples=40, deadline=None)
 @given(graphs())
 def test_no_two_boxes_or_labels_overlap(lay_out, graph):
-    layout = lay_out(*graph, {})
+    layout = lay_out(grouped(*graph), {})
     for one, other in itertools.combinations(obstacles(layout), 2):
         assert not touch(one, other, SPACE[lay_out])
     for box in obstacles(layout):
@@ -70,7 +71,7 @@ def test_no_two_boxes_or_labels_overlap(lay_out, graph):
 @given(graphs())
 def test_every_edge_connects_its_boxes_and_passes_no_other(lay_out, graph):
     nodes, edges = graph
-    layout = lay_out(nodes, edges, {})
+    layout = lay_out(grouped(nodes, edges), {})
     assert set(layout.boxes) == set(nodes)
     assert set(layout.routes) == {(e.source, e.target) for e in edges if e.source != e.target}
     for (source, target), route in layout.routes.items():
@@ -93,7 +94,7 @@ def test_every_edge_connects_its_boxes_and_passes_no_other(lay_out, graph):
 @given(graphs())
 def test_a_label_stands_on_its_edge(lay_out, graph):
     nodes, edges = graph
-    layout = lay_out(nodes, edges, {})
+    layout = lay_out(grouped(nodes, edges), {})
     for edge in edges:
         if edge.source != edge.target:
             route = layout.routes[edge.source, edge.target]
@@ -125,13 +126,13 @@ def test_layers_follow_the_edges_except_those_that_close_a_cycle(graph):
 @given(graphs())
 def test_the_same_graph_has_the_same_layout_in_whatever_order_its_edges_come(lay_out, graph):
     nodes, edges = graph
-    assert lay_out(nodes, edges, {}) == lay_out(nodes, edges[::-1], {})
+    assert lay_out(grouped(nodes, edges), {}) == lay_out(grouped(nodes, edges[::-1]), {})
 
 
 @pytest.mark.parametrize("lay_out", SPACE)
 def test_states_make_room_for_their_signs(lay_out):
     nodes = nodes_of(["a node"])
-    plain, marked = (lay_out(nodes, [], states) for states in ({}, {"a node": "done"}))
+    plain, marked = (lay_out(grouped(nodes, []), states) for states in ({}, {"a node": "done"}))
     assert marked.width > plain.width
 
 
@@ -222,7 +223,7 @@ def fan(count: int) -> tuple[dict[str, DrawnNode], list[DrawnEdge]]:
 def test_as_many_nodes_as_are_drawn_are_drawn_quickly(shape):
     nodes, edges = shape(NODES_MAX)
     began = time.process_time()
-    picture = svg_text("big", nodes, edges, {})
+    picture = svg_text("big", grouped(nodes, edges), {})
     assert time.process_time() - began < 3  # Seconds; a fifth of it where nothing else runs.
     assert picture.count('class="gs-node"') == NODES_MAX
     assert "max-width" in picture or shape is fan  # What is very wide is scrolled.
@@ -230,7 +231,7 @@ def test_as_many_nodes_as_are_drawn_are_drawn_quickly(shape):
 
 def test_more_nodes_than_can_be_read_are_not_drawn_but_said():
     nodes, edges = chain(NODES_MAX + 1)
-    for text in (svg_text("big", nodes, edges, {}), ascii_text(nodes, edges, {})):
+    for text in (svg_text("big", grouped(nodes, edges), {}), ascii_text(grouped(nodes, edges), {})):
         assert "301 nodes and 300 edges are too many for one picture." in text
         assert "draw_mermaid()" in text
         assert "n17" not in text.partition("</desc>")[2]
@@ -239,13 +240,13 @@ def test_more_nodes_than_can_be_read_are_not_drawn_but_said():
 def test_edges_that_pass_too_many_rows_are_not_drawn_but_said():
     nodes, edges = chain(200)
     edges += [DrawnEdge("n0", f"n{i}") for i in range(2, 200)]
-    assert lay_out_svg(nodes, edges, {}) is None
-    assert "too many" in svg_text("dense", nodes, edges, {})
+    assert lay_out_svg(grouped(nodes, edges), {}) is None
+    assert "too many" in svg_text("dense", grouped(nodes, edges), {})
 
 
 def test_a_picture_of_characters_that_is_too_wide_is_not_drawn_but_said():
     nodes, edges = fan(120)
-    assert "too many" in ascii_text(nodes, edges, {})
+    assert "too many" in ascii_text(grouped(nodes, edges), {})
 
 
 def test_a_big_picture_without_cycles_is_still_laid_out_without_overlaps():
@@ -255,6 +256,78 @@ def test_a_big_picture_without_cycles_is_still_laid_out_without_overlaps():
         DrawnEdge(f"n{i}", f"n{i * 7 % 60}") for i in range(60) if i * 7 % 60 not in {i, i + 1}
     ]
     edges = list({(e.source, e.target): e for e in edges}.values())
-    layout = lay_out_svg(nodes, edges, {})
+    layout = lay_out_svg(grouped(nodes, edges), {})
     for one, other in itertools.combinations(obstacles(layout), 2):
         assert not touch(one, other, 4)
+
+
+# ---- clusters -----------------------------------------------------------------------------
+
+
+@st.composite
+def nested(draw: Any) -> Group:
+    """A picture with clusters, in which edges lead from anywhere to anywhere."""
+    clusters = nodes_of(["a", "a:b", "c", "a:b:d"])
+    homes = ["", "a:", "a:b:", "c:", "a:b:d:"]
+    names = [
+        f"{home}{'long ' * draw(st.integers(0, 3))}{n}"
+        for home in homes
+        for n in range(draw(st.integers(1, 3)))
+    ]
+    links = draw(st.sets(st.tuples(*[st.sampled_from(names)] * 2), max_size=14))
+    labels = st.sampled_from([None, "yes"])
+    edges = [DrawnEdge(*link, draw(labels), draw(st.booleans())) for link in sorted(links)]
+    return grouped(nodes_of(names), edges, clusters)
+
+
+@pytest.mark.parametrize("lay_out", SPACE)
+@settings(max_examples=40, deadline=None)
+@given(nested())
+def test_clusters_hold_what_is_theirs_and_touch_nothing_else(lay_out, picture):
+    layout = lay_out(picture, {"a": "done"})
+    for group in picture.walk():
+        own = [layout.boxes[key] for key in (*group.nodes, *group.groups, *group.dots)]
+        own += [r.label for link in group.edges if (r := layout.routes.get(link)) and r.label]
+        for one, other in itertools.combinations(own, 2):
+            assert not touch(one, other, SPACE[lay_out])
+        if group.id:
+            around = layout.boxes[group.id]
+            for box in own:
+                assert around.left < box.left
+                assert box.right < around.right
+                assert around.top < box.top
+                assert box.bottom < around.bottom
+
+
+@pytest.mark.parametrize("lay_out", SPACE)
+@settings(max_examples=40, deadline=None)
+@given(nested())
+def test_every_edge_in_a_cluster_connects_what_stands_side_by_side(lay_out, picture):
+    layout = lay_out(picture, {})
+    for group in picture.walk():
+        beside = {*group.nodes, *group.groups, *group.dots}
+        for link in [*group.edges, *itertools.chain(*group.dots.values())]:
+            assert set(link) <= beside
+            if link[0] != link[1]:
+                ends = (layout.routes[link].points[0], layout.routes[link].points[-1])
+                for name, (x, y) in zip(link, ends, strict=True):
+                    box = layout.boxes[name]
+                    assert box.left <= x <= box.right
+                    assert y in {box.top, box.bottom}
+
+
+def test_an_edge_into_a_cluster_ends_at_its_border_and_a_dot_leads_on():
+    clusters = nodes_of(["c"])
+    edges = [DrawnEdge("a", "c:x"), DrawnEdge("c:x", "c:y"), DrawnEdge("c:y", "b")]
+    picture = grouped(nodes_of(["a", "c:x", "c:y", "b"]), edges, clusters)
+    assert picture.order == ["a", "c", "b"]
+    assert picture.edges == {("a", "c"): edges[0], ("c", "b"): edges[2]}
+    inside = picture.groups["c"]
+    assert inside.edges == {("c:x", "c:y"): edges[1]}
+    assert inside.dots == {"c:": [("c:", "c:x")], "c::": [("c:y", "c::")]}
+
+
+def test_a_start_or_end_that_is_drawn_needs_no_dot():
+    names = ["a", "c:__start__", "c:__end__", "b"]
+    edges = [DrawnEdge(*pair) for pair in itertools.pairwise(names)]
+    assert grouped(nodes_of(names), edges, nodes_of(["c"])).groups["c"].dots == {}

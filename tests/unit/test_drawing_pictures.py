@@ -1,178 +1,19 @@
-"""What the pictures of a graph look like: Mermaid, characters, SVG."""
+"""What the pictures of a graph look like: in characters, as SVG."""
 
 import re
 import xml.etree.ElementTree as ET
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.graph.drawing import Drawing, DrawnEdge, DrawnNode
-from orchestrator.graph.drawing.mermaid import escape, safe_id
 from orchestrator.graph.drawing.model import SIGNS, clip
 from orchestrator.graph.drawing.style import ICONS, text_width
+from tests.fixtures.drawings import AGENT, ALL, END, NESTED, START, drawing
 
-START, END = "__start__", "__end__"
 SVG = "{http://www.w3.org/2000/svg}"
 STATES = dict(zip("abcde", SIGNS, strict=True))
-
-
-def drawing(names: Any, *edges: tuple[Any, ...], **metadata: Any) -> Drawing:
-    """A drawing whose edges are (source, target) or, if conditional, (source, target, label)."""
-    nodes = {name: DrawnNode(name, name, None, metadata.get(name, {})) for name in names}
-    drawn = [DrawnEdge(*edge, conditional=len(edge) == 3) for edge in edges]
-    return Drawing(nodes, drawn, "test")
-
-
-CHAIN = drawing(
-    [START, "a", "b", END], (START, "a"), ("a", "b"), ("b", END), b={"queue": "gpu", "k": {}}
-)
-AGENT = drawing(
-    [START, "agent", "tools", END],
-    (START, "agent"),
-    ("agent", END, "done"),
-    ("agent", "tools", "call"),
-    ("tools", "agent"),
-)
-ODD = drawing(
-    [START, 'say "hi" [x]', "end", "ü", END],
-    (START, 'say "hi" [x]'),
-    ('say "hi" [x]', "end", 'a "b" | c'),
-    ('say "hi" [x]', "ü", None),
-    ("end", END),
-    ("ü", END),
-)
-ALL = drawing("abcdef", ("a", "b"))
-
-
-def test_mermaid_of_a_chain():
-    assert (
-        CHAIN.draw_mermaid()
-        == """\
----
-config:
-  flowchart:
-    curve: linear
----
-graph TD;
-	__start__([<p>__start__</p>]):::first
-	a("a")
-	b("b<hr/><small><em>queue = gpu</em></small>")
-	__end__([<p>__end__</p>]):::last
-	__start__ --> a;
-	a --> b;
-	b --> __end__;
-	classDef default fill:#f2f0ff,line-height:1.2
-	classDef first fill-opacity:0
-	classDef last fill:#bfb6fc
-"""
-    )
-
-
-def test_mermaid_of_an_agent_with_states_and_settings():
-    text = AGENT.draw_mermaid(
-        curve_style="stepAfter",
-        node_colors={"first": "fill:#fff"},
-        frontmatter_config={
-            "title": "An agent: drawn",
-            "config": {"theme": "neutral", "x": [1, None]},
-        },
-        states={"agent": "done", "tools": "running"},
-    )
-    assert (
-        text
-        == """\
----
-config:
-  flowchart:
-    curve: stepAfter
-  theme: neutral
-  "x": [1, null]
-title: "An agent: drawn"
----
-graph TD;
-	__start__([<p>__start__</p>]):::first
-	agent("✓ agent"):::done
-	tools("▶ tools"):::running
-	__end__([<p>__end__</p>]):::last
-	__start__ --> agent;
-	agent -. "&nbsp;done&nbsp;" .-> __end__;
-	agent -. "&nbsp;call&nbsp;" .-> tools;
-	tools --> agent;
-	classDef default fill:#f2f0ff,line-height:1.2
-	classDef first fill:#fff
-	classDef last fill:#bfb6fc
-	classDef done fill:#d3f2dc,stroke:#1f7a3d,color:#12401f
-	classDef running fill:#d6e6ff,stroke:#1d5fc4,color:#0d2f66,stroke-width:2px
-"""
-    )
-
-
-def test_mermaid_of_odd_names():
-    assert (
-        ODD.draw_mermaid(with_styles=False)
-        == """\
-graph TD;
-	__start__([<p>__start__</p>])
-	say\\20\\\\22\\hi\\22\\\\20\\\\5b\\x\\5d\\("say #34;hi#34; #91;x#93;")
-	\\65\\nd("end")
-	\\fc\\("ü")
-	__end__([<p>__end__</p>])
-	__start__ --> say\\20\\\\22\\hi\\22\\\\20\\\\5b\\x\\5d\\;
-	say\\20\\\\22\\hi\\22\\\\20\\\\5b\\x\\5d\\ -. "&nbsp;a #34;b#34; #124; c&nbsp;" .-> \\65\\nd;
-	say\\20\\\\22\\hi\\22\\\\20\\\\5b\\x\\5d\\ -.-> \\fc\\;
-	\\65\\nd --> __end__;
-	\\fc\\ --> __end__;
-"""
-    )
-
-
-def test_a_long_label_is_broken_after_so_many_words():
-    text = drawing("ab", ("a", "b", "one two three")).draw_mermaid(wrap_label_n_words=2)
-    assert '-. "&nbsp;one two&nbsp;<br/>&nbsp;three&nbsp;" .->' in text
-    labelled = Drawing(ALL.nodes, [DrawnEdge("a", "b", "always")])
-    assert 'a -- "&nbsp;always&nbsp;" --> b;' in labelled.draw_mermaid()
-
-
-def test_settings_that_yaml_would_misread_are_quoted():
-    config = {"config": {"a": "no", "b": True, "c": "1.5", "n": None, "d": {}, "look": "handDrawn"}}
-    text = ALL.draw_mermaid(frontmatter_config=config)
-    head = text.partition("graph TD;")[0]
-    assert '"a": "no"' in head
-    assert '"b": true' in head
-    assert '"c": "1.5"' in head
-    assert '"d": {}' in head
-    assert '"look": handDrawn' in head
-
-
-@pytest.mark.parametrize(
-    "word", ["end", "graph", "class", "class-a", "end it", "v", "_self", "a--b", "-", "é"]
-)
-def test_what_mermaid_would_misread_as_an_id_is_written_otherwise(word):
-    assert safe_id(word) != word
-    assert safe_id(word).startswith("\\") or word == "a--b"
-
-
-@pytest.mark.parametrize("word", ["a", "call-model", "a_b", "__start__", "classify", "ends", "9"])
-def test_what_is_an_id_stays_itself(word):
-    assert safe_id(word) == word
-
-
-@given(st.lists(st.text(min_size=1, max_size=6), min_size=2, unique=True))
-def test_two_names_never_become_one_id(names):
-    ids = [safe_id(name) for name in names]
-    assert len(set(ids)) == len(ids)
-    assert all(re.fullmatch(r"[A-Za-z0-9_\\-]+", each) for each in ids)
-
-
-@given(st.text())
-def test_an_escaped_text_holds_nothing_that_means_something(text):
-    assert not set(re.sub(r"#\d+;", "", escape(text))) & set('"#<>[](){}|\\`*&\n')
-
-
-def test_underscores_inside_a_word_stay_and_around_it_do_not():
-    assert escape("my_node _x_ __y") == "my_node #95;x#95; #95;#95;y"
 
 
 # ---- characters ---------------------------------------------------------------------------
@@ -278,6 +119,47 @@ def test_a_combining_mark_takes_no_column():
     assert lines == ["+----+", "| e\u0301a |", "+----+"]
 
 
+def test_characters_of_a_cluster():
+    assert (
+        NESTED.draw_ascii(states={"sub": "running", "sub:x": "done"})
+        == """\
+  +-------+
+  | START |
+  +-------+
+      |
+      v
++- [>] sub -+
+|     o     |
+|     |     |
+|     v     |
+| +-------+ |
+| | [+] x | |
+| +-------+ |
+|     :     |
+|     v     |
+|   +---+   |
+|   | y |   |
+|   +---+   |
+|     |     |
+|     v     |
+|     o     |
++-----------+
+      |
+      v
+   +-----+
+   | END |
+   +-----+
+
+[+] done  [>] running
+"""
+    )
+
+
+def test_characters_are_printed(capsys):
+    AGENT.print_ascii()
+    assert capsys.readouterr().out == AGENT.draw_ascii()
+
+
 # ---- SVG ----------------------------------------------------------------------------------
 
 
@@ -340,6 +222,32 @@ def test_a_state_is_shown_by_a_sign_and_a_word_and_not_by_colour_alone(state):
     assert node.find(f"{SVG}title").text == f"b: {state}"
     assert len(node.find(f"{SVG}g")) == 2  # The badge and what is drawn in it.
     assert state in texts(root)  # The legend.
+
+
+def test_a_cluster_is_a_frame_with_a_title_and_its_state():
+    root = ET.fromstring(NESTED.draw_svg(states={"sub": "failed"}))
+    [frame] = [g for g in root.iter(f"{SVG}g") if g.get("data-node") == "sub"]
+    assert frame.get("class") == "gs-cluster gs-failed"
+    assert frame.find(f"{SVG}title").text == 'sub: failed\nk = "<'
+    assert frame.find(f"{SVG}text").text == "sub"
+    assert len(list(root.iter(f"{SVG}circle"))) == 1 + 1 + 3  # Two badges, a dot, a dot in a ring.
+    ends = {(g.get("data-source"), g.get("data-target")) for g in root.iter(f"{SVG}g")}
+    assert ends >= {(START, "sub:x"), ("sub:x", "sub:y"), ("sub:y", END)}
+    assert sorted(texts(root)) == ["END", "START", "failed", "sub", "x", "y"]
+
+
+def test_a_way_to_a_box_that_is_lower_than_its_row_reaches_it():
+    """Beside a cluster, a box stands in the middle of a high row."""
+    nodes = {name: DrawnNode(name, name) for name in ("a", "b", "s:x", "s:y")}
+    edges = [DrawnEdge("a", "b"), DrawnEdge("a", "s:x"), DrawnEdge("s:x", "s:y")]
+    drawn = Drawing(nodes, edges, clusters={"s": DrawnNode("s", "s")})
+    root = ET.fromstring(drawn.draw_svg())
+    boxes = {g.get("data-node"): g.find(f"{SVG}rect") for g in root.iter(f"{SVG}g")}
+    assert int(boxes["b"].get("y")) > int(boxes["s"].get("y"))
+    [way] = [g for g in root.iter(f"{SVG}g") if g.get("data-target") == "b"]
+    path = way.find(f"{SVG}path").get("d")
+    # It bends above the row only.
+    assert path.endswith(f"V{boxes['s'].get('y')}V{int(boxes['b'].get('y')) - 8}")
 
 
 def test_all_states_look_different():

@@ -103,16 +103,13 @@ def test_async_nodes_and_routers_are_awaited():
     assert builder.compile().invoke({}) == {"log": ["async", "b"]}
 
 
-def test_a_node_may_ask_for_config_and_context():
+def test_a_node_may_ask_where_it_runs():
     seen = {}
 
-    def node(state, config, ctx):
-        seen.update(config=config, ctx=ctx)
+    def node(state, ctx):
+        seen["ctx"] = ctx
 
-    config = {"configurable": {"thread_id": "t", "user": 7}, "metadata": {"m": 1}}
-    parallel("a", a=node, checkpointer=MemoryCheckpointer()).invoke({"x": 1}, config)
-    assert seen["config"]["configurable"] == {"user": 7}
-    assert seen["config"]["metadata"] == {"m": 1}
+    parallel("a", a=node, checkpointer=MemoryCheckpointer()).invoke({"x": 1}, "t")
     ctx = seen["ctx"]
     assert (ctx.thread_id, ctx.node, ctx.attempt, ctx.number) == ("t", "a", 1, 1)
     assert ctx.idempotency_key not in {"", ctx.step_id}  # It tells threads apart, too.

@@ -4,15 +4,13 @@ Whatever is refused changes nothing: the state, what is next, what is asked, and
 those of before.
 """
 
-import operator
 from collections.abc import Callable
-from typing import Annotated, Any, TypedDict
+from typing import Any
 
 import pytest
 
-from orchestrator import START, Command, MemoryCheckpointer, StateGraph, interrupt
+from orchestrator import Command, get_config, interrupt
 from orchestrator.client.calls import Calls
-from orchestrator.client.threadconfig import ConfigError
 from orchestrator.errors import (
     EmptyInputError,
     GraphstalkError,
@@ -23,87 +21,7 @@ from orchestrator.errors import (
     UnknownInterruptError,
     UnserializableValueError,
 )
-
-
-class State(TypedDict, total=False):
-    log: Annotated[list[Any], operator.add]
-
-
-class Bench:
-    """A graph, START → (work, side) → end, whose nodes do what a test asks of them."""
-
-    def __init__(self, *, stops: tuple[str, ...] = ()) -> None:
-        self.ran: list[str] = []
-        self.acts: dict[str, Callable[[], Any]] = {}
-        builder = StateGraph(State)
-        for name in ("work", "side", "end"):
-            builder.add_node(name, self.node(name))
-        builder.add_edge(START, "work").add_edge(START, "side").add_edge(["work", "side"], "end")
-        self.store = MemoryCheckpointer()
-        self.graph = builder.compile(self.store, interrupt_before=stops)
-
-    def node(self, name: str) -> Callable[[State], State]:
-        def run(state: State) -> State:
-            self.ran.append(name)
-            act = self.acts.get(name)
-            return {"log": [name if act is None else act()]}
-
-        return run
-
-    def call(self, value: Any) -> Any:
-        return self.graph.invoke(value, "t")
-
-    def facts(self) -> tuple[Any, ...]:
-        """All that could be lost."""
-        loaded = self.store.load("t")
-        return loaded and (loaded.head, loaded.steps), list(self.graph.get_state_history("t"))
-
-    def refuses(self, value: Any, error: type[GraphstalkError], *words: str) -> None:
-        before, ran = self.facts(), list(self.ran)
-        with pytest.raises(GraphstalkError) as caught:
-            self.call(value)
-        assert type(caught.value) is error
-        assert all(word in str(caught.value) for word in words), str(caught.value)
-        assert (self.facts(), self.ran) == (before, ran)
-
-
-def boom() -> None:
-    raise ValueError("boom")
-
-
-def failed() -> Bench:
-    bench = Bench()
-    bench.acts["work"] = boom
-    with pytest.raises(ValueError, match="boom"):
-        bench.call({"log": ["in"]})
-    del bench.acts["work"]
-    return bench
-
-
-def asking(*names: str) -> Bench:
-    bench = Bench()
-    for name in names:
-        bench.acts[name] = lambda name=name: interrupt(f"{name}?")
-    assert len(bench.call({"log": ["in"]})["__interrupt__"]) == len(names)
-    return bench
-
-
-def finished() -> Bench:
-    bench = Bench()
-    assert bench.call({"log": ["in"]}) == {"log": ["in", "side", "work", "end"]}
-    return bench
-
-
-def cancelled() -> Bench:
-    bench = asking("work")
-    assert Calls(bench.store, bench.graph.records).cancel("t")
-    return bench
-
-
-def question(bench: Bench, name: str) -> str:
-    asked = bench.graph.get_state("t").interrupts
-    return next(i.id for i in asked if i.value == f"{name}?")
-
+from tests.fixtures.bench import Bench, asking, boom, cancelled, failed, finished, question
 
 # ---- a new input ------------------------------------------------------------------------
 
@@ -153,16 +71,26 @@ def test_an_input_that_is_none_is_refused_and_what_was_left_stays(
 def test_a_config_that_cannot_be_stored_is_refused_and_what_was_left_stays() -> None:
     bench = asking("work")
     before = bench.facts()
-    for config, path in (
-        (
-            {"thread_id": "t", "metadata": {"by": object()}},
-            r"the config: value\['metadata'\]\['by'\]",
-        ),
-        ({"configurable": {"thread_id": "t", "llm": print}}, r"value\['configurable'\]\['llm'\]"),
-    ):
-        with pytest.raises(UnserializableValueError, match=path):
-            bench.graph.invoke({"log": ["x"]}, config)
+    config = {"thread_id": "t", "metadata": {"by": object()}}
+    path = r"the config: value\['metadata'\]\['by'\]"
+    with pytest.raises(UnserializableValueError, match=path):
+        bench.graph.invoke({"log": ["x"]}, config)
     assert bench.facts() == before
+
+
+def test_what_of_the_config_cannot_be_stored_serves_this_call_only() -> None:
+    bench, seen = Bench(), []
+
+    def look() -> str:
+        seen.append(get_config()["configurable"].get("llm"))
+        return str(interrupt("work?"))
+
+    bench.acts["work"] = look
+    bench.graph.invoke({}, {"configurable": {"thread_id": "t", "llm": print, "user": 7}})
+    bench.graph.invoke(Command(resume="yes"), "t")
+    assert seen == [print, None]
+    loaded = bench.store.load("t")
+    assert bench.graph.records.decode(loaded.head.config)["configurable"] == {"user": 7}
 
 
 def test_an_input_that_only_fits_alone_is_refused_too() -> None:
@@ -297,12 +225,11 @@ def test_an_answer_that_cannot_be_stored_is_refused_and_the_question_stays() -> 
     ("command", "error", "word"),
     [
         (Command(), EmptyInputError, "the Command is empty"),
-        (Command(update={"log": ["x"]}), InvalidUpdateError, "update_state("),
-        (Command(goto="work", resume="yes"), InvalidUpdateError, "update_state("),
-        (Command(graph=Command.PARENT, resume="yes"), InvalidUpdateError, "only answers"),
+        (Command(graph=Command.PARENT, resume="yes"), InvalidUpdateError, "no graph around"),
+        (Command(graph="other", goto="work"), InvalidUpdateError, "leave out graph="),
     ],
 )
-def test_a_command_that_is_no_answer_is_refused(
+def test_a_command_that_says_nothing_for_this_graph_is_refused(
     command: Command, error: type[GraphstalkError], word: str
 ) -> None:
     asking("work").refuses(command, error, word)
@@ -349,12 +276,9 @@ def test_a_run_that_has_ended_cannot_be_cancelled() -> None:
 
 
 @pytest.mark.parametrize("value", [{"log": ["x"]}, None, Command(resume="yes")])
-def test_only_the_latest_checkpoint_can_be_gone_on_from(value: Any) -> None:
+def test_the_latest_checkpoint_may_be_named_to_go_on_from(value: Any) -> None:
     bench = asking("work")
-    now, older = list(bench.graph.get_state_history("t"))[:2]
-    before = bench.facts()
-    with pytest.raises(ConfigError, match="only go on from its latest checkpoint"):
-        bench.graph.invoke(value, older.config)
-    assert bench.facts() == before
+    now = bench.graph.get_state("t")
     bench.acts.clear()
     assert bench.graph.invoke(value, now.config)["log"][-1] == "end"
+    assert "fork" not in {one.metadata["source"] for one in bench.graph.get_state_history("t")}

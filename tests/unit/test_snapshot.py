@@ -38,7 +38,7 @@ def test_a_checkpoint_that_does_not_exist_is_an_error() -> None:
     graph = build({"a": lambda state: None})
     config = graph.update_state("t", {"n": 1}, as_node="a")
     other = {**config["configurable"], "checkpoint_id": "f" * 16}
-    with pytest.raises(UnknownThreadError, match="'t' has no such checkpoint"):
+    with pytest.raises(UnknownThreadError, match="'t' has no checkpoint 'ffff"):
         graph.get_state({"configurable": other})
 
 
@@ -57,7 +57,7 @@ def test_a_step_shows_what_it_wrote_without_where_it_led() -> None:
     graph.invoke({}, "t")
     before = list(graph.get_state_history("t"))[1]
     assert [(task.name, task.path, task.result) for task in before.tasks] == [
-        ("a", ("__pull__", "a"), {"a:b": 1})
+        ("a", ("__pregel_pull", "a"), {"a:b": 1})
     ]
 
 
@@ -68,8 +68,8 @@ def test_a_step_that_was_sent_something_shows_its_place() -> None:
     graph.invoke({}, "t")
     tasks = list(graph.get_state_history("t"))[1].tasks
     assert [(task.path, task.result) for task in tasks] == [
-        (("__push__", 0), {"log": ["p"]}),
-        (("__push__", 1), {"log": ["q"]}),
+        (("__pregel_push", 0, False), {"log": ["p"]}),
+        (("__pregel_push", 1, False), {"log": ["q"]}),
     ]
 
 

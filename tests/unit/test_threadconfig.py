@@ -2,9 +2,9 @@
 
 import pytest
 
-from orchestrator.client.threadconfig import ConfigError, parse_config
+from orchestrator.client.threadconfig import ConfigError, merged, parse_config
 from orchestrator.errors import InvalidThreadIdError
-from orchestrator.ids import checkpoint_text
+from orchestrator.ids import checkpoint_text, child_thread
 
 ID = checkpoint_text(77)
 
@@ -105,3 +105,70 @@ def test_what_else_is_configured_reaches_the_nodes_without_the_names():
     assert (parsed.configurable, parsed.metadata) == ({"user": 1}, {"m": 2})
     assert parsed.recursion_limit is None
     assert config["configurable"]["thread_id"] == "t"
+
+
+def test_what_only_this_process_can_use_is_kept_as_it_is():
+    given = {"callbacks": [object()], "tags": ["a"], "run_name": "n", "run_id": object()}
+    assert parse_config({"thread_id": "t", **given, "unknown": 1}).more == given
+
+
+def test_names_of_the_engine_are_not_for_callers():
+    config = {"configurable": {"__graphstalk_x": 1, "checkpoint_ns": "", "user": 1}}
+    assert parse_config(config).configurable == {"user": 1}
+
+
+def test_a_namespace_names_the_thread_of_a_subgraph():
+    parsed = parse_config({"configurable": {"thread_id": "t", "checkpoint_ns": "node:id|0"}})
+    assert (parsed.ns, parsed.thread()) == ("node:id|0", child_thread("t", "node:id|0"))
+    assert parse_config({"thread_id": "t", "checkpoint_ns": None}).thread() == "t"
+
+
+@pytest.mark.parametrize("ns", ["a\x00b", 5, ["a"]])
+def test_what_cannot_be_a_namespace_is_refused(ns):
+    with pytest.raises(ConfigError, match="checkpoint_ns is the namespace of a subgraph"):
+        parse_config({"thread_id": "t", "checkpoint_ns": ns})
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "least"),
+    [("max_concurrency", "concurrency_max", 1), ("resumes_max", "resumes_max", 0)],
+)
+def test_a_bound_is_a_whole_number(key, name, least):
+    assert getattr(parse_config({}), name) is None
+    assert getattr(parse_config({key: least}), name) == least
+    for value in (least - 1, "5", 2.0, True):
+        with pytest.raises(ConfigError, match=f"{key} in a config is .* at least {least}"):
+            parse_config({key: value})
+
+
+# ---- a config for all calls -----------------------------------------------------------------
+
+ALWAYS = {
+    "configurable": {"thread_id": "t", "user": 1},
+    "metadata": {"m": 1, "n": 1},
+    "recursion_limit": 5,
+}
+
+
+def test_a_call_adds_to_what_holds_for_all_and_goes_before_it():
+    both = merged(ALWAYS, {"configurable": {"user": 2}, "metadata": {"n": 2}, "recursion_limit": 6})
+    assert (both.thread(), both.configurable) == ("t", {"user": 2})
+    assert (both.metadata, both.recursion_limit) == ({"m": 1, "n": 2}, 6)
+    assert ALWAYS["configurable"] == {"thread_id": "t", "user": 1}
+
+
+@pytest.mark.parametrize("config", [None, {}, {"metadata": {}}])
+def test_a_call_that_says_nothing_gets_what_holds_for_all(config):
+    both = merged(ALWAYS, config)
+    assert (both.thread(), both.configurable, both.recursion_limit) == ("t", {"user": 1}, 5)
+
+
+@pytest.mark.parametrize("config", ["other", {"thread_id": "other"}])
+def test_a_call_may_name_another_thread_in_any_form(config):
+    both = merged(ALWAYS, config)
+    assert (both.thread(), both.configurable) == ("other", {"user": 1})
+
+
+def test_without_a_config_for_all_calls_a_call_stands_for_itself():
+    assert merged({}, "t") == parse_config("t")
+    assert merged({}, None) == parse_config(None)

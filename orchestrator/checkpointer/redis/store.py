@@ -7,8 +7,9 @@ in which order, in `memory.py` and the scripts, which do the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Self
 
 import redis
 from redis.backoff import NoBackoff
@@ -54,6 +55,19 @@ class RedisCheckpointer:
     """Threads on a Redis server."""
 
     shared = True
+
+    @classmethod
+    @contextmanager
+    def from_conn_string(cls, redis_url: str) -> Iterator[Self]:
+        """Keep threads on a server while the block runs; the way of LangGraph's savers."""
+        made = cls(redis_url)
+        try:
+            yield made
+        finally:
+            made.close()
+
+    def setup(self) -> None:
+        """Do nothing: there is nothing to set up. LangGraph's savers need this call."""
 
     def __init__(
         self,

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Self
 
 from orchestrator.checkpoint.commit import (
     Claim,
@@ -36,6 +39,16 @@ class SqliteCheckpointer:
 
     partitions = 1  # A file has one writer at a time, so there is nothing to spread.
     pushes = False  # A file is no broker.
+
+    @classmethod
+    @contextmanager
+    def from_conn_string(cls, conn_string: str) -> Iterator[Self]:
+        """Keep threads in a file while the block runs; LangGraph's way to open one."""
+        made = cls(conn_string)
+        try:
+            yield made
+        finally:
+            made.close()
 
     def __init__(
         self,
@@ -79,8 +92,16 @@ class SqliteCheckpointer:
 
     def commit(self, commit: Commit) -> CommitResult:
         """See `Checkpointer.commit`."""
+        now, take, step = self._clock.now_ms(), commit.take, commit.takes
         with self._database.writing() as connection:
-            return committing.commit(connection, commit, self._clock.now_ms())
+            result = committing.commit(connection, commit, now)
+            if result.refused is not None or take is None or step is None:
+                return result
+            asked = claiming.Asked(
+                step.thread_id, step.step_id, take.owner, take.token, frozenset(take.known), 0
+            )
+            claim = claiming.claim(connection, asked, self._lease_ms, now)
+            return result if claim.refused is not None else replace(result, claim=claim)
 
     def claim(
         self,

@@ -2,7 +2,6 @@
 
 from orchestrator.graph.drawing.drawing import Drawing, drawing_of
 from orchestrator.graph.drawing.model import DrawingError, DrawnEdge, DrawnNode, NodeState
-from orchestrator.graph.drawing.reading import command_destinations
 
 __all__ = [
     "Drawing",
@@ -10,6 +9,5 @@ __all__ = [
     "DrawnEdge",
     "DrawnNode",
     "NodeState",
-    "command_destinations",
     "drawing_of",
 ]

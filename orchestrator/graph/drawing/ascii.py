@@ -10,8 +10,9 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 from orchestrator.graph.drawing.grid import Size
+from orchestrator.graph.drawing.grouping import Group
 from orchestrator.graph.drawing.layers import Link
-from orchestrator.graph.drawing.layout import Box, Layout, Measures, Point, lay_out
+from orchestrator.graph.drawing.layout import Box, Layout, Measures, Point
 from orchestrator.graph.drawing.model import (
     CELLS_MAX,
     NODES_MAX,
@@ -24,6 +25,7 @@ from orchestrator.graph.drawing.model import (
     shown_name,
     too_many,
 )
+from orchestrator.graph.drawing.nesting import Frame, lay_out_group
 from orchestrator.graph.drawing.tracks import Ends, assign_tracks
 
 __all__ = ["ascii_text", "lay_out_ascii"]
@@ -51,30 +53,32 @@ _MEASURES = Measures(
 )
 
 
-def ascii_text(
-    nodes: Mapping[str, DrawnNode],
-    edges: Sequence[DrawnEdge],
-    states: Mapping[str, NodeState],
-) -> str:
+def ascii_text(picture: Group, states: Mapping[str, NodeState]) -> str:
     """Return the picture as lines, or a note that the graph is too big for one."""
-    layout = lay_out_ascii(nodes, edges, states)
+    layout = lay_out_ascii(picture, states)
+    nodes = picture.all_nodes()
     if layout is None or layout.width > _COLUMNS_MAX:
-        return too_many(len(nodes), len(edges)) + "\n"
+        return too_many(len(nodes), len(picture.all_edges())) + "\n"
     canvas = _Canvas()
-    _draw_edges(canvas, edges, layout)
+    groups = list(picture.walk())
+    for group in groups[1:]:
+        _draw_frame(canvas, layout.boxes[group.id], _title(group, states))
+    _draw_edges(canvas, groups, layout)
     for key, node in nodes.items():
         _draw_box(canvas, layout.boxes[key], _box_text(node, states.get(key)))
-    for edge in edges:
-        if edge.source == edge.target:
-            _draw_loop(canvas, layout.boxes[edge.source], edge)
+    for group in groups:
+        for (source, target), edge in group.edges.items():
+            if source == target:
+                _draw_loop(canvas, layout.boxes[source], edge)
+        for dot in group.dots:
+            canvas.write(layout.boxes[dot].left, layout.boxes[dot].top, "o")
     shown = [f"{sign} {state}" for state, (_, sign) in SIGNS.items() if state in states.values()]
     return canvas.text() + (f"\n{'  '.join(shown)}\n" if shown else "")
 
 
-def lay_out_ascii(
-    nodes: Mapping[str, DrawnNode], edges: Sequence[DrawnEdge], states: Mapping[str, NodeState]
-) -> Layout | None:
+def lay_out_ascii(picture: Group, states: Mapping[str, NodeState]) -> Layout | None:
     """Return where everything is in columns and lines, or `None` if the graph is too big."""
+    nodes, edges = picture.all_nodes(), picture.all_edges()
     if len(nodes) > NODES_MAX:
         return None
     loops = {edge.source: edge for edge in edges if edge.source == edge.target}
@@ -84,13 +88,16 @@ def lay_out_ascii(
         beside = _LOOP + _columns(_label(loops[key])) if key in loops else 0
         columns = _columns(_box_text(node, states.get(key))) + 4
         sizes[key] = _size(max(columns, 2 * min(ends[key], _PORTS_MAX) + 1), 3, beside)
-    links = [(edge.source, edge.target) for edge in edges]
-    labels: dict[Link, Size] = {
-        (edge.source, edge.target): _size(max(1, _columns(_label(edge))), 1)
-        for edge in edges
-        if edge.data is not None
-    }
-    return lay_out(sizes, links, labels, _MEASURES, CELLS_MAX)
+
+    def around(group: Group, inside: Layout) -> Size:
+        return _size(max(inside.width + 4, _columns(_title(group, states)) + 6), inside.height + 2)
+
+    frame = Frame(_MEASURES, CELLS_MAX, around, 1, _size(1, 1), _label_size)
+    return lay_out_group(picture, sizes, frame)
+
+
+def _label_size(edge: DrawnEdge) -> Size | None:
+    return None if edge.data is None else _size(max(1, _columns(_label(edge))), 1)
 
 
 def _size(columns: int, lines: int, beside: int = 0) -> Size:
@@ -101,6 +108,10 @@ def _size(columns: int, lines: int, beside: int = 0) -> Size:
 def _box_text(node: DrawnNode, state: NodeState | None) -> str:
     sign = f"{SIGNS[state][1]} " if state is not None else ""
     return sign + clip(shown_name(node), _TEXT_CHARS_MAX)
+
+
+def _title(group: Group, states: Mapping[str, NodeState]) -> str:
+    return _box_text(group.node, states.get(group.id)) if group.node else ""
 
 
 def _label(edge: DrawnEdge) -> str:
@@ -157,6 +168,15 @@ def _draw_box(canvas: _Canvas, box: Box, text: str) -> None:
     canvas.write(box.left + (box.right - box.left - _columns(text) + 1) // 2, box.top + 1, text)
 
 
+def _draw_frame(canvas: _Canvas, box: Box, title: str) -> None:
+    width = box.right - box.left - 1
+    for y in range(box.top + 1, box.bottom - 1):
+        canvas.write(box.left, y, "|")
+        canvas.write(box.right, y, "|")
+    canvas.write(box.left, box.top, f"+-{f' {title} '}{'-' * (width - _columns(title) - 3)}+")
+    canvas.write(box.left, box.bottom - 1, f"+{'-' * width}+")
+
+
 def _draw_loop(canvas: _Canvas, box: Box, edge: DrawnEdge) -> None:
     across, along = (".", ":") if edge.conditional else ("-", "|")
     x, y = box.right + 1, box.top
@@ -165,31 +185,40 @@ def _draw_loop(canvas: _Canvas, box: Box, edge: DrawnEdge) -> None:
     canvas.write(x, y + 2, f"<{across}+")
 
 
-def _draw_edges(canvas: _Canvas, edges: Sequence[DrawnEdge], layout: Layout) -> None:
+def _links(groups: Sequence[Group]) -> dict[Link, DrawnEdge]:
+    """Return all edges that do not loop, and those from and to dots."""
+    found: dict[Link, DrawnEdge] = {}
+    for group in groups:
+        found |= {link: edge for link, edge in group.edges.items() if link[0] != link[1]}
+        found |= {link: DrawnEdge(*link) for links in group.dots.values() for link in links}
+    return found
+
+
+def _draw_edges(canvas: _Canvas, groups: Sequence[Group], layout: Layout) -> None:
     """Draw all edges between boxes, and last their labels."""
+    links = _links(groups)
     ways: list[tuple[DrawnEdge, list[Point]]] = []
     rows: dict[int, list[Ends]] = {}  # What passes below each row, by the row's lower end.
-    for edge in edges:
-        if edge.source != edge.target:
-            points = list(layout.routes[edge.source, edge.target].points)
-            if points[0][1] > points[-1][1]:
-                points.reverse()
-            ways.append((edge, points))
-            for (x, y), (to_x, _) in _gaps(points):
-                rows.setdefault(y, []).append((x, to_x))
+    for link, edge in links.items():
+        points = list(layout.routes[link].points)
+        if points[0][1] > points[-1][1]:
+            points.reverse()
+        ways.append((edge, points))
+        for (x, y), (to_x, _) in _gaps(points):
+            rows.setdefault(y, []).append((x, to_x))
     tracks = {y: assign_tracks(ends) for y, ends in rows.items()}
-    for edge, points in ways:
+    for (edge, points), link in zip(ways, links, strict=True):
         for (x, y), (to_x, to_y) in _gaps(points):
             _draw_step(canvas, edge, (x, y), (to_x, to_y), tracks[y].get((x, to_x)))
         for (x, y), (_, to_y) in zip(points[::2], points[1::2], strict=True):
             for line in range(y, to_y):
                 canvas.put(x, line, ":" if edge.conditional else "|", over="-.")
-        route = layout.routes[edge.source, edge.target].points
+        route = layout.routes[link].points
         upwards = route[0][1] > route[-1][1]
         x, y = route[-1]
         canvas.write(x, y if upwards else y - 1, "^" if upwards else "v")
-    for edge, _ in ways:
-        label = layout.routes[edge.source, edge.target].label
+    for link, edge in links.items():
+        label = layout.routes[link].label
         if label is not None:
             canvas.write(label.left, label.top, _label(edge))
 

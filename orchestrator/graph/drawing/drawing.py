@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NoReturn, get_args
 
 from orchestrator.graph.drawing.ascii import ascii_text
+from orchestrator.graph.drawing.grouping import Group, grouped
 from orchestrator.graph.drawing.mermaid import front_matter, mermaid_text
 from orchestrator.graph.drawing.model import DrawingError, DrawnEdge, DrawnNode, NodeState
-from orchestrator.graph.drawing.reading import read_edges, read_nodes
+from orchestrator.graph.drawing.reading import read_graph
 from orchestrator.graph.drawing.svg import svg_text
 from orchestrator.graph.spec import GraphSpec
 
@@ -23,18 +25,30 @@ class Drawing:
     """A graph as nodes and edges, drawn on demand. Nothing is fetched, run or written to draw it.
 
     Attributes:
-        nodes: by id; START first and END, if a path ends, last.
-        edges: in order of source and target, and last those that end a path.
+        nodes: by id; START first and END, if a path ends, last. The nodes of a subgraph that is
+            shown stand in its place, as `subgraph:node`.
+        edges: in order of source and target, and last those that end a path; then those of
+            subgraphs.
         name: the graph's.
+        clusters: the subgraphs that are shown, by id: the nodes that they are.
+        states: of a thread: how far it is with nodes and clusters; shown unless others are asked
+            for.
     """
 
     nodes: dict[str, DrawnNode]
     edges: list[DrawnEdge]
     name: str = "graph"
+    clusters: dict[str, DrawnNode] = field(default_factory=dict)
+    states: States = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Return whether there is anything to draw."""
         return bool(self.nodes)
+
+    def with_states(self, states: States) -> Drawing:
+        """Return the drawing with the states of a thread, as far as their nodes are drawn."""
+        drawn = {**self.nodes, **self.clusters}
+        return replace(self, states={key: s for key, s in states.items() if key in drawn})
 
     def to_json(self) -> dict[str, list[dict[str, Any]]]:
         """Return nodes and edges as plain data, in the form of LangGraph's `Graph.to_json`."""
@@ -48,7 +62,7 @@ class Drawing:
         *,
         with_styles: bool = True,
         curve_style: Any = "linear",
-        node_colors: Mapping[str, str] | None = None,
+        node_colors: Any = None,
         wrap_label_n_words: int = 9,
         frontmatter_config: Mapping[str, Any] | None = None,
         states: States | None = None,
@@ -58,10 +72,12 @@ class Drawing:
         Args:
             with_styles: whether to write settings and classes too.
             curve_style: how Mermaid bends edges: a name, or a member of LangChain's `CurveStyle`.
-            node_colors: CSS instead of the usual for the classes `default`, `first` and `last`.
+            node_colors: CSS instead of the usual for the classes `default`, `first` and `last`: a
+                mapping, or LangChain's `NodeStyles`.
             wrap_label_n_words: after how many words a label goes on in the next line.
             frontmatter_config: Mermaid's own settings, as `{"config": {"theme": "neutral"}}`.
-            states: shows these nodes by sign and colour as done, running, paused, failed or ready.
+            states: how far nodes and clusters are, told by sign and colour: done, running, paused,
+                failed or next; by default what the drawing knows of its thread.
 
         Raises:
             DrawingError: if `states` names no node of the graph, or a state that is none.
@@ -70,11 +86,13 @@ class Drawing:
         config = dict(settings.get("config", {}))
         curve = str(getattr(curve_style, "value", curve_style))
         config["flowchart"] = {**config.get("flowchart", {}), "curve": curve}
+        colors = node_colors or {}
         text = mermaid_text(
-            self.nodes.values(),
-            self.edges,
+            self._picture,
             states=self._checked(states),
-            colors=(node_colors or {}) if with_styles else None,
+            colors=(colors if isinstance(colors, Mapping) else vars(colors))
+            if with_styles
+            else None,
             words_max=max(1, wrap_label_n_words),
         )
         return front_matter({**settings, "config": config}) + text if with_styles else text
@@ -83,23 +101,28 @@ class Drawing:
         """Return the graph as a picture of characters.
 
         Args:
-            states: shows these nodes by a sign as done, running, paused, failed or ready.
+            states: how far nodes and clusters are, told by a sign; as for `draw_mermaid`.
 
         Raises:
             DrawingError: if `states` names no node of the graph, or a state that is none.
         """
-        return ascii_text(self.nodes, self.edges, self._checked(states))
+        return ascii_text(self._picture, self._checked(states))
 
     def draw_svg(self, *, states: States | None = None) -> str:
         """Return the graph as an SVG picture for light and dark screens.
 
         Args:
-            states: shows these nodes by sign and colour as done, running, paused, failed or ready.
+            states: how far nodes and clusters are, told by sign and colour: done, running, paused,
+                failed or next; by default what the drawing knows of its thread.
 
         Raises:
             DrawingError: if `states` names no node of the graph, or a state that is none.
         """
-        return svg_text(self.name, self.nodes, self.edges, self._checked(states))
+        return svg_text(self.name, self._picture, self._checked(states))
+
+    def print_ascii(self) -> None:
+        """Print the graph as a picture of characters."""
+        print(self.draw_ascii(), end="")  # noqa: T201 - it is what is asked for
 
     def draw_png(self, *_args: Any, **_options: Any) -> NoReturn:
         """Refuse: a PNG would take another program or a web service.
@@ -108,20 +131,26 @@ class Drawing:
             DrawingError: always; it says what to use instead.
         """
         raise DrawingError(
-            "a PNG is not drawn here, because that takes another program or a web service. "
-            "Use draw_svg(), which notebooks and browsers show, or give its text to a converter: "
-            "rsvg-convert graph.svg -o graph.png"
+            "a PNG is not drawn: that takes another program or a web service, and no service is "
+            "called here. Use draw_svg(), which notebooks and browsers show, or give its text to a "
+            "converter: rsvg-convert graph.svg -o graph.png"
         )
 
     draw_mermaid_png = draw_png
 
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, str]:
-        """Return what a notebook shows: the picture, or where there are none, Mermaid's text."""
-        return {"image/svg+xml": self.draw_svg(), "text/plain": self.draw_mermaid()}
+        """Return what a notebook shows: the picture, or where there are none, characters."""
+        return {"image/svg+xml": self.draw_svg(), "text/plain": self.draw_ascii()}
+
+    @cached_property
+    def _picture(self) -> Group:
+        return grouped(self.nodes, self.edges, self.clusters)
 
     def _checked(self, states: States | None) -> States:
-        for name, state in (states or {}).items():
-            if name not in self.nodes:
+        if states is None:
+            return self.states
+        for name, state in states.items():
+            if name not in self.nodes and name not in self.clusters:
                 msg = f"states names {name!r}, which is no node. The nodes are: {_names(self)}"
                 raise DrawingError(msg)
             if state not in get_args(NodeState):
@@ -129,13 +158,13 @@ class Drawing:
                 raise DrawingError(
                     f"{state!r} is no state of the node {name!r}; use one of {known}"
                 )
-        return states or {}
+        return states
 
 
-def drawing_of(spec: GraphSpec) -> Drawing:
-    """Return the drawing of a compiled graph."""
-    edges = read_edges(spec)
-    return Drawing(read_nodes(spec, edges), edges, spec.name)
+def drawing_of(spec: GraphSpec, *, xray: int | bool = False) -> Drawing:
+    """Return the drawing of a compiled graph, with its subgraphs opened so deep as `xray` says."""
+    read = read_graph(spec, -1 if xray is True else int(xray))
+    return Drawing(read.nodes, read.edges, spec.name, read.clusters)
 
 
 def _names(drawing: Drawing) -> str:

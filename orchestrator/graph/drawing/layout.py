@@ -52,6 +52,11 @@ class Route:
     points: tuple[Point, ...]
     label: Box | None = None
 
+    def moved(self, x: int, y: int) -> Route:
+        """Return the route elsewhere."""
+        points = tuple((px + x, py + y) for px, py in self.points)
+        return Route(points, self.label and self.label.moved(x, y))
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -187,9 +192,7 @@ def _pack(parts: Sequence[Layout], measures: Measures) -> Layout:
         if x and x + part.width > width_max:
             x, y, line_height = 0, y + line_height + measures.part_gap, 0
         boxes |= {name: box.moved(x, y) for name, box in part.boxes.items()}
-        for link, route in part.routes.items():
-            points = tuple((px + x, py + y) for px, py in route.points)
-            routes[link] = Route(points, route.label and route.label.moved(x, y))
+        routes |= {link: route.moved(x, y) for link, route in part.routes.items()}
         width, line_height = max(width, x + part.width), max(line_height, part.height)
         x += part.width + measures.part_gap
     return Layout(boxes, routes, width, y + line_height)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.graph.drawing.model import SIGNS, DrawnEdge, DrawnNode, NodeState
+from orchestrator.graph.drawing.grouping import Group
+from orchestrator.graph.drawing.model import SIGNS, DrawnEdge, DrawnNode, NodeState, last_name
 from orchestrator.graph.routing import END, START
 
 __all__ = ["COLORS", "front_matter", "mermaid_text"]
@@ -26,7 +28,7 @@ _STATE_COLORS: Mapping[NodeState, str] = {
     "running": "fill:#d6e6ff,stroke:#1d5fc4,color:#0d2f66,stroke-width:2px",
     "paused": "fill:#fdeec4,stroke:#946200,color:#4d3300",
     "failed": "fill:#fbd9d7,stroke:#b3261e,color:#5c110c,stroke-width:2px",
-    "ready": "fill:#ffffff,stroke:#5b6270,color:#2b2f36,stroke-dasharray:4 3",
+    "next": "fill:#ffffff,stroke:#5b6270,color:#2b2f36,stroke-dasharray:4 3",
 }
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*\Z")
 _RESERVED = re.compile(  # A word that Mermaid takes for its own where an id begins.
@@ -37,36 +39,64 @@ _MARKED_UP = re.compile(r"[\"#&<>\[\](){}|\\`*~$@]|(?<![^\W_])_+|_+(?![^\W_])")
 
 
 def mermaid_text(
-    nodes: Iterable[DrawnNode],
-    edges: Iterable[DrawnEdge],
+    picture: Group,
     *,
     states: Mapping[str, NodeState],
     colors: Mapping[str, str] | None,
     words_max: int,
 ) -> str:
     """Return the flowchart: a line for each node, edge and class; no classes if no `colors`."""
-    lines = ["graph TD;"]
-    lines += [f"\t{_node(node, states.get(node.id), styled=colors is not None)}" for node in nodes]
-    lines += [f"\t{_edge(edge, words_max)}" for edge in edges]
+    text = _Text(states, colors is not None, words_max)
+    lines = ["graph TD;", *(f"\t{line}" for line in text.inside(picture))]
     if colors is not None:
         lines += [f"\tclassDef {name} {style}" for name, style in {**COLORS, **colors}.items()]
-        shown = [state for state in SIGNS if state in states.values()]
-        lines += [f"\tclassDef {state} {_STATE_COLORS[state]}" for state in shown]  # type: ignore[index]
+        shown = [state for state in _STATE_COLORS if state in states.values()]
+        lines += [f"\tclassDef {state} {_STATE_COLORS[state]}" for state in shown]
     return "\n".join(lines) + "\n"
 
 
-def _node(node: DrawnNode, state: NodeState | None, *, styled: bool) -> str:
-    if node.id in {START, END}:
-        text, shape = f"<p>{node.name}</p>", "([{}])"  # A paragraph, lest __x__ becomes bold.
-        kind = "first" if node.id == START else "last"
-    else:
-        text, shape, kind = escape(node.name), '("{}")', ""
-    if about := [escape(line) for line in metadata_lines(node.metadata)]:
-        text += f"<hr/><small><em>{'<br/>'.join(about)}</em></small>"
-    if state is not None:
-        text, kind = f"{SIGNS[state][0]} {text}", state
-    mark = f":::{kind}" if kind and styled else ""
-    return f"{safe_id(node.id)}{shape.format(text)}{mark}"
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """How nodes and edges are written."""
+
+    states: Mapping[str, NodeState]
+    styled: bool
+    words_max: int
+
+    def inside(self, group: Group) -> Iterator[str]:
+        """Iterate over the lines for nodes, edges, and the clusters in a group."""
+        yield from (self.node(node) for node in group.nodes.values())
+        yield from (_edge(edge, self.words_max) for edge in group.edges.values())
+        for cluster in group.groups.values():
+            yield from self.cluster(cluster)
+
+    def cluster(self, group: Group) -> Iterator[str]:
+        """Iterate over the lines for a cluster."""
+        assert group.node is not None
+        name, state = safe_id(group.id), self.states.get(group.id)
+        title = escape(last_name(group.id))
+        if state is not None:
+            title = f"{SIGNS[state][0]} {title}"
+        yield f"subgraph {name}" if title == name else f'subgraph {name}["{title}"]'
+        yield from self.inside(group)
+        yield "end"
+        if state is not None and self.styled:
+            yield f"class {name} {state};"
+
+    def node(self, node: DrawnNode) -> str:
+        """Return the line for a node."""
+        name, state = last_name(node.name), self.states.get(node.id)
+        if name in {START, END}:
+            text, shape = f"<p>{name}</p>", "([{}])"  # A paragraph, lest __x__ becomes bold.
+            kind = {START: "first", END: "last"}.get(node.id, "")
+        else:
+            text, shape, kind = escape(name), '("{}")', ""
+        if about := [escape(line) for line in metadata_lines(node.metadata)]:
+            text += f"<hr/><small><em>{'<br/>'.join(about)}</em></small>"
+        if state is not None:
+            text, kind = f"{SIGNS[state][0]} {text}", state
+        mark = f":::{kind}" if kind and self.styled else ""
+        return f"{safe_id(node.id)}{shape.format(text)}{mark}"
 
 
 def _edge(edge: DrawnEdge, words_max: int) -> str:
@@ -83,7 +113,9 @@ def safe_id(name: str) -> str:
     """Return a name as an id: itself if it is one, else with code points between backslashes."""
     if _PLAIN_ID.match(name) and not _RESERVED.match(name):
         return name
-    written = "".join(c if c.isascii() and c.isalnum() else f"\\{ord(c):x}\\" for c in name)
+    written = "".join(
+        c if c == "_" or (c.isascii() and c.isalnum()) else f"\\{ord(c):x}\\" for c in name
+    )
     return f"\\{ord(name[0]):x}\\{written[1:]}" if _RESERVED.match(written) else written
 
 

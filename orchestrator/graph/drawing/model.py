@@ -7,7 +7,7 @@ Rule 2: what is too big to be read is not drawn; the picture says so instead.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
@@ -23,6 +23,7 @@ __all__ = [
     "DrawnNode",
     "NodeState",
     "clip",
+    "last_name",
     "most_ends",
     "shown_name",
     "too_many",
@@ -32,13 +33,13 @@ NODES_MAX: Final = 300  # More boxes than this nobody can read in one picture.
 # Nodes, and edges once for each row that they pass: what a layout takes long for.
 CELLS_MAX: Final = 6_000
 
-NodeState = Literal["done", "running", "paused", "failed", "ready"]
+NodeState = Literal["done", "running", "paused", "failed", "next"]
 SIGNS: Final[Mapping[str, tuple[str, str]]] = {  # State → its sign, and its sign in ASCII.
     "done": ("✓", "[+]"),
     "running": ("▶", "[>]"),
     "paused": ("‖", "[=]"),
     "failed": ("✗", "[!]"),
-    "ready": ("○", "[.]"),
+    "next": ("○", "[.]"),
 }
 assert tuple(SIGNS) == get_args(NodeState)
 
@@ -55,7 +56,7 @@ class DrawnNode:
 
     id: str
     name: str
-    data: Callable[..., Any] | None = None  # The node's function; START and END have none.
+    data: Any = None  # The node's function or graph; START and END have none.
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -75,9 +76,15 @@ def clip(text: str, chars_max: int) -> str:
     return text if len(text) <= chars_max else text[: chars_max - 1].rstrip() + "…"
 
 
+def last_name(name: str) -> str:
+    """Return the name of a node inside the subgraph that it is a node of."""
+    return name.rpartition(":")[2] or name
+
+
 def shown_name(node: DrawnNode) -> str:
     """Return a node's name as it stands in a box."""
-    return {START: "START", END: "END"}.get(node.id, node.name)
+    name = last_name(node.name)
+    return {START: "START", END: "END"}.get(name, name)
 
 
 def too_many(nodes: int, edges: int) -> str:

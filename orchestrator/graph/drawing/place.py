@@ -58,7 +58,7 @@ def ports(grid: Grid, gap_wanted: int, inset: int) -> Ports:
             ends.append((place[chain.cells[near]], index))
         for number, ends in touching.items():
             size = grid.cells[number].size
-            room = size.left + size.right - 2 * inset
+            room = max(0, size.left + size.right - 2 * inset)
             gap = min(gap_wanted, room / max(1, len(ends) - 1))
             for at, (_, index) in enumerate(sorted(ends)):
                 found[side][index] = round((at - (len(ends) - 1) / 2) * gap)

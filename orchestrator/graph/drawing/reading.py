@@ -7,54 +7,58 @@ every other node, or end the path.
 Rule 2: between two nodes there is one edge. An edge that is always taken hides a conditional one.
 Rule 3: ways of routers to the same node share an edge, and its label names them all.
 Rule 4: a path ends where no edge leads on, so END follows each such node that an edge leads to.
+Rule 5: the nodes of a subgraph stand for the node that it is, unless it never ends: then nothing in
+it is where the way goes on. Its START and END are left out where that loses nothing.
 """
 
 from __future__ import annotations
 
-import inspect
-import types
-from collections.abc import Callable, Iterator
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from orchestrator.graph.drawing.model import DrawnEdge, DrawnNode
-from orchestrator.graph.routing import END, START, Command
+from orchestrator.graph.routing import END, START
 from orchestrator.graph.spec import Branch, GraphSpec, NodeSpec
 
-__all__ = ["command_destinations", "read_edges", "read_nodes"]
+__all__ = ["Read", "read_graph"]
 
 
-def command_destinations(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the names in `Command[Literal[...]]`, if a node's function is annotated to return it.
+class Read(NamedTuple):
+    """What was read of a graph.
 
-    The `Command` may be one of a union; hints that cannot be resolved tell nothing.
+    Attributes:
+        nodes: by id; START first and END, if a path ends, last.
+        edges: in order of source and target, and last those that end a path.
+        clusters: the nodes whose insides are shown instead of them.
     """
-    target = function if inspect.isroutine(function) else type(function).__call__
-    try:
-        returned = get_type_hints(target).get("return")
-    except (
-        NameError,
-        TypeError,
-        SyntaxError,
-        AttributeError,
-    ):  # Whatever a hint can be written as.
-        return ()
-    union = get_origin(returned) in {Union, types.UnionType}
-    found: dict[str, None] = {}
-    for hint in get_args(returned) if union else (returned,):
-        origin = get_origin(hint)
-        if isinstance(origin, type) and issubclass(origin, Command):
-            for names in get_args(hint):
-                if get_origin(names) is Literal:
-                    found.update(dict.fromkeys(map(str, get_args(names))))
-    return tuple(found)
+
+    nodes: dict[str, DrawnNode]
+    edges: list[DrawnEdge]
+    clusters: dict[str, DrawnNode]
 
 
-def read_nodes(spec: GraphSpec, edges: list[DrawnEdge]) -> dict[str, DrawnNode]:
-    """Return START, the nodes in the order in which they were added, and END if a path ends."""
+def read_graph(spec: GraphSpec, depth: int = 0) -> Read:
+    """Read a graph, and its subgraphs down to `depth`; below 0: all of them."""
+    edges = _edges(spec)
+    read = Read(_nodes(spec, edges), edges, {})
+    for name, subgraph in spec.subgraphs.items() if depth else ():
+        inside = read_graph(subgraph.spec, depth - 1)
+        if END in inside.nodes:
+            read = _opened(read, name, _trimmed(inside))
+    return read
+
+
+# ---- one graph ----------------------------------------------------------------------------
+
+
+def _nodes(spec: GraphSpec, edges: Iterable[DrawnEdge]) -> dict[str, DrawnNode]:
     nodes = {START: DrawnNode(START, START)}
     for name, node in spec.nodes.items():
-        if name != START:
-            nodes[name] = DrawnNode(name, name, node.action, _metadata(spec, node))
+        shown = spec.shown(name)
+        if shown != START:
+            data = node.action if node.subgraph is None else node.subgraph
+            nodes[shown] = DrawnNode(shown, shown, data, _metadata(spec, node))
     if any(edge.target == END for edge in edges):
         nodes[END] = DrawnNode(END, END)
     return nodes
@@ -67,14 +71,19 @@ def _metadata(spec: GraphSpec, node: NodeSpec) -> dict[str, Any]:
         metadata["defer"] = True
     if node.options.queue is not None:
         metadata["queue"] = node.options.queue
+    if (handler := node.options.handler) is not None:
+        action = handler.action
+        metadata["error_handler"] = getattr(action, "__name__", type(action).__name__)
     stops = {"before": spec.interrupt_before, "after": spec.interrupt_after}
     if said := ",".join(when for when, names in stops.items() if node.name in names):
         metadata["__interrupt"] = said
     return metadata
 
 
-def read_edges(spec: GraphSpec) -> list[DrawnEdge]:
-    """Return the edges in order of source and target, and last those that end a path."""
+def _edges(spec: GraphSpec) -> list[DrawnEdge]:
+    if spec.start.action is not None:  # An entrypoint: a function that begins, and ends.
+        name = spec.shown(START)
+        return [DrawnEdge(START, name), DrawnEdge(name, END)]
     static = {(s.name, target) for s in spec.nodes.values() for target in _always(spec, s)}
     labels: dict[tuple[str, str], list[str]] = {}
     for node in spec.nodes.values():
@@ -107,9 +116,8 @@ def _perhaps(spec: GraphSpec, node: NodeSpec) -> Iterator[tuple[str, str]]:
     """Iterate over where routers and a returned `Command` may lead, with the router's words."""
     for branch in node.branches:
         yield from _ways(spec, node, branch)
-    if node.action is not None:
-        for target in node.options.destinations or command_destinations(node.action):
-            yield target, target
+    for target, label in node.options.destinations.items():
+        yield target, label or target
 
 
 def _ways(spec: GraphSpec, node: NodeSpec, branch: Branch) -> Iterator[tuple[str, str]]:
@@ -125,3 +133,59 @@ def _label(target: str, names: list[str]) -> str | None:
     """Return what is said to go to `target`, or `None` if that is only its name."""
     said = list(dict.fromkeys(names))
     return None if said == [target] else ", ".join(said)
+
+
+# ---- subgraphs ----------------------------------------------------------------------------
+
+
+class _Inside(NamedTuple):
+    """A subgraph as it stands in the graph around it."""
+
+    read: Read
+    first: str  # The node that a way into it leads to,
+    last: str  # and that from which a way on begins.
+
+
+def _trimmed(read: Read) -> _Inside:
+    """Return a subgraph without START and END where a single node does for them."""
+    edges, first, last = read.edges, START, END
+    begins = [edge for edge in edges if edge.source == START]
+    if len(begins) == 1 and begins[0].target != END and _is_only(edges, begins[0], "target"):
+        edges, first = [edge for edge in edges if edge is not begins[0]], begins[0].target
+    ends = [edge for edge in edges if edge.target == END]
+    if len(ends) == 1 and ends[0].source != START and _is_only(edges, ends[0], "source"):
+        edges, last = [edge for edge in edges if edge is not ends[0]], ends[0].source
+    left_out = {START, END} - {first, last}
+    nodes = {name: node for name, node in read.nodes.items() if name not in left_out}
+    return _Inside(Read(nodes, edges, read.clusters), first, last)
+
+
+def _is_only(edges: Iterable[DrawnEdge], edge: DrawnEdge, side: str) -> bool:
+    """Return whether an edge is the only one with that source, or that target."""
+    return not any(e is not edge and getattr(e, side) == getattr(edge, side) for e in edges)
+
+
+def _opened(read: Read, name: str, subgraph: _Inside) -> Read:
+    """Return a graph that shows the nodes of a subgraph instead of the node `name`."""
+    inside = subgraph.read
+    within = {key: f"{name}:{key}" for key in (*inside.nodes, *inside.clusters)}
+    sources, targets = {name: within[subgraph.last]}, {name: within[subgraph.first]}
+    edges = [_edge(edge, sources, targets) for edge in read.edges]
+    edges += [_edge(edge, within, within) for edge in inside.edges]
+    nodes: dict[str, DrawnNode] = {}
+    for key, node in read.nodes.items():
+        nodes |= _renamed(inside.nodes, within) if key == name else {key: node}
+    clusters = {**read.clusters, name: read.nodes[name], **_renamed(inside.clusters, within)}
+    return Read(nodes, edges, clusters)
+
+
+def _edge(edge: DrawnEdge, sources: Mapping[str, str], targets: Mapping[str, str]) -> DrawnEdge:
+    source = sources.get(edge.source, edge.source)
+    return dataclasses.replace(edge, source=source, target=targets.get(edge.target, edge.target))
+
+
+def _renamed(nodes: Mapping[str, DrawnNode], names: Mapping[str, str]) -> dict[str, DrawnNode]:
+    return {
+        names[key]: dataclasses.replace(node, id=names[key], name=names[key])
+        for key, node in nodes.items()
+    }

@@ -40,7 +40,7 @@ ICONS: Mapping[NodeState, str] = {
     "running": '<path class="gs-full" d="M-2.5-4L4 0L-2.5 4Z"/>',
     "paused": '<path class="gs-line" d="M-2-3.5V3.5M2-3.5V3.5"/>',
     "failed": '<path class="gs-line" d="M-3-3L3 3M3-3L-3 3"/>',
-    "ready": '<circle class="gs-line" r="3"/>',
+    "next": '<circle class="gs-line" r="3"/>',
 }
 
 _LIGHT = {
@@ -51,13 +51,14 @@ _LIGHT = {
     "box": "#f3f4f9",
     "border": "#8f97ab",
     "pill": "#e3e6f1",
+    "frame": "#fafbfd",
 }
 _LIGHT_STATES: Mapping[NodeState, tuple[str, str]] = {  # The box and its border.
     "done": ("#dcf5e4", "#1a7f42"),
     "running": ("#dceaff", "#1d5fc4"),
     "paused": ("#fff1cc", "#8f6100"),
     "failed": ("#fde0de", "#b3261e"),
-    "ready": ("#ffffff", "#5b6270"),
+    "next": ("#ffffff", "#5b6270"),
 }
 _DARK = {
     "ground": "#15171c",
@@ -67,13 +68,14 @@ _DARK = {
     "box": "#242832",
     "border": "#69728a",
     "pill": "#343a49",
+    "frame": "#1a1d24",
 }
 _DARK_STATES: Mapping[NodeState, tuple[str, str]] = {
     "done": ("#14351f", "#57c983"),
     "running": ("#13294a", "#6ea8ff"),
     "paused": ("#3b2d08", "#e6b33d"),
     "failed": ("#431714", "#ff8178"),
-    "ready": ("#15171c", "#9aa2b3"),
+    "next": ("#15171c", "#9aa2b3"),
 }
 
 
@@ -82,14 +84,16 @@ def _colors(scheme: Mapping[str, str], states: Mapping[NodeState, tuple[str, str
         ".gs-ground{{fill:{ground}}}",
         ".gs-picture text{{fill:{text}}}",
         ".gs-picture .gs-soft{{fill:{soft}}}",
-        ".gs-edge,.gs-tip-open{{stroke:{line}}}",
-        ".gs-tip{{fill:{line}}}",
+        ".gs-edge,.gs-ring{{stroke:{line}}}",
+        ".gs-tip,.gs-dot{{fill:{line}}}",
         ".gs-box{{fill:{box};stroke:{border}}}",
         ".gs-pill{{fill:{pill};stroke:{border}}}",
+        ".gs-frame{{fill:{frame};stroke:{border}}}",
     ]
     text = "".join(rule.format(**scheme) for rule in rules)
     for state, (fill, border) in states.items():
         text += f".gs-{state} .gs-box,.gs-{state} .gs-pill{{fill:{fill};stroke:{border}}}"
+        text += f".gs-{state} .gs-frame{{stroke:{border}}}"
         text += f".gs-{state} .gs-badge,.gs-{state} .gs-full{{fill:{border}}}"
         text += f".gs-{state} .gs-line{{stroke:{scheme['ground']}}}"
         text += f".gs-{state} .gs-full{{fill:{scheme['ground']}}}"
@@ -103,9 +107,10 @@ STYLE: Final = (
     ".gs-picture .gs-left{text-anchor:start}"
     ".gs-edge{fill:none;stroke-width:1.5}"
     ".gs-perhaps{stroke-dasharray:5 4}"
-    ".gs-box,.gs-pill{stroke-width:1.25}"
+    ".gs-box,.gs-pill,.gs-frame{stroke-width:1.25}"
+    ".gs-ring{fill:none;stroke-width:1.5}"
     ".gs-running .gs-box,.gs-failed .gs-box{stroke-width:2.5}"
-    ".gs-ready .gs-box{stroke-dasharray:4 3}"
+    ".gs-next .gs-box,.gs-next .gs-frame{stroke-dasharray:4 3}"
     ".gs-line{fill:none;stroke-width:2;stroke-linecap:round;stroke-linejoin:round}"
     + _colors(_LIGHT, _LIGHT_STATES)
     + "@media(prefers-color-scheme:dark){"

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
 from orchestrator.graph.drawing.grid import Size
+from orchestrator.graph.drawing.grouping import Group
 from orchestrator.graph.drawing.layers import Link
-from orchestrator.graph.drawing.layout import Box, Layout, Measures, Point, Route, lay_out
+from orchestrator.graph.drawing.layout import Box, Layout, Measures, Point, Route
 from orchestrator.graph.drawing.model import (
     CELLS_MAX,
     NODES_MAX,
@@ -19,10 +20,12 @@ from orchestrator.graph.drawing.model import (
     DrawnNode,
     NodeState,
     clip,
+    last_name,
     most_ends,
     shown_name,
     too_many,
 )
+from orchestrator.graph.drawing.nesting import Frame, lay_out_group
 from orchestrator.graph.drawing.style import ICONS, STYLE, text_width
 from orchestrator.graph.routing import END, START
 
@@ -35,6 +38,8 @@ _BADGE = 22  # Room for a state's sign before a name.
 _PORT_GAP, _PORTS_MAX = 12, 40  # Boxes are wide enough for so many edges at one side.
 _LOOP = 34  # Room beside a box for a link to itself.
 _TIP = 8  # The length of an arrow's tip, as below.
+_FRAME_TOP, _FRAME_SIDE = 34, 16  # From a cluster's border to what is in it; the top has a title.
+_DOT = 6  # The radius of a dot where ways lead into a cluster or out of it.
 _EDGE_OF_PICTURE = 20
 _LEGEND_HEIGHT = 34
 _SHRUNK_MAX = 1_600  # Wider pictures are scrolled, since their text could not be read if shrunk.
@@ -64,17 +69,18 @@ _MEASURES = Measures(
 )
 
 
-def svg_text(
-    name: str,
-    nodes: Mapping[str, DrawnNode],
-    edges: Sequence[DrawnEdge],
-    states: Mapping[str, NodeState],
-) -> str:
+def svg_text(name: str, picture: Group, states: Mapping[str, NodeState]) -> str:
     """Return the picture, or one that says that the graph is too big for a picture."""
-    layout = lay_out_svg(nodes, edges, states)
+    edges = picture.all_edges()
+    layout = lay_out_svg(picture, states)
     if layout is None:
-        return _note(name, too_many(len(nodes), len(edges)))
-    body = [_edge(edge, layout) for edge in edges]
+        return _note(name, too_many(len(picture.all_nodes()), len(edges)))
+    groups = list(picture.walk())
+    body = [_frame(group, layout.boxes[group.id], states.get(group.id)) for group in groups[1:]]
+    for group in groups:
+        body += [_edge(link, edge, layout) for link, edge in group.edges.items()]
+        body += [_dot(dot, links, layout) for dot, links in group.dots.items()]
+    nodes = picture.all_nodes()
     body += [_node(node, layout.boxes[key], states.get(key)) for key, node in nodes.items()]
     shown: list[NodeState] = [state for state in ICONS if state in states.values()]
     legend, legend_width = _legend(shown, layout.height + _LEGEND_HEIGHT // 2 + 6)
@@ -83,10 +89,9 @@ def svg_text(
     return _picture(name, _told(edges), width, height, [*body, *legend])
 
 
-def lay_out_svg(
-    nodes: Mapping[str, DrawnNode], edges: Sequence[DrawnEdge], states: Mapping[str, NodeState]
-) -> Layout | None:
+def lay_out_svg(picture: Group, states: Mapping[str, NodeState]) -> Layout | None:
     """Return where everything is in pixels, or `None` if the graph is too big."""
+    nodes, edges = picture.all_nodes(), picture.all_edges()
     if len(nodes) > NODES_MAX:
         return None
     loops = {edge.source: edge.data for edge in edges if edge.source == edge.target}
@@ -102,13 +107,21 @@ def lay_out_svg(
         if said := loops.get(key):
             beside += _label_width(said)
         sizes[key] = Size(half, half, _BOX_HEIGHT, beside)
-    labels: dict[Link, Size] = {}
-    for edge in edges:
-        if edge.data is not None:
-            half = _label_width(edge.data) // 2 + 2
-            labels[edge.source, edge.target] = Size(half, half, _LABEL_HEIGHT)
-    links = [(edge.source, edge.target) for edge in edges]
-    return lay_out(sizes, links, labels, _MEASURES, CELLS_MAX)
+
+    def around(group: Group, inside: Layout) -> Size:
+        title = text_width(_title(group), _SOFT) + 32 + (_BADGE if group.id in states else 0)
+        half = (max(inside.width + 2 * _FRAME_SIDE, title) + 1) // 2
+        return Size(half, half, inside.height + _FRAME_TOP + _FRAME_SIDE)
+
+    frame = Frame(_MEASURES, CELLS_MAX, around, _FRAME_TOP, Size(_DOT, _DOT, 2 * _DOT), _label_size)
+    return lay_out_group(picture, sizes, frame)
+
+
+def _label_size(edge: DrawnEdge) -> Size | None:
+    if edge.data is None:
+        return None
+    half = _label_width(edge.data) // 2 + 2
+    return Size(half, half, _LABEL_HEIGHT)
 
 
 def _label_width(text: str) -> int:
@@ -156,17 +169,14 @@ def _told(edges: Sequence[DrawnEdge]) -> str:
 
 
 def _node(node: DrawnNode, box: Box, state: NodeState | None) -> str:
-    kind, radius = ("gs-pill", _BOX_HEIGHT // 2) if node.id in {START, END} else ("gs-box", 8)
-    width, height = box.right - box.left, box.bottom - box.top
+    pill = last_name(node.id) in {START, END}
+    kind, radius = ("gs-pill", _BOX_HEIGHT // 2) if pill else ("gs-box", 8)
     x, y = (box.left + box.right) / 2 + (_BADGE / 2 if state else 0), box.middle[1]
-    about = [node.name if state is None else f"{node.name}: {state}"]
-    about += [f"{key} = {value}" for key, value in node.metadata.items()]
     text = _escaped(clip(shown_name(node), _NAME_CHARS_MAX))
-    at = f'x="{box.left}" y="{box.top}" width="{width}" height="{height}"'
     pieces = [
         f'<g class="gs-node{f" gs-{state}" if state else ""}" data-node={_quoted(node.id)}>',
-        f"<title>{_escaped(chr(10).join(about))}</title>",
-        f'<rect class="{kind}" {at} rx="{radius}"/>',
+        _about(node, state),
+        f'<rect class="{kind}" {_place(box)} rx="{radius}"/>',
         _badge(state, box.left + 20, y) if state else "",
         f'<text x="{x:g}" y="{y}" dy=".35em">{text}</text>',
         "</g>",
@@ -174,17 +184,58 @@ def _node(node: DrawnNode, box: Box, state: NodeState | None) -> str:
     return "".join(pieces)
 
 
+def _frame(group: Group, box: Box, state: NodeState | None) -> str:
+    assert group.node is not None
+    x, y = box.left + 14 + (_BADGE if state else 0), box.top + _FRAME_TOP // 2
+    title = _escaped(_title(group))
+    pieces = [
+        f'<g class="gs-cluster{f" gs-{state}" if state else ""}" data-node={_quoted(group.id)}>',
+        _about(group.node, state),
+        f'<rect class="gs-frame" {_place(box)} rx="10"/>',
+        _badge(state, box.left + 20, y) if state else "",
+        f'<text class="gs-soft gs-left" x="{x}" y="{y}" dy=".35em">{title}</text>',
+        "</g>",
+    ]
+    return "".join(pieces)
+
+
+def _title(group: Group) -> str:
+    return clip(shown_name(group.node), _NAME_CHARS_MAX) if group.node else ""
+
+
+def _about(node: DrawnNode, state: NodeState | None) -> str:
+    """Return what is shown when somebody points at a node."""
+    lines = [node.name if state is None else f"{node.name}: {state}"]
+    lines += [f"{key} = {value}" for key, value in node.metadata.items()]
+    return f"<title>{_escaped(chr(10).join(lines))}</title>"
+
+
+def _place(box: Box) -> str:
+    width, height = box.right - box.left, box.bottom - box.top
+    return f'x="{box.left}" y="{box.top}" width="{width}" height="{height}"'
+
+
+def _dot(dot: str, links: Sequence[Link], layout: Layout) -> str:
+    """Return where ways lead into a cluster, a dot, or out of it, a dot in a ring."""
+    x, y = layout.boxes[dot].middle
+    ways = ["".join(_path(layout.routes[link])) for link in links]
+    lines = [f'<path class="gs-edge" marker-end="url(#gs-tip)" d="{way}"/>' for way in ways]
+    if dot.endswith("::"):
+        lines.append(f'<circle class="gs-ring" cx="{x}" cy="{y}" r="{_DOT}"/>')
+    return "".join([*lines, f'<circle class="gs-dot" cx="{x}" cy="{y}" r="{_DOT - 2}"/>'])
+
+
 def _badge(state: NodeState, x: int, y: int) -> str:
     circle = '<circle class="gs-badge" r="8.5"/>'
     return f'<g transform="translate({x} {y})">{circle}{ICONS[state]}</g>'
 
 
-def _edge(edge: DrawnEdge, layout: Layout) -> str:
+def _edge(link: Link, edge: DrawnEdge, layout: Layout) -> str:
     kind = "gs-edge gs-perhaps" if edge.conditional else "gs-edge"
-    if edge.source == edge.target:
-        path, label = _loop(layout.boxes[edge.source], edge.data)
+    if link[0] == link[1]:
+        path, label = _loop(layout.boxes[link[0]], edge.data)
     else:
-        route = layout.routes[edge.source, edge.target]
+        route = layout.routes[link]
         path, label = "".join(_path(route)), route.label
     lines = [
         f"<g data-source={_quoted(edge.source)} data-target={_quoted(edge.target)}>",
@@ -221,6 +272,8 @@ def _path(route: Route) -> Iterator[str]:
         else:
             half = (y + to_y) / 2
             yield f"C{x} {half:g} {to_x} {half:g} {to_x} {to_y}"
+    if points[-2] != points[-1]:
+        yield f"V{points[-1][1]}"
 
 
 def _upright(start: Point, end: Point, label: Box | None) -> str:
@@ -232,9 +285,12 @@ def _upright(start: Point, end: Point, label: Box | None) -> str:
 
 
 def _with_room_for_tip(points: tuple[Point, ...]) -> list[Point]:
-    *before, _, (x, y) = points  # The last box is as high as its row, so its pair is one point.
-    end = (x, y - _TIP if before[-1][1] < y else y + _TIP)
-    return [*before, end, end]
+    """Return a way that ends a tip's length before its box."""
+    *before, row, (x, y) = points
+    down = before[-1][1] < y
+    end = (x, y - _TIP if down else y + _TIP)
+    near = abs(y - row[1]) < _TIP  # A box as high as its row, or nearly so, is reached at once.
+    return [*before, end if near else row, end]
 
 
 def _legend(states: Sequence[NodeState], y: int) -> tuple[list[str], int]:

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from orchestrator.checkpoint.commit import Answer, Refusal, Wait
+from orchestrator.checkpoint.commit import Answer, Refusal, Take, Wait
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
@@ -32,6 +32,41 @@ class ClaimingContract(Contract):
         assert (claim.attempt, claim.failures, claim.deaths) == (1, 0, 0)
         assert claim.fence > 0
         assert claim.head == driver.load().head
+
+    def test_a_commit_may_take_the_one_step_that_it_makes_ready(self, driver: Driver) -> None:
+        driver.start("a")
+        claim, second = driver.claimed("a"), drafts.FIRST + 1
+        following = drafts.ready(driver.thread_id, second, "b")
+        result = driver.complete(
+            claim,
+            checkpoint=drafts.checkpoint(second, ("x",)),
+            blobs={"x": b"1"},
+            ready=(following,),
+            take=Take("taker", "token"),
+        )
+        assert result.refused is None
+        if result.claim is None:  # A store that cannot do it leaves the step ready.
+            assert driver.claimed(following).fence > claim.fence
+            return
+        assert result.claim.step == following
+        assert result.claim.fence > claim.fence
+        assert (result.claim.attempt, result.claim.blobs) == (1, {"x": b"1"})
+        assert driver.step("b").owner == "taker"
+        again = driver.claim(following, owner="taker", token="token")  # noqa: S106 - of a claim
+        assert (again.refused, again.fence) == (None, result.claim.fence)
+
+    def test_of_several_ready_steps_none_is_taken(self, driver: Driver) -> None:
+        driver.start("a")
+        second = drafts.FIRST + 1
+        steps = drafts.plan(driver.thread_id, second, "b", "c")
+        result = driver.complete(
+            driver.claimed("a"),
+            checkpoint=drafts.checkpoint(second),
+            ready=steps,
+            take=Take("taker", "token"),
+        )
+        assert (result.refused, result.claim) == (None, None)
+        assert [driver.claimed(step).refused for step in steps] == [None, None]
 
     @pytest.mark.parametrize(
         ("known", "brought"),

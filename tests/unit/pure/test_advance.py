@@ -9,8 +9,10 @@ import pytest
 from orchestrator.checkpoint.model import Checkpoint, PlannedStep, RunStatus, blob_key, send_key
 from orchestrator.core.advance import Frame, accept_input, advance, breaks_at
 from orchestrator.core.apply import SENDS
+from orchestrator.core.steering import Kept, Steering, carried_in, done_in, goto_in, kept_in
 from orchestrator.graph.builder import GraphBuilder
-from orchestrator.graph.routing import START, Send
+from orchestrator.graph.managed import Loop
+from orchestrator.graph.routing import START, Command, Send
 from orchestrator.graph.spec import branch_channel, join_channel
 
 
@@ -144,6 +146,92 @@ def test_the_same_results_give_the_same_checkpoint_anywhere():
 def test_a_superstep_that_triggers_nothing_plans_nothing():
     (a,) = after_start().checkpoint.plan
     assert step_on(after_start(), [(a, [])]).checkpoint.plan == ()
+
+
+# ---- steered ----------------------------------------------------------------------------------
+
+
+def steered(left, **how):
+    """An input on a thread that has steps left, taken in."""
+    first = accept_input(left, {"x": 2}, new_id=20, now_ms=5, metadata={}, steering=Steering(**how))
+    frame = Frame(first, {"x": 1})
+    return first, advance(SPEC, frame, [(first.plan[0], [("x", 2)])], new_id=21, now_ms=6)
+
+
+def test_steps_that_go_on_are_next_once_the_input_is_taken_in():
+    left = after_start().checkpoint
+    kept = Kept("a", left.plan[0].id_in(left), answers={"q": 1})
+    first, following = steered(left, kept=(kept,))
+    assert (first.source, first.plan) == ("input", (PlannedStep(START, -1, (START,)),))
+    assert following.checkpoint.plan == (PlannedStep("a"),)
+    assert carried_in(following.checkpoint, PlannedStep("a")) == (kept.origin, {"q": 1})
+    assert following.changed == {"x": 2}
+
+
+def test_no_break_stops_a_run_where_a_caller_steered_it():
+    assert steered(after_start().checkpoint, kept=(Kept("a", "1"),))[1].steered
+    assert not steered(after_start().checkpoint, goto=("a",))[1].steered
+
+
+def test_who_wrote_last_is_remembered_over_an_input_that_does_not_begin_anew():
+    left = replace(after_start().checkpoint, writers=("a", "b"))
+    assert steered(left, kept=())[0].writers == ("a", "b")
+    assert steered(left, goto=("a",))[0].writers == ()
+
+
+def test_what_was_sent_goes_on_behind_what_is_sent_now():
+    left = after_start().checkpoint
+    kept = (Kept("b", "one", True, "first"), Kept("c", "two"), Kept("b", "three", True, "second"))
+    first = accept_input(left, {}, new_id=20, now_ms=5, metadata={}, steering=Steering(kept=kept))
+    writes = [(SENDS, Send("a", "new"))]
+    following = advance(SPEC, Frame(first, {}), [(first.plan[0], writes)], new_id=21, now_ms=6)
+    assert [send.arg for send in following.sends] == ["new", "first", "second"]
+    plan = following.checkpoint.plan
+    assert [(step.node, step.index) for step in plan] == [("a", 0), ("b", 1), ("b", 2), ("c", -1)]
+    origins = [carried_in(following.checkpoint, step)[0] for step in plan]
+    assert origins == [plan[0].id_in(following.checkpoint), "one", "three", "two"]
+
+
+def test_a_node_that_goes_on_and_is_triggered_too_runs_once():
+    first = accept_input(
+        after_start().checkpoint,
+        {},
+        new_id=20,
+        now_ms=5,
+        metadata={},
+        steering=Steering(kept=(Kept("a", "1"),), goto=("a",)),
+    )
+    results = [(first.plan[0], [(branch_channel("a"), None)])]
+    following = advance(SPEC, Frame(first, {}), results, new_id=21, now_ms=6)
+    assert following.checkpoint.plan == (PlannedStep("a", -1, (branch_channel("a"),)),)
+
+
+def test_a_step_of_a_node_that_is_gone_does_not_go_on():
+    assert steered(after_start().checkpoint, kept=(Kept("gone", "1"),))[1].checkpoint.plan == ()
+
+
+def test_what_is_noted_holds_for_one_superstep():
+    done = ((PlannedStep("b"), b"outcome"),)
+    how = {"kept": (Kept("a", "1"),), "goto": ("b", Send("b", 1)), "done": done}
+    first, following = steered(after_start().checkpoint, **how)
+    assert (kept_in(first), goto_in(first)) == ([*how["kept"]], ["b", Send("b", 1)])
+    assert done_in(first) == [*done]
+    assert (kept_in(following.checkpoint), goto_in(following.checkpoint)) == ([], [])
+    third = step_on(following, [(PlannedStep("a"), [])]).checkpoint
+    assert third.control == {}
+
+
+def test_a_command_for_the_graph_around_ends_this_one():
+    (a,) = after_start().checkpoint.plan
+    writes = [("x", 5), (Command.PARENT, [{"y": 1}, ["z"]]), (SENDS, Send("b", 1))]
+    ended = step_on(after_start(), [(a, [*writes, *SPEC.nodes["a"].writes])])
+    assert (ended.checkpoint.plan, ended.sends, ended.changed) == ((), (), {"x": 5})
+    assert ended.checkpoint.control[Command.PARENT] == [{"y": 1}, ["z"]]
+    assert Command.PARENT not in started(ended.checkpoint, new_id=20).control
+
+
+def test_a_frame_knows_where_its_run_stands_in_its_budget():
+    assert Frame(Checkpoint(id=1, step=3), {}, stop=9).loop == Loop(4, 9)
 
 
 # ---- breaks ---------------------------------------------------------------------------------

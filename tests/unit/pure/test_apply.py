@@ -8,10 +8,11 @@ import pytest
 
 from orchestrator.channels import AnyValue, Overwrite
 from orchestrator.checkpoint.model import Checkpoint, PlannedStep
-from orchestrator.core.apply import SENDS, apply, plan
+from orchestrator.core.apply import RETURN, SENDS, apply, plan
+from orchestrator.core.steering import Kept, Steering
 from orchestrator.errors import InvalidUpdateError
 from orchestrator.graph.builder import GraphBuilder
-from orchestrator.graph.routing import START, Send
+from orchestrator.graph.routing import START, Command, Send
 from orchestrator.graph.spec import branch_channel, join_channel
 
 
@@ -132,6 +133,19 @@ def test_a_reducer_that_raises_is_named_with_its_reason():
     assert isinstance(raised.value.__cause__, TypeError)
 
 
+@pytest.mark.parametrize("key", [Command.PARENT, RETURN])
+def test_what_is_written_for_others_changes_nothing_here(key):
+    applied = apply(SPEC, at(x=1), {"x": 1}, [(A, [(key, "anything")])], 7)
+    assert (applied.changed, applied.control, dict(applied.values)) == ({}, {}, {"x": 1})
+
+
+def test_what_the_graph_does_not_have_waits_no_more_and_what_it_does_not_know_is_kept():
+    before = Checkpoint(id=1, versions={"gone": 1, "unknown": 1}, control={"gone": ["a"]})
+    applied = apply(SPEC, before, {"unknown": 5}, [(A, [("x", 1)])], 7)
+    assert (applied.control, applied.versions) == ({}, {"unknown": 1, "x": 7})
+    assert dict(applied.values) == {"unknown": 5, "x": 1}
+
+
 # ---- triggers -------------------------------------------------------------------------------
 
 
@@ -173,6 +187,18 @@ def test_a_deferred_join_fires_only_when_nothing_else_is_triggered():
     before = Checkpoint(id=7, control=busy.control, versions=busy.versions)
     (step,) = plan(spec, busy.control, busy.versions, busy.seen, [])
     idle = apply(spec, before, {}, [(step, [])], 8)
+    assert [s.node for s in plan(spec, idle.control, idle.versions, idle.seen, [])] == ["c"]
+
+
+def test_a_deferred_join_waits_for_steps_that_go_on():
+    spec = graph(defer=True)
+    both = apply(spec, at(), {}, [(A, [(JOIN, "a")]), (B, [(JOIN, "b")])], 7, passes=False)
+    notes = Steering(kept=(Kept("a", "1"),)).notes()
+    before = Checkpoint(id=7, control={**both.control, **notes}, versions=both.versions)
+    busy = apply(spec, before, {}, [], 8)
+    assert plan(spec, busy.control, busy.versions, busy.seen, []) == ()
+    before = Checkpoint(id=8, control=busy.control, versions=busy.versions)
+    idle = apply(spec, before, {}, [], 9)
     assert [s.node for s in plan(spec, idle.control, idle.versions, idle.seen, [])] == ["c"]
 
 

@@ -120,7 +120,7 @@ def test_the_options_of_a_node_are_kept():
     options = graph.set_entry_point("a").freeze("g").nodes["a"].options
     assert options.retry == (policy,)
     assert (options.queue, options.metadata) == ("gpu", {"k": 1})
-    assert (options.destinations, options.defer) == (("b",), True)
+    assert (options.destinations, options.defer) == ({"b": None}, True)
 
 
 def test_several_policies_keep_their_order():

@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestrator.errors import GraphBubbleUp, GraphInterrupt, GraphstalkError
-from orchestrator.graph.interrupt import Scratchpad, current_step, interrupt
+from orchestrator.errors import GraphBubbleUp, GraphInterrupt, GraphstalkError, NodeInterrupt
+from orchestrator.graph.interrupt import Scratchpad, current_scratchpad, interrupt
 
 
 @pytest.fixture
@@ -11,12 +11,12 @@ def in_step():
     tokens = []
 
     def enter(scratchpad):
-        tokens.append(current_step.set(scratchpad))
+        tokens.append(current_scratchpad.set(scratchpad))
         return scratchpad
 
     yield enter
     for token in reversed(tokens):
-        current_step.reset(token)
+        current_scratchpad.reset(token)
 
 
 def asked(scratchpad, value, key=None):
@@ -85,3 +85,53 @@ def test_a_key_that_looks_like_a_place_is_another_question():
 def test_outside_a_node_there_is_nobody_to_ask():
     with pytest.raises(RuntimeError, match="only inside a node"):
         interrupt("anybody?")
+
+
+# ---- what an answer must be -----------------------------------------------------------------
+
+
+def test_a_question_carries_what_its_answer_must_be(in_step):
+    in_step(Scratchpad("step"))
+    with pytest.raises(GraphInterrupt) as raised:
+        interrupt("how many?", key="k", response_schema=int)
+    assert raised.value.interrupts[0].response_schema is int
+
+
+def test_an_answer_is_made_what_was_asked_for(in_step):
+    seen = []
+
+    def fit(schema, answer):
+        seen.append((schema, answer))
+        return schema(answer)
+
+    question = asked(Scratchpad("step"), "how many?", "k")
+    in_step(Scratchpad("step", {question.id: "7"}, fit=fit))
+    assert interrupt("how many?", key="k", response_schema=int) == 7
+    assert seen == [(int, "7")]
+
+
+def test_what_must_come_is_no_part_of_the_questions_name():
+    plain = asked(Scratchpad("step"), "q", "k")
+    with pytest.raises(GraphInterrupt) as raised:
+        Scratchpad("step").ask("q", "k", int)
+    assert raised.value.interrupts[0].id == plain.id
+
+
+# ---- questions by exception -----------------------------------------------------------------
+
+
+def test_a_question_that_is_raised_gets_the_name_of_its_place():
+    scratchpad = Scratchpad("step")
+    question = scratchpad.pose("sure?", None)
+    assert (question.value, question.id) == ("sure?", asked(Scratchpad("step"), "sure?").id)
+    assert scratchpad.asked == [question]
+
+
+def test_a_question_that_is_raised_may_bring_its_own_name():
+    assert Scratchpad("step").pose("sure?", "mine").id == "mine"
+
+
+def test_a_question_that_is_raised_holds_no_name_until_it_is_caught():
+    raised = NodeInterrupt("sure?")
+    assert (raised.value, raised.id, raised.interrupts) == ("sure?", None, ())
+    assert isinstance(raised, GraphInterrupt)

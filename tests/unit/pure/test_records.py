@@ -14,6 +14,7 @@ from orchestrator.checkpoint.model import (
 from orchestrator.core.apply import SENDS
 from orchestrator.core.records import Records
 from orchestrator.errors import StateCorruptedError, UnserializableValueError
+from orchestrator.graph.policy import TimeoutPolicy
 from orchestrator.graph.routing import Send
 from orchestrator.serde.msgpack import Codec
 
@@ -73,12 +74,18 @@ def test_a_value_that_is_not_stored_is_damage_and_a_key_without_one_is_not_there
 
 def test_an_outcome_comes_back_with_what_was_sent_and_asked():
     outcome = Outcome(
-        writes=(("x", 1), (SENDS, Send("a", {"deep": (1,)})), ("x", None)),
+        writes=(
+            ("x", 1),
+            (SENDS, Send("a", {"deep": (1,)})),
+            (SENDS, Send("a", 2, timeout=5)),
+            (SENDS, Send("a", 3, timeout=TimeoutPolicy(idle_timeout=1, refresh_on="heartbeat"))),
+            ("x", None),
+        ),
         attempt=2,
         fence=9,
         worker="host:1:a",
         claimed_ms=5,
-        interrupts=(Interrupt("sure?", "id", "key"),),
+        interrupts=(Interrupt("sure?", "id", "key", {"type": "boolean"}),),
     )
     assert RECORDS.outcome(RECORDS.store_outcome(outcome)) == outcome
 
@@ -108,7 +115,7 @@ def test_a_question_that_cannot_be_stored_is_refused():
 
 
 def test_questions_and_errors_come_back_the_same():
-    question = Interrupt({"a": 1}, "id", None)
+    question = Interrupt({"a": 1}, "id", None, {"type": "integer"})
     assert RECORDS.interrupt(RECORDS.store_interrupt(question)) == question
     error = StepError(type="T", module="m", message="w", traceback="t", node="n", attempt=3)
     assert RECORDS.error(RECORDS.store_error(error)) == error

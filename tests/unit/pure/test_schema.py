@@ -137,9 +137,11 @@ def test_an_annotation_says_the_rule(hint, kind):
     assert kinds(TypedDict("One", {"key": hint})) == {"key": kind}
 
 
-def test_a_channel_given_itself_is_the_one_that_is_used():
+def test_a_channel_given_itself_keeps_its_rule_and_gets_the_name_of_its_key():
     topic = Topic(int, accumulate=True)
-    assert channels_of(TypedDict("One", {"key": Annotated[list, topic]}))["key"] is topic
+    channel = channels_of(TypedDict("One", {"key": Annotated[list, topic]}))["key"]
+    assert (type(channel), channel.key, topic.key) == (Topic, "key", "")
+    assert channel.describe() == topic.describe() != Topic(int).describe()
 
 
 def test_a_built_in_without_a_signature_is_taken_at_its_word():

@@ -1,0 +1,37 @@
+"""What a stream of a run begins with: the checkpoint from which the run starts or goes on."""
+
+from __future__ import annotations
+
+from orchestrator.checkpoint.commit import LoadedThread
+from orchestrator.core.advance import Frame
+from orchestrator.core.records import Records
+from orchestrator.step.facts import Advanced
+
+__all__ = ["first_fact"]
+
+
+def first_fact(
+    thread_id: str, loaded: LoadedThread, records: Records, *, resumes: bool
+) -> Advanced:
+    """Return the fact that a run begins, or goes on, at the thread's head.
+
+    Args:
+        thread_id: the thread.
+        loaded: the thread at its head, with values.
+        records: how it is stored.
+        resumes: whether the run goes on: its state is shown then, as if all of it were new.
+    """
+    checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
+    args = {
+        step.step.index: records.decode(loaded.blobs[step.step.arg])
+        for step in loaded.steps.values()
+        if step.step.arg and step.step.arg in loaded.blobs
+    }
+    values = records.values(checkpoint, loaded.blobs)
+    return Advanced(
+        thread_id=thread_id,
+        frame=Frame(checkpoint, values, loaded.head.stop, args),
+        changed=None if resumes else frozenset(),
+        begins=checkpoint.plan if loaded.head.status.active else (),
+        completed={i: records.outcome(data).writes for i, data in loaded.outcomes.items()},
+    )

@@ -1,0 +1,279 @@
+"""Running subgraphs: the run of a subgraph is a run on a thread of its own, below its caller's.
+
+The step that runs it is that thread's client: it accepts the run, hands answers down, and takes
+the result. Whatever the step's attempts do, the run is the same one: its id follows from the step.
+
+In this process, and where a node's code calls a subgraph, the subgraph's steps run inside the
+step. On a fleet, a node that is a graph waits without a worker: its steps go to queues like any,
+and whoever ends the run wakes the step. Should that one die in between, the step looks again by
+itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.checkpoint.commit import (
+    Commit,
+    LoadedThread,
+    ReadyStep,
+    StepUpdate,
+    Wait,
+)
+from orchestrator.checkpoint.model import RunStatus
+from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.checkpointer.memory import MemoryCheckpointer
+from orchestrator.client.beginning import first_fact
+from orchestrator.client.calls import Calls
+from orchestrator.client.results import failure_of
+from orchestrator.client.snapshot import live_values, shown
+from orchestrator.core.accepting import RunConfig, paused_by_node
+from orchestrator.core.questions import open_questions
+from orchestrator.core.stepping import IN_SUBGRAPH
+from orchestrator.errors import GraphInterrupt, StepFailedError
+from orchestrator.execute.inprocess import InProcess
+from orchestrator.graph.routing import Command, Send
+from orchestrator.graph.schema import ROOT
+from orchestrator.ids import child_thread, root_thread, short_hash
+from orchestrator.step.attempt import Attempt
+from orchestrator.step.facts import Fact, Listener
+from orchestrator.step.protocol import StepProtocol
+from orchestrator.step.surroundings import namespace_of
+from orchestrator.step.waiting import ChildPaused, ChildRuns
+
+if TYPE_CHECKING:
+    from orchestrator.client.compiled import CompiledStateGraph
+
+__all__ = ["Children"]
+
+_LOOK_AGAIN_MS = 5_000  # When a waiting step looks for itself, should nobody have woken it.
+
+
+class Children:
+    """Runs subgraphs for the step protocol; see `ChildRunner`."""
+
+    def run(
+        self, attempt: Attempt, graph: CompiledStateGraph, value: Any, config: Mapping[str, Any]
+    ) -> Any:
+        """Run `graph` as part of an attempt at a step, and return its output.
+
+        Raises:
+            GraphInterrupt: if it asks something.
+            ChildRuns: if its steps run elsewhere.
+            ChildPaused: if one of its nodes paused it.
+            Exception: what failed in it.
+        """
+        reads = bool(config.get("messages"))
+        return _Child.of(attempt, graph, config.get("listener"), reads=reads).run(value)
+
+    def ended(self, protocol: StepProtocol, thread_id: str) -> tuple[ReadyStep, ...]:
+        """Wake the step whose subgraph the thread's run is; return what is to be sent."""
+        store = protocol.access.checkpointer
+        child = protocol.access.patiently(lambda: store.load(thread_id, values=False))
+        parent = protocol.records.decode(child.head.config).get("parent") if child else None
+        if parent is None:
+            return ()
+        around, step_id = parent
+        loaded = protocol.access.patiently(lambda: store.load(around, values=False))
+        step = loaded.steps.get(step_id) if loaded else None
+        if step is None or step.completed or step.wait is not Wait.TIMER or step.owner:
+            return ()
+        if step.reason != IN_SUBGRAPH:
+            return ()  # It failed in the meantime and waits to be tried again.
+        woken = Commit(thread_id=around, updates=(StepUpdate(step=step.step),))
+        refused = protocol.access.commit(woken).refused
+        return (step.step,) if refused is None else ()
+
+
+@dataclass(slots=True)
+class _Child:
+    """One run of a subgraph, seen from the step that runs it."""
+
+    attempt: Attempt
+    graph: CompiledStateGraph
+    protocol: StepProtocol
+    thread_id: str
+    run_id: str
+    is_node: bool
+
+    @classmethod
+    def of(
+        cls,
+        attempt: Attempt,
+        graph: CompiledStateGraph,
+        listener: Listener | None = None,
+        *,
+        reads: bool = False,
+    ) -> _Child:
+        """Return the next subgraph run of an attempt; attempts number them alike."""
+        number = attempt.host.next_child()
+        root, _ = root_thread(attempt.step.thread_id)
+        own = namespace_of(attempt) + (f"|{number}" if number else "")
+        ns = _without_ids(own) if graph.checkpointer is True else own
+        is_node = attempt.node.subgraph is graph
+        outer = attempt.protocol
+        fleet = is_node and bool(outer.default_queue) and graph.checkpointer is not False
+        keeps: Checkpointer = outer.access.checkpointer
+        if graph.checkpointer is False:
+            keeps = MemoryCheckpointer()
+        live = replace(
+            outer.live,
+            store=graph.store or outer.live.store,
+            cache=graph.cache or outer.live.cache,
+            listener=_both(outer.live.listener, listener),
+            messages=outer.live.messages or reads,
+            logs=outer.live.logs or bool(attempt.step.queue),
+        )
+        protocol = StepProtocol(
+            graph.spec,
+            graph.records,
+            replace(outer.access, checkpointer=keeps),
+            outer.default_queue if fleet else "",
+            live,
+        )
+        run_id = short_hash(attempt.step.thread_id, attempt.origin, number)
+        return cls(attempt, graph, protocol, child_thread(root, ns), run_id, is_node)
+
+    @property
+    def _store(self) -> Checkpointer:
+        return self.protocol.access.checkpointer
+
+    @property
+    def _calls(self) -> Calls:
+        queue = self.protocol.default_queue
+        owner = "" if queue else self.protocol.access.owner
+        return Calls(self._store, self.protocol.records, queue, owner)
+
+    def run(self, value: Any) -> Any:
+        """Bring the run to its end, from wherever it is; return its output."""
+        loaded = self._load()
+        if self.protocol.default_queue:
+            return self._on_fleet(value, loaded)
+        ready = self._next(value, loaded)
+        error = None
+        if self.protocol.live.listener is not None and ready is not None:
+            self._tell_start(resumes=loaded is not None)
+        if ready:
+            error = InProcess().proceed(self.protocol, self.thread_id, ready)
+        if error is not None:
+            raise error
+        loaded = self._load()
+        assert loaded is not None
+        return self._taken(loaded)
+
+    def _tell_start(self, *, resumes: bool) -> None:
+        loaded, listener = self._load(), self.protocol.live.listener
+        assert loaded is not None
+        assert listener is not None
+        records = self.protocol.records
+        listener(first_fact(self.thread_id, loaded, records, resumes=resumes))
+
+    def _on_fleet(self, value: Any, loaded: LoadedThread | None) -> Any:
+        """Take the result if there is one; else wait, after starting what is to be started."""
+        if loaded is not None:
+            status = loaded.head.status
+            reported = self._mark(loaded) in self.attempt.notes
+            answered = set(open_questions(loaded)) & set(self._answers())
+            rests = not status.active and not (reported or answered)
+            if status is RunStatus.SUCCEEDED or rests:
+                return self._taken(loaded)
+        raise ChildRuns(_LOOK_AGAIN_MS, lambda: self._next(value, self._load()) or ())
+
+    def _load(self) -> LoadedThread | None:
+        """Return the run, or `None` while it has not begun."""
+        loaded = self._store.load(self.thread_id)
+        return loaded if loaded and loaded.head.run_id == self.run_id else None
+
+    def _answers(self) -> Mapping[str, Any]:
+        return self.attempt.scope.scratchpad.answers
+
+    def _next(self, value: Any, loaded: LoadedThread | None) -> tuple[ReadyStep, ...] | None:
+        """Begin the run, or let it go on; return what is ready, `None` for nothing."""
+        calls = self._calls
+        if loaded is None:
+            name = f"{self.attempt.step.graph}|{self.attempt.step.node}"
+            plain = _known(self.graph, value)
+            return calls.accept(self.thread_id, name, plain, self._config())[1]
+        status = loaded.head.status
+        if status is RunStatus.SUCCEEDED or (status.active and self.protocol.default_queue):
+            return None
+        known = self._answers()
+        given = {i: known[i] for i in open_questions(loaded) if i in known}
+        if given:
+            return calls.answer(self.thread_id, given)
+        return calls.carry_on(self.thread_id)
+
+    def _config(self) -> RunConfig:
+        given, step = self.attempt.given, self.attempt.step
+        return RunConfig(
+            run_id=self.run_id,
+            fingerprint=self.graph.spec.fingerprint,
+            recursion_limit=given["recursion_limit"],
+            metadata=given["metadata"],
+            configurable=given["configurable"],
+            context=given.get("context"),
+            messages=bool(given.get("messages")),
+            owner="" if self.protocol.default_queue else self.protocol.access.owner,
+            parent=(step.thread_id, step.step_id),
+        )
+
+    def _mark(self, loaded: LoadedThread) -> str:
+        """Return the note under which the step remembers that it has told of this rest."""
+        return f"rest:{self.thread_id}:{loaded.head.resumes}"
+
+    def _taken(self, loaded: LoadedThread) -> Any:
+        """Return the output of a run that ended; raise what else became of it."""
+        records, head = self.protocol.records, loaded.head
+        if head.status is RunStatus.SUCCEEDED:
+            return self._output(loaded)
+        notes = {self._mark(loaded): b"1"}
+        questions = open_questions(loaded)
+        if head.status is RunStatus.PAUSED:
+            paused = paused_by_node(loaded)
+            if paused is not None:
+                raise ChildPaused(paused.reason, notes)
+            asked = [records.interrupt(step.asks[i]) for i, step in questions.items()]
+            raise GraphInterrupt(tuple(asked))
+        error = failure_of(root_thread(self.thread_id)[0], loaded, records)
+        if isinstance(error, StepFailedError):
+            error.notes_for_step = notes
+        raise error
+
+    def _output(self, loaded: LoadedThread) -> Any:
+        records, spec = self.protocol.records, self.graph.spec
+        checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
+        command = checkpoint.control.get(Command.PARENT)
+        if command is not None:
+            update, targets = command
+            return Command(update=update, goto=[_target(t) for t in targets])
+        return shown(live_values(checkpoint, loaded, records, spec), spec, spec.output_keys)
+
+
+def _both(one: Listener | None, other: Listener | None) -> Listener | None:
+    if one is None or other is None:
+        return one or other
+
+    def tell(fact: Fact) -> None:
+        one(fact)
+        other(fact)
+
+    return tell
+
+
+def _target(plain: Any) -> Any:
+    return plain if isinstance(plain, str) else Send(*plain)
+
+
+def _known(graph: CompiledStateGraph, value: Any) -> Any:
+    """Return what a subgraph takes of the state around it: the keys of its input."""
+    keys = graph.spec.input_keys
+    if keys == (ROOT,) or not isinstance(value, Mapping):
+        return value
+    return {key: held for key, held in value.items() if key in keys}
+
+
+def _without_ids(ns: str) -> str:
+    """Return a namespace that is the same in every run: node names only."""
+    return "|".join(part.partition(":")[0] for part in ns.split("|"))

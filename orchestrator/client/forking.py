@@ -1,0 +1,74 @@
+"""Beginning a new thread with a snapshot of another one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.checkpoint.commit import Commit, EventDraft
+from orchestrator.checkpoint.model import RunStatus
+from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.client.calls import Calls
+from orchestrator.client.snapshot import config_of
+from orchestrator.client.threadconfig import ConfigError, ThreadConfig
+from orchestrator.core.accepting import new_head
+from orchestrator.core.calling import missing
+from orchestrator.core.stepping import Placement, steps_of
+from orchestrator.ids import checkpoint_text
+
+if TYPE_CHECKING:
+    from orchestrator.client.compiled import CompiledStateGraph
+
+__all__ = ["fork_of"]
+
+
+def fork_of(
+    graph: CompiledStateGraph, store: Checkpointer, parsed: ThreadConfig, new_id: str
+) -> Mapping[str, Any]:
+    """Copy a snapshot to a new thread; return the config of its one checkpoint.
+
+    Raises:
+        ConfigError: if the new thread exists already.
+        UnknownThreadError: if there is no such thread or checkpoint.
+    """
+    records, thread_id = graph.records, parsed.thread()
+    calls = Calls(store, records, graph.executor.default_queue)
+    if parsed.checkpoint_id is not None:
+        loaded = calls.at(thread_id, parsed.checkpoint_id)
+    else:
+        found = store.load(thread_id)
+        if found is None:
+            raise missing(thread_id)
+        loaded = found
+    before = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
+    checkpoint = replace(before, parent=None, source="fork")
+    where = Placement(new_id, graph.name, graph.executor.default_queue)
+    ready = steps_of(checkpoint, where, graph.spec)
+    run = graph.run_config(parsed, {})
+    origin = {"of": thread_id, "checkpoint": checkpoint_text(before.id)}
+    commit = Commit(
+        thread_id=new_id,
+        expect_new=True,
+        checkpoint=records.store_checkpoint(checkpoint),
+        blobs=loaded.blobs,
+        ready=ready,
+        status=RunStatus.PAUSED if ready else RunStatus.SUCCEEDED,
+        head=new_head(records, where, run, checkpoint.step + 1),
+        events=(EventDraft("thread_forked", origin),),
+    )
+    _check_arguments(loaded.blobs, [step.arg for step in ready if step.arg])
+    if store.commit(commit).refused is not None:
+        msg = f"the thread {new_id!r} exists already: fork to a new one"
+        raise ConfigError(msg)
+    return config_of(new_id, checkpoint.id)
+
+
+def _check_arguments(blobs: Mapping[str, bytes], names: list[str]) -> None:
+    absent = [name for name in names if name not in blobs]
+    if absent:
+        msg = (
+            f"the snapshot has {len(absent)} steps that were sent an argument, which is loaded "
+            f"with the latest snapshot only: roll the thread back to it, or fork the latest"
+        )
+        raise ConfigError(msg)

@@ -1,0 +1,394 @@
+"""One call of a graph on a thread: what is committed to begin, who runs it, what comes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.channels import MISSING
+from orchestrator.checkpoint.commit import LoadedThread, ReadyStep
+from orchestrator.checkpoint.model import RunStatus
+from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.checkpointer.memory import MemoryCheckpointer
+from orchestrator.client import callbacks
+from orchestrator.client.calls import Calls
+from orchestrator.client.children import Children
+from orchestrator.client.editing import Editor
+from orchestrator.client.options import CallOptions
+from orchestrator.client.results import INTERRUPT, outcome_of
+from orchestrator.client.threadconfig import ConfigError, ThreadConfig
+from orchestrator.core.questions import answers_to, placed
+from orchestrator.core.stepping import Stepping, ended
+from orchestrator.errors import (
+    EmptyInputError,
+    GraphDrained,
+    GraphMismatchError,
+    InvalidUpdateError,
+    NoPendingInterruptError,
+    UnknownThreadError,
+    UnserializableValueError,
+)
+from orchestrator.execute.inprocess import InProcess, LocalRun
+from orchestrator.graph.routing import Command
+from orchestrator.graph.scope import current_scope
+from orchestrator.ids import new_uuid
+from orchestrator.step.bridge import GraphRun, graph_run
+from orchestrator.step.call import check_steering, updates_of
+from orchestrator.step.facts import Listener
+from orchestrator.step.live import Live
+from orchestrator.step.protocol import StepProtocol
+from orchestrator.step.surroundings import context_for
+
+if TYPE_CHECKING:
+    from orchestrator.client.compiled import CompiledStateGraph
+
+__all__ = ["GraphOutput", "Running"]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphOutput:
+    """What `invoke(version="v2")` returns; LangGraph's name.
+
+    Attributes:
+        value: the output, as the output schema's type where that is a class.
+        interrupts: the open questions.
+    """
+
+    value: Any
+    interrupts: tuple[Any, ...] = ()
+
+
+@dataclass(slots=True)
+class Running:
+    """One call of a graph on a thread."""
+
+    graph: CompiledStateGraph
+    store: Checkpointer
+    thread_id: str
+    parsed: ThreadConfig
+    options: CallOptions
+    keeps: bool  # Whether the thread outlives the call.
+    listener: Listener | None = None
+    wants_messages: bool = False  # Whether tokens of language models are read.
+    resumes: bool = field(default=False, init=False)
+    _protocol: StepProtocol | None = field(default=None, init=False)
+    trace: GraphRun = field(default_factory=GraphRun, init=False)  # What handlers hear of it.
+
+    @classmethod
+    def of(cls, graph: CompiledStateGraph, parsed: ThreadConfig, options: CallOptions) -> Running:
+        """Return a call, with a place for its thread.
+
+        Raises:
+            ConfigError: if the graph keeps threads and the config names none.
+        """
+        store = graph.checkpointer
+        if isinstance(store, bool):
+            if store and current_scope.get() is None:
+                msg = (
+                    "checkpointer=True is for subgraphs: give a checkpointer to the outermost graph"
+                )
+                raise ConfigError(msg)
+            store = None
+        if store is None:
+            thread_id = parsed.thread_id or new_uuid()
+            return cls(graph, MemoryCheckpointer(), thread_id, parsed, options, keeps=False)
+        return cls(graph, store, parsed.thread(), parsed, options, keeps=True)
+
+    @property
+    def is_child(self) -> bool:
+        """Whether the call stands in a node and the graph keeps its state with the graph around."""
+        kept = self.graph.checkpointer
+        return current_scope.get() is not None and (kept is None or isinstance(kept, bool))
+
+    @property
+    def calls(self) -> Calls:
+        """Return the calls that change the thread."""
+        graph = self.graph
+        queue = graph.executor.default_queue
+        return Calls(self.store, graph.records, queue, "" if queue else graph.owner)
+
+    # ---- to the end -----------------------------------------------------------------------------
+
+    def result(self, value: Any) -> Any:
+        """Run to rest and return the output; see `CompiledStateGraph.invoke`."""
+        scope = current_scope.get()
+        if scope is not None and self.is_child:
+            return scope.host.run_child(self.graph, value, {})
+        with self.told(value):
+            ready = self.begin(value)
+            error: BaseException | None = None
+            if ready is not None:
+                error = self._proceed(ready)
+            self.trace.output = self.output(error)
+        return self.trace.output
+
+    @contextmanager
+    def told(self, value: Any) -> Iterator[None]:
+        """Tell langchain's handlers that the graph runs while the block does."""
+        parsed = self.parsed
+        metadata = {**parsed.metadata, "thread_id": parsed.thread_id or self.thread_id}
+        with graph_run(self.graph.name, value, {**parsed.more, "metadata": metadata}) as self.trace:
+            yield
+
+    def _proceed(self, ready: tuple[ReadyStep, ...]) -> BaseException | None:
+        executor = self.graph.executor
+        if not isinstance(executor, InProcess):
+            return executor.proceed(self.protocol(), self.thread_id, ready)
+        run = self.local(ready)
+        with run.alive():
+            while run.todo:
+                run.round()
+        self.check_drained(run)
+        return run.error
+
+    def local(self, ready: tuple[ReadyStep, ...]) -> LocalRun:
+        """Return the run as this process does it, a round at a time."""
+        executor = self.graph.executor
+        assert isinstance(executor, InProcess)
+        if self.parsed.concurrency_max is not None:
+            executor = dataclasses.replace(executor, concurrency_max=self.parsed.concurrency_max)
+        return executor.begin(self.protocol(), self.thread_id, ready)
+
+    def check_drained(self, run: LocalRun) -> None:
+        """Let a run rest that was told to stop.
+
+        Raises:
+            GraphDrained: if it was.
+        """
+        if run.drained is None:
+            return
+        loaded = self.store.load(self.thread_id, values=False)
+        if loaded is not None and loaded.head.status.active:
+            rest = ended(self.thread_id, loaded.head.checkpoint_id, RunStatus.PAUSED)
+            self.store.commit(rest)
+        raise GraphDrained(run.drained)
+
+    def output(self, error: BaseException | None) -> Any:
+        """Return the output of the run at rest."""
+        loaded = self.store.load(self.thread_id)
+        assert loaded is not None
+        graph = self.graph
+        callbacks.tell_rest(self, loaded)
+        found = outcome_of(
+            self.parsed.thread_id or self.thread_id,
+            loaded,
+            graph.records,
+            graph.spec,
+            error,
+            self.output_keys,
+        )
+        own = graph.untracked.values(self.thread_id)
+        if own and isinstance(found, dict):
+            keys = self.output_keys or graph.spec.output_keys
+            found = {**found, **{key: own[key] for key in keys if key in own}}
+        if isinstance(self.options.get("output_keys"), str) and isinstance(found, Mapping):
+            found = found.get(self.output_keys[0])
+        return self._as_v2(found) if self.options.get("version") == "v2" else found
+
+    def _as_v2(self, found: Any) -> GraphOutput:
+        interrupts: tuple[Any, ...] = ()
+        if isinstance(found, dict) and INTERRUPT in found:
+            interrupts = tuple(found[INTERRUPT])
+            found = {key: value for key, value in found.items() if key != INTERRUPT}
+        return GraphOutput(self.graph.spec.as_output(found), interrupts)
+
+    @property
+    def output_keys(self) -> tuple[str, ...]:
+        """Return the keys of the state to show, if not the graph's output."""
+        keys = self.options.get("output_keys")
+        return (keys,) if isinstance(keys, str) else tuple(keys or ())
+
+    # ---- the beginning ----------------------------------------------------------------------
+
+    def begin(self, value: Any) -> tuple[ReadyStep, ...] | None:
+        """Commit what the call asks for; return the steps that are ready, `None` for nothing."""
+        self._protocol = self._made()  # What it cannot be made of is refused before anything else.
+        goes_on = value is None or isinstance(value, Command)
+        loaded = self.store.load(self.thread_id, values=False) if goes_on else None
+        if goes_on:
+            self._check_structure(loaded)
+        if isinstance(value, Command):
+            return self._command(value, loaded)
+        if value is None:
+            self.resumes = True
+            self._replay(loaded)
+            return self.calls.carry_on(self.thread_id, self.parsed.recursion_limit)
+        return self._accept(value)
+
+    def _accept(self, value: Any, **steering: Any) -> tuple[ReadyStep, ...]:
+        graph = self.graph
+        spec = graph.spec
+        if spec.start.action is None and not steering.get("steers"):
+            updates_of(spec, spec.start, value)  # What is no input must not end a run.
+        run = dataclasses.replace(self._run_config(), **steering)
+        at = self.parsed.checkpoint_id
+        return self.calls.accept(self.thread_id, graph.name, value, run, at)[1]
+
+    def _run_config(self) -> Any:
+        run = self.graph.run_config(self.parsed, self.options)
+        context = self.options.get("context")
+        if self.graph.executor.default_queue:
+            return dataclasses.replace(run, context=context, messages=self.wants_messages)
+        records = self.graph.records
+        kept = {k: v for k, v in run.configurable.items() if _storable(records, v)}
+        return dataclasses.replace(run, configurable=kept)
+
+    def _command(
+        self, command: Command[Any], loaded: LoadedThread | None
+    ) -> tuple[ReadyStep, ...] | None:
+        if command.graph is not None:
+            raise InvalidUpdateError("there is no graph around this one: leave out graph=…")
+        steers = command.update is not None or bool(command.goto)
+        if command.resume is MISSING and not steers:
+            msg = (
+                "the Command is empty: Command(resume=answer) answers what the thread asks, "
+                "Command(update=…, goto=…) changes it and steers it"
+            )
+            raise EmptyInputError(msg)
+        if not steers:
+            self.resumes = True
+            if self._is_earlier(loaded):
+                return self._answer_earlier(command.resume)
+            return self._answer(command.resume)
+        goto = self._targets(command)
+        check_steering(self.graph.spec, command.update, goto)
+        if loaded is None and command.resume is MISSING:
+            return self._accept(command.update if command.update is not None else {}, goto=goto)
+        if loaded is None:
+            raise self._asks_nothing()
+        self.resumes, resume = True, command.resume
+        if self._is_earlier(loaded):
+            self._branch({} if resume is MISSING else self._earlier(resume))
+            resume = MISSING
+        self.parsed = dataclasses.replace(self.parsed, checkpoint_id=None)
+        return self._accept(command.update, goto=goto, steers=True, resume=resume)
+
+    def _targets(self, command: Command[Any]) -> tuple[Any, ...]:
+        try:
+            return command.targets()
+        except TypeError:
+            msg = f"Command(goto={command.goto!r}): expected a node, a Send, or a list of them"
+            raise InvalidUpdateError(msg) from None
+
+    def _answer(self, resume: Any) -> tuple[ReadyStep, ...]:
+        try:
+            return self.calls.answer(
+                self.thread_id, resume, recursion_limit=self.parsed.recursion_limit
+            )
+        except UnknownThreadError:
+            raise self._asks_nothing() from None
+
+    def _asks_nothing(self) -> NoPendingInterruptError:
+        return NoPendingInterruptError(
+            f"the thread {self.thread_id!r} does not exist, so it asks nothing: start a run on it"
+        )
+
+    def _replay(self, loaded: LoadedThread | None) -> None:
+        """Make the checkpoint that the config names the head again, as a new branch."""
+        if self._is_earlier(loaded):
+            self._branch({})
+
+    def _is_earlier(self, loaded: LoadedThread | None) -> bool:
+        at = self.parsed.checkpoint_id
+        return at is not None and (loaded is None or at != loaded.head.checkpoint_id)
+
+    def _answer_earlier(self, resume: Any) -> tuple[ReadyStep, ...] | None:
+        """Go on from an earlier snapshot, with another answer to what was asked there."""
+        self._branch(self._earlier(resume))
+        return self.calls.carry_on(self.thread_id, self.parsed.recursion_limit)
+
+    def _earlier(self, resume: Any) -> dict[str, dict[str, Any]]:
+        """Return answers to what was asked in an earlier snapshot, by step and place."""
+        at = self.parsed.checkpoint_id
+        assert at is not None
+        base, records = self.calls.at(self.thread_id, at), self.graph.records
+        asked = {i: records.outcome(data).interrupts for i, data in base.outcomes.items()}
+        given = answers_to(self.thread_id, [q for each in asked.values() for q in each], resume)
+        return {i: placed(questions, given) for i, questions in asked.items() if questions}
+
+    def _branch(self, answers: Mapping[str, Mapping[str, Any]]) -> None:
+        graph, calls, at = self.graph, self.calls, self.parsed.checkpoint_id
+        assert at is not None
+        stepping = Stepping(graph.spec, graph.records, graph.executor.default_queue)
+
+        def decide(head: LoadedThread | None) -> Any:
+            editor = Editor(
+                stepping=stepping,
+                thread_id=self.thread_id,
+                loaded=head,
+                base=calls.at(self.thread_id, at),
+                run=graph.run_config(self.parsed, self.options),
+                now_ms=calls.clock.now_ms(),
+            )
+            return editor.branch("fork", answers=answers)
+
+        calls.edit(self.thread_id, decide)
+
+    def _check_structure(self, loaded: LoadedThread | None) -> None:
+        """Refuse to run steps that a graph of another structure has planned."""
+        if loaded is None or not loaded.steps:
+            return
+        head, spec = loaded.head, self.graph.spec
+        if head.fingerprint not in {"", spec.fingerprint}:
+            nodes = ", ".join(repr(step.step.node) for step in loaded.steps.values())
+            msg = (
+                f"the thread {self.thread_id!r} waits in {nodes} of the graph {head.graph!r}, "
+                f"whose structure is another than this graph's ({head.fingerprint[:8]}, not "
+                f"{spec.fingerprint[:8]}). Go on with the graph as it was, give an input to "
+                f"start a new run with this one, or plan anew with update_state(…, as_node=…)"
+            )
+            raise GraphMismatchError(msg)
+
+    # ---- who runs it ----------------------------------------------------------------------
+
+    def protocol(self) -> StepProtocol:
+        """Return the protocol by which this process does the run's steps."""
+        assert self._protocol is not None, "a call begins before it runs"
+        return self._protocol
+
+    def _made(self) -> StepProtocol:
+        graph, options = self.graph, self.options
+        live = Live(
+            store=graph.store,
+            cache=graph.cache,
+            children=Children(),
+            listener=self.listener,
+            context=context_for(graph.spec.context_schema, options.get("context")),
+            config={
+                **self.parsed.more,
+                "callbacks": self.trace.callbacks,
+                "configurable": self.parsed.configurable,
+                "metadata": self.parsed.metadata,
+            },
+            control=options.get("control"),
+            untracked=graph.untracked,
+            messages=self.wants_messages,
+        )
+        protocol = graph.protocol(self.store, live)
+        protocol.breaks_after = self._breaks("interrupt_after")
+        protocol.breaks_before = self._breaks("interrupt_before")
+        return protocol
+
+    def _breaks(self, which: str) -> frozenset[str] | None:
+        nodes: Any = self.options.get(which)
+        if nodes is None:
+            return None
+        names = set(self.graph.spec.nodes) - {"__start__"}
+        chosen = names if nodes == "*" else set(nodes)
+        unknown = sorted(chosen - names)
+        if unknown:
+            msg = f"{which} names {unknown[0]!r}, which is no node of {self.graph.name!r}"
+            raise InvalidUpdateError(msg)
+        return frozenset(chosen)
+
+
+def _storable(records: Any, value: Any) -> bool:
+    """Return whether a value of the config can be stored; others serve this process only."""
+    try:
+        records.encode(value)
+    except UnserializableValueError:
+        return False
+    return True

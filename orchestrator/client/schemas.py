@@ -1,0 +1,93 @@
+"""What a compiled graph tells about itself: its name, its subgraphs, the schemas of its data."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+from orchestrator.graph.spec import GraphSpec
+from orchestrator.step.adapting import adapter
+
+if TYPE_CHECKING:
+    from orchestrator.client.compiled import CompiledStateGraph
+
+__all__ = ["SchemaFace"]
+
+
+class SchemaFace:
+    """The calls of a compiled graph that tell about it."""
+
+    spec: GraphSpec
+
+    def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
+        """Return the graph's name, or `name`, with a suffix."""
+        return (name or self.spec.name) + (suffix or "")
+
+    def direct_subgraphs(self) -> Iterator[tuple[str, CompiledStateGraph]]:
+        """Iterate over the nodes that are graphs, or whose code calls one."""
+        for node, spec in self.spec.nodes.items():
+            if spec.subgraph is not None:
+                yield node, cast("CompiledStateGraph", spec.subgraph)
+            elif spec.action is not None:
+                found = next((g for g in _named_in(spec.action) if g is not self), None)
+                if found is not None:
+                    yield node, found
+
+    def get_subgraphs(
+        self, *, namespace: str | None = None, recurse: bool = False
+    ) -> Iterator[tuple[str, CompiledStateGraph]]:
+        """Iterate over subgraphs by namespace, that is by the names of their nodes.
+
+        Args:
+            namespace: only the subgraph of this namespace, as `"outer"` or `"outer|inner"`.
+            recurse: whether to show subgraphs of subgraphs too.
+        """
+        for node, graph in self.direct_subgraphs():
+            if namespace in {None, node}:
+                yield node, graph
+            inner = None
+            if namespace is not None and namespace.startswith(f"{node}|"):
+                inner = namespace.removeprefix(f"{node}|")
+            if inner is not None or (recurse and namespace is None):
+                for name, below in graph.get_subgraphs(namespace=inner, recurse=recurse):
+                    yield f"{node}|{name}", below
+
+    async def aget_subgraphs(self, *, namespace: str | None = None, recurse: bool = False) -> Any:
+        """Iterate over what `get_subgraphs` gives."""
+        for found in self.get_subgraphs(namespace=namespace, recurse=recurse):
+            yield found
+
+    def get_input_jsonschema(self, config: Any = None) -> dict[str, Any]:
+        """Return the JSON schema of what a run may be started with."""
+        del config
+        return _json_schema(self.spec.input_schema)
+
+    def get_output_jsonschema(self, config: Any = None) -> dict[str, Any]:
+        """Return the JSON schema of what a run returns."""
+        del config
+        return _json_schema(self.spec.output_schema)
+
+    def get_context_jsonschema(self) -> dict[str, Any] | None:
+        """Return the JSON schema of the `context` that callers pass, if the graph names one."""
+        schema = self.spec.context_schema
+        return None if schema is None else _json_schema(schema)
+
+
+def _named_in(function: Any) -> Iterator[CompiledStateGraph]:
+    """Iterate over the compiled graphs that a function's code names."""
+    from orchestrator.client.compiled import CompiledStateGraph  # noqa: PLC0415 - it has this face
+
+    target = inspect.unwrap(function)
+    target = getattr(target, "__func__", target)
+    if not inspect.isfunction(target):
+        return
+    for found in inspect.getclosurevars(target)[:2]:
+        for value in found.values():
+            if isinstance(value, CompiledStateGraph):
+                yield value
+
+
+def _json_schema(schema: Any) -> dict[str, Any]:
+    found: dict[str, Any] = adapter(schema).json_schema()
+    return found

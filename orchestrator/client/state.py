@@ -1,0 +1,320 @@
+"""Looking at a graph's threads and changing them: the state API, by LangGraph's names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from orchestrator.channels import MISSING
+from orchestrator.checkpoint.commit import Commit, LoadedThread
+from orchestrator.checkpoint.model import PlannedStep
+from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.client.calls import Calls
+from orchestrator.client.editing import Editor, StateUpdate
+from orchestrator.client.forking import fork_of
+from orchestrator.client.options import CallOptions
+from orchestrator.client.schemas import SchemaFace
+from orchestrator.client.snapshot import StateSnapshot, config_of, snapshot
+from orchestrator.client.threadconfig import ConfigError, ThreadConfig, parse_config
+from orchestrator.core.accepting import RunConfig
+from orchestrator.core.records import Records
+from orchestrator.core.stepping import Stepping
+from orchestrator.errors import InvalidUpdateError, UnknownThreadError
+from orchestrator.execute.base import Executor
+from orchestrator.graph.spec import GraphSpec
+from orchestrator.ids import child_thread, new_uuid, root_thread
+
+if TYPE_CHECKING:
+    from orchestrator.client.compiled import CompiledStateGraph
+
+__all__ = ["StateFace"]
+
+_Config = Mapping[str, Any] | str | None
+
+
+class StateFace(SchemaFace):
+    """The calls of a compiled graph that look at threads or change them."""
+
+    records: Records
+    executor: Executor
+    checkpointer: Checkpointer | bool | None
+
+    def run_config(self, parsed: ThreadConfig, options: CallOptions) -> RunConfig:
+        """Return what a run is started with besides its input."""
+        raise NotImplementedError
+
+    def get_state(self, config: _Config, *, subgraphs: bool = False) -> StateSnapshot:
+        """Return the thread's latest snapshot, or that of the checkpoint the config names.
+
+        A thread that does not exist has an empty snapshot, as in LangGraph.
+
+        Args:
+            config: names the thread, a checkpoint of it, or the namespace of a subgraph.
+            subgraphs: whether the `state` of a step that runs a subgraph is its snapshot.
+
+        Raises:
+            UnknownThreadError: if the checkpoint is none of the thread's.
+        """
+        parsed = parse_config(config)
+        thread_id, store = parsed.thread(), self.store_of_threads()
+        loaded = store.load(thread_id, checkpoint_id=parsed.checkpoint_id)
+        if loaded is None and parsed.checkpoint_id is not None:
+            Calls(store, self.records).at(thread_id, parsed.checkpoint_id)
+        if loaded is None:
+            return _nothing(thread_id)
+        latest = parsed.checkpoint_id is None
+        inside = self._inside(store, thread_id) if subgraphs else None
+        return self._snapshot(thread_id, loaded, latest=latest, inside=inside)
+
+    def _snapshot(
+        self,
+        thread_id: str,
+        loaded: LoadedThread,
+        *,
+        latest: bool,
+        inside: Callable[[PlannedStep, str], Any] | None = None,
+    ) -> StateSnapshot:
+        graph = self.graph_of(root_thread(thread_id)[1])
+        records = graph.records if graph else self.records
+        spec = graph.spec if graph else None
+        return snapshot(thread_id, loaded, records, spec, latest=latest, inside=inside)
+
+    def _inside(self, store: Checkpointer, thread_id: str) -> Callable[[PlannedStep, str], Any]:
+        """Return how to look at the subgraphs that a thread's steps run."""
+        root, _ = root_thread(thread_id)
+
+        def look(step: PlannedStep, ns: str) -> Any:
+            del step
+            child = child_thread(root, ns)
+            loaded = store.load(child)
+            if loaded is None:
+                return None
+            return self._snapshot(child, loaded, latest=True, inside=self._inside(store, child))
+
+        return look
+
+    def get_state_history(
+        self,
+        config: _Config,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - LangGraph's name
+        before: _Config = None,
+        limit: int | None = None,
+    ) -> Iterator[StateSnapshot]:
+        """Iterate over the thread's snapshots, newest first by succession.
+
+        Args:
+            config: names the thread.
+            filter: what the `metadata` of a snapshot must hold to be shown.
+            before: a config with a `checkpoint_id`; only older ones are shown.
+            limit: how many at most.
+        """
+        parsed, store = parse_config(config), self.store_of_threads()
+        thread_id = parsed.thread()
+        older = parse_config(before).checkpoint_id if before is not None else None
+        wanted = dict(filter or {})
+        left = limit
+        for checkpoint_id in _ids(store, thread_id, older, None if wanted else limit):
+            loaded = store.load(thread_id, checkpoint_id=checkpoint_id)
+            if loaded is None or left == 0:
+                continue
+            found = self._snapshot(thread_id, loaded, latest=False)
+            held = found.metadata or {}
+            if all(held.get(key, MISSING) == value for key, value in wanted.items()):
+                left = None if left is None else left - 1
+                yield found
+
+    # ---- changing ---------------------------------------------------------------------------
+
+    def update_state(
+        self,
+        config: _Config,
+        values: Any,
+        as_node: str | None = None,
+        task_id: str | None = None,
+    ) -> Mapping[str, Any]:
+        """Change the state as if `as_node` had returned `values`; its edges and routers apply.
+
+        Args:
+            config: names the thread, which is created if it does not exist; or a checkpoint of it,
+                from which the change branches off; or the namespace of a subgraph.
+            values: what the node would have returned. `None` as `END`: nothing is left to do.
+            as_node: whose return it is; if absent, the node that ran last, if that is clear.
+            task_id: accepted as in LangGraph, without effect.
+
+        Returns:
+            the config of the new checkpoint.
+
+        Raises:
+            ThreadBusyError: if the thread's run is active.
+            UnknownThreadError: if the checkpoint is none of the thread's.
+            InvalidUpdateError: if the node is unknown or cannot be told, or the update is none.
+        """
+        return self.bulk_update_state(config, [[StateUpdate(values, as_node, task_id)]])
+
+    def bulk_update_state(
+        self,
+        config: _Config,
+        supersteps: Sequence[Sequence[StateUpdate]],
+    ) -> Mapping[str, Any]:
+        """Make supersteps by hand, each of the updates of one or several nodes.
+
+        Returns:
+            the config of the last checkpoint.
+
+        Raises:
+            InvalidUpdateError: if there are none; and as `update_state`.
+        """
+        if not supersteps or not all(supersteps):
+            msg = "bulk_update_state() needs at least one superstep, and each at least one update"
+            raise InvalidUpdateError(msg)
+        parsed = parse_config(config)
+        thread_id, at = parsed.thread(), parsed.checkpoint_id
+        commit: Commit | None = None
+        for updates in supersteps:
+            updates_ = [StateUpdate(*update) for update in updates]
+            commit = self._edit(parsed, at, partial(_made, updates_))
+            at = None
+        assert commit is not None
+        assert commit.checkpoint is not None
+        return config_of(thread_id, commit.checkpoint.id)
+
+    def rollback(self, config: _Config) -> Mapping[str, Any]:
+        """Make an earlier snapshot the thread's latest again, as a new checkpoint.
+
+        Nothing is erased: the snapshots in between stay readable, as another branch. If the
+        snapshot has steps left, `invoke(None, …)` runs them.
+
+        Args:
+            config: names the thread and the checkpoint, as `snapshot.config` does.
+
+        Returns:
+            the config of the new checkpoint.
+
+        Raises:
+            ConfigError: if the config names no checkpoint.
+            ThreadBusyError: if the thread's run is active.
+            UnknownThreadError: if the checkpoint is none of the thread's.
+        """
+        parsed = parse_config(config)
+        _needs_checkpoint(parsed, "rollback")
+        commit = self._edit(parsed, parsed.checkpoint_id, lambda editor: editor.branch("fork"))
+        assert commit.checkpoint is not None
+        return config_of(parsed.thread(), commit.checkpoint.id)
+
+    def fork(self, config: _Config, thread_id: str | None = None) -> Mapping[str, Any]:
+        """Make a new thread that begins with a snapshot of another one.
+
+        Args:
+            config: names the thread, and the checkpoint if it is not the latest.
+            thread_id: the new thread's id; by default one is made up.
+
+        Returns:
+            the config of the new thread's checkpoint.
+
+        Raises:
+            ConfigError: if the new thread exists already.
+            UnknownThreadError: if there is no such thread or checkpoint.
+        """
+        parsed, store = parse_config(config), self.store_of_threads()
+        new_id = parse_config(thread_id).thread() if thread_id is not None else new_uuid()
+        return fork_of(cast("CompiledStateGraph", self), store, parsed, new_id)
+
+    def _edit(
+        self,
+        parsed: ThreadConfig,
+        at: int | None,
+        make: Callable[[Editor], Commit],
+    ) -> Commit:
+        store, thread_id = self.store_of_threads(), parsed.thread()
+        graph = self.graph_of(parsed.ns)
+        if graph is None:
+            msg = f"no node of the graph {self.spec.name!r} is the subgraph {parsed.ns!r}"
+            raise InvalidUpdateError(msg)
+        queue = self.executor.default_queue
+        calls = Calls(store, graph.records, queue)
+
+        def decide(loaded: LoadedThread | None) -> Commit:
+            base = loaded if at is None else calls.at(thread_id, at)
+            if parsed.ns and loaded is None:
+                msg = f"the subgraph {parsed.ns!r} of {parsed.thread_id!r} has not begun"
+                raise UnknownThreadError(msg)
+            editor = Editor(
+                stepping=Stepping(graph.spec, graph.records, queue),
+                thread_id=thread_id,
+                loaded=loaded,
+                base=base,
+                run=self.run_config(parsed, {}),
+                now_ms=calls.clock.now_ms(),
+            )
+            return make(editor)
+
+        return calls.edit(thread_id, decide)
+
+    def store_of_threads(self) -> Checkpointer:
+        """Return where the graph keeps its threads.
+
+        Raises:
+            ConfigError: if it keeps none.
+        """
+        if self.checkpointer is None or isinstance(self.checkpointer, bool):
+            msg = "the graph was compiled without a checkpointer, so it keeps no threads"
+            raise ConfigError(msg)
+        return self.checkpointer
+
+    def spec_of(self, ns: str) -> GraphSpec | None:
+        """Return the frozen graph of a namespace, if it is known."""
+        graph = self.graph_of(ns)
+        return graph.spec if graph else None
+
+    def graph_of(self, ns: str) -> CompiledStateGraph | None:
+        """Return the graph of a namespace: this one, or a subgraph at any depth."""
+        graph: CompiledStateGraph | None = cast("CompiledStateGraph", self)
+        for part in filter(None, ns.split("|")):
+            if graph is not None and not part.isdigit():
+                graph = dict(graph.direct_subgraphs()).get(part.partition(":")[0])
+        return graph
+
+
+def _made(updates: Sequence[StateUpdate], editor: Editor) -> Commit:
+    return editor.edit(updates)
+
+
+def _ids(
+    store: Checkpointer, thread_id: str, before: int | None, limit: int | None
+) -> Iterator[int]:
+    """Iterate over checkpoint ids, a page at a time."""
+    left = limit
+    while left is None or left > 0:
+        page = store.history(
+            thread_id, before=before, limit=100 if left is None else min(left, 100)
+        )
+        yield from page
+        if len(page) < 100:
+            return
+        before = page[-1]
+        left = None if left is None else left - len(page)
+
+
+def _needs_checkpoint(parsed: ThreadConfig, what: str) -> None:
+    if parsed.checkpoint_id is None:
+        msg = (
+            f"{what}() needs to know where to: give the config of a snapshot, which holds a "
+            f"checkpoint_id"
+        )
+        raise ConfigError(msg)
+
+
+def _nothing(thread_id: str) -> StateSnapshot:
+    root, ns = root_thread(thread_id)
+    configurable = {"thread_id": root, **({"checkpoint_ns": ns} if ns else {})}
+    return StateSnapshot(
+        values={},
+        next=(),
+        config={"configurable": configurable},
+        metadata=None,
+        created_at=None,
+        parent_config=None,
+        tasks=(),
+    )

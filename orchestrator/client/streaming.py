@@ -1,0 +1,228 @@
+"""Streams of a run in this process: it goes on while somebody reads, one superstep at a time."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.checkpoint.commit import LoadedThread
+from orchestrator.checkpoint.model import RunStatus
+from orchestrator.client import callbacks
+from orchestrator.client.beginning import first_fact
+from orchestrator.client.following import Follower
+from orchestrator.client.options import modes_of
+from orchestrator.client.projecting import INTERRUPT, Part, Projection
+from orchestrator.client.results import outcome_of
+from orchestrator.client.running import Running
+from orchestrator.client.snapshot import live_values
+from orchestrator.client.unseen import Unseen
+from orchestrator.core.records import Records
+from orchestrator.execute.inprocess import InProcess, LocalRun
+from orchestrator.graph.scope import current_scope
+from orchestrator.ids import root_thread
+from orchestrator.step.facts import Fact
+
+if TYPE_CHECKING:
+    from orchestrator.client.compiled import CompiledStateGraph
+
+__all__ = ["Shape", "records_of", "stream_parts"]
+
+
+class Shape:
+    """How parts are given to a reader: by the options of the call."""
+
+    def __init__(self, running: Running) -> None:
+        """Read the options."""
+        options, graph = running.options, running.graph
+        given = options.get("stream_mode")
+        self.modes = modes_of(given, graph.default_mode)
+        self._one = given is None or isinstance(given, str)
+        self._spaces = bool(options.get("subgraphs"))
+        self._v2 = options.get("version") == "v2"
+        printed = options.get("print_mode") or ()
+        if options.get("debug"):
+            printed = ("updates", "values")
+        self._printed = modes_of(printed, "values") if printed else ()
+        keys = options.get("output_keys")
+        self._as_output = graph.spec.as_output
+        self.projection = Projection(
+            spec_of=graph.spec_of,
+            modes=frozenset(self.modes) | frozenset(self._printed),
+            output_keys=running.output_keys,
+            one_key=isinstance(keys, str),
+            keeps=running.keeps,
+        )
+        self.unseen = Unseen(self.projection, subgraphs=self._spaces)
+
+    def of(self, fact: Fact) -> Iterator[Any]:
+        """Return what the reader gets for a fact."""
+        for part in self.unseen.parts(fact):
+            yield from self.shaped(part)
+
+    def shaped(self, part: Part) -> Iterator[Any]:
+        """Return a part in the form that the reader asked for, if at all."""
+        space, mode, data = part
+        if space and not self._spaces:
+            return
+        if mode in self._printed:
+            print(f"[{mode}] {data}")  # noqa: T201 - asked for by print_mode
+        if mode not in self.modes:
+            return
+        if self._v2:
+            yield self._as_v2(space, mode, data)
+        elif self._one:
+            yield (space, data) if self._spaces else data
+        else:
+            yield (space, mode, data) if self._spaces else (mode, data)
+
+    def _as_v2(self, space: tuple[str, ...], mode: str, data: Any) -> dict[str, Any]:
+        part: dict[str, Any] = {"type": mode, "ns": space, "data": data}
+        if mode == "values":
+            part["interrupts"] = ()
+            if isinstance(data, dict) and INTERRUPT in data:
+                part["interrupts"] = tuple(data[INTERRUPT])
+                part["data"] = {key: value for key, value in data.items() if key != INTERRUPT}
+            if not space:
+                part["data"] = self._as_output(part["data"])
+        return part
+
+
+def stream_parts(running: Running, value: Any) -> Iterator[Any]:
+    """Run, and give what happens in the form the options ask for; see `stream`."""
+    shape = Shape(running)
+    running.wants_messages = "messages" in shape.projection.modes
+    if current_scope.get() is not None and running.is_child:
+        yield from _child_parts(running, value, shape)
+        return
+    with running.told(value):
+        if isinstance(running.graph.executor, InProcess):
+            yield from _parts(running, value, shape)
+        else:
+            yield from _fleet_parts(running, value, shape)
+
+
+def _parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:
+    """Run in this process, a superstep at a time."""
+    heard: queue.SimpleQueue[Fact | None] = queue.SimpleQueue()
+    running.listener = heard.put
+    ready = running.begin(value)
+    yield from shape.of(_start(running))
+    error: BaseException | None = None
+    if ready is not None:
+        run = running.local(ready)
+        with run.alive():
+            yield from _rounds(run, heard, shape)
+        running.check_drained(run)
+        error = run.error
+    yield from _rest(running, shape)
+    _raise_failure(running, error)
+
+
+def _fleet_parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:
+    """Let a fleet run, and read what happens from the thread's log."""
+    graph, store = running.graph, running.store
+    before = store.load(running.thread_id, values=False)
+    ready = running.begin(value)
+    graph.executor.send(ready or ())
+    seq = before.seq if before else 0
+    follower = Follower(store, running.thread_id, records_of(graph), seq)
+    rests = ready is None
+    while not rests:
+        for _, fact in follower.facts():
+            rests = rests or fact is None
+            if fact is not None:
+                yield from shape.of(fact)
+    _raise_failure(running, None)
+
+
+def _rounds(run: LocalRun, heard: queue.SimpleQueue[Fact | None], shape: Shape) -> Iterator[Any]:
+    """Do one round after the other, each in an OS thread, and give what is heard meanwhile."""
+    while run.todo:
+        failures: list[BaseException] = []
+
+        def round_(failures: list[BaseException] = failures) -> None:
+            try:
+                run.round()
+            except BaseException as error:  # noqa: BLE001 - it is raised in the reader's thread
+                failures.append(error)
+            finally:
+                heard.put(None)
+
+        thread = threading.Thread(
+            target=copy_context().run, args=(round_,), name="graphstalk-stream", daemon=True
+        )
+        thread.start()
+        try:
+            while (fact := heard.get()) is not None:
+                yield from shape.of(fact)
+        finally:
+            thread.join()  # Who stops reading lets the superstep end.
+        if failures:
+            raise failures[0]
+
+
+def _start(running: Running) -> Fact:
+    """Return what the stream begins with; tell handlers if the run goes on."""
+    loaded = running.store.load(running.thread_id)
+    assert loaded is not None
+    if running.resumes:
+        callbacks.tell_resumed(running, loaded)
+    records = running.graph.records
+    return first_fact(running.thread_id, loaded, records, resumes=running.resumes)
+
+
+def _rest(running: Running, shape: Shape) -> Iterator[Any]:
+    """Give the values once more, if the run pauses with some steps of a superstep done."""
+    loaded = running.store.load(running.thread_id)
+    if loaded is None or loaded.head.status is not RunStatus.PAUSED or not loaded.outcomes:
+        return
+    graph = running.graph
+    records = graph.records
+    checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
+    values = live_values(checkpoint, loaded, records, graph.spec)
+    keys = running.output_keys or graph.spec.output_keys
+    wrote = {key for data in loaded.outcomes.values() for key, _ in records.outcome(data).writes}
+    if "values" in shape.projection.modes and wrote.intersection(keys):
+        yield from shape.shaped(((), "values", shape.projection.values(graph.spec, values)))
+
+
+def _raise_failure(running: Running, error: BaseException | None) -> None:
+    """Raise what became of the run, if it is no output."""
+    loaded: LoadedThread | None = running.store.load(running.thread_id)
+    assert loaded is not None
+    callbacks.tell_rest(running, loaded)
+    graph = running.graph
+    failed = loaded.head.status in {RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.PAUSED}
+    if failed or running.trace.is_told:
+        running.trace.output = outcome_of(
+            running.parsed.thread_id or running.thread_id, loaded, graph.records, graph.spec, error
+        )
+
+
+def records_of(graph: CompiledStateGraph) -> dict[str, Records]:
+    """Return how values are stored, by the node names of a namespace."""
+    inner = graph.get_subgraphs(recurse=True)
+    return {"": graph.records, **{path: below.records for path, below in inner}}
+
+
+def _child_parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:
+    """Run a subgraph inside a node; give its parts when it has ended."""
+    scope = current_scope.get()
+    assert scope is not None
+    heard: list[Fact] = []
+    below: Callable[[Fact], None] = heard.append
+    how = {"listener": below, "messages": running.wants_messages}
+    scope.host.run_child(running.graph, value, how)
+    base = root_thread(heard[0].thread_id)[1] if heard else ""
+    for fact in heard:
+        for space, mode, data in shape.unseen.parts(fact, base):
+            yield from shape.shaped((_below(space, base), mode, data))
+
+
+def _below(space: tuple[str, ...], base: str) -> tuple[str, ...]:
+    """Return a namespace as seen from inside another one."""
+    depth = len(base.split("|")) if base else 0
+    return space[depth:]

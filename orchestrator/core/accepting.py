@@ -1,0 +1,306 @@
+"""Accepting a run: its input becomes a checkpoint, with a first step that takes it in. (INV-1)
+
+Pure, and without the graph: a client that only knows a graph's name can do it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from orchestrator import limits
+from orchestrator.channels import MISSING, storable
+from orchestrator.checkpoint.commit import (
+    Commit,
+    EventDraft,
+    LoadedStep,
+    LoadedThread,
+    ReadyStep,
+    Wait,
+)
+from orchestrator.checkpoint.model import Checkpoint, PlannedStep, RunStatus
+from orchestrator.core.advance import accept_input
+from orchestrator.core.questions import answers_given
+from orchestrator.core.records import Records
+from orchestrator.core.steering import Kept, Steering, carried_in
+from orchestrator.core.stepping import Placement, steps_of
+from orchestrator.errors import ThreadBusyError, UnserializableValueError
+from orchestrator.graph.routing import Send
+from orchestrator.ids import checkpoint_text, mint_checkpoint_id
+
+__all__ = [
+    "RunConfig",
+    "accept",
+    "check_idle",
+    "go_on",
+    "new_head",
+    "paused_by_node",
+    "planned",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """What a run is started with besides its input."""
+
+    run_id: str
+    fingerprint: str = ""
+    recursion_limit: int = limits.RECURSION_LIMIT_DEFAULT
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    configurable: Mapping[str, Any] = field(default_factory=dict)
+    context: Any = None  # What nodes get as `runtime.context`, where it must be stored.
+    messages: bool = False  # Whether somebody wants to read tokens of language models.
+    owner: str = ""  # The process whose run it is, when no fleet runs it.
+    resumes_max: int | None = None  # How often it may be resumed after it failed or crashed.
+    parent: tuple[str, str] | None = None  # The thread and step whose subgraph the run is.
+    key: str | None = None  # The caller's idempotency key.
+    goto: tuple[str | Send, ...] = ()  # Where a caller's command leads.
+    steers: bool = False  # Whether steps that are left go on with the input.
+    resume: Any = MISSING  # With `steers`: answers for those steps.
+    on_pending: Literal["discard", "apply", "reject"] = "discard"
+
+
+def check_idle(thread_id: str, loaded: LoadedThread) -> None:
+    """Refuse a second writer on a busy thread. (INV-9)
+
+    A run in a caller's process is active as long as that process has a lease or one of its steps is
+    claimed: if it was stopped or has died, nobody else would ever go on with it.
+
+    Raises:
+        ThreadBusyError: if the thread's run is active.
+    """
+    claimed = any(step.owner for step in loaded.steps.values())
+    abandoned = loaded.head.local and not claimed and not loaded.owner_alive
+    if loaded.head.status.active and not abandoned:
+        msg = (
+            f"the thread {thread_id!r} is busy: its run {loaded.head.run_id} is "
+            f"{loaded.head.status}. Wait for it, cancel it, or use another thread"
+        )
+        raise ThreadBusyError(msg)
+
+
+def accept(
+    records: Records,
+    where: Placement,
+    value: Any,
+    config: RunConfig,
+    loaded: LoadedThread | None,
+    now_ms: int,
+    before: LoadedThread | None = None,
+) -> Commit:
+    """Accept a run: its input checkpoint and its first step. (INV-1)
+
+    Args:
+        records: how things are stored.
+        where: which thread and graph, and where steps run.
+        value: the input.
+        config: what the run is started with besides.
+        loaded: the thread at its head, with values if steps may be kept.
+        now_ms: the time.
+        before: the thread at the checkpoint that the run stands on, if that is not the head.
+
+    Raises:
+        ThreadBusyError: if the thread's run is active, or has steps left and `config` says so.
+    """
+    base: Checkpoint | None = None
+    steering = Steering(goto=config.goto) if config.goto else None
+    if loaded is not None:
+        check_idle(where.thread_id, loaded)
+        from_ = before or loaded
+        base = records.checkpoint(from_.checkpoint.header, from_.checkpoint.plan)
+        if before is None:
+            steering = _steering(records, where.thread_id, loaded, config)
+    is_map = isinstance(value, Mapping)
+    plain = {key: storable(write) for key, write in value.items()} if is_map else value
+    checkpoint = accept_input(
+        base,
+        plain,
+        new_id=mint_checkpoint_id(loaded.head.checkpoint_id if loaded else 0, now_ms),
+        now_ms=now_ms,
+        metadata=config.metadata,
+        steering=steering,
+    )
+    head = new_head(records, where, config, checkpoint.step + 1)
+    try:
+        stored = records.store_checkpoint(checkpoint)
+    except UnserializableValueError:
+        records.check("the input", plain)
+        raise
+    ready = steps_of(checkpoint, where, None)
+    kept = steering is not None and steering.kept is not None
+    rest = [s.step.node for s in (loaded.steps if loaded else {}).values() if not s.completed]
+    accepted = {
+        "run": config.run_id,
+        "graph": where.graph,
+        "checkpoint": checkpoint_text(checkpoint.id),
+        "steps": ready[0].step_id,
+        "abandoned": "" if kept else " ".join(rest),
+    }
+    return Commit(
+        thread_id=where.thread_id,
+        expect_new=loaded is None,
+        expect_head=loaded.head.checkpoint_id if loaded else None,
+        expect_status=(loaded.head.status,) if loaded else (),
+        checkpoint=stored,
+        ready=ready,
+        status=RunStatus.QUEUED,
+        head=head,
+        key=(config.key, config.run_id) if config.key is not None else None,
+        events=(EventDraft("run_accepted", accepted),),
+    )
+
+
+def _steering(
+    records: Records, thread_id: str, loaded: LoadedThread, config: RunConfig
+) -> Steering | None:
+    """Return how a run begins on a thread that may have steps left.
+
+    A thread that a node paused goes on at that node, and so does one that a command steers; else
+    what is left is dropped, or its completed part applied, or the run refused, by `on_pending`.
+    """
+    rest = [step for step in loaded.steps.values() if not step.completed]
+    paused = loaded.head.status is RunStatus.PAUSED and paused_by_node(loaded) is not None
+    goes_on = config.steers or paused
+    if rest and not goes_on and config.on_pending == "reject":
+        nodes = ", ".join(repr(step.step.node) for step in rest)
+        msg = (
+            f"the thread {thread_id!r} has steps left in {nodes}, and on_pending='reject'. Resume "
+            f"it with None, or start anew with on_pending='discard' or 'apply'"
+        )
+        raise ThreadBusyError(msg)
+    if not goes_on and config.on_pending != "apply":
+        return Steering(goto=config.goto) if config.goto else None
+    done = tuple(
+        (planned(s.step), loaded.outcomes[s.step.step_id])
+        for s in loaded.steps.values()
+        if s.completed and loaded.head.status is not RunStatus.SUCCEEDED
+    )
+    given = {}
+    if config.resume is not MISSING:
+        given = answers_given(thread_id, loaded, config.resume)
+    kept = tuple(_kept(records, loaded, step, given) for step in rest) if goes_on else None
+    return Steering(kept=kept, goto=config.goto, done=done)
+
+
+def go_on(
+    records: Records,
+    where: Placement,
+    loaded: LoadedThread,
+    head: Mapping[str, str | int | bytes],
+    *,
+    reason: str,
+    given: Mapping[str, Any],
+) -> Commit:
+    """Let a run go on whose graph has a hook for that: the hook's step first, then what is left.
+
+    Args:
+        records: how things are stored.
+        where: which thread and graph, and where steps run.
+        loaded: the thread at its head, with values.
+        head: the head's fields of a run that goes on.
+        reason: why it goes on.
+        given: answers to open questions.
+    """
+    before = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
+    steps = loaded.steps.values()
+    steering = Steering(
+        kept=tuple(_kept(records, loaded, s, given) for s in steps if not s.completed),
+        done=tuple(
+            (planned(s.step), loaded.outcomes[s.step.step_id]) for s in steps if s.completed
+        ),
+        reason=reason,
+    )
+    checkpoint = accept_input(
+        before,
+        None,
+        new_id=mint_checkpoint_id(loaded.head.checkpoint_id, loaded.now_ms),
+        now_ms=loaded.now_ms,
+        metadata=before.metadata,
+        steering=steering,
+    )
+    ready = steps_of(checkpoint, where, None)
+    resumed = {
+        "from": str(loaded.head.status),
+        "reason": reason,
+        "checkpoint": checkpoint_text(checkpoint.id),
+        "steps": ready[0].step_id,
+        "done": "",
+    }
+    return Commit(
+        thread_id=where.thread_id,
+        expect_head=loaded.head.checkpoint_id,
+        expect_run=loaded.head.run_id,
+        expect_status=(loaded.head.status,),
+        checkpoint=records.store_checkpoint(checkpoint),
+        ready=ready,
+        status=RunStatus.RUNNING,
+        head={**head, "stop": int(head["stop"]) + 1},
+        events=(EventDraft("run_resumed", resumed),),
+    )
+
+
+def _kept(
+    records: Records, loaded: LoadedThread, step: LoadedStep, given: Mapping[str, Any]
+) -> Kept:
+    is_send = step.step.index >= 0
+    arg = records.decode(loaded.blobs[step.step.arg]) if is_send else None
+    checkpoint = records.checkpoint(loaded.checkpoint.header)
+    carried = carried_in(checkpoint, planned(step.step))
+    answers = {i: records.decode(data) for i, data in step.answers.items()}
+    now = {i: value for i, value in given.items() if i in step.asks}
+    return Kept(
+        step.step.node,
+        carried.origin,
+        is_send,
+        arg,
+        {**carried.answers, **answers, **now},
+        {**carried.notes, **step.notes},
+    )
+
+
+def planned(step: ReadyStep) -> PlannedStep:
+    """Return a ready step as its plan holds it."""
+    return PlannedStep(step.node, step.index, step.triggers)
+
+
+def paused_by_node(loaded: LoadedThread) -> LoadedStep | None:
+    """Return the step whose node paused the thread by raising `InterruptedError`, if one did."""
+    return next(
+        (
+            step
+            for step in loaded.steps.values()
+            if step.wait is Wait.PERSON and not step.error and not step.completed
+        ),
+        None,
+    )
+
+
+def new_head(
+    records: Records, where: Placement, config: RunConfig, superstep: int
+) -> Mapping[str, str | int | bytes]:
+    """Return the head's fields for a new run that begins with START in `superstep`."""
+    given: dict[str, Any] = {
+        "configurable": config.configurable,
+        "metadata": config.metadata,
+        "recursion_limit": config.recursion_limit,
+    }
+    if config.context is not None:
+        given["context"] = config.context
+    if config.messages:
+        given["messages"] = True
+    if config.resumes_max is not None:
+        given["resumes_max"] = config.resumes_max
+    if config.parent is not None:
+        given["parent"] = list(config.parent)
+    return {
+        "graph": where.graph,
+        "fingerprint": config.fingerprint,
+        "run_id": config.run_id,
+        "config": records.check("the config", given),
+        "local": int(not where.default_queue),
+        "owner": config.owner,
+        "resumes": 0,
+        "stop": superstep + config.recursion_limit,
+        "error": b"",
+    }

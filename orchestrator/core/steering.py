@@ -1,0 +1,189 @@
+"""What a checkpoint tells the next superstep besides the state: who goes on, where to, with what.
+
+Plain data among the control channels, under names that no channel has: what is not a channel of the
+graph is dropped when the next superstep is applied, so each note holds for one superstep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from orchestrator.checkpoint.model import Checkpoint, PlannedStep
+from orchestrator.graph.policy import TimeoutPolicy
+from orchestrator.graph.routing import Command, Send
+
+__all__ = [
+    "NOTES",
+    "Carried",
+    "Kept",
+    "Steering",
+    "carried_in",
+    "carrying",
+    "done_in",
+    "goto_in",
+    "is_steered",
+    "kept_in",
+    "notes_for",
+    "reason_in",
+    "timeout_of",
+]
+
+_KEPT = "__kept__"  # Steps that go on after the input was taken in.
+_GOTO = "__goto__"  # Where a caller's command leads.
+_DONE = "__done__"  # What had completed of the superstep that the input interrupts, as stored.
+_CARRIED = "__carried__"  # Which steps were planned before, and what was answered to them.
+_REASON = "__reason__"  # Why a run goes on, for its hook.
+_TIMEOUTS = "__timeouts__"  # Of `Send`s that have one of their own.
+NOTES = frozenset({_KEPT, _GOTO, _DONE, _CARRIED, _REASON, _TIMEOUTS, Command.PARENT})
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A step that had not completed when an input came, and goes on after it.
+
+    Attributes:
+        node: its node.
+        origin: the id under which it was first planned; its questions, its idempotency key and its
+            subgraphs are known by it.
+        is_send: whether a `Send` asked for it.
+        arg: of that `Send`.
+        answers: interrupt id → answer.
+        notes: what the step had noted.
+    """
+
+    node: str
+    origin: str
+    is_send: bool = False
+    arg: Any = None
+    answers: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Carried(NamedTuple):
+    """What a step brings along from before it was planned anew.
+
+    Attributes:
+        origin: the id under which it was first planned.
+        answers: to its questions, by interrupt id or by place.
+        notes: what it had noted.
+    """
+
+    origin: str
+    answers: Mapping[str, Any]
+    notes: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steering:
+    """How a run begins, if not by its input at START alone.
+
+    Attributes:
+        kept: the steps that go on once the input was taken in; nothing begins at START then.
+            `None`: the run begins at START.
+        goto: nodes to run, and `Send`s.
+        done: completed steps of the plan before and their outcomes, to be applied with the input.
+        reason: why a run goes on, if that is what the first step is for: to call its hook.
+    """
+
+    kept: tuple[Kept, ...] | None = None
+    goto: tuple[str | Send, ...] = ()
+    done: tuple[tuple[PlannedStep, bytes], ...] = ()
+    reason: str = ""
+
+    def notes(self) -> dict[str, Any]:
+        """Return plain data, for the input's checkpoint to hold."""
+        notes: dict[str, Any] = {}
+        if self.kept is not None:
+            notes[_KEPT] = [
+                [k.node, k.origin, k.is_send, k.arg, dict(k.answers), dict(k.notes)]
+                for k in self.kept
+            ]
+        if self.reason:
+            notes[_REASON] = self.reason
+        if self.goto:
+            notes[_GOTO] = [[t.node, t.arg] if isinstance(t, Send) else t for t in self.goto]
+        if self.done:
+            notes[_DONE] = [
+                [step.node, step.index, list(step.triggers), data] for step, data in self.done
+            ]
+        return notes
+
+
+def is_steered(checkpoint: Checkpoint) -> bool:
+    """Return whether the input is taken in without beginning at START."""
+    return _KEPT in checkpoint.control
+
+
+def kept_in(checkpoint: Checkpoint) -> list[Kept]:
+    """Return the steps that go on after this superstep."""
+    return [Kept(*fields) for fields in checkpoint.control.get(_KEPT, ())]
+
+
+def goto_in(checkpoint: Checkpoint) -> list[str | Send]:
+    """Return where a caller's command leads."""
+    return [t if isinstance(t, str) else Send(*t) for t in checkpoint.control.get(_GOTO, ())]
+
+
+def reason_in(checkpoint: Checkpoint) -> str:
+    """Return why the run goes on here, if it does; else nothing."""
+    reason: str = checkpoint.control.get(_REASON, "")
+    return reason
+
+
+def done_in(checkpoint: Checkpoint) -> list[tuple[PlannedStep, bytes]]:
+    """Return completed steps of the plan before, with their outcomes as stored."""
+    found = checkpoint.control.get(_DONE, ())
+    return [(PlannedStep(node, index, tuple(t)), data) for node, index, t, data in found]
+
+
+def notes_for(sends: Sequence[Send], kept: Sequence[Kept]) -> dict[str, Any]:
+    """Return what the steps of a new plan need to know.
+
+    Args:
+        sends: all `Send`s of the plan; those of `kept` are the last.
+        kept: steps of before that go on.
+    """
+    notes: dict[str, Any] = {}
+    timeouts = {str(i): _limits(s.timeout) for i, s in enumerate(sends) if s.timeout is not None}
+    if timeouts:
+        notes[_TIMEOUTS] = timeouts
+    index = len(sends) - sum(k.is_send for k in kept)
+    for step in kept:
+        name = f"#{index}" if step.is_send else step.node
+        index += step.is_send
+        notes.setdefault(_CARRIED, {})[name] = [
+            step.origin,
+            dict(step.answers),
+            dict(step.notes),
+        ]
+    return notes
+
+
+def carrying(answers: Mapping[PlannedStep, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the note by which steps of a plan find answers to their questions."""
+    notes = {_place(step): ["", dict(given), {}] for step, given in answers.items()}
+    return {_CARRIED: notes} if notes else {}
+
+
+def _place(step: PlannedStep) -> str:
+    return step.node if step.index < 0 else f"#{step.index}"
+
+
+def carried_in(checkpoint: Checkpoint, step: PlannedStep) -> Carried:
+    """Return what a step brings along from before it was planned anew."""
+    origin, answers, notes = checkpoint.control.get(_CARRIED, {}).get(_place(step), ("", {}, {}))
+    return Carried(origin or step.id_in(checkpoint), answers, notes)
+
+
+def _limits(policy: TimeoutPolicy) -> list[Any]:
+    return [policy.run_timeout, policy.idle_timeout, policy.refresh_on]
+
+
+def timeout_of(checkpoint: Checkpoint, step: PlannedStep) -> TimeoutPolicy | None:
+    """Return the timeout that a step's `Send` gave it."""
+    found = checkpoint.control.get(_TIMEOUTS, {}).get(str(step.index))
+    if found is None:
+        return None
+    return TimeoutPolicy(run_timeout=found[0], idle_timeout=found[1], refresh_on=found[2])

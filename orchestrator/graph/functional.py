@@ -1,0 +1,119 @@
+"""Tasks: functions whose results are kept with the step that calls them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, overload
+
+from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy, policies_of
+from orchestrator.graph.scope import TaskCall, scope_of
+
+__all__ = ["TaskFunction", "task"]
+
+
+class TaskFunction:
+    """A function that a node or entrypoint calls as a task: the call gives a future."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        retry: tuple[RetryPolicy, ...] = (),
+        cache: Any = None,
+        timeout: TimeoutPolicy | None = None,
+    ) -> None:
+        """Wrap a function; `task` does it for you."""
+        functools.update_wrapper(self, function)
+        self.func = function
+        self.name: str = name or str(getattr(function, "__name__", type(function).__name__))
+        self.retry, self.cache_policy, self.timeout = retry, cache, timeout
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Begin the task; return a future: call `result()`, or await it.
+
+        Raises:
+            RuntimeError: outside of a node or entrypoint.
+        """
+        return scope_of(f"the task {self.name!r}").host.call(
+            TaskCall(
+                name=self.name,
+                function=self.func,
+                args=args,
+                kwargs=kwargs,
+                retry=self.retry,
+                timeout=self.timeout,
+                cache=self.cache_policy,
+            )
+        )
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """Bind to an instance, as methods do."""
+        return self if instance is None else functools.partial(self, instance)
+
+    def clear_cache(self, cache: Any) -> None:
+        """Forget the task's results in a cache."""
+        module = getattr(self.func, "__module__", "") or ""
+        qualname = getattr(self.func, "__qualname__", self.name)
+        cache.clear([("graphstalk", "task", f"{module}.{qualname}")])
+
+    async def aclear_cache(self, cache: Any) -> None:
+        """Forget the task's results in a cache."""
+        self.clear_cache(cache)
+
+
+@overload
+def task(function: Callable[..., Any], /) -> TaskFunction: ...
+
+
+@overload
+def task(
+    *,
+    name: str | None = None,
+    retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+    cache_policy: Any = None,
+    timeout: float | timedelta | TimeoutPolicy | None = None,
+) -> Callable[[Callable[..., Any]], TaskFunction]: ...
+
+
+def task(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+    cache_policy: Any = None,
+    timeout: float | timedelta | TimeoutPolicy | None = None,
+) -> Any:
+    """Make a function a task: its result is kept, and not computed again when the step is.
+
+    Calls are told apart by their order in the entrypoint or node, so what is called before another
+    call must not depend on chance. Arguments and results must be storable.
+
+    Args:
+        function: the function, plain or `async`.
+        name: its name for people, by default the function's.
+        retry_policy: when to try again after an error; of several, the first that fits.
+        cache_policy: when a result of before serves again, in other runs too.
+        timeout: seconds, a `timedelta` or a `TimeoutPolicy` for one attempt.
+
+    Raises:
+        NotImplementedError: for a generator.
+    """
+
+    def wrap(wrapped: Callable[..., Any]) -> TaskFunction:
+        if inspect.isgeneratorfunction(wrapped) or inspect.isasyncgenfunction(wrapped):
+            msg = f"a generator cannot be a task: {getattr(wrapped, '__name__', wrapped)!r}"
+            raise NotImplementedError(msg)
+        return TaskFunction(
+            wrapped,
+            name=name,
+            retry=policies_of(retry_policy),
+            cache=cache_policy,
+            timeout=TimeoutPolicy.coerce(timeout),
+        )
+
+    return wrap if function is None else wrap(function)

@@ -1,0 +1,132 @@
+"""What user code can reach while its step runs, wherever it stands in the call stack.
+
+The step protocol opens a scope around the node, its routers and its tasks. Context variables carry
+it into coroutines; OS threads that a node starts itself must copy their context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from orchestrator.graph.interrupt import Scratchpad, current_scratchpad
+from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
+from orchestrator.graph.runtime import Runtime, StreamWriter
+
+__all__ = [
+    "Host",
+    "Scope",
+    "TaskCall",
+    "current_scope",
+    "get_config",
+    "get_runtime",
+    "get_store",
+    "get_stream_writer",
+    "open_scope",
+    "scope_of",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskCall:
+    """One call of a `@task`."""
+
+    name: str
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    retry: tuple[RetryPolicy, ...] = ()
+    timeout: TimeoutPolicy | None = None
+    cache: Any = None  # A `CachePolicy`.
+
+
+class Host(Protocol):
+    """What runs the step, as the code in the step sees it."""
+
+    def call(self, call: TaskCall) -> Any:
+        """Begin a task, or find the result of an earlier attempt; return a future."""
+        ...
+
+    def run_child(self, graph: Any, value: Any, config: Mapping[str, Any]) -> Any:
+        """Run a subgraph as part of the step and return its output."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """The surroundings of code in a step."""
+
+    scratchpad: Scratchpad
+    config: Mapping[str, Any]  # As LangGraph's `RunnableConfig`.
+    runtime: Runtime[Any]
+    host: Host
+
+
+current_scope: ContextVar[Scope | None] = ContextVar("graphstalk_scope", default=None)
+
+
+def open_scope(scope: Scope) -> Callable[[], None]:
+    """Make `scope` the current one; the returned function restores what was before."""
+    outer = current_scope.set(scope)
+    inner = current_scratchpad.set(scope.scratchpad)
+
+    def close() -> None:
+        current_scratchpad.reset(inner)
+        current_scope.reset(outer)
+
+    return close
+
+
+def scope_of(what: str) -> Scope:
+    """Return the current scope.
+
+    Raises:
+        RuntimeError: outside of a step; the message names `what` was called.
+    """
+    scope = current_scope.get()
+    if scope is None:
+        msg = (
+            f"{what} works only inside a node or task of a running graph. An OS thread that a node "
+            f"starts itself needs its context: contextvars.copy_context().run(…)"
+        )
+        raise RuntimeError(msg)
+    return scope
+
+
+def get_config() -> Mapping[str, Any]:
+    """Return the config of the step that runs, as a node's parameter `config` gets it.
+
+    Raises:
+        RuntimeError: outside of a step.
+    """
+    return scope_of("get_config()").config
+
+
+def get_store() -> Any:
+    """Return the store that the graph was compiled with.
+
+    Raises:
+        RuntimeError: outside of a step.
+    """
+    return scope_of("get_store()").runtime.store
+
+
+def get_stream_writer() -> StreamWriter:
+    """Return what writes to the stream mode `custom`.
+
+    Raises:
+        RuntimeError: outside of a step.
+    """
+    return scope_of("get_stream_writer()").runtime.stream_writer
+
+
+def get_runtime(context_schema: Any = None) -> Runtime[Any]:
+    """Return the `Runtime` of the step that runs; `context_schema` only serves type checkers.
+
+    Raises:
+        RuntimeError: outside of a step.
+    """
+    del context_schema
+    return scope_of("get_runtime()").runtime

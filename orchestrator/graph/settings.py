@@ -1,0 +1,105 @@
+"""What can be said about a node when it is added, and what it says when nothing is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypedDict
+
+from orchestrator.errors import InvalidGraphError
+from orchestrator.graph.inspecting import injected
+from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy, policies_of
+from orchestrator.graph.spec import Handler, NodeOptions
+
+__all__ = ["NodeDefaults", "NodeSettings", "options_of"]
+
+
+class NodeSettings(TypedDict, total=False):
+    """The options of `add_node`, besides name and function.
+
+    Keys:
+        defer: run it only when the run would otherwise end.
+        metadata: plain data for people, shown with the graph.
+        input_schema: what it sees, if not the whole state; its other keys become private state.
+        retry_policy: when to try again after an error; of several, the first that fits.
+        cache_policy: when a result of before serves again; needs a cache at `compile`.
+        error_handler: a function `(state, error)` that runs instead of a node that failed for good;
+            what it returns is what the node returns.
+        destinations: the nodes a returned `Command` may lead to, for drawing; a mapping gives
+            labels.
+        timeout: seconds, a `timedelta` or a `TimeoutPolicy` for one attempt.
+        queue: the Celery queue whose workers run it, if not the default one.
+    """
+
+    defer: bool
+    metadata: Mapping[str, Any] | None
+    input_schema: Any
+    retry_policy: RetryPolicy | Sequence[RetryPolicy] | None
+    cache_policy: Any
+    error_handler: Callable[..., Any] | None
+    destinations: Iterable[str] | Mapping[str, str | None] | None
+    timeout: float | timedelta | TimeoutPolicy | None
+    queue: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDefaults:
+    """What holds for nodes that say nothing of their own; `None`: nothing does."""
+
+    retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None
+    cache_policy: Any = None
+    error_handler: Callable[..., Any] | None = None
+    timeout: float | timedelta | TimeoutPolicy | None = None
+
+
+def check_settings(name: str, settings: Mapping[str, Any]) -> None:
+    """Refuse options that there are not.
+
+    Raises:
+        TypeError: with the name of the first, and those there are.
+    """
+    known = NodeSettings.__annotations__
+    unknown = [key for key in settings if key not in known]
+    if unknown:
+        msg = (
+            f"add_node({name!r}) has no option {unknown[0]!r}. The options are: {', '.join(known)}"
+        )
+        raise TypeError(msg)
+
+
+def options_of(name: str, settings: NodeSettings, defaults: NodeDefaults) -> NodeOptions:
+    """Return what is said about a node, with defaults where it says nothing.
+
+    Raises:
+        InvalidGraphError: if a timeout is none.
+    """
+    chosen: dict[str, Any] = {
+        key: settings.get(key) if settings.get(key) is not None else getattr(defaults, key)
+        for key in ("retry_policy", "cache_policy", "error_handler", "timeout")
+    }
+    handler = chosen["error_handler"]
+    try:
+        timeout = TimeoutPolicy.coerce(chosen["timeout"])
+    except (ValueError, TypeError) as error:
+        raise InvalidGraphError(f"the timeout of the node {name!r}: {error}") from error
+    return NodeOptions(
+        queue=settings.get("queue"),
+        retry=policies_of(chosen["retry_policy"]),
+        defer=bool(settings.get("defer")),
+        metadata=dict(settings.get("metadata") or {}),
+        destinations=_labelled(settings.get("destinations")),
+        cache=chosen["cache_policy"],
+        timeout=timeout,
+        handler=(
+            Handler(handler, injected(handler), policies_of(defaults.retry_policy))
+            if handler is not None
+            else None
+        ),
+    )
+
+
+def _labelled(
+    given: Iterable[str] | Mapping[str, str | None] | None,
+) -> Mapping[str, str | None]:
+    return dict(given) if isinstance(given, Mapping) else dict.fromkeys(given or ())

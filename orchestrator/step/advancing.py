@@ -1,0 +1,82 @@
+"""The end of a superstep of many steps: whoever sees that all are settled plans the next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from orchestrator.checkpoint.commit import Claim, Commit, LoadedThread, Wait
+from orchestrator.checkpoint.model import RunStatus
+from orchestrator.core.accepting import planned
+from orchestrator.core.advance import Frame
+from orchestrator.core.stepping import ACTIVE, ended
+from orchestrator.errors import GraphstalkError
+from orchestrator.step.failure import error_record
+from orchestrator.step.report import Report
+from orchestrator.step.untracked import Overlaid
+
+if TYPE_CHECKING:
+    from orchestrator.step.protocol import StepProtocol
+
+__all__ = ["advance_thread"]
+
+
+def advance_thread(protocol: StepProtocol, thread_id: str) -> Report:
+    """Plan what follows a superstep whose steps are settled, or end the run there."""
+    loaded = protocol.access.load(thread_id)
+    if loaded is None or loaded.head.open or not loaded.head.status.active:
+        return Report()
+    if loaded.head.fingerprint not in {"", protocol.spec.fingerprint}:
+        return Report()  # Another process has the graph as it was.
+    unfinished = sorted(
+        (step for step in loaded.steps.values() if not step.completed),
+        key=lambda step: planned(step.step).order,
+    )
+    if not unfinished:
+        return _advance_loaded(protocol, thread_id, loaded)
+    failed = next((s for s in unfinished if s.wait is Wait.PERSON and s.error), None)
+    status = RunStatus.FAILED if failed else RunStatus.PAUSED
+    error = failed.error if failed else b""
+    return _end(protocol, ended(thread_id, loaded.checkpoint.id, status, error))
+
+
+def _advance_loaded(protocol: StepProtocol, thread_id: str, loaded: LoadedThread) -> Report:
+    records = protocol.records
+    checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
+    untracked = protocol.live.untracked
+    results = [
+        (
+            step,
+            (
+                *records.outcome(loaded.outcomes[step.id_in(checkpoint)]).writes,
+                *untracked.taken(thread_id, step.id_in(checkpoint)),
+            ),
+        )
+        for step in checkpoint.plan
+    ]
+    values = Overlaid(records.values(checkpoint, loaded.blobs), untracked.values(thread_id))
+    frame = Frame(checkpoint, values, loaded.head.stop)
+    try:
+        following = protocol.advance_frame(frame, results, loaded.now_ms)
+        commit = protocol.stepping.next(thread_id, loaded.head, following)
+    except GraphstalkError as error:
+        step = next(iter(loaded.steps.values())).step
+        record = error_record(
+            error, Claim(step=replace(step, node="", step_id="")), protocol.access.owner
+        )
+        stored = records.store_error(record)
+        report = _end(protocol, ended(thread_id, checkpoint.id, RunStatus.FAILED, stored))
+        return replace(report, error=None if report.refused else error)
+    commit = replace(commit, expect_status=ACTIVE)
+    result = protocol.access.commit(commit)
+    if result.refused is not None:
+        return Report(refused=result.refused)
+    protocol.remember(thread_id, commit, loaded.blobs)
+    return protocol.advanced(commit, following, loaded.head.stop)
+
+
+def _end(protocol: StepProtocol, commit: Commit) -> Report:
+    result = protocol.access.commit(commit)
+    if result.refused is not None:
+        return Report(refused=result.refused)
+    return Report(ready=protocol.rested(commit.thread_id))

@@ -1,0 +1,306 @@
+"""One attempt at a claimed step: its surroundings, its node, and what came of it.
+
+Knows how user code is called and what surrounds it; knows nothing of what is committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.checkpoint.commit import Claim, ReadyStep
+from orchestrator.checkpoint.model import Head, PlannedStep, StepError
+from orchestrator.core.accepting import planned
+from orchestrator.core.advance import Frame
+from orchestrator.core.apply import HANDLED
+from orchestrator.core.steering import carried_in, reason_in, timeout_of
+from orchestrator.errors import (
+    GraphBubbleUp,
+    GraphInterrupt,
+    NodeCancelledError,
+    NodeError,
+    NodeInterrupt,
+    StepFailedError,
+)
+from orchestrator.graph.interrupt import Scratchpad
+from orchestrator.graph.policy import delay_after
+from orchestrator.graph.runtime import Runtime, silent
+from orchestrator.graph.schema import Reader
+from orchestrator.graph.scope import Scope, open_scope
+from orchestrator.graph.spec import Handler, NodeSpec
+from orchestrator.ids import root_thread, short_hash
+from orchestrator.step import bridge
+from orchestrator.step.answers import fit
+from orchestrator.step.caching import Cached
+from orchestrator.step.call import finish, input_of, writes_after
+from orchestrator.step.context import StepContext
+from orchestrator.step.facts import Fact, Written
+from orchestrator.step.host import StepHost
+from orchestrator.step.surroundings import PREVIOUS, config_for, context_for, info_for
+from orchestrator.step.timing import Watch
+from orchestrator.step.untracked import Overlaid
+
+if TYPE_CHECKING:
+    from orchestrator.step.protocol import StepProtocol
+
+__all__ = ["Attempt", "Result"]
+
+FAILED = "failed"  # The note under which a failure is kept while its handler runs.
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an attempt wrote."""
+
+    writes: tuple[tuple[str, Any], ...]
+    cached: bool = False
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt at a claimed step."""
+
+    protocol: StepProtocol
+    claim: Claim
+    blobs: Mapping[str, bytes]
+    step: ReadyStep = field(init=False)
+    head: Head = field(init=False)
+    planned: PlannedStep = field(init=False)
+    frame: Frame = field(init=False)
+    notes: dict[str, bytes] = field(init=False)
+    given: Mapping[str, Any] = field(init=False)  # What the run was started with, decoded.
+    origin: str = field(init=False)  # The id under which the step was first planned.
+    scope: Scope = field(init=False)
+    host: StepHost = field(init=False)
+    watch: Watch | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Decode what the claim brought."""
+        assert self.claim.step is not None
+        assert self.claim.head is not None
+        self.step, self.head = self.claim.step, self.claim.head
+        records = self.protocol.records
+        checkpoint = records.checkpoint(self.claim.header)
+        values: Mapping[str, Any] = records.values(checkpoint, self.blobs)
+        own = self.protocol.live.untracked.values(self.step.thread_id)
+        self.frame = Frame(checkpoint, Overlaid(values, own) if own else values, self.head.stop)
+        self.planned = planned(self.step)
+        self.given = records.decode(self.head.config)
+        self.host = StepHost(self)
+        answers = {i: records.decode(data) for i, data in self.claim.answers.items()}
+        carried = carried_in(checkpoint, self.planned)
+        self.origin = carried.origin
+        self.notes = {**carried.notes, **self.claim.notes}
+        seed = short_hash(self.step.thread_id, self.origin)
+        policy = timeout_of(checkpoint, self.planned) or self.node.options.timeout
+        self.watch = Watch(policy) if policy else None
+        self.scope = self._scope(Scratchpad(seed, {**carried.answers, **answers}, fit=fit))
+
+    @property
+    def node(self) -> NodeSpec:
+        """Return the node of the step."""
+        return self.protocol.spec.nodes[self.step.node]
+
+    def _scope(self, scratchpad: Scratchpad) -> Scope:
+        live = self.protocol.live
+        stored = self.given.get("context")
+        schema = self.protocol.spec.context_schema
+        context = live.context if live.context is not None else context_for(schema, stored)
+        listened = live.listener is not None or live.logs or bool(self.step.queue)
+        runtime: Runtime[Any] = Runtime(
+            context=context,
+            store=live.store,
+            stream_writer=self.write if listened else silent,
+            previous=self.frame.values.get(PREVIOUS),
+            execution_info=info_for(self),
+            control=live.control,
+        )
+        if self.watch:
+            runtime = replace(runtime, heartbeat=self.watch.heartbeat)
+        config = config_for(self)
+        return Scope(scratchpad=scratchpad, config=config, runtime=runtime, host=self.host)
+
+    # ---- telling ------------------------------------------------------------------------------
+
+    def tell(self, kind: type[Fact], **fields: Any) -> None:
+        """Tell a fact to whoever listens; it shows progress, too."""
+        if self.watch:
+            self.watch.progress()
+        self.protocol.tell(kind, self.step.thread_id, **fields)
+
+    def write(self, data: Any, mode: str = "custom") -> None:
+        """Write to the stream: to who listens here, or to the thread's log for who reads it."""
+        if self.watch:
+            self.watch.progress()
+        if self.protocol.live.listener is not None:
+            self.protocol.tell(Written, self.step.thread_id, mode=mode, data=data)
+        elif self.step.queue or self.protocol.live.logs:
+            self.protocol.log(self.step, mode, data)
+
+    # ---- running ------------------------------------------------------------------------------
+
+    def run(self) -> Result:
+        """Run the node and its routers; return what the step writes.
+
+        Raises:
+            GraphInterrupt: if it asks something.
+            ParentCommand: if it steers the graph around this one.
+            BaseException: whatever else user code raises.
+        """
+        close = open_scope(self.scope)
+        try:
+            return self._run()
+        finally:
+            close()
+
+    def _run(self) -> Result:
+        node, spec = self.node, self.protocol.spec
+        arg = None
+        if self.step.arg:
+            arg = self.protocol.records.decode(self.blobs[self.step.arg])
+        seen = input_of(spec, self.frame, self.planned, arg)
+        if FAILED in self.notes:  # An earlier attempt had come as far as the handler.
+            return self._handled(node, seen, self._failure())
+        cached = Cached.of_node(self.protocol, node, seen)
+        found = cached.get() if cached else None
+        if found is not None:
+            outcome = self.protocol.records.outcome(found.value)
+            return Result(outcome.writes, cached=True)
+        with bridge.node_run(self, seen) as run:
+            run.result = self._guarded(node, lambda: self._called(node, seen))
+            after = writes_after(spec, run.frame(), node, run.result, self.extras())
+        writes = (*run.pushed, *after)
+        if cached:
+            cached.put(self.protocol.stored(writes))
+        return Result(writes)
+
+    def _guarded(self, node: NodeSpec, call: Callable[[], Any]) -> Any:
+        """Call user code with its time limit; collect what its tasks ask."""
+        try:
+            result = self.watch.run(node.name, call) if self.watch else call()
+        except NodeInterrupt as asked:
+            question = self.scope.scratchpad.pose(asked.value, asked.id)
+            raise GraphInterrupt((question,)) from None
+        except GraphInterrupt as asked:
+            others = self.host.settle()
+            known = {i.id: i for i in (*asked.interrupts, *others)}
+            raise GraphInterrupt(tuple(known.values())) from None
+        except (asyncio.CancelledError, CancelledError) as error:
+            raise NodeCancelledError(node.name) from error
+        questions = self.host.settle()
+        if questions:
+            raise GraphInterrupt(questions)
+        return result
+
+    def _called(self, node: NodeSpec, seen: Any) -> Any:
+        if node.subgraph is not None:
+            return self.host.run_child(node.subgraph, seen, {})
+        if node.action is None:
+            return self._hooked(seen)
+        extras = self.extras()
+        given = {name: extras[name] for name in node.injected}
+        return finish(node.action(seen, **given))
+
+    def _hooked(self, given: Any) -> Any:
+        """Return an input, or the update of the hook that is called when a run goes on."""
+        spec, reason = self.protocol.spec, reason_in(self.frame.checkpoint)
+        if not reason or spec.on_resume is None:
+            return given
+        state = Reader(spec.state_schema, spec.state_keys).read(spec.channels, self.frame.values)
+        return finish(spec.on_resume(state, reason))
+
+    def extras(self) -> Mapping[str, Any]:
+        """Return what nodes and routers may ask for by parameter name."""
+        runtime = self.scope.runtime
+        return {
+            "config": self.scope.config,
+            "ctx": self._context(),
+            "error": None,
+            "previous": runtime.previous,
+            "runtime": runtime,
+            "store": runtime.store,
+            "writer": runtime.stream_writer,
+        }
+
+    def _context(self) -> StepContext:
+        root, _ = root_thread(self.step.thread_id)
+        return StepContext(
+            thread_id=root,
+            run_id=self.head.run_id,
+            node=self.protocol.spec.shown(self.step.node),
+            step_id=self.step.step_id,
+            number=self.step.number,
+            attempt=self.claim.attempt,
+            worker=self.protocol.access.owner,
+            config=self.scope.config,
+            key=short_hash(self.step.thread_id, self.origin),
+            host=self.host,
+        )
+
+    # ---- handlers -----------------------------------------------------------------------------
+
+    def handle(self, error: Exception, record: StepError) -> Result | None:
+        """Run the node's error handler, if it has one; the failure is noted first.
+
+        Raises:
+            BaseException: whatever the handler raises.
+        """
+        node = self.node
+        if node.options.handler is None or FAILED in self.notes:
+            return None
+        self.host.note(FAILED, self.protocol.records.store_error(record))
+        close = open_scope(self.scope)
+        try:
+            arg = None
+            if self.step.arg:
+                arg = self.protocol.records.decode(self.blobs[self.step.arg])
+            seen = input_of(self.protocol.spec, self.frame, self.planned, arg)
+            return self._handled(node, seen, error)
+        finally:
+            close()
+
+    def _failure(self) -> Exception:
+        """Return what the node raised in an earlier attempt, as far as it is known."""
+        record = self.protocol.records.error(self.notes[FAILED])
+        assert record is not None
+        return StepFailedError(
+            f"{record.type}: {record.message}", {"type": record.type, "message": record.message}
+        )
+
+    def _handled(self, node: NodeSpec, seen: Any, error: Exception) -> Result:
+        handler = node.options.handler
+        assert handler is not None
+        told = NodeError(node.name, error)
+        with bridge.node_run(self, seen) as run:
+            extras = {**self.extras(), "error": told}
+            given = {name: extras[name] for name in handler.injected}
+            run.result = self._tried(handler, lambda: finish(handler.action(seen, **given)))
+            # As in LangGraph, nothing follows but where the handler leads.
+            alone = replace(node, writes=(), branches=(), subgraph=None)
+            after = writes_after(self.protocol.spec, run.frame(), alone, run.result, extras)
+        return Result(((HANDLED, True), *run.pushed, *after))
+
+    def _tried(self, handler: Handler, call: Callable[[], Any]) -> Any:
+        """Return what a handler returned in its first attempt that did not fail."""
+        failures = 0
+        while True:
+            try:
+                return call()
+            except GraphBubbleUp:
+                raise
+            except Exception as error:
+                failures += 1
+                delay_s = delay_after(handler.retry, error, failures, random.random())  # noqa: S311
+                if delay_s is None:
+                    raise
+                self.protocol.access.clock.sleep(delay_s)
+
+    @property
+    def began_s(self) -> float:
+        """Return when the attempt began, in seconds since the epoch, by the store's clock."""
+        return self.claim.now_ms / 1000 if self.claim.now_ms else time.time()

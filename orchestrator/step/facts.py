@@ -1,0 +1,126 @@
+"""What happens to a thread, as it happens: what streams are made of.
+
+The step protocol tells facts to whoever listens in this process. On a fleet the same facts are read
+from the thread's event log and its checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.checkpoint.model import Interrupt, PlannedStep, StepError
+from orchestrator.core.advance import Frame
+
+__all__ = [
+    "Advanced",
+    "Asked",
+    "Done",
+    "Fact",
+    "Failed",
+    "Listener",
+    "Stopped",
+    "TaskDone",
+    "TaskStarted",
+    "Written",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """Something that happened to a thread.
+
+    Attributes:
+        thread_id: the thread; a subgraph's own.
+    """
+
+    thread_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advanced(Fact):
+    """There is a new checkpoint, or a run goes on from one.
+
+    Attributes:
+        frame: the checkpoint with its plan, and the state's values.
+        changed: the keys of the state that are new in it; `None`: all count as new.
+        begins: the steps that begin now.
+        completed: what completed steps of it had written before, by step id.
+    """
+
+    frame: Frame
+    changed: frozenset[str] | None
+    begins: tuple[PlannedStep, ...] = ()
+    completed: Mapping[str, tuple[tuple[str, Any], ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped(Fact):
+    """A run stopped before or after a node, as it was told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done(Fact):
+    """A step completed."""
+
+    number: int  # Of its superstep.
+    step_id: str
+    node: str
+    writes: tuple[tuple[str, Any], ...]
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked(Fact):
+    """A step waits for answers; `values` is the state it waits in."""
+
+    number: int
+    step_id: str
+    node: str
+    interrupts: tuple[Interrupt, ...]
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Fact):
+    """A step failed for good."""
+
+    number: int  # Of its superstep.
+    step_id: str
+    node: str
+    error: StepError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskStarted(Fact):
+    """A `@task` began inside a step."""
+
+    number: int
+    id: str
+    name: str
+    input: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskDone(Fact):
+    """A `@task` ended inside a step."""
+
+    number: int
+    id: str
+    name: str
+    result: Any = None
+    error: str | None = None
+    interrupts: tuple[Interrupt, ...] = ()
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written(Fact):
+    """Something was written to a stream; `mode` is `custom` or `messages`."""
+
+    mode: str
+    data: Any
+
+
+Listener = Callable[[Fact], None]

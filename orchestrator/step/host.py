@@ -1,0 +1,223 @@
+"""What runs inside a step besides its node: tasks, recorded effects, subgraphs.
+
+Their results are noted with the step under its claim, so that another attempt finds them: it runs
+the node again from its beginning, and what was noted is returned, not repeated. (INV-4, INV-5)
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.checkpoint.commit import Commit, EventDraft, StepGuard
+from orchestrator.checkpoint.model import Interrupt
+from orchestrator.errors import GraphBubbleUp, GraphInterrupt
+from orchestrator.graph.interrupt import Scratchpad
+from orchestrator.graph.policy import delay_after
+from orchestrator.graph.scope import Scope, TaskCall
+from orchestrator.ids import short_hash
+from orchestrator.step.bridge import task_run
+from orchestrator.step.caching import Cached
+from orchestrator.step.call import finish
+from orchestrator.step.facts import Fact, TaskDone, TaskStarted
+from orchestrator.step.futures import TaskFuture
+from orchestrator.step.timing import Watch
+
+if TYPE_CHECKING:
+    from orchestrator.step.attempt import Attempt
+
+__all__ = ["ClaimLost", "StepHost"]
+
+
+class ClaimLost(GraphBubbleUp):
+    """The step belongs to somebody else now: what this attempt does is not kept. (INV-3)"""
+
+
+class StepHost:
+    """The host of one attempt at a step, or of a task inside it."""
+
+    def __init__(self, attempt: Attempt, name: str = "") -> None:
+        """Begin to number what happens inside; `name` tells tasks inside tasks apart."""
+        self.attempt, self._name = attempt, name
+        self._calls = 0
+        self._children = 0
+        self._running: list[TaskFuture] = []
+
+    # ---- notes ------------------------------------------------------------------------------
+
+    def noted(self, name: str) -> bytes | None:
+        """Return what this or an earlier attempt has noted under a name."""
+        return self.attempt.notes.get(name)
+
+    def note(self, name: str, value: bytes, event: EventDraft | None = None) -> None:
+        """Note a value with the step, durably, before anything else happens.
+
+        Raises:
+            ClaimLost: if the step belongs to somebody else now.
+        """
+        step, fence = self.attempt.step, self.attempt.claim.fence
+        commit = Commit(
+            thread_id=step.thread_id,
+            guard=StepGuard(step.step_id, fence),
+            notes={name: value},
+            events=(event,) if event else (),
+        )
+        refused = self.attempt.protocol.access.commit(commit).refused
+        if refused is not None:
+            raise ClaimLost(refused)
+        self.attempt.notes[name] = value
+
+    def drawn(self, kind: str, draw: Callable[[], Any]) -> Any:
+        """Return what `draw` returned in the first attempt that came here."""
+        records = self.attempt.protocol.records
+        name = f"{kind}:{self._count()}"
+        found = self.noted(name)
+        if found is None:
+            found = records.encode(draw())
+            self.note(name, found)
+        return records.decode(found)
+
+    def _count(self) -> str:
+        self._calls += 1
+        return f"{self._name}{self._calls}"
+
+    # ---- subgraphs ----------------------------------------------------------------------------
+
+    def next_child(self) -> int:
+        """Return the number of the next subgraph run: the same in every attempt."""
+        self._children += 1
+        return self._children - 1
+
+    def run_child(self, graph: Any, value: Any, config: Mapping[str, Any]) -> Any:
+        """Run a subgraph as part of the step; see `ChildRunner`."""
+        children = self.attempt.protocol.live.children
+        assert children is not None, "a process that runs graphs knows how to run subgraphs"
+        return children.run(self.attempt, graph, value, config)
+
+    # ---- tasks --------------------------------------------------------------------------------
+
+    def call(self, call: TaskCall) -> TaskFuture:
+        """Begin a task in an OS thread of its own; what an earlier attempt had is there at once."""
+        name = f"task:{self._count()}:{call.name}"
+        future = TaskFuture()
+        records = self.attempt.protocol.records
+        found = self.noted(name)
+        if found is not None:
+            _Task(self, call, name, future).tell_start()
+            future.set_result(records.decode(found))
+            return future
+        self._running.append(future)
+        task = _Task(self, call, name, future)
+        threading.Thread(
+            target=copy_context().run, args=(task.run,), name="graphstalk-task", daemon=True
+        ).start()
+        return future
+
+    def settle(self) -> tuple[Interrupt, ...]:
+        """Wait for the tasks that were begun; return what they ask."""
+        asked: list[Interrupt] = []
+        for future in self._running:
+            error = future.exception()
+            if isinstance(error, ClaimLost):
+                raise error
+            if isinstance(error, GraphInterrupt):
+                asked += error.interrupts
+        return tuple({question.id: question for question in asked}.values())
+
+
+class _Task:
+    """One run of a task."""
+
+    def __init__(self, host: StepHost, call: TaskCall, name: str, future: TaskFuture) -> None:
+        self.host, self.call, self.name, self.future = host, call, name, future
+        self.attempt = host.attempt
+        self.id = short_hash(self.attempt.step.step_id, name)
+
+    def tell_start(self) -> None:
+        """Tell that the task begins, or began in an earlier attempt."""
+        self._tell(TaskStarted, input=(self.call.args, dict(self.call.kwargs)))
+
+    def run(self) -> None:
+        """Run to the end of attempts; the future gets what came of it."""
+        try:
+            self.future.set_result(self._result())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the future is waited for
+            self.future.set_exception(error)
+
+    def _result(self) -> Any:
+        call, tell = self.call, self._tell
+        self.tell_start()
+        cached = Cached.of_task(self.attempt.protocol, call)
+        found = cached.get() if cached else None
+        try:
+            result = found.value if found else self._tried()
+        except GraphInterrupt as asked:
+            tell(TaskDone, interrupts=asked.interrupts)
+            raise
+        except Exception as error:
+            tell(TaskDone, error=repr(error))
+            raise
+        if cached and not found:
+            cached.put(result)
+        records = self.attempt.protocol.records
+        data = records.check(f"the result of the task {call.name!r}", result)
+        self.host.note(self.name, data, self._event(data))
+        tell(TaskDone, result=result, cached=found is not None)
+        return records.decode(data)
+
+    def _event(self, data: bytes) -> EventDraft | None:
+        """Return what readers of the thread's log see, where a fleet runs the step."""
+        step = self.attempt.step
+        if not step.queue and not self.attempt.protocol.live.logs:
+            return None
+        fields: dict[str, str | int | bytes] = {"step": step.step_id, "number": step.number}
+        fields |= {"name": self.call.name, "id": self.id, "data": data}
+        return EventDraft("task_done", fields)
+
+    def _tell(self, kind: type[Fact], **fields: Any) -> None:
+        number = self.attempt.step.number
+        self.attempt.tell(kind, number=number, id=self.id, name=self.call.name, **fields)
+
+    def _tried(self) -> Any:
+        """Return the result of the first attempt that has one."""
+        failures = 0
+        while True:
+            try:
+                return self._once()
+            except GraphBubbleUp:
+                raise
+            except Exception as error:
+                failures += 1
+                delay_s = delay_after(self.call.retry, error, failures, random.random())  # noqa: S311
+                if delay_s is None:
+                    raise
+                self.attempt.protocol.access.clock.sleep(delay_s)
+
+    def _once(self) -> Any:
+        outer, call = self.attempt.scope, self.call
+        scratchpad = Scratchpad(
+            short_hash(outer.scratchpad.seed, self.name),
+            outer.scratchpad.answers,
+            fit=outer.scratchpad.fit,
+        )
+        host = StepHost(self.attempt, f"{self.name}/")
+        watch = Watch(call.timeout) if call.timeout else None
+        runtime = outer.runtime
+        if watch:
+            runtime = replace(runtime, heartbeat=watch.heartbeat)
+        scope = Scope(scratchpad=scratchpad, config=outer.config, runtime=runtime, host=host)
+
+        def body() -> Any:
+            with task_run(self.attempt, scope, call.name, self.id) as run:
+                run.result = finish(call.function(*call.args, **call.kwargs))
+            return run.result
+
+        result = watch.run(call.name, body) if watch else body()
+        questions = host.settle()
+        if questions:
+            raise GraphInterrupt(questions)
+        return result

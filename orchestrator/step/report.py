@@ -1,0 +1,20 @@
+"""What became of one attempt at a step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.checkpoint.commit import Claim, ReadyStep, Refusal
+
+__all__ = ["Report"]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of one attempt at a step."""
+
+    refused: Refusal | None = None  # Of the claim or of the commit.
+    ready: tuple[ReadyStep, ...] = ()  # Steps that are ready now and not yet sent anywhere.
+    retry_ms: int | None = None  # The step is due again after so long.
+    error: BaseException | None = None  # What the node raised, if it failed for good.
+    claim: Claim | None = None  # On the one step that is ready, if it was taken in the same commit.

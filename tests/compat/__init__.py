@@ -1,0 +1,1 @@
+"""Comparing the public names with those of LangGraph."""

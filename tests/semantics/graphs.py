@@ -1,0 +1,273 @@
+"""The graphs that show LangGraph's defects, or what people do every day, to be run at every place.
+
+Every node first writes its name to the file that the state names as `witness`: it tells what really
+ran and how often, and knows nothing of checkpoints. What a node does may depend on how often it has
+run before, so that it fails, dies or asks the first time only.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+from orchestrator import END, START, Command, RetryPolicy, Send, StateGraph, interrupt
+
+NAMES = (
+    "asks_twice", "fails_then_asks", "takes_answer", "routes", "collides", "torn", "waits", "plain",
+    "asks_late", "asks", "siblings", "opaque", "loops", "raises", "asks_side_by_side", "handles",
+    "review", "counts", "publish",
+)  # fmt: skip
+GATE_WAIT_S = 60.0  # A test that forgot to open its gate fails; it does not hang.
+POLL_S = 0.002
+
+
+class State(TypedDict, total=False):
+    witness: str
+    log: Annotated[list[Any], operator.add]
+    last: Any
+    count: int
+    approved: bool
+
+
+class BoomError(Exception):
+    """What a node raises that fails; no class of the standard library, nor of ours."""
+
+
+def ran(witness: str, name: str | None = None) -> list[str]:
+    """Return what ran, in order; or how often this node did."""
+    path = Path(witness)
+    names = path.read_text("utf-8").split() if path.exists() else []
+    return names if name is None else [one for one in names if one == name]
+
+
+def note(state: Any, name: str) -> int:
+    """Write down that a node runs; return the how manieth time it is."""
+    file = os.open(state["witness"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(file, name.encode() + b"\n")
+    finally:
+        os.close(file)
+    return len(ran(state["witness"], name))
+
+
+def gate_of(witness: str, name: str) -> Path:
+    """Return the file whose existence lets the waiting node `name` go on."""
+    return Path(f"{witness}.{name}.open")
+
+
+def wait_at(state: Any, name: str) -> None:
+    """Wait until somebody opens the gate."""
+    end = time.monotonic() + GATE_WAIT_S
+    while not gate_of(state["witness"], name).exists():
+        if time.monotonic() > end:
+            msg = f"nobody opened the gate of {name}"
+            raise TimeoutError(msg)
+        time.sleep(POLL_S)
+
+
+def says(name: str) -> Callable[[State], State]:
+    """Return a node that only leaves its name."""
+
+    def run(state: State) -> State:
+        note(state, name)
+        return {"log": [name]}
+
+    run.__name__ = name
+    return run
+
+
+def row(**nodes: Callable[..., Any]) -> StateGraph:
+    """Return nodes one after the other."""
+    builder = StateGraph(State)
+    before = START
+    for name, action in nodes.items():
+        builder.add_node(name, action).add_edge(before, name)
+        before = name
+    return builder
+
+
+# ---- defects, by their number -----------------------------------------------------------
+
+
+def ask_twice(state: State) -> State:
+    note(state, "ask")
+    return {"log": [[interrupt("first?"), interrupt("second?")]]}
+
+
+def fail_then_ask(state: State) -> State:
+    if note(state, "ask") == 1:
+        raise BoomError("the first time")
+    return {"log": [interrupt("really?")]}
+
+
+def take_answer(state: State) -> State:
+    """Ask; with the answer in hand, the first time, do what the state says: raise, or die."""
+    note(state, "ask")
+    answer = interrupt("yes?")
+    if note(state, "answered") == 1:
+        if state["last"] == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise BoomError("with the answer in hand")
+    return {"log": [answer]}
+
+
+def route(state: State) -> str:
+    if note(state, "route") == 1:
+        raise BoomError("the router")
+    return "after"
+
+
+_routes = StateGraph(State).add_node("work", says("work")).add_node("after", says("after"))
+_routes.add_edge(START, "work").add_conditional_edges("work", route, ["after"])
+
+
+def sets(name: str) -> Callable[[State], State]:
+    def run(state: State) -> State:
+        note(state, name)
+        return {"last": name, "log": [name]}
+
+    return run
+
+
+_collides = StateGraph(State).add_node("left", sets("left")).add_node("right", sets("right"))
+_collides.add_node("join", says("join")).add_edge(["left", "right"], "join")
+_collides.add_edge(START, "left").add_edge(START, "right")
+
+
+def stop_then_write(state: State) -> State:
+    """Write to several channels; the first time, stand still until somebody lets go on."""
+    attempt = note(state, "work")
+    if attempt == 1:
+        Path(f"{state['witness']}.pid").write_text(str(os.getpid()), "utf-8")
+        os.kill(os.getpid(), signal.SIGSTOP)
+    log = [f"{attempt}a", f"{attempt}b"] if attempt == 1 else [f"{attempt}c"]
+    return {"log": log, "last": attempt, "count": attempt}
+
+
+def wait(state: State) -> State:
+    note(state, "work")
+    wait_at(state, "work")
+    return {"log": ["work"]}
+
+
+def ask(state: State) -> State:
+    note(state, "ask")
+    return {"log": [interrupt("go on?")]}
+
+
+_asks_late = StateGraph(State).add_node("work", says("work")).add_node("ask", ask)
+_asks_late.add_edge(START, "work").add_edge("ask", END)
+
+
+def boom_once(state: State) -> State:
+    if note(state, "work") == 1:
+        raise BoomError("the first time")
+    return {"log": ["work"]}
+
+
+_siblings = StateGraph(State).add_node("side", says("side")).add_node("work", boom_once)
+_siblings.add_node("end", says("end")).add_edge(["side", "work"], "end")
+_siblings.add_edge(START, "side").add_edge(START, "work")
+
+
+def make(state: State) -> State:
+    return {"last": {"deep": [object() if note(state, "make") == 1 else "plain"]}}
+
+
+def loop(state: State) -> State:
+    note(state, "loop")
+    return {"count": state.get("count", 0) + 1}
+
+
+_loops = StateGraph(State).add_node("loop", loop).add_edge(START, "loop")
+_loops.add_conditional_edges("loop", lambda _: "loop", ["loop"])
+
+
+def boom(state: State) -> State:
+    note(state, "boom")
+    raise BoomError("always")
+
+
+def handle(state: State, error: Any) -> State:
+    if note(state, "handler") == 1 and state.get("last") == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"log": [type(error.error).__name__, str(error.error)]}
+
+
+_handles = StateGraph(State).add_node(
+    "boom", boom, error_handler=handle, retry_policy=RetryPolicy(max_attempts=1)
+)
+_handles.add_edge(START, "boom")
+
+
+def spread(state: State) -> list[Send]:
+    return [Send("part", {"witness": state["witness"], "count": i}) for i in range(3)]
+
+
+def part(state: State) -> State:
+    note(state, "part")
+    number = state["count"]
+    return {"log": [(interrupt(f"{number}a?"), interrupt(f"{number}b?"))]}
+
+
+_side = StateGraph(State).add_node("part", part).add_conditional_edges(START, spread, ["part"])
+
+
+# ---- what people do every day -----------------------------------------------------------
+
+
+def review_once_approved(state: State) -> State:
+    note(state, "review")
+    if not state.get("approved"):
+        raise InterruptedError("waiting for approval")
+    return {"log": ["reviewed"]}
+
+
+def counting(name: str, *, fails: bool = False) -> Callable[[State], State]:
+    def run(state: State) -> State:
+        if note(state, name) == 1 and fails:
+            raise BoomError("the power went")
+        return {"count": state.get("count", 0) + 1, "log": [state.get("count", 0)]}
+
+    return run
+
+
+def decide(state: State) -> Command[Any]:
+    note(state, "decide")
+    answer = interrupt({"question": "publish it?"})
+    goto = "publish" if answer["decision"] == "approve" else END
+    return Command(goto=goto, update={"last": answer["decision"]})
+
+
+_publish = StateGraph(State).add_node("draft", says("draft")).add_node("publish", says("publish"))
+_publish.add_node("decide", decide, destinations=("publish", END))
+_publish.add_edge(START, "draft").add_edge("draft", "decide").add_edge("publish", END)
+
+
+BUILDERS: dict[str, StateGraph] = {
+    "asks_twice": row(ask=ask_twice),
+    "fails_then_asks": row(ask=fail_then_ask),
+    "takes_answer": row(ask=take_answer, after=says("after")),
+    "routes": _routes,
+    "collides": _collides,
+    "torn": row(work=stop_then_write, after=says("after")),
+    "waits": row(work=wait, after=says("after")),
+    "plain": row(work=says("work"), after=says("after")),
+    "asks_late": _asks_late,
+    "asks": row(work=says("work"), ask=ask, wait=wait),
+    "siblings": _siblings,
+    "opaque": row(make=make, after=says("after")),
+    "loops": _loops,
+    "raises": row(boom=boom),
+    "asks_side_by_side": _side,
+    "handles": _handles,
+    "review": row(draft=says("draft"), review=review_once_approved, finalize=says("finalize")),
+    "counts": row(one=counting("one"), two=counting("two"), three=counting("three", fails=True)),
+    "publish": _publish,
+}
+globals().update({name: builder.compile(name=name) for name, builder in BUILDERS.items()})

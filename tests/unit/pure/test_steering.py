@@ -1,0 +1,89 @@
+"""What a checkpoint tells the next superstep besides the state."""
+
+import pytest
+
+from orchestrator.checkpoint.model import Checkpoint, PlannedStep
+from orchestrator.core.steering import (
+    NOTES,
+    Kept,
+    Steering,
+    carried_in,
+    done_in,
+    goto_in,
+    is_steered,
+    kept_in,
+    notes_for,
+    timeout_of,
+)
+from orchestrator.graph.policy import TimeoutPolicy
+from orchestrator.graph.routing import Send
+from orchestrator.serde.msgpack import Codec
+
+CODEC = Codec()
+
+
+def stored(notes):
+    """A checkpoint that holds these notes, after it was stored and loaded."""
+    return Checkpoint(id=7, control=CODEC.decode(CODEC.encode(notes)))
+
+
+@pytest.mark.parametrize(
+    "steering",
+    [
+        Steering(),
+        Steering(kept=()),
+        Steering(kept=(Kept("a", "origin"),)),
+        Steering(kept=(Kept("a", "1", True, {"x": [1]}, {"id": None}), Kept("b", "2"))),
+        Steering(goto=("a", Send("b", {"n": 1}), "a")),
+        Steering(done=((PlannedStep("a", 3, ("t", "u")), b"bytes"), (PlannedStep("b"), b""))),
+    ],
+    ids=str,
+)
+def test_what_is_noted_is_read_again(steering):
+    checkpoint = stored(steering.notes())
+    assert tuple(kept_in(checkpoint)) == (steering.kept or ())
+    assert is_steered(checkpoint) is (steering.kept is not None)
+    assert tuple(goto_in(checkpoint)) == steering.goto
+    assert tuple(done_in(checkpoint)) == steering.done
+
+
+def test_every_note_has_a_name_that_is_known_as_one():
+    steering = Steering(kept=(Kept("a", "1"),), goto=("a",), done=((PlannedStep("a"), b""),))
+    notes = notes_for([Send("a", 1, timeout=1)], [Kept("b", "2")])
+    assert (steering.notes().keys() | notes.keys()) < NOTES
+
+
+def test_where_nothing_is_said_nothing_is_noted():
+    assert Steering().notes() == {}
+    assert notes_for([Send("a", 1)], []) == {}
+
+
+def test_steps_that_go_on_are_known_by_where_they_were_planned_first():
+    kept = [Kept("a", "first a", answers={"q": 1}), Kept("b", "first b", True, "arg")]
+    checkpoint = stored(notes_for([Send("new", 0), Send("b", "arg")], kept))
+    assert carried_in(checkpoint, PlannedStep("a")) == ("first a", {"q": 1})
+    assert carried_in(checkpoint, PlannedStep("b", 1)) == ("first b", {})
+
+
+def test_a_new_step_is_known_by_its_own_id_also_beside_one_that_goes_on():
+    kept = [Kept("a", "first a"), Kept("a", "first sent", True)]
+    checkpoint = stored(notes_for([Send("a", 0), Send("a", None)], kept))
+    for step in (PlannedStep("b"), PlannedStep("a", 0)):
+        assert carried_in(checkpoint, step) == (step.id_in(checkpoint), {})
+    assert carried_in(checkpoint, PlannedStep("a", 1)) == ("first sent", {})
+
+
+def test_several_that_were_sent_go_on_in_their_order():
+    kept = [Kept("a", f"sent {i}", True, i) for i in range(3)]
+    checkpoint = stored(notes_for([Send("b", 0), *(Send("a", i) for i in range(3))], kept))
+    origins = [carried_in(checkpoint, PlannedStep("a", i))[0] for i in (1, 2, 3)]
+    assert origins == ["sent 0", "sent 1", "sent 2"]
+
+
+def test_a_send_may_bring_a_timeout_of_its_own():
+    policy = TimeoutPolicy(run_timeout=2.0, idle_timeout=1.0, refresh_on="heartbeat")
+    sends = [Send("a", 1), Send("a", 2, timeout=policy), Send("b", 3, timeout=5)]
+    checkpoint = stored(notes_for(sends, []))
+    found = [timeout_of(checkpoint, PlannedStep("a", i)) for i in range(3)]
+    assert found == [None, policy, TimeoutPolicy(run_timeout=5.0)]
+    assert timeout_of(checkpoint, PlannedStep("a")) is None
