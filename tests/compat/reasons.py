@@ -115,14 +115,7 @@ MISSING = {
     ),
 }
 
-_POSITIONAL = "its name here is `{}`; it is given by position"
 PARAMETERS = {
-    "langgraph.graph.StateGraph.add_edge": {
-        "start_key": _POSITIONAL.format("start"),
-        "end_key": _POSITIONAL.format("end"),
-    },
-    "langgraph.graph.StateGraph.set_entry_point": {"key": _POSITIONAL.format("node")},
-    "langgraph.graph.StateGraph.set_finish_point": {"key": _POSITIONAL.format("node")},
     "langgraph.graph.StateGraph.add_node": {"trace_policy": "see `TracePolicy`"},
     "langgraph.graph.StateGraph.compile": {
         "debug": "give `debug=True` to `invoke` or `stream`",
@@ -143,7 +136,6 @@ PARAMETERS = {
     "langgraph.cache.memory.InMemoryCache": {"serde": "a cache keeps bytes"},
     "langgraph.cache.sqlite.SqliteCache": {"serde": "a cache keeps bytes"},
     "langgraph.cache.redis.RedisCache": {
-        "redis": "its name here is `client_or_url`",
         "serde": "a cache keeps bytes",
     },
     "langgraph.checkpoint.memory.InMemorySaver": {
