@@ -27,17 +27,19 @@ _MODULES = {
     "client.functional": "entrypoint",
     "client.handle": "RunHandle",
     "client.running": "GraphOutput",
+    "client.options": "OptionError",
     "client.snapshot": "PregelTask StateSnapshot",
+    "client.threadconfig": "ConfigError",
     "config": "Settings",
     "errors": (
         "CheckpointerUnavailableError EmptyChannelError EmptyInputError ErrorCode "
         "GraphBubbleUp GraphDrained GraphInterrupt GraphMismatchError GraphPausedError "
         "GraphRecursionError GraphstalkError InvalidAnswerError InvalidGraphError "
         "InvalidThreadIdError InvalidUpdateError NoPendingInterruptError NodeCancelledError "
-        "NodeError NodeInterrupt NodeTimeoutError ParentCommand RunCancelledError "
-        "RunNotFinishedError StateCorruptedError StepFailedError TaskNotFound ThreadBusyError "
-        "UnknownEffectError UnknownGraphError UnknownInterruptError UnknownThreadError "
-        "UnserializableValueError WorkerLostError"
+        "NodeError NodeInterrupt NodeTimeoutError ParentCommand ResumesExhaustedError "
+        "RunCancelledError RunNotFinishedError StateCorruptedError StepFailedError "
+        "TaskNotFound ThreadBusyError UnknownEffectError UnknownGraphError "
+        "UnknownInterruptError UnknownThreadError UnserializableValueError WorkerLostError"
     ),
     "execute.celery": "CeleryExecutor",
     "execute.inprocess": "InProcess",

@@ -28,9 +28,11 @@ from orchestrator.client.compiled import StateGraph as StateGraph
 from orchestrator.client.editing import StateUpdate as StateUpdate
 from orchestrator.client.functional import entrypoint as entrypoint
 from orchestrator.client.handle import RunHandle as RunHandle
+from orchestrator.client.options import OptionError as OptionError
 from orchestrator.client.running import GraphOutput as GraphOutput
 from orchestrator.client.snapshot import PregelTask as PregelTask
 from orchestrator.client.snapshot import StateSnapshot as StateSnapshot
+from orchestrator.client.threadconfig import ConfigError as ConfigError
 from orchestrator.config import Settings as Settings
 from orchestrator.errors import CheckpointerUnavailableError as CheckpointerUnavailableError
 from orchestrator.errors import EmptyChannelError as EmptyChannelError
@@ -53,6 +55,7 @@ from orchestrator.errors import NodeInterrupt as NodeInterrupt
 from orchestrator.errors import NodeTimeoutError as NodeTimeoutError
 from orchestrator.errors import NoPendingInterruptError as NoPendingInterruptError
 from orchestrator.errors import ParentCommand as ParentCommand
+from orchestrator.errors import ResumesExhaustedError as ResumesExhaustedError
 from orchestrator.errors import RunCancelledError as RunCancelledError
 from orchestrator.errors import RunNotFinishedError as RunNotFinishedError
 from orchestrator.errors import StateCorruptedError as StateCorruptedError
@@ -97,3 +100,7 @@ from orchestrator.store import BaseStore as BaseStore
 from orchestrator.store import InMemoryStore as InMemoryStore
 from orchestrator.store import Item as Item
 from orchestrator.store import SearchItem as SearchItem
+
+InMemorySaver = MemoryCheckpointer
+SqliteSaver = SqliteCheckpointer
+RedisSaver = RedisCheckpointer

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
-import redis
+from redis import Redis, RedisError
 
 from orchestrator.cache.base import BaseCache, FullKey, Namespace
 
@@ -29,10 +29,9 @@ logger = logging.getLogger(__name__)
 class RedisCache(BaseCache):
     """A cache on the server of a client or URL; it fails open."""
 
-    def __init__(self, client_or_url: Any, *, prefix: str = "graphstalk:cache:") -> None:
+    def __init__(self, redis: Any, *, prefix: str = "graphstalk:cache:") -> None:
         """Use a client, or connect to a URL when something is asked; keys begin with `prefix`."""
-        is_url = isinstance(client_or_url, str)
-        self.client = redis.Redis.from_url(client_or_url) if is_url else client_or_url
+        self.client = Redis.from_url(redis) if isinstance(redis, str) else redis
         self.prefix = prefix
 
     def get(self, keys: Sequence[FullKey]) -> dict[FullKey, bytes]:
@@ -100,5 +99,5 @@ def _escaped(text: str) -> str:
 def _open_on_failure(what: str) -> Iterator[None]:
     try:
         yield
-    except (redis.RedisError, OSError) as error:
+    except (RedisError, OSError) as error:
         logger.warning("the cache is not used (%s): %s", what, error)

@@ -68,8 +68,10 @@ def tell_rest(running: Running, loaded: LoadedThread) -> None:
         handler.on_interrupt(GraphInterruptEvent(*_where(running, loaded), interrupts=tuple(asked)))
 
 
-def tell_resumed(running: Running, loaded: LoadedThread) -> None:
+def tell_resumed(running: Running) -> None:
     """Tell handlers that a run goes on."""
+    loaded = running.store.load(running.thread_id, values=False)
+    assert loaded is not None
     for handler in _handlers(running.parsed.more.get("callbacks")):
         handler.on_resume(GraphResumeEvent(*_where(running, loaded)))
 

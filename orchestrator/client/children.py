@@ -116,8 +116,9 @@ class _Child:
         outer = attempt.protocol
         fleet = is_node and bool(outer.default_queue) and graph.checkpointer is not False
         keeps: Checkpointer = outer.access.checkpointer
+        known = outer.live.answers
         if graph.checkpointer is False:
-            keeps = MemoryCheckpointer()
+            keeps, known = MemoryCheckpointer(), attempt.scope.scratchpad.answers
         live = replace(
             outer.live,
             store=graph.store or outer.live.store,
@@ -125,6 +126,7 @@ class _Child:
             listener=_both(outer.live.listener, listener),
             messages=outer.live.messages or reads,
             logs=outer.live.logs or bool(attempt.step.queue),
+            answers=known,
         )
         protocol = StepProtocol(
             graph.spec,
@@ -199,6 +201,9 @@ class _Child:
         status = loaded.head.status
         if status is RunStatus.SUCCEEDED or (status.active and self.protocol.default_queue):
             return None
+        if isinstance(self.attempt.input, Mapping) and paused_by_node(loaded) is not None:
+            mine = {k: v for k, v in self.attempt.input.items() if k in self.graph.spec.state_keys}
+            return calls.accept(self.thread_id, loaded.head.graph, mine, self._config())[1]
         known = self._answers()
         given = {i: known[i] for i in open_questions(loaded) if i in known}
         if given:

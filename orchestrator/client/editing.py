@@ -117,7 +117,11 @@ class Editor:
             stored = outcomes.get(step.id_in(frame.checkpoint))
             writes = records.outcome(stored).writes if stored is not None else ()
             results.append((step, tuple(w for w in writes if w[0] in keys)))
-        following = self._advance(frame, results, "update")
+        try:
+            following = self._advance(frame, results, "update")
+        except InvalidUpdateError:  # Over this the superstep has failed: it is dropped whole.
+            nothing = [(step, ()) for step, _ in results]
+            following = self._advance(frame, nothing, "update")
         return replace(following, checkpoint=replace(following.checkpoint, plan=()), sends=())
 
     def _advance(self, frame: Frame, results: list[tuple[PlannedStep, Any]], source: str) -> Next:

@@ -8,35 +8,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.channels import MISSING
-from orchestrator.checkpoint.commit import LoadedThread, ReadyStep
+from orchestrator.checkpoint.commit import ReadyStep
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.client import callbacks
-from orchestrator.client.calls import Calls
 from orchestrator.client.children import Children
-from orchestrator.client.editing import Editor
 from orchestrator.client.options import CallOptions
 from orchestrator.client.results import INTERRUPT, outcome_of
+from orchestrator.client.starting import Start
 from orchestrator.client.threadconfig import ConfigError, ThreadConfig
-from orchestrator.core.questions import answers_to, placed
-from orchestrator.core.stepping import Stepping, ended
+from orchestrator.core.accepting import RunConfig
+from orchestrator.core.stepping import ended
 from orchestrator.errors import (
-    EmptyInputError,
     GraphDrained,
-    GraphMismatchError,
     InvalidUpdateError,
-    NoPendingInterruptError,
-    UnknownThreadError,
     UnserializableValueError,
 )
 from orchestrator.execute.inprocess import InProcess, LocalRun
-from orchestrator.graph.routing import Command
 from orchestrator.graph.scope import current_scope
 from orchestrator.ids import new_uuid
 from orchestrator.step.bridge import GraphRun, graph_run
-from orchestrator.step.call import check_steering, updates_of
 from orchestrator.step.facts import Listener
 from orchestrator.step.live import Live
 from orchestrator.step.protocol import StepProtocol
@@ -102,13 +94,6 @@ class Running:
         """Whether the call stands in a node and the graph keeps its state with the graph around."""
         kept = self.graph.checkpointer
         return current_scope.get() is not None and (kept is None or isinstance(kept, bool))
-
-    @property
-    def calls(self) -> Calls:
-        """Return the calls that change the thread."""
-        graph = self.graph
-        queue = graph.executor.default_queue
-        return Calls(self.store, graph.records, queue, "" if queue else graph.owner)
 
     # ---- to the end -----------------------------------------------------------------------------
 
@@ -201,33 +186,17 @@ class Running:
         keys = self.options.get("output_keys")
         return (keys,) if isinstance(keys, str) else tuple(keys or ())
 
-    # ---- the beginning ----------------------------------------------------------------------
-
     def begin(self, value: Any) -> tuple[ReadyStep, ...] | None:
         """Commit what the call asks for; return the steps that are ready, `None` for nothing."""
         self._protocol = self._made()  # What it cannot be made of is refused before anything else.
-        goes_on = value is None or isinstance(value, Command)
-        loaded = self.store.load(self.thread_id, values=False) if goes_on else None
-        if goes_on:
-            self._check_structure(loaded)
-        if isinstance(value, Command):
-            return self._command(value, loaded)
-        if value is None:
-            self.resumes = True
-            self._replay(loaded)
-            return self.calls.carry_on(self.thread_id, self.parsed.recursion_limit)
-        return self._accept(value)
+        start = Start(self.graph, self.store, self.thread_id, self.parsed, self._run_config())
+        ready = start.begin(value)
+        self.resumes = start.resumes
+        if start.resumes and self.parsed.more.get("callbacks"):
+            callbacks.tell_resumed(self)
+        return ready
 
-    def _accept(self, value: Any, **steering: Any) -> tuple[ReadyStep, ...]:
-        graph = self.graph
-        spec = graph.spec
-        if spec.start.action is None and not steering.get("steers"):
-            updates_of(spec, spec.start, value)  # What is no input must not end a run.
-        run = dataclasses.replace(self._run_config(), **steering)
-        at = self.parsed.checkpoint_id
-        return self.calls.accept(self.thread_id, graph.name, value, run, at)[1]
-
-    def _run_config(self) -> Any:
+    def _run_config(self) -> RunConfig:
         run = self.graph.run_config(self.parsed, self.options)
         context = self.options.get("context")
         if self.graph.executor.default_queue:
@@ -235,112 +204,6 @@ class Running:
         records = self.graph.records
         kept = {k: v for k, v in run.configurable.items() if _storable(records, v)}
         return dataclasses.replace(run, configurable=kept)
-
-    def _command(
-        self, command: Command[Any], loaded: LoadedThread | None
-    ) -> tuple[ReadyStep, ...] | None:
-        if command.graph is not None:
-            raise InvalidUpdateError("there is no graph around this one: leave out graph=…")
-        steers = command.update is not None or bool(command.goto)
-        if command.resume is MISSING and not steers:
-            msg = (
-                "the Command is empty: Command(resume=answer) answers what the thread asks, "
-                "Command(update=…, goto=…) changes it and steers it"
-            )
-            raise EmptyInputError(msg)
-        if not steers:
-            self.resumes = True
-            if self._is_earlier(loaded):
-                return self._answer_earlier(command.resume)
-            return self._answer(command.resume)
-        goto = self._targets(command)
-        check_steering(self.graph.spec, command.update, goto)
-        if loaded is None and command.resume is MISSING:
-            return self._accept(command.update if command.update is not None else {}, goto=goto)
-        if loaded is None:
-            raise self._asks_nothing()
-        self.resumes, resume = True, command.resume
-        if self._is_earlier(loaded):
-            self._branch({} if resume is MISSING else self._earlier(resume))
-            resume = MISSING
-        self.parsed = dataclasses.replace(self.parsed, checkpoint_id=None)
-        return self._accept(command.update, goto=goto, steers=True, resume=resume)
-
-    def _targets(self, command: Command[Any]) -> tuple[Any, ...]:
-        try:
-            return command.targets()
-        except TypeError:
-            msg = f"Command(goto={command.goto!r}): expected a node, a Send, or a list of them"
-            raise InvalidUpdateError(msg) from None
-
-    def _answer(self, resume: Any) -> tuple[ReadyStep, ...]:
-        try:
-            return self.calls.answer(
-                self.thread_id, resume, recursion_limit=self.parsed.recursion_limit
-            )
-        except UnknownThreadError:
-            raise self._asks_nothing() from None
-
-    def _asks_nothing(self) -> NoPendingInterruptError:
-        return NoPendingInterruptError(
-            f"the thread {self.thread_id!r} does not exist, so it asks nothing: start a run on it"
-        )
-
-    def _replay(self, loaded: LoadedThread | None) -> None:
-        """Make the checkpoint that the config names the head again, as a new branch."""
-        if self._is_earlier(loaded):
-            self._branch({})
-
-    def _is_earlier(self, loaded: LoadedThread | None) -> bool:
-        at = self.parsed.checkpoint_id
-        return at is not None and (loaded is None or at != loaded.head.checkpoint_id)
-
-    def _answer_earlier(self, resume: Any) -> tuple[ReadyStep, ...] | None:
-        """Go on from an earlier snapshot, with another answer to what was asked there."""
-        self._branch(self._earlier(resume))
-        return self.calls.carry_on(self.thread_id, self.parsed.recursion_limit)
-
-    def _earlier(self, resume: Any) -> dict[str, dict[str, Any]]:
-        """Return answers to what was asked in an earlier snapshot, by step and place."""
-        at = self.parsed.checkpoint_id
-        assert at is not None
-        base, records = self.calls.at(self.thread_id, at), self.graph.records
-        asked = {i: records.outcome(data).interrupts for i, data in base.outcomes.items()}
-        given = answers_to(self.thread_id, [q for each in asked.values() for q in each], resume)
-        return {i: placed(questions, given) for i, questions in asked.items() if questions}
-
-    def _branch(self, answers: Mapping[str, Mapping[str, Any]]) -> None:
-        graph, calls, at = self.graph, self.calls, self.parsed.checkpoint_id
-        assert at is not None
-        stepping = Stepping(graph.spec, graph.records, graph.executor.default_queue)
-
-        def decide(head: LoadedThread | None) -> Any:
-            editor = Editor(
-                stepping=stepping,
-                thread_id=self.thread_id,
-                loaded=head,
-                base=calls.at(self.thread_id, at),
-                run=graph.run_config(self.parsed, self.options),
-                now_ms=calls.clock.now_ms(),
-            )
-            return editor.branch("fork", answers=answers)
-
-        calls.edit(self.thread_id, decide)
-
-    def _check_structure(self, loaded: LoadedThread | None) -> None:
-        """Refuse to run steps that a graph of another structure has planned."""
-        if loaded is None or not loaded.steps:
-            return
-        head, spec = loaded.head, self.graph.spec
-        if head.fingerprint not in {"", spec.fingerprint}:
-            nodes = ", ".join(repr(step.step.node) for step in loaded.steps.values())
-            msg = (
-                f"the thread {self.thread_id!r} waits in {nodes} of the graph {head.graph!r}, "
-                f"whose structure is another than this graph's ({head.fingerprint[:8]}, not "
-                f"{spec.fingerprint[:8]}). Go on with the graph as it was, give an input to "
-                f"start a new run with this one, or plan anew with update_state(…, as_node=…)"
-            )
-            raise GraphMismatchError(msg)
 
     # ---- who runs it ----------------------------------------------------------------------
 

@@ -168,8 +168,6 @@ def _start(running: Running) -> Fact:
     """Return what the stream begins with; tell handlers if the run goes on."""
     loaded = running.store.load(running.thread_id)
     assert loaded is not None
-    if running.resumes:
-        callbacks.tell_resumed(running, loaded)
     records = running.graph.records
     return first_fact(running.thread_id, loaded, records, resumes=running.resumes)
 

@@ -6,7 +6,7 @@ Pure, and without the graph: a client that only knows a graph's name can do it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from orchestrator import limits
@@ -103,6 +103,8 @@ def accept(
     Raises:
         ThreadBusyError: if the thread's run is active, or has steps left and `config` says so.
     """
+    is_map = isinstance(value, Mapping)
+    plain = {key: storable(write) for key, write in value.items()} if is_map else value
     base: Checkpoint | None = None
     steering = Steering(goto=config.goto) if config.goto else None
     if loaded is not None:
@@ -110,9 +112,7 @@ def accept(
         from_ = before or loaded
         base = records.checkpoint(from_.checkpoint.header, from_.checkpoint.plan)
         if before is None:
-            steering = _steering(records, where.thread_id, loaded, config)
-    is_map = isinstance(value, Mapping)
-    plain = {key: storable(write) for key, write in value.items()} if is_map else value
+            steering = _steering(records, where.thread_id, loaded, config, plain)
     checkpoint = accept_input(
         base,
         plain,
@@ -152,7 +152,7 @@ def accept(
 
 
 def _steering(
-    records: Records, thread_id: str, loaded: LoadedThread, config: RunConfig
+    records: Records, thread_id: str, loaded: LoadedThread, config: RunConfig, value: Any
 ) -> Steering | None:
     """Return how a run begins on a thread that may have steps left.
 
@@ -180,7 +180,11 @@ def _steering(
     if config.resume is not MISSING:
         given = answers_given(thread_id, loaded, config.resume)
     kept = tuple(_kept(records, loaded, step, given) for step in rest) if goes_on else None
-    return Steering(kept=kept, goto=config.goto, done=done)
+    if kept is not None and paused and not config.steers:
+        kept = tuple(replace(one, given=value) for one in kept)
+    hooked = goes_on and records.decode(loaded.head.config).get("on_resume")
+    reason = ("pause" if paused else "command") if hooked else ""
+    return Steering(kept=kept, goto=config.goto, done=done, reason=reason)
 
 
 def go_on(

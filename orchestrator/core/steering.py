@@ -51,6 +51,7 @@ class Kept:
         arg: of that `Send`.
         answers: interrupt id → answer.
         notes: what the step had noted.
+        given: the input, for a subgraph that a node of it had paused.
     """
 
     node: str
@@ -59,6 +60,7 @@ class Kept:
     arg: Any = None
     answers: Mapping[str, Any] = field(default_factory=dict)
     notes: Mapping[str, bytes] = field(default_factory=dict)
+    given: Any = None
 
 
 class Carried(NamedTuple):
@@ -68,11 +70,13 @@ class Carried(NamedTuple):
         origin: the id under which it was first planned.
         answers: to its questions, by interrupt id or by place.
         notes: what it had noted.
+        given: the input that came while a node of its subgraph paused.
     """
 
     origin: str
     answers: Mapping[str, Any]
     notes: Mapping[str, bytes]
+    given: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +101,7 @@ class Steering:
         notes: dict[str, Any] = {}
         if self.kept is not None:
             notes[_KEPT] = [
-                [k.node, k.origin, k.is_send, k.arg, dict(k.answers), dict(k.notes)]
+                [k.node, k.origin, k.is_send, k.arg, dict(k.answers), dict(k.notes), k.given]
                 for k in self.kept
             ]
         if self.reason:
@@ -157,13 +161,14 @@ def notes_for(sends: Sequence[Send], kept: Sequence[Kept]) -> dict[str, Any]:
             step.origin,
             dict(step.answers),
             dict(step.notes),
+            step.given,
         ]
     return notes
 
 
 def carrying(answers: Mapping[PlannedStep, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the note by which steps of a plan find answers to their questions."""
-    notes = {_place(step): ["", dict(given), {}] for step, given in answers.items()}
+    notes = {_place(step): ["", dict(given), {}, None] for step, given in answers.items()}
     return {_CARRIED: notes} if notes else {}
 
 
@@ -173,8 +178,9 @@ def _place(step: PlannedStep) -> str:
 
 def carried_in(checkpoint: Checkpoint, step: PlannedStep) -> Carried:
     """Return what a step brings along from before it was planned anew."""
-    origin, answers, notes = checkpoint.control.get(_CARRIED, {}).get(_place(step), ("", {}, {}))
-    return Carried(origin or step.id_in(checkpoint), answers, notes)
+    nothing: tuple[Any, ...] = ("", {}, {}, None)
+    origin, *rest = checkpoint.control.get(_CARRIED, {}).get(_place(step), nothing)
+    return Carried(origin or step.id_in(checkpoint), *rest)
 
 
 def _limits(policy: TimeoutPolicy) -> list[Any]:

@@ -132,12 +132,13 @@ class GraphBuilder:
         self._on_resume = hook
         return self
 
-    def add_edge(self, start: str | Sequence[str], end: str) -> Self:
-        """Run `end` after `start`; of a list, after all of them have run (a join).
+    def add_edge(self, start_key: str | Sequence[str], end_key: str) -> Self:
+        """Run `end_key` after `start_key`; of a list, after all of them have run (a join).
 
         Raises:
             InvalidGraphError: if the edge begins at END or leads to START.
         """
+        start, end = start_key, end_key
         sources = (start,) if isinstance(start, str) else tuple(start)
         if END in sources:
             raise InvalidGraphError("an edge cannot begin at END")
@@ -198,13 +199,13 @@ class GraphBuilder:
             previous = name
         return self
 
-    def set_entry_point(self, node: str) -> Self:
-        """Begin at `node`."""
-        return self.add_edge(START, node)
+    def set_entry_point(self, key: str) -> Self:
+        """Begin at the node `key`."""
+        return self.add_edge(START, key)
 
-    def set_finish_point(self, node: str) -> Self:
-        """End after `node`."""
-        return self.add_edge(node, END)
+    def set_finish_point(self, key: str) -> Self:
+        """End after the node `key`."""
+        return self.add_edge(key, END)
 
     def set_conditional_entry_point(
         self,

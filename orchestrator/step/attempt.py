@@ -74,6 +74,7 @@ class Attempt:
     frame: Frame = field(init=False)
     notes: dict[str, bytes] = field(init=False)
     given: Mapping[str, Any] = field(init=False)  # What the run was started with, decoded.
+    input: Any = field(init=False)  # What came for a subgraph that one of its nodes had paused.
     origin: str = field(init=False)  # The id under which the step was first planned.
     scope: Scope = field(init=False)
     host: StepHost = field(init=False)
@@ -95,7 +96,12 @@ class Attempt:
         answers = {i: records.decode(data) for i, data in self.claim.answers.items()}
         carried = carried_in(checkpoint, self.planned)
         self.origin = carried.origin
+        if self.protocol.live.answers is not None:
+            answers = {**self.protocol.live.answers, **answers}
+            place = (self.step.number, self.step.node, self.step.index)
+            self.origin = short_hash(self.step.thread_id, *place)
         self.notes = {**carried.notes, **self.claim.notes}
+        self.input = carried.given
         seed = short_hash(self.step.thread_id, self.origin)
         policy = timeout_of(checkpoint, self.planned) or self.node.options.timeout
         self.watch = Watch(policy) if policy else None
@@ -212,7 +218,10 @@ class Attempt:
         if not reason or spec.on_resume is None:
             return given
         state = Reader(spec.state_schema, spec.state_keys).read(spec.channels, self.frame.values)
-        return finish(spec.on_resume(state, reason))
+        update = finish(spec.on_resume(state, reason))
+        if given is None or update is None:
+            return given if update is None else update
+        return [*dict(given).items(), *dict(update).items()]  # Both: a key may be written twice.
 
     def extras(self) -> Mapping[str, Any]:
         """Return what nodes and routers may ask for by parameter name."""

@@ -41,6 +41,9 @@ class Live:
         control: the caller's, to stop the run.
         messages: whether somebody reads tokens of language models.
         logs: whether what steps write goes to the thread's log: a step of a fleet runs them here.
+        answers: what was answered to the steps of a run that nothing keeps: in each attempt at the
+            step that runs it, it begins anew, and its steps are known by their places. `None`: it
+            is kept.
         untracked: the values that are never stored.
     """
 
@@ -53,4 +56,5 @@ class Live:
     control: RunControl | None = None
     messages: bool = False
     logs: bool = False
+    answers: Mapping[str, Any] | None = None
     untracked: Untracked = field(default_factory=Untracked)

@@ -146,7 +146,7 @@ class Fleet:
             self.broker = EmbeddedServer(self.folder / "broker", binary=server_binary())
             self.broker.start()
             variables["GRAPHSTALK_BROKER_URL"] = self.broker.url
-        self._variables = variables
+        self.variables = variables
         self.settings = Settings.from_env(variables)
         self.redis = self._closing.enter_context(redis.Redis.from_url(self.server.url))
         self.queues = redis.Redis.from_url(self.settings.broker_url)
@@ -214,7 +214,7 @@ class Fleet:
         argv += [*([f"--queues={queues}"] if queues else ()), *(["-E"] if events else ())]
         env = {
             **{k: v for k, v in os.environ.items() if not k.startswith("GRAPHSTALK_")},
-            **self._variables,
+            **self.variables,
             "GRAPHSTALK_HEARTBEAT_FILE": str(self.folder / f"{name}.heartbeat"),
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",

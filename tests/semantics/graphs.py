@@ -20,7 +20,7 @@ from orchestrator import END, START, Command, RetryPolicy, Send, StateGraph, int
 NAMES = (
     "asks_twice", "fails_then_asks", "takes_answer", "routes", "collides", "torn", "waits", "plain",
     "asks_late", "asks", "siblings", "opaque", "loops", "raises", "asks_side_by_side", "handles",
-    "review", "counts", "publish",
+    "review", "counts", "publish", "fails_then_waits", "overtaken",
 )  # fmt: skip
 GATE_WAIT_S = 60.0  # A test that forgot to open its gate fails; it does not hang.
 POLL_S = 0.002
@@ -47,12 +47,14 @@ def ran(witness: str, name: str | None = None) -> list[str]:
 
 def note(state: Any, name: str) -> int:
     """Write down that a node runs; return the how manieth time it is."""
-    file = os.open(state["witness"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    file = os.open(state["witness"], os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         os.write(file, name.encode() + b"\n")
+        # Up to here: another attempt may have written since.
+        before = os.pread(file, os.lseek(file, 0, os.SEEK_CUR), 0)
     finally:
         os.close(file)
-    return len(ran(state["witness"], name))
+    return before.decode().split().count(name)
 
 
 def gate_of(witness: str, name: str) -> Path:
@@ -139,20 +141,39 @@ _collides.add_node("join", says("join")).add_edge(["left", "right"], "join")
 _collides.add_edge(START, "left").add_edge(START, "right")
 
 
-def stop_then_write(state: State) -> State:
-    """Write to several channels; the first time, stand still until somebody lets go on."""
+def write_late(state: State) -> State:
+    """Write to several channels, each time others; the first time, only when somebody lets it."""
     attempt = note(state, "work")
     if attempt == 1:
         Path(f"{state['witness']}.pid").write_text(str(os.getpid()), "utf-8")
-        os.kill(os.getpid(), signal.SIGSTOP)
-    log = [f"{attempt}a", f"{attempt}b"] if attempt == 1 else [f"{attempt}c"]
-    return {"log": log, "last": attempt, "count": attempt}
+        wait_at(state, "work")
+        return {"log": ["old", "old"], "last": "old", "count": attempt}
+    return {"log": ["new"], "count": attempt}
 
 
 def wait(state: State) -> State:
     note(state, "work")
     wait_at(state, "work")
     return {"log": ["work"]}
+
+
+def fail_then_wait(state: State) -> State:
+    if note(state, "work") == 1:
+        raise BoomError("the first time")
+    wait_at(state, "work")
+    return {"log": ["work"]}
+
+
+def wait_once(state: State) -> State:
+    if note(state, "work") == 1:
+        wait_at(state, "work")
+    return {"log": ["work"]}
+
+
+def end(state: State) -> State:
+    note(state, "end")
+    wait_at(state, "end")
+    return {"log": ["end"]}
 
 
 def ask(state: State) -> State:
@@ -196,7 +217,7 @@ def boom(state: State) -> State:
 def handle(state: State, error: Any) -> State:
     if note(state, "handler") == 1 and state.get("last") == "die":
         os.kill(os.getpid(), signal.SIGKILL)
-    return {"log": [type(error.error).__name__, str(error.error)]}
+    return {"log": [type(error.error).__name__], "last": getattr(error.error, "record", None)}
 
 
 _handles = StateGraph(State).add_node(
@@ -255,8 +276,10 @@ BUILDERS: dict[str, StateGraph] = {
     "takes_answer": row(ask=take_answer, after=says("after")),
     "routes": _routes,
     "collides": _collides,
-    "torn": row(work=stop_then_write, after=says("after")),
+    "torn": row(work=write_late, after=says("after")),
     "waits": row(work=wait, after=says("after")),
+    "fails_then_waits": row(work=fail_then_wait, after=says("after")),
+    "overtaken": row(work=wait_once, end=end),
     "plain": row(work=says("work"), after=says("after")),
     "asks_late": _asks_late,
     "asks": row(work=says("work"), ask=ask, wait=wait),

@@ -149,6 +149,18 @@ def test_an_answer_beside_a_change_is_looked_at_too() -> None:
     assert world.got == [3]
 
 
+def test_another_answer_to_what_was_asked_earlier_is_looked_at_too() -> None:
+    world = World(int)
+    config = world.graph.get_state("t").config
+    world.graph.invoke(Command(resume=1), "t")
+    before = world.facts()
+    with pytest.raises(InvalidAnswerError, match="Nothing was stored"):
+        world.graph.invoke(Command(resume="x"), config)
+    assert world.facts() == before
+    world.graph.invoke(Command(resume=2), config)
+    assert world.got == [1, 2]
+
+
 def test_a_question_carries_its_schema_as_json_schema() -> None:
     for world in (World(Verdict), World(JSON)):
         schema = world.graph.get_state("t").interrupts[0].response_schema

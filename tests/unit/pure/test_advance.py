@@ -9,7 +9,15 @@ import pytest
 from orchestrator.checkpoint.model import Checkpoint, PlannedStep, RunStatus, blob_key, send_key
 from orchestrator.core.advance import Frame, accept_input, advance, breaks_at
 from orchestrator.core.apply import SENDS
-from orchestrator.core.steering import Kept, Steering, carried_in, done_in, goto_in, kept_in
+from orchestrator.core.steering import (
+    Carried,
+    Kept,
+    Steering,
+    carried_in,
+    done_in,
+    goto_in,
+    kept_in,
+)
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.managed import Loop
 from orchestrator.graph.routing import START, Command, Send
@@ -160,11 +168,12 @@ def steered(left, **how):
 
 def test_steps_that_go_on_are_next_once_the_input_is_taken_in():
     left = after_start().checkpoint
-    kept = Kept("a", left.plan[0].id_in(left), answers={"q": 1})
+    kept = Kept("a", left.plan[0].id_in(left), answers={"q": 1}, notes={"n": b"1"})
     first, following = steered(left, kept=(kept,))
     assert (first.source, first.plan) == ("input", (PlannedStep(START, -1, (START,)),))
     assert following.checkpoint.plan == (PlannedStep("a"),)
-    assert carried_in(following.checkpoint, PlannedStep("a")) == (kept.origin, {"q": 1})
+    carried = carried_in(following.checkpoint, PlannedStep("a"))
+    assert carried == Carried(kept.origin, {"q": 1}, {"n": b"1"})
     assert following.changed == {"x": 2}
 
 
@@ -188,7 +197,7 @@ def test_what_was_sent_goes_on_behind_what_is_sent_now():
     assert [send.arg for send in following.sends] == ["new", "first", "second"]
     plan = following.checkpoint.plan
     assert [(step.node, step.index) for step in plan] == [("a", 0), ("b", 1), ("b", 2), ("c", -1)]
-    origins = [carried_in(following.checkpoint, step)[0] for step in plan]
+    origins = [carried_in(following.checkpoint, step).origin for step in plan]
     assert origins == [plan[0].id_in(following.checkpoint), "one", "three", "two"]
 
 

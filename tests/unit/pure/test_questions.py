@@ -9,8 +9,8 @@ from orchestrator.checkpoint.commit import (
     StoredCheckpoint,
     Wait,
 )
-from orchestrator.checkpoint.model import Head, RunStatus
-from orchestrator.core.questions import answers_given, open_questions
+from orchestrator.checkpoint.model import Head, Interrupt, RunStatus
+from orchestrator.core.questions import answers_given, answers_to, open_questions, placed
 from orchestrator.errors import NoPendingInterruptError, UnknownInterruptError
 
 ONE, TWO, THREE = "1" * 32, "2" * 32, "3" * 32
@@ -106,3 +106,39 @@ def test_a_thread_that_asks_nothing_takes_no_answer():
 @pytest.mark.parametrize("status", [RunStatus.RUNNING, RunStatus.FAILED, RunStatus.QUEUED])
 def test_a_question_beside_steps_that_run_or_failed_takes_its_answer(status):
     assert answers_given("t", thread(step("a", ONE), status=status), "yes") == {ONE: "yes"}
+
+
+# ---- of an earlier snapshot -----------------------------------------------------------------
+
+PLAIN, KEYED, LAST = Interrupt("a", ONE), Interrupt("b", TWO, "k"), Interrupt("c", THREE)
+
+
+def test_what_was_asked_earlier_may_get_another_answer():
+    assert answers_to("t", [PLAIN], "yes") == {ONE: "yes"}
+    assert answers_to("t", [PLAIN, KEYED], {TWO: "b"}) == {TWO: "b"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "resume", "error", "text"),
+    [
+        ([], "yes", NoPendingInterruptError, "the snapshot of thread 't' asks nothing"),
+        ([PLAIN], {THREE: "x"}, UnknownInterruptError, f"did not ask '{THREE}'. Asked: {ONE}"),
+        (
+            [PLAIN, KEYED],
+            "yes",
+            UnknownInterruptError,
+            f"asked 2 questions; say which: {ONE}, {TWO}",
+        ),
+    ],
+)
+def test_an_answer_that_no_earlier_question_can_get_is_refused(asked, resume, error, text):
+    with pytest.raises(NoPendingInterruptError) as caught:
+        answers_to("t", asked, resume)
+    assert type(caught.value) is error
+    assert text in str(caught.value)
+
+
+def test_in_a_branch_questions_are_known_by_their_places_in_the_node():
+    given = {ONE: "a", TWO: "b", THREE: "c", "another step's": "d"}
+    assert placed([PLAIN, KEYED, LAST], given) == {"index:0": "a", "key:k": "b", "index:2": "c"}
+    assert placed([PLAIN, KEYED], {TWO: "b"}) == {"key:k": "b"}

@@ -5,14 +5,17 @@ import pytest
 from orchestrator.checkpoint.model import Checkpoint, PlannedStep
 from orchestrator.core.steering import (
     NOTES,
+    Carried,
     Kept,
     Steering,
     carried_in,
+    carrying,
     done_in,
     goto_in,
     is_steered,
     kept_in,
     notes_for,
+    reason_in,
     timeout_of,
 )
 from orchestrator.graph.policy import TimeoutPolicy
@@ -33,7 +36,10 @@ def stored(notes):
         Steering(),
         Steering(kept=()),
         Steering(kept=(Kept("a", "origin"),)),
-        Steering(kept=(Kept("a", "1", True, {"x": [1]}, {"id": None}), Kept("b", "2"))),
+        Steering(
+            kept=(Kept("a", "1", True, {"x": [1]}, {"id": None}, {"n": b"1"}), Kept("b", "2"))
+        ),
+        Steering(kept=(), reason="crash"),
         Steering(goto=("a", Send("b", {"n": 1}), "a")),
         Steering(done=((PlannedStep("a", 3, ("t", "u")), b"bytes"), (PlannedStep("b"), b""))),
     ],
@@ -45,10 +51,12 @@ def test_what_is_noted_is_read_again(steering):
     assert is_steered(checkpoint) is (steering.kept is not None)
     assert tuple(goto_in(checkpoint)) == steering.goto
     assert tuple(done_in(checkpoint)) == steering.done
+    assert reason_in(checkpoint) == steering.reason
 
 
 def test_every_note_has_a_name_that_is_known_as_one():
-    steering = Steering(kept=(Kept("a", "1"),), goto=("a",), done=((PlannedStep("a"), b""),))
+    done = ((PlannedStep("a"), b""),)
+    steering = Steering(kept=(Kept("a", "1"),), goto=("a",), done=done, reason="crash")
     notes = notes_for([Send("a", 1, timeout=1)], [Kept("b", "2")])
     assert (steering.notes().keys() | notes.keys()) < NOTES
 
@@ -59,24 +67,37 @@ def test_where_nothing_is_said_nothing_is_noted():
 
 
 def test_steps_that_go_on_are_known_by_where_they_were_planned_first():
-    kept = [Kept("a", "first a", answers={"q": 1}), Kept("b", "first b", True, "arg")]
+    kept = [
+        Kept("a", "first a", answers={"q": 1}, notes={"once:charge:done": b"result"}),
+        Kept("b", "first b", True, "arg"),
+    ]
     checkpoint = stored(notes_for([Send("new", 0), Send("b", "arg")], kept))
-    assert carried_in(checkpoint, PlannedStep("a")) == ("first a", {"q": 1})
-    assert carried_in(checkpoint, PlannedStep("b", 1)) == ("first b", {})
+    a = Carried("first a", {"q": 1}, {"once:charge:done": b"result"})
+    assert carried_in(checkpoint, PlannedStep("a")) == a
+    assert carried_in(checkpoint, PlannedStep("b", 1)) == Carried("first b", {}, {})
 
 
 def test_a_new_step_is_known_by_its_own_id_also_beside_one_that_goes_on():
     kept = [Kept("a", "first a"), Kept("a", "first sent", True)]
     checkpoint = stored(notes_for([Send("a", 0), Send("a", None)], kept))
     for step in (PlannedStep("b"), PlannedStep("a", 0)):
-        assert carried_in(checkpoint, step) == (step.id_in(checkpoint), {})
-    assert carried_in(checkpoint, PlannedStep("a", 1)) == ("first sent", {})
+        assert carried_in(checkpoint, step) == Carried(step.id_in(checkpoint), {}, {})
+    assert carried_in(checkpoint, PlannedStep("a", 1)).origin == "first sent"
+
+
+def test_a_step_of_a_branch_has_answers_and_is_another_step_all_the_same():
+    sent, plain = PlannedStep("a", 1), PlannedStep("a")
+    checkpoint = stored(carrying({sent: {"index:0": 1}, plain: {"key:k": None}}))
+    assert carried_in(checkpoint, sent) == Carried(sent.id_in(checkpoint), {"index:0": 1}, {})
+    assert carried_in(checkpoint, plain).answers == {"key:k": None}
+    assert carried_in(checkpoint, PlannedStep("a", 0)).answers == {}
+    assert carrying({}) == {}
 
 
 def test_several_that_were_sent_go_on_in_their_order():
     kept = [Kept("a", f"sent {i}", True, i) for i in range(3)]
     checkpoint = stored(notes_for([Send("b", 0), *(Send("a", i) for i in range(3))], kept))
-    origins = [carried_in(checkpoint, PlannedStep("a", i))[0] for i in (1, 2, 3)]
+    origins = [carried_in(checkpoint, PlannedStep("a", i)).origin for i in (1, 2, 3)]
     assert origins == ["sent 0", "sent 1", "sent 2"]
 
 

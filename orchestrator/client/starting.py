@@ -1,0 +1,186 @@
+"""How a call on a thread begins: a new run, an answer, a continuation, a branch; or a refusal."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.channels import MISSING
+from orchestrator.checkpoint.commit import LoadedThread, ReadyStep
+from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.client.calls import Calls
+from orchestrator.client.editing import Editor
+from orchestrator.client.threadconfig import ThreadConfig
+from orchestrator.core.accepting import RunConfig
+from orchestrator.core.questions import answers_to, placed
+from orchestrator.core.stepping import Stepping
+from orchestrator.errors import (
+    EmptyInputError,
+    GraphMismatchError,
+    InvalidUpdateError,
+    NoPendingInterruptError,
+    UnknownThreadError,
+)
+from orchestrator.graph.routing import Command
+from orchestrator.step.call import check_steering, updates_of
+
+if TYPE_CHECKING:
+    from orchestrator.client.compiled import CompiledStateGraph
+
+__all__ = ["Start"]
+
+
+@dataclass(slots=True)
+class Start:
+    """The beginning of one call of a graph on a thread.
+
+    Attributes:
+        graph: the graph.
+        store: where the thread is.
+        thread_id: the thread.
+        parsed: what the caller says of it.
+        run: what a new run is started with.
+        resumes: whether a run goes on, rather than a new one beginning.
+    """
+
+    graph: CompiledStateGraph
+    store: Checkpointer
+    thread_id: str
+    parsed: ThreadConfig
+    run: RunConfig
+    resumes: bool = field(default=False, init=False)
+
+    @property
+    def calls(self) -> Calls:
+        """Return the calls that change the thread."""
+        queue = self.graph.executor.default_queue
+        return Calls(self.store, self.graph.records, queue, "" if queue else self.graph.owner)
+
+    def begin(self, value: Any) -> tuple[ReadyStep, ...] | None:
+        """Commit what the call asks for; return the steps that are ready, `None` for nothing."""
+        goes_on = value is None or isinstance(value, Command)
+        loaded = self.store.load(self.thread_id, values=False) if goes_on else None
+        if goes_on:
+            self._check_structure(loaded)
+        if isinstance(value, Command):
+            return self._command(value, loaded)
+        if value is None:
+            self.resumes = True
+            self._replay(loaded)
+            return self.calls.carry_on(self.thread_id, self.parsed.recursion_limit)
+        return self._accept(value, self.parsed.checkpoint_id)
+
+    def _accept(self, value: Any, at: int | None, **steering: Any) -> tuple[ReadyStep, ...]:
+        graph = self.graph
+        spec = graph.spec
+        if spec.start.action is None and not steering.get("steers"):
+            updates_of(spec, spec.start, value)  # What is no input must not end a run.
+        run = dataclasses.replace(self.run, **steering)
+        return self.calls.accept(self.thread_id, graph.name, value, run, at)[1]
+
+    def _command(
+        self, command: Command[Any], loaded: LoadedThread | None
+    ) -> tuple[ReadyStep, ...] | None:
+        if command.graph is not None:
+            raise InvalidUpdateError("there is no graph around this one: leave out graph=…")
+        steers = command.update is not None or bool(command.goto)
+        if command.resume is MISSING and not steers:
+            msg = (
+                "the Command is empty: Command(resume=answer) answers what the thread asks, "
+                "Command(update=…, goto=…) changes it and steers it"
+            )
+            raise EmptyInputError(msg)
+        if not steers:
+            self.resumes = True
+            if self._is_earlier(loaded):
+                return self._answer_earlier(command.resume)
+            return self._answer(command.resume)
+        goto = self._targets(command)
+        check_steering(self.graph.spec, command.update, goto)
+        if loaded is None and command.resume is MISSING:
+            return self._accept({} if command.update is None else command.update, None, goto=goto)
+        if loaded is None:
+            raise self._asks_nothing()
+        self.resumes, resume = True, command.resume
+        if self._is_earlier(loaded):
+            self._branch({} if resume is MISSING else self._earlier(resume))
+            resume = MISSING
+        return self._accept(command.update, None, goto=goto, steers=True, resume=resume)
+
+    def _targets(self, command: Command[Any]) -> tuple[Any, ...]:
+        try:
+            return command.targets()
+        except TypeError:
+            msg = f"Command(goto={command.goto!r}): expected a node, a Send, or a list of them"
+            raise InvalidUpdateError(msg) from None
+
+    def _answer(self, resume: Any) -> tuple[ReadyStep, ...]:
+        try:
+            return self.calls.answer(
+                self.thread_id, resume, recursion_limit=self.parsed.recursion_limit
+            )
+        except UnknownThreadError:
+            raise self._asks_nothing() from None
+
+    def _asks_nothing(self) -> NoPendingInterruptError:
+        return NoPendingInterruptError(
+            f"the thread {self.thread_id!r} does not exist, so it asks nothing: start a run on it"
+        )
+
+    def _replay(self, loaded: LoadedThread | None) -> None:
+        """Make the checkpoint that the config names the head again, as a new branch."""
+        if self._is_earlier(loaded):
+            self._branch({})
+
+    def _is_earlier(self, loaded: LoadedThread | None) -> bool:
+        at = self.parsed.checkpoint_id
+        return at is not None and (loaded is None or at != loaded.head.checkpoint_id)
+
+    def _answer_earlier(self, resume: Any) -> tuple[ReadyStep, ...] | None:
+        """Go on from an earlier snapshot, with another answer to what was asked there."""
+        self._branch(self._earlier(resume))
+        return self.calls.carry_on(self.thread_id, self.parsed.recursion_limit)
+
+    def _earlier(self, resume: Any) -> dict[str, dict[str, Any]]:
+        """Return answers to what was asked in an earlier snapshot, by step and place."""
+        at = self.parsed.checkpoint_id
+        assert at is not None
+        base, records = self.calls.at(self.thread_id, at), self.graph.records
+        asked = {i: records.outcome(data).interrupts for i, data in base.outcomes.items()}
+        given = answers_to(self.thread_id, [q for each in asked.values() for q in each], resume)
+        return {i: placed(questions, given) for i, questions in asked.items() if questions}
+
+    def _branch(self, answers: Mapping[str, Mapping[str, Any]]) -> None:
+        graph, calls, at = self.graph, self.calls, self.parsed.checkpoint_id
+        assert at is not None
+        stepping = Stepping(graph.spec, graph.records, graph.executor.default_queue)
+
+        def decide(head: LoadedThread | None) -> Any:
+            editor = Editor(
+                stepping=stepping,
+                thread_id=self.thread_id,
+                loaded=head,
+                base=calls.at(self.thread_id, at),
+                run=self.run,
+                now_ms=calls.clock.now_ms(),
+            )
+            return editor.branch("fork", answers=answers)
+
+        calls.edit(self.thread_id, decide)
+
+    def _check_structure(self, loaded: LoadedThread | None) -> None:
+        """Refuse to run steps that a graph of another structure has planned."""
+        if loaded is None or not loaded.steps:
+            return
+        head, spec = loaded.head, self.graph.spec
+        if head.fingerprint not in {"", spec.fingerprint}:
+            nodes = ", ".join(repr(step.step.node) for step in loaded.steps.values())
+            msg = (
+                f"the thread {self.thread_id!r} waits in {nodes} of the graph {head.graph!r}, "
+                f"whose structure is another than this graph's ({head.fingerprint[:8]}, not "
+                f"{spec.fingerprint[:8]}). Go on with the graph as it was, give an input to "
+                f"start a new run with this one, or plan anew with update_state(…, as_node=…)"
+            )
+            raise GraphMismatchError(msg)
