@@ -4,29 +4,33 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
-import io
+import fractions
+import ipaddress
 import itertools
 import math
 import operator
 import pathlib
 import random
+import re
 import string
-import struct
+import sys
 import uuid
 import zoneinfo
-from collections import deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import pydantic
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator import END, START, MemoryCheckpointer, StateGraph
+from orchestrator import END, START, Interrupt, MemoryCheckpointer, Overwrite, Send, StateGraph
 from orchestrator.errors import StateCorruptedError, UnserializableValueError
 from orchestrator.graph.schema import codec_classes
 from orchestrator.serde.msgpack import Codec
+
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
 T = TypeVar("T")
 
@@ -84,8 +88,22 @@ class Root(pydantic.RootModel[list[Any]]):
     pass
 
 
+class Two(NamedTuple):
+    first: Any
+    second: Any = None
+
+
+@dataclasses.dataclass(kw_only=True)
+class Made:
+    item: Any
+    made: Any = dataclasses.field(init=False)
+
+
 CLASSES = codec_classes(
-    [Colour, Level, Word, Rights, Plain, Frozen, Model, FrozenModel, Open, Box[int], Root]
+    [
+        *(Colour, Level, Word, Rights, Plain, Frozen, Model, FrozenModel, Open, Box[int], Root),
+        *(Two, Made),
+    ]
 )
 CODEC = Codec()
 for each in CLASSES:
@@ -128,6 +146,14 @@ HASHABLE = st.one_of(
     st.uuids(),
     st.builds(pathlib.Path, st.text(string.ascii_letters + "/.", max_size=8)),
     st.builds(pathlib.PurePosixPath, st.text(string.ascii_letters, max_size=8)),
+    st.builds(pathlib.PureWindowsPath, st.text(string.ascii_letters + "\\:/", max_size=8)),
+    st.fractions(),
+    st.ip_addresses() | st.ip_addresses().map(ipaddress.ip_network),
+    st.ip_addresses().map(ipaddress.ip_interface),
+    st.builds(range, st.integers(), st.integers(), st.integers(1, 2**70)),
+    st.builds(re.compile, st.text(string.ascii_letters, max_size=4), st.sampled_from([0, 2, 8])),
+    st.builds(re.compile, st.just(b"a+")),
+    st.builds(pydantic.SecretStr, st.text(max_size=4)),
     st.sampled_from([*Colour, *Level, *Word, *Rights, Rights.READ | Rights.WRITE, Rights(0)]),
     *[st.sampled_from(ZONES)] * bool(ZONES),
 )
@@ -137,6 +163,7 @@ KEYS = st.recursive(
         st.lists(inner, max_size=3).map(tuple),
         st.frozensets(inner, max_size=3),
         st.builds(Frozen, inner),
+        st.builds(Two, inner, inner),
     ),
     max_leaves=4,
 )
@@ -147,8 +174,19 @@ def _with_private(model: Model, hidden: Any) -> Model:
     return model
 
 
+def _made(item: Any, made: Any) -> Made:
+    value = Made(item=item)
+    if made is not None:
+        value.made = made
+    return value
+
+
+def _default(factory: Any, items: dict[Any, Any]) -> defaultdict[Any, Any]:
+    return defaultdict(factory, items)
+
+
 VALUES = st.recursive(
-    KEYS,
+    KEYS | st.binary(max_size=8).map(bytearray) | st.just(decimal.Decimal("-sNaN7")),
     lambda inner: st.one_of(
         st.lists(inner, max_size=4),
         st.lists(inner, max_size=4).map(tuple),
@@ -162,6 +200,18 @@ VALUES = st.recursive(
         st.builds(Open, item=inner, more=inner),
         st.builds(Box[int], item=st.integers()),
         st.builds(Root, st.lists(inner, max_size=2)),
+        st.builds(Two, inner, inner),
+        st.builds(_made, inner, inner),
+        st.dictionaries(KEYS, inner, max_size=3).map(OrderedDict),
+        st.dictionaries(KEYS, st.integers(), max_size=3).map(Counter),
+        st.builds(
+            _default,
+            st.sampled_from([None, list, dict, set, int, Counter]),
+            st.dictionaries(KEYS, inner, max_size=3),
+        ),
+        st.builds(Send, st.text(max_size=3), inner, timeout=st.none() | st.integers(1, 9)),
+        st.builds(Interrupt, inner, st.text(max_size=3)),
+        inner.map(Overwrite),
         inner.map(lambda item: Model.model_construct(item=item, note=5)),
     ),
     max_leaves=12,
@@ -180,18 +230,25 @@ def same(left: Any, right: Any) -> bool:
         return left.maxlen == right.maxlen and same(list(left), list(right))
     if isinstance(left, (set, frozenset)):
         return len(left) == len(right) and all(any(same(a, b) for b in right) for a in left)
+    if isinstance(left, defaultdict) and left.default_factory is not right.default_factory:
+        return False
     if isinstance(left, dict):
         return same(list(left), list(right)) and same(list(left.values()), list(right.values()))
     if isinstance(left, pydantic.BaseModel):
         return all(same(*pair) for pair in zip(parts(left), parts(right), strict=True))
     if dataclasses.is_dataclass(left):
         return all(
-            same(getattr(left, f.name), getattr(right, f.name)) for f in dataclasses.fields(left)
+            same(getattr(left, f.name, ...), getattr(right, f.name, ...))
+            for f in dataclasses.fields(left)
         )
+    if isinstance(left, Overwrite):
+        return same(left.value, right.value)
+    if isinstance(left, pydantic.SecretStr):
+        return left.get_secret_value() == right.get_secret_value()
     if isinstance(left, (dt.datetime, dt.time)):
         zones = same(left.tzinfo, right.tzinfo)
         return zones and left.fold == right.fold and left.isoformat() == right.isoformat()
-    if isinstance(left, (complex, decimal.Decimal)):
+    if isinstance(left, (complex, decimal.Decimal, range)):
         return repr(left) == repr(right)
     if isinstance(left, dt.timezone):
         return repr(left) == repr(right)
@@ -237,6 +294,30 @@ def test_damaged_bytes_load_as_something_or_are_refused(value: Any, seed: int) -
         loads_or_is_refused(bytes(damaged))
 
 
+RICH = [
+    {"a": (1, {2, b"x"}), 5: frozenset({None}), (1,): bytearray(b"yz"), "d": deque([1], 3)},
+    [dt.datetime(2026, 1, 2, tzinfo=dt.UTC), dt.timedelta(1), decimal.Decimal("1.5"), 2**80],
+    [OrderedDict(a=1), Counter("ab"), defaultdict(list, a=[1]), range(3), fractions.Fraction(1, 3)],
+    [re.compile("a+"), pathlib.Path("/a"), uuid.UUID(int=5), ipaddress.ip_address("::1"), 1 + 2j],
+    [Plain(1, [2.5]), Frozen(None), Model(item="x"), Open(item=1, more=2), Two(1), _made(1, 2)],
+    [Colour.RED, Level.LOW, Word.YES, Rights.READ, Send("n", 1), Interrupt(1), Overwrite([1])],
+    [pydantic.SecretStr("s"), pydantic.HttpUrl("http://a/b"), ZONES[0], dt.time(1, fold=1)],
+]
+
+
+def test_two_thousand_damaged_records_load_as_something_or_are_refused_and_import_nothing() -> None:
+    chance, records = random.Random(20260101), [CODEC.encode(value) for value in RICH]
+    for data in records:
+        CODEC.decode(data)  # What they need is imported now.
+    before = set(sys.modules)
+    for number in range(2_000):
+        damaged = bytearray(records[number % len(records)])
+        for _ in range(chance.choice([1, 1, 1, 2, 5])):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        loads_or_is_refused(bytes(damaged))
+    assert set(sys.modules) == before
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=64))
 def test_any_bytes_load_as_something_or_are_refused(data: bytes) -> None:
@@ -276,49 +357,7 @@ def test_what_a_node_returns_is_what_the_next_one_sees_type_and_all() -> None:
     assert seen[0] is not given_value
 
 
-def test_integers_have_no_limit() -> None:
-    assert CODEC.decode(CODEC.encode([10**5000, -(10**5000)])) == [10**5000, -(10**5000)]
-
-
-@pytest.mark.parametrize(
-    "wrap",
-    [lambda v: [v], lambda v: {"k": v}, lambda v: (v,), Frozen, lambda v: frozenset([v])],
-    ids=["list", "dict", "tuple", "dataclass", "frozenset"],
-)
-@pytest.mark.parametrize("depth", [10, 200, 400, 2_000, 20_000])
-def test_any_depth_comes_back_or_is_refused_and_never_overflows_a_stack(
-    depth: int, wrap: Callable[[Any], Any]
-) -> None:
-    value: Any = 1
-    for _ in range(depth):
-        value = wrap(value)
-    if depth > 400:
-        with pytest.raises(UnserializableValueError, match="nested deeper than 400 levels"):
-            CODEC.encode(value)
-    else:
-        data = CODEC.encode(value)
-        assert CODEC.encode(CODEC.decode(data)) == data
-
-
-def test_a_key_that_cannot_be_printed_does_not_hide_the_path() -> None:
-    with pytest.raises(
-        UnserializableValueError, match=r"^value\[a int\]\[0\] is a builtins.object"
-    ):
-        CODEC.encode({10**5000: [object()]})
-
-
-def test_a_zone_without_a_name_is_refused_with_its_path() -> None:
-    utc = struct.pack(">4s16x6l", b"TZif", 0, 0, 0, 0, 1, 4) + struct.pack(
-        ">lbb4s", 0, 0, 0, b"UTC"
-    )
-    value = {"zone": zoneinfo.ZoneInfo.from_file(io.BytesIO(utc))}
-    with pytest.raises(
-        UnserializableValueError, match=r"^value\['zone'\] cannot be stored: TypeError"
-    ):
-        CODEC.encode(value)
-
-
-@pytest.mark.parametrize("innermost", [1, [], {}, (), "text"])
+@pytest.mark.parametrize("innermost", [1, [], {}, (), "text", bytearray(b"x")])
 @pytest.mark.parametrize("wrap", [lambda v: [v], lambda v: {"k": v}, lambda v: (v,)])
 def test_whatever_is_stored_can_be_loaded_however_deep(
     innermost: Any, wrap: Callable[[Any], Any]

@@ -5,7 +5,12 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import fractions
+import io
+import ipaddress
 import pathlib
+import re
+import struct
 import uuid
 import zoneinfo
 from typing import Any
@@ -59,6 +64,14 @@ class Named(tuple):
     __slots__ = ()
 
 
+class Loud(bytes):
+    __slots__ = ()
+
+
+class Later(dt.datetime):
+    pass
+
+
 def registered(*classes):
     codec = Codec()
     for cls in classes:
@@ -102,6 +115,30 @@ VALUES = [
     uuid.UUID(int=7),
     pathlib.Path("/a/b"),
     pathlib.PurePosixPath("c"),
+    pathlib.PureWindowsPath("C:/d"),
+    bytearray(b""),
+    bytearray(b"x" * 300),
+    [b"a", {"k": (bytearray(b"b"), "\ud800", 2**70)}],
+    range(3),
+    range(-5, 2**70, 3),
+    fractions.Fraction(-1, 3),
+    collections.OrderedDict([("b", 1), ("a", 2)]),
+    collections.Counter({"a": 2, "b": -1}),
+    collections.defaultdict(list, {"a": [1]}),
+    collections.defaultdict(None, {1: 2}),
+    collections.defaultdict(collections.Counter),
+    ipaddress.ip_address("10.0.0.1"),
+    ipaddress.ip_address("fe80::1%eth0"),
+    ipaddress.ip_network("10.0.0.0/8"),
+    ipaddress.ip_network("2001:db8::/32"),
+    ipaddress.ip_interface("10.0.0.1/8"),
+    ipaddress.ip_interface("::1/64"),
+    re.compile("a.(?P<b>c)", re.IGNORECASE | re.DOTALL),
+    re.compile(b"[a-z]+"),
+    zoneinfo.ZoneInfo("Europe/Berlin"),
+    dt.timezone(dt.timedelta(minutes=-90)),
+    decimal.Decimal("-0"),
+    decimal.Decimal("Infinity"),
 ]
 
 
@@ -119,8 +156,25 @@ def test_the_second_of_a_repeated_hour_stays_the_second():
     assert (back.fold, back.utcoffset()) == (1, value.utcoffset())
 
 
-def test_bytes_like_values_come_back_as_bytes():
-    assert CODEC.decode(CODEC.encode(bytearray(b"x"))) == b"x"
+@pytest.mark.parametrize("text", ["NaN", "sNaN123", "-sNaN", "-NaN", "1E+999999"])
+def test_a_decimal_that_is_no_number_or_a_huge_one_stays_that(text):
+    assert str(CODEC.decode(CODEC.encode(decimal.Decimal(text)))) == text
+
+
+def test_an_ordered_dict_keeps_its_order_and_a_default_dict_its_factory():
+    value = [collections.OrderedDict(b=1, a=2), collections.defaultdict(set, x={1})]
+    back = CODEC.decode(CODEC.encode(value))
+    assert list(back[0]) == ["b", "a"]
+    assert back[1]["new"] == set()
+
+
+def test_a_uuid_keeps_whether_it_is_safe():
+    value = uuid.UUID(int=5, is_safe=uuid.SafeUUID.safe)
+    assert CODEC.decode(CODEC.encode(value)).is_safe is uuid.SafeUUID.safe
+
+
+def test_utc_stays_the_one_object():
+    assert CODEC.decode(CODEC.encode(dt.UTC)) is dt.UTC
 
 
 @pytest.mark.parametrize("value", [Colour.RED, Access.READ | Access.WRITE, Access(0), Grade.GOOD])
@@ -162,6 +216,17 @@ def test_models_come_back_with_what_was_set_extra_and_private():
         (Model(x=1, more=object()), "value.more is a builtins.object"),
         (Colour.RED, "Colour, which cannot be stored. Return plain data, or name the type"),
         (lambda: 0, "value is a builtins.function"),
+        ([memoryview(b"x")], "value[0] is a builtins.memoryview, which cannot be stored"),
+        ({"a": msgpack.ExtType(1, b"\xc4")}, "value['a'] is a msgpack.ext.ExtType"),
+        (Point(1, {"k": (bytearray(b"x"), memoryview(b"x"))}), "value.y['k'][1] is a builtins.mem"),
+        (
+            collections.defaultdict(lambda: 1),
+            "value cannot be stored: TypeError: its default_factory is <function",
+        ),
+        (Loud(b"x"), "bytes can be stored, its subclasses only on their own"),
+        (Later(2024, 1, 1), "datetime can be stored, its subclasses only on their own"),
+        (object(), "give it to orchestrator.register_type with functions that encode and decode"),
+        (Frozen(1), "give it to orchestrator.register_type"),
         (Named((1,)), "Named, which cannot be stored"),
     ],
     ids=ascii,
@@ -193,11 +258,58 @@ def test_a_value_that_holds_itself_is_refused():
         CODEC.encode(value)
 
 
+def test_a_pattern_that_prints_is_refused(capsys):
+    value = re.compile("a", re.DEBUG)
+    assert capsys.readouterr().out
+    with pytest.raises(UnserializableValueError, match=r"re\.DEBUG would print at every load"):
+        CODEC.encode(value)
+
+
 def test_a_function_that_makes_a_value_plain_and_raises_is_the_reason():
     codec = Codec()
     codec.register("odd", Point, lambda value: 1 // 0, Point)
     with pytest.raises(UnserializableValueError, match=r"value\['p'\] cannot be stored: ZeroDiv"):
         codec.encode({"p": Point(1)})
+
+
+def test_integers_have_no_limit():
+    assert CODEC.decode(CODEC.encode([10**5000, -(10**5000)])) == [10**5000, -(10**5000)]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda v: [v], lambda v: {"k": v}, lambda v: (v,), Point, lambda v: frozenset([v])],
+    ids=["list", "dict", "tuple", "dataclass", "frozenset"],
+)
+@pytest.mark.parametrize("depth", [10, 200, 400, 2_000, 20_000])
+def test_any_depth_comes_back_or_is_refused_and_never_overflows_a_stack(depth, wrap):
+    value, codec = 1, registered(Point)
+    for _ in range(depth):
+        value = wrap(value)
+    if depth > 400:
+        with pytest.raises(UnserializableValueError, match="nested deeper than 400 levels"):
+            codec.encode(value)
+    else:
+        data = codec.encode(value)
+        assert codec.encode(codec.decode(data)) == data
+
+
+def test_a_key_that_cannot_be_printed_does_not_hide_the_path():
+    with pytest.raises(
+        UnserializableValueError, match=r"^value\[a int\]\[0\] is a builtins.object"
+    ):
+        CODEC.encode({10**5000: [object()]})
+
+
+def test_a_zone_without_a_name_is_refused_with_its_path():
+    utc = struct.pack(">4s16x6l", b"TZif", 0, 0, 0, 0, 1, 4) + struct.pack(
+        ">lbb4s", 0, 0, 0, b"UTC"
+    )
+    value = {"zone": zoneinfo.ZoneInfo.from_file(io.BytesIO(utc))}
+    with pytest.raises(
+        UnserializableValueError, match=r"^value\['zone'\] cannot be stored: TypeError"
+    ):
+        CODEC.encode(value)
 
 
 # ---- registering ----------------------------------------------------------------------------
@@ -248,6 +360,14 @@ def test_a_codec_tells_what_it_knows(cls, known):
         msgpack.packb([1, msgpack.ExtType(1, b"tuple")]),
         msgpack.packb([msgpack.ExtType(1, b"decimal"), "no number"]),
         msgpack.packb([msgpack.ExtType(1, b"\xff"), 1]),
+        msgpack.packb([msgpack.ExtType(1, b"bytearray"), 10**15]),
+        msgpack.packb([msgpack.ExtType(1, b"set"), {}]),
+        msgpack.packb([msgpack.ExtType(1, b"tuple"), [msgpack.ExtType(1, b"range"), [10**15]]]),
+        msgpack.packb([msgpack.ExtType(1, b"fraction"), ["1e999999999", 1]]),
+        msgpack.packb([msgpack.ExtType(1, b"fraction"), [1, 0]]),
+        msgpack.packb([msgpack.ExtType(1, b"counter"), "abc"]),
+        msgpack.packb([msgpack.ExtType(1, b"defaultdict"), ["eval", {}]]),
+        msgpack.packb([msgpack.ExtType(1, b"pattern"), ["(", 0]]),
         b"\x91" * 5000,
     ],
     ids=ascii,
