@@ -176,6 +176,20 @@ def test_a_run_that_is_resumed_runs_the_handler_again_and_not_the_node() -> None
     assert ran == ["node", "handler", "handler"]
 
 
+def test_a_handler_that_fails_again_is_called_once_each_time() -> None:
+    ran: list[str] = []
+
+    def handler(state: State, error: NodeError) -> None:
+        ran.append("handler")
+        raise KeyError("mine")
+
+    graph = compiled(fails, handler)
+    for value in ({}, None):
+        with pytest.raises(KeyError):
+            graph.invoke(value, "t")
+    assert ran == ["handler", "handler"]
+
+
 def test_a_handler_may_ask_and_gets_its_answer() -> None:
     ran: list[str] = []
 

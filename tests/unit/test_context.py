@@ -199,6 +199,13 @@ def test_the_effect_of_a_step_that_goes_on_is_not_repeated(ends: Any, value: Any
     assert (world.run(value)[-1], world.effects) == ("charged", ["charged"])
 
 
+def test_an_effect_is_not_repeated_however_often_its_step_goes_on() -> None:
+    world = World(lambda ctx: (ctx.once("charge", world.effect()), pause()))
+    for value in ({}, {"log": ["in"]}, Command(update={"log": ["in"]}), {"log": ["in"]}):
+        world.fails(InterruptedError, value)
+    assert world.effects == ["charged"]
+
+
 @goes_on
 def test_what_a_step_that_goes_on_had_drawn_is_the_same(ends: Any, value: Any) -> None:
     drawn: list[Any] = []

@@ -1,4 +1,4 @@
-"""The stream mode `messages`, and what langchain's handlers hear of a run."""
+"""The stream mode `messages`."""
 
 from __future__ import annotations
 
@@ -8,19 +8,14 @@ import textwrap
 import threading
 from dataclasses import replace
 from typing import Any, TypedDict
-from uuid import UUID, uuid4
 
 import pytest
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage
-from langchain_core.runnables import RunnableLambda
-from langchain_core.tools import tool
 
 from orchestrator import (
     START,
     Command,
-    GraphCallbackHandler,
     MemoryCheckpointer,
     MessagesState,
     RetryPolicy,
@@ -32,29 +27,7 @@ from orchestrator import (
 from orchestrator.client.calls import Calls
 from orchestrator.core.accepting import RunConfig
 from orchestrator.errors import InvalidUpdateError
-
-ASKED = {"messages": [HumanMessage("hi", id="asked")]}
-
-
-def speaking(text: str, name: str = "said") -> GenericFakeChatModel:
-    return GenericFakeChatModel(messages=iter([AIMessage(text, id=name)] * 9))
-
-
-def graph_of(*nodes: Any, saver: Any = None, **options: Any) -> Any:
-    """Return a chain of nodes."""
-    builder, before = StateGraph(MessagesState), START
-    for node in nodes:
-        name = node.__name__ if callable(node) else "inner"
-        builder.add_node(name, node, **options).add_edge(before, name)
-        before = name
-    return builder.compile(saver)
-
-
-def shown(graph: Any, value: Any = ASKED, **options: Any) -> list[tuple[str, str]]:
-    """Return the nodes and texts that a reader of messages sees."""
-    parts = graph.stream(value, {"thread_id": "t"}, stream_mode="messages", **options)
-    return [(metadata["langgraph_node"], message.text) for message, metadata in parts]
-
+from tests.fixtures.talking import ASKED, graph_of, shown, speaking
 
 # ---- messages -----------------------------------------------------------------------------------
 
@@ -257,147 +230,3 @@ def test_without_langchain_pushed_messages_are_shown_and_nothing_imports_it(read
     )
     said = "look" if reads else "{'say': {'word': 'said'}}"
     assert (ran.stderr, ran.stdout.split("\n")) == ("", [said, "None", ""])
-
-
-# ---- handlers -----------------------------------------------------------------------------------
-
-
-class Hearing(BaseCallbackHandler):
-    """Keeps what it hears, as a tree."""
-
-    run_inline = True
-
-    def __init__(self) -> None:
-        self.names: dict[UUID, str] = {}
-        self.tree: list[tuple[str, str]] = []
-        self.ended: list[tuple[str, str]] = []
-        self.tags: dict[str, list[str]] = {}
-
-    def _begin(self, name: str, run_id: UUID, parent_run_id: UUID | None, tags: list[str]) -> None:
-        self.names[run_id] = name
-        self.tree.append((name, self.names.get(parent_run_id, "")))
-        self.tags[name] = tags
-
-    def on_chain_start(
-        self, serialized, inputs, *, run_id, parent_run_id=None, tags=None, **kwargs
-    ):
-        self._begin(kwargs["name"], run_id, parent_run_id, tags)
-
-    def on_chat_model_start(
-        self, serialized, messages, *, run_id, parent_run_id=None, tags=None, **kwargs
-    ):
-        self._begin("model", run_id, parent_run_id, tags)
-
-    def on_tool_start(
-        self, serialized, input_str, *, run_id, parent_run_id=None, tags=None, **kwargs
-    ):
-        self._begin(serialized["name"], run_id, parent_run_id, tags)
-
-    def on_chain_end(self, outputs, *, run_id, **kwargs):
-        self.ended.append((self.names[run_id], "done"))
-
-    def on_chain_error(self, error, *, run_id, **kwargs):
-        self.ended.append((self.names[run_id], type(error).__name__))
-
-
-@tool
-def look(what: str) -> str:
-    """Look at it."""
-    return what
-
-
-def say(state):
-    look.invoke("there")
-    return {"messages": speaking("good day").invoke("?")}
-
-
-@pytest.mark.parametrize("streams", [True, False])
-def test_handlers_hear_of_graph_nodes_and_what_runs_in_them_as_a_tree(streams):
-    heard, run_id = Hearing(), uuid4()
-    config = {"callbacks": [heard], "run_name": "mine", "run_id": run_id, "tags": ["tagged"]}
-    graph = graph_of(graph_of(say))
-    if streams:
-        list(graph.stream(ASKED, config, stream_mode="messages"))
-    else:
-        graph.invoke(ASKED, config)
-    assert heard.tree == [
-        ("mine", ""),
-        ("__start__", "mine"),
-        ("inner", "mine"),
-        ("__start__", "inner"),
-        ("say", "inner"),
-        ("look", "say"),
-        ("model", "say"),
-    ]
-    assert heard.names[run_id] == "mine"
-    assert heard.ended == [
-        ("__start__", "done"),
-        ("__start__", "done"),
-        ("say", "done"),
-        ("inner", "done"),
-        ("mine", "done"),
-    ]
-    assert all("tagged" in tags for tags in heard.tags.values())
-
-
-def test_handlers_hear_of_failures():
-    def fails(state):
-        raise ValueError("no")
-
-    heard = Hearing()
-    with pytest.raises(ValueError, match="no"):
-        graph_of(fails).invoke(ASKED, {"callbacks": [heard], "run_name": "mine"})
-    assert heard.ended[-2:] == [("fails", "ValueError"), ("mine", "ValueError")]
-
-
-def test_a_graph_inside_a_runnable_inherits_its_handlers():
-    heard = Hearing()
-    graph = graph_of(say)
-    outer = RunnableLambda(graph.invoke).with_config(run_name="outer")
-    outer.invoke(ASKED, {"callbacks": [heard]})
-    assert ("graph", "outer") in heard.tree
-    assert ("model", "say") in heard.tree
-
-
-def test_a_graph_of_its_own_that_a_node_calls_is_heard_below_the_node():
-    own = graph_of(say, saver=MemoryCheckpointer())
-
-    def calls(state):
-        own.invoke(ASKED, {"thread_id": "other"})
-
-    heard = Hearing()
-    graph = graph_of(calls)
-    graph.invoke(ASKED, {"callbacks": [heard], "run_name": "mine"})
-    assert {("graph", "calls"), ("say", "graph"), ("model", "say")} <= set(heard.tree)
-    assert shown(graph) == []  # Its threads are its own, and so is its stream.
-
-
-def test_handlers_that_hear_of_pauses_only_do_not_disturb_langchain():
-    class Pauses(GraphCallbackHandler):
-        paused: Any = None
-
-        def on_interrupt(self, event: Any) -> None:
-            self.paused = event
-
-    def ask(state):
-        speaking("good day").invoke("?")
-        return {"messages": [AIMessage(interrupt("name?"), id="a")]}
-
-    pauses, heard = Pauses(), Hearing()
-    graph = graph_of(ask, saver=MemoryCheckpointer())
-    graph.invoke(ASKED, {"thread_id": "t", "callbacks": [pauses, heard], "run_name": "mine"})
-    assert pauses.paused.interrupts[0].value == "name?"
-    assert ("model", "ask") in heard.tree
-    assert heard.ended[-2:] == [("ask", "GraphInterrupt"), ("mine", "done")]
-
-
-def test_a_node_finds_no_run_id_in_its_config():
-    seen: list[Any] = []
-
-    def look_at(state, config):
-        seen.append(config)
-
-    graph_of(look_at).invoke(ASKED, {"run_id": uuid4(), "run_name": "mine", "tags": ["x"]})
-    assert "run_id" not in seen[0]
-    assert "run_name" not in seen[0]
-    assert seen[0]["tags"] == ["x"]

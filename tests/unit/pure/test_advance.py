@@ -173,7 +173,7 @@ def test_steps_that_go_on_are_next_once_the_input_is_taken_in():
     assert (first.source, first.plan) == ("input", (PlannedStep(START, -1, (START,)),))
     assert following.checkpoint.plan == (PlannedStep("a"),)
     carried = carried_in(following.checkpoint, PlannedStep("a"))
-    assert carried == Carried(kept.origin, {"q": 1}, {"n": b"1"})
+    assert carried == Carried(kept.origin, {"q": 1}, {"n": b"1"}, None)
     assert following.changed == {"x": 2}
 
 

@@ -68,27 +68,27 @@ def test_where_nothing_is_said_nothing_is_noted():
 
 def test_steps_that_go_on_are_known_by_where_they_were_planned_first():
     kept = [
-        Kept("a", "first a", answers={"q": 1}, notes={"once:charge:done": b"result"}),
+        Kept("a", "first a", answers={"q": 1}, notes={"once:charge:done": b"x"}, given={"n": 1}),
         Kept("b", "first b", True, "arg"),
     ]
     checkpoint = stored(notes_for([Send("new", 0), Send("b", "arg")], kept))
-    a = Carried("first a", {"q": 1}, {"once:charge:done": b"result"})
+    a = Carried("first a", {"q": 1}, {"once:charge:done": b"x"}, {"n": 1})
     assert carried_in(checkpoint, PlannedStep("a")) == a
-    assert carried_in(checkpoint, PlannedStep("b", 1)) == Carried("first b", {}, {})
+    assert carried_in(checkpoint, PlannedStep("b", 1)) == Carried("first b", {}, {}, None)
 
 
 def test_a_new_step_is_known_by_its_own_id_also_beside_one_that_goes_on():
     kept = [Kept("a", "first a"), Kept("a", "first sent", True)]
     checkpoint = stored(notes_for([Send("a", 0), Send("a", None)], kept))
     for step in (PlannedStep("b"), PlannedStep("a", 0)):
-        assert carried_in(checkpoint, step) == Carried(step.id_in(checkpoint), {}, {})
+        assert carried_in(checkpoint, step) == Carried(step.id_in(checkpoint), {}, {}, None)
     assert carried_in(checkpoint, PlannedStep("a", 1)).origin == "first sent"
 
 
 def test_a_step_of_a_branch_has_answers_and_is_another_step_all_the_same():
     sent, plain = PlannedStep("a", 1), PlannedStep("a")
     checkpoint = stored(carrying({sent: {"index:0": 1}, plain: {"key:k": None}}))
-    assert carried_in(checkpoint, sent) == Carried(sent.id_in(checkpoint), {"index:0": 1}, {})
+    assert carried_in(checkpoint, sent) == Carried(sent.id_in(checkpoint), {"index:0": 1}, {}, None)
     assert carried_in(checkpoint, plain).answers == {"key:k": None}
     assert carried_in(checkpoint, PlannedStep("a", 0)).answers == {}
     assert carrying({}) == {}
