@@ -27,7 +27,7 @@ from orchestrator.errors import (
 )
 from orchestrator.ids import checkpoint_text, child_thread, root_thread
 from orchestrator.step.answers import check_answer
-from orchestrator.step.lease import owner_is_dead
+from orchestrator.step.lease import LEASE_TTL_S, owner_is_dead
 
 __all__ = ["Calls"]
 
@@ -78,6 +78,7 @@ class Calls:
             now_ms = loaded.now_ms if loaded else self.clock.now_ms()
             commit = accept(self.records, where, value, config, loaded, now_ms, before)
             self._check(loaded, config.resume)
+            self._hold(config.owner)
             result = self.store.commit(in_one_log(commit))
             if result.refused is None:
                 return config.run_id, commit.ready
@@ -94,8 +95,14 @@ class Calls:
         needs_values = config.steers or config.on_pending == "apply" or paused_by_node(loaded)
         return self.store.load(thread_id, values=bool(needs_values))
 
+    def _hold(self, owner: str) -> None:
+        """Let a process hold a lease before a run is its own, or it would be nobody's at first."""
+        if owner:
+            self.store.renew([owner], ttl_s=LEASE_TTL_S)
+
     def _owned(self, commit: _C) -> _C:
         """Say whose run it is from now on."""
+        self._hold(self.owner)
         return commit and replace(commit, head={**commit.head, "owner": self.owner})
 
     def _bury(self, loaded: LoadedThread) -> None:

@@ -35,7 +35,7 @@ from orchestrator.core.stepping import IN_SUBGRAPH
 from orchestrator.errors import GraphInterrupt, StepFailedError
 from orchestrator.execute.inprocess import InProcess
 from orchestrator.graph.routing import Command, Send
-from orchestrator.graph.schema import ROOT
+from orchestrator.graph.schema import ROOT, update_items
 from orchestrator.ids import child_thread, root_thread, short_hash
 from orchestrator.step.attempt import Attempt
 from orchestrator.step.facts import Fact, Listener
@@ -274,9 +274,12 @@ def _target(plain: Any) -> Any:
 def _known(graph: CompiledStateGraph, value: Any) -> Any:
     """Return what a subgraph takes of the state around it: the keys of its input."""
     keys = graph.spec.input_keys
-    if keys == (ROOT,) or not isinstance(value, Mapping):
+    if keys == (ROOT,):
         return value
-    return {key: held for key, held in value.items() if key in keys}
+    if isinstance(value, Mapping):
+        return {key: held for key, held in value.items() if key in keys}
+    items = update_items(value, keys)  # Of the state around, whose class the subgraph may not know.
+    return value if items is None else dict(items)
 
 
 def _without_ids(ns: str) -> str:

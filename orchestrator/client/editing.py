@@ -122,7 +122,9 @@ class Editor:
         except InvalidUpdateError:  # Over this the superstep has failed: it is dropped whole.
             nothing = [(step, ()) for step, _ in results]
             following = self._advance(frame, nothing, "update")
-        return replace(following, checkpoint=replace(following.checkpoint, plan=()), sends=())
+        writers = following.checkpoint.writers or frame.checkpoint.writers
+        checkpoint = replace(following.checkpoint, plan=(), writers=writers)
+        return replace(following, checkpoint=checkpoint, sends=())
 
     def _advance(self, frame: Frame, results: list[tuple[PlannedStep, Any]], source: str) -> Next:
         newest = self.loaded.head.checkpoint_id if self.loaded else 0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.checkpoint.model import Checkpoint, Interrupt
+from orchestrator.checkpoint.model import Checkpoint, Interrupt, PlannedStep
 from orchestrator.client.snapshot import config_of, namespace_below, shown
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import HANDLED, RETURN
@@ -42,7 +42,7 @@ class Projection:
     Attributes:
         spec_of: gives the graph of a namespace; without, states are shown as they are stored.
         modes: the stream modes.
-        output_keys: the keys of the state it shows; empty: the graph's output.
+        output_keys: the keys of the state it shows; empty: all; of subgraphs, their output.
         one_key: whether values are shown without their key.
         keeps: whether there is a checkpointer, so that checkpoints can be named.
     """
@@ -82,7 +82,7 @@ class Projection:
                 yield from self._task("task", fact.number, data)
             case TaskDone():
                 yield from self._task_done(fact)
-            case Stopped() if "updates" in self.modes:
+            case Stopped() if "updates" in self.modes and not root_thread(fact.thread_id)[1]:
                 yield "updates", {INTERRUPT: ()}
             case Written() if fact.mode in self.modes:
                 yield fact.mode, fact.data
@@ -115,7 +115,7 @@ class Projection:
             "id": step.id_in(frame.checkpoint),
             "name": _name(spec, step.node),
             "input": input_of(spec, frame, step, arg) if spec and step.node in spec.nodes else arg,
-            "triggers": step.triggers or _PUSHED,
+            "triggers": _triggers(spec, step),
         }
         yield from self._task("task", frame.checkpoint.step + 1, data)
 
@@ -124,8 +124,9 @@ class Projection:
     def _keys(self, spec: GraphSpec | None) -> tuple[str, ...]:
         if spec is None:
             return ()
-        mine = self.output_keys and spec is self.spec_of("")
-        return self.output_keys if mine else spec.output_keys
+        if spec is not self.spec_of(""):
+            return spec.output_keys
+        return self.output_keys or spec.visible_keys  # As in LangGraph, all keys are streamed.
 
     def values(self, spec: GraphSpec | None, values: Mapping[str, Any]) -> Any:
         """Return the state as a stream shows it."""
@@ -154,6 +155,8 @@ class Projection:
     def _asked(self, spec: GraphSpec | None, fact: Asked) -> Iterator[tuple[str, Any]]:
         if "updates" in self.modes:
             yield "updates", {INTERRUPT: fact.interrupts}
+        if not fact.interrupts:
+            return  # A subgraph stopped before or after a node, as it was told.
         if "values" in self.modes:
             seen = self.values(spec, fact.values)
             more = seen if isinstance(seen, dict) else {}
@@ -196,6 +199,14 @@ class Projection:
 
 def _name(spec: GraphSpec | None, node: str) -> str:
     return spec.shown(node) if spec else node
+
+
+def _triggers(spec: GraphSpec | None, step: PlannedStep) -> tuple[str, ...]:
+    """Return what can trigger a step's node; LangGraph shows all of it, not what did."""
+    if step.index >= 0:
+        return _PUSHED
+    known = spec is not None and step.node in spec.nodes
+    return tuple(sorted({*spec.nodes[step.node].triggers})) if spec and known else step.triggers
 
 
 def _is_seen(spec: GraphSpec | None, node: str) -> bool:

@@ -23,6 +23,7 @@ from orchestrator.core.stepping import ended
 from orchestrator.errors import (
     GraphDrained,
     InvalidUpdateError,
+    ThreadBusyError,
     UnserializableValueError,
 )
 from orchestrator.execute.inprocess import InProcess, LocalRun
@@ -156,6 +157,12 @@ class Running:
         loaded = self.store.load(self.thread_id)
         assert loaded is not None
         graph = self.graph
+        if loaded.head.status.active:
+            msg = (
+                f"the thread {self.thread_id!r} is busy: its run {loaded.head.run_id} went on in "
+                f"another process before this call ended. Wait for it, then look at get_state"
+            )
+            raise ThreadBusyError(msg)
         callbacks.tell_rest(self, loaded)
         found = outcome_of(
             self.parsed.thread_id or self.thread_id,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from orchestrator.channels import MISSING
+from orchestrator.channels import MISSING, Overwrite, overwrite_of
 from orchestrator.checkpoint.commit import LoadedStep, LoadedThread
 from orchestrator.checkpoint.model import Checkpoint, Interrupt, PlannedStep, RunStatus, StepError
 from orchestrator.core.apply import HANDLED, NO_CHANNELS, RETURN, SENDS, apply
@@ -211,12 +211,18 @@ class _View:
         name = self.spec.shown(step.node) if self.spec else step.node
         origin = carried_in(self.checkpoint, step).origin
         ns = namespace_below(self.thread_id, name, origin or step_id)
-        if self.inside is not None:
-            return self.inside(step, ns)
-        if node is None or node.subgraph is None:
-            return None
+        keeps = node.subgraph.checkpointer if node is not None and node.subgraph else False
+        is_subgraph = keeps is not False  # One that keeps nothing has nothing to show.
+        if keeps is True:
+            ns = "|".join(part.partition(":")[0] for part in ns.split("|"))
         root, _ = root_thread(self.thread_id)
-        return {"configurable": {"thread_id": root, "checkpoint_ns": ns}}
+        config = {"configurable": {"thread_id": root, "checkpoint_ns": ns}}
+        if self.inside is None:
+            return config if is_subgraph else None
+        found = self.inside(step, ns)
+        if found is None and is_subgraph:  # It has not begun.
+            return StateSnapshot({}, (), config, None, None, None, ())
+        return found
 
 
 def _result(writes: tuple[tuple[str, Any], ...]) -> Any:
@@ -227,7 +233,14 @@ def _result(writes: tuple[tuple[str, Any], ...]) -> Any:
             return value
         if key == HANDLED:
             return None  # The node has failed; what it has is its handler's.
-    return {key: value for key, value in writes if key not in hidden and not _is_edge(key)}
+    kept = [(key, value) for key, value in writes if key not in hidden and not _is_edge(key)]
+    return {key: _as_written(value) for key, value in kept}
+
+
+def _as_written(value: Any) -> Any:
+    """Return an `Overwrite` as the node returned it; it is stored as plain data."""
+    replaces, new = overwrite_of(value)
+    return Overwrite(new) if replaces else value
 
 
 def _is_edge(key: str) -> bool:

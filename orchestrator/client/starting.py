@@ -24,6 +24,7 @@ from orchestrator.errors import (
     UnknownThreadError,
 )
 from orchestrator.graph.routing import Command
+from orchestrator.step.answers import check_answer
 from orchestrator.step.call import check_steering, updates_of
 
 if TYPE_CHECKING:
@@ -149,8 +150,12 @@ class Start:
         assert at is not None
         base, records = self.calls.at(self.thread_id, at), self.graph.records
         asked = {i: records.outcome(data).interrupts for i, data in base.outcomes.items()}
-        given = answers_to(self.thread_id, [q for each in asked.values() for q in each], resume)
-        return {i: placed(questions, given) for i, questions in asked.items() if questions}
+        questions = [question for each in asked.values() for question in each]
+        given = answers_to(self.thread_id, questions, resume)
+        for question in questions:
+            if question.id in given:
+                check_answer(question.id, question.response_schema, given[question.id])
+        return {i: placed(each, given) for i, each in asked.items() if each}
 
     def _branch(self, answers: Mapping[str, Mapping[str, Any]]) -> None:
         graph, calls, at = self.graph, self.calls, self.parsed.checkpoint_id

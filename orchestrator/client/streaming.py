@@ -181,7 +181,7 @@ def _rest(running: Running, shape: Shape) -> Iterator[Any]:
     records = graph.records
     checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
     values = live_values(checkpoint, loaded, records, graph.spec)
-    keys = running.output_keys or graph.spec.output_keys
+    keys = running.output_keys or graph.spec.visible_keys
     wrote = {key for data in loaded.outcomes.values() for key, _ in records.outcome(data).writes}
     if "values" in shape.projection.modes and wrote.intersection(keys):
         yield from shape.shaped(((), "values", shape.projection.values(graph.spec, values)))

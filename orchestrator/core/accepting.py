@@ -26,7 +26,7 @@ from orchestrator.core.records import Records
 from orchestrator.core.steering import Kept, Steering, carried_in
 from orchestrator.core.stepping import Placement, steps_of
 from orchestrator.errors import ThreadBusyError, UnserializableValueError
-from orchestrator.graph.routing import Send
+from orchestrator.graph.routing import START, Send
 from orchestrator.ids import checkpoint_text, mint_checkpoint_id
 
 __all__ = [
@@ -161,7 +161,8 @@ def _steering(
     """
     rest = [step for step in loaded.steps.values() if not step.completed]
     paused = loaded.head.status is RunStatus.PAUSED and paused_by_node(loaded) is not None
-    goes_on = config.steers or paused
+    begins = any(step.step.node == START for step in rest)  # It has not begun: nothing is kept.
+    goes_on = (config.steers or paused) and not begins
     if rest and not goes_on and config.on_pending == "reject":
         nodes = ", ".join(repr(step.step.node) for step in rest)
         msg = (

@@ -17,6 +17,7 @@ from orchestrator.core.questions import CAN_GO_ON, answers_given, open_questions
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import ACTIVE, Placement
 from orchestrator.errors import ResumesExhaustedError, UnknownThreadError
+from orchestrator.graph.routing import START
 from orchestrator.ids import checkpoint_text
 
 __all__ = ["answer", "cancel", "carry_on", "missing"]
@@ -102,7 +103,8 @@ def carry_on(
     checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
     config, reason = records.decode(loaded.head.config), _reason(loaded)
     _check_resumes(thread_id, loaded, config, reason)
-    if config.get("on_resume") and rest:
+    # A hook that failed is called again by its own step.
+    if config.get("on_resume") and rest and all(step.step.node != START for step in rest):
         where = Placement(thread_id, loaded.head.graph, queue)
         head = _resumed(records, loaded, checkpoint, recursion_limit)
         return go_on(records, where, loaded, head, reason=reason, given={})

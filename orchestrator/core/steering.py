@@ -76,7 +76,7 @@ class Carried(NamedTuple):
     origin: str
     answers: Mapping[str, Any]
     notes: Mapping[str, bytes]
-    given: Any
+    given: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

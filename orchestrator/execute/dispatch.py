@@ -14,6 +14,7 @@ from orchestrator.execute.messages import (
     STEP_TASK,
     MessageRenderer,
     celery_template,
+    importing,
     step_arguments,
 )
 
@@ -58,7 +59,8 @@ class _Broker:
 
     def celery(self) -> Celery:
         """Return the app through which messages are sent."""
-        from celery import Celery  # noqa: PLC0415 - only senders need Celery
+        with importing:
+            from celery import Celery  # noqa: PLC0415 - only senders need Celery
 
         if self._app is None:
             self._app = Celery("graphstalk", broker=self._url, set_as_current=False)

@@ -10,14 +10,17 @@ from __future__ import annotations
 import base64
 import json
 import re
+import threading
 import uuid
 from typing import Any
 
 from orchestrator.checkpoint.commit import ReadyStep
 
-__all__ = ["STEP_TASK", "MessageRenderer", "celery_template", "step_arguments"]
+__all__ = ["STEP_TASK", "MessageRenderer", "celery_template", "importing", "step_arguments"]
 
 STEP_TASK = "graphstalk.step"  # The Celery task that does a step.
+
+importing = threading.Lock()  # Celery's names appear one by one: it must be imported by one only.
 
 _ID, _SHADOW, _QUEUE, _BODY, _TAG, _REPR = (f"@@{i}@@" for i in range(6))
 
@@ -33,7 +36,8 @@ def celery_template() -> str:
     The message goes through a producer on kombu's in-memory transport, whose messages have the form
     that the Redis transport puts on a list.
     """
-    from celery import Celery  # noqa: PLC0415 - only those who send need Celery
+    with importing:
+        from celery import Celery  # noqa: PLC0415 - only those who send need Celery
     from kombu.connection import Connection  # noqa: PLC0415
     from kombu.entity import Queue  # noqa: PLC0415
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from orchestrator.errors import InvalidAnswerError
@@ -44,7 +45,11 @@ def check_answer(interrupt_id: str, schema: dict[str, Any] | None, answer: Any) 
         return
     import jsonschema  # noqa: PLC0415 - slow to import, and seldom needed
 
-    plain = answer.model_dump(mode="json") if hasattr(answer, "model_dump") else answer
+    plain = answer
+    if hasattr(answer, "model_dump"):
+        plain = answer.model_dump(mode="json")
+    elif dataclasses.is_dataclass(answer) and not isinstance(answer, type):
+        plain = dataclasses.asdict(answer)
     try:
         jsonschema.validate(plain, schema)
     except jsonschema.ValidationError as error:

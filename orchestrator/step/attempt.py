@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.checkpoint.commit import Claim, ReadyStep
@@ -277,9 +277,7 @@ class Attempt:
         """Return what the node raised in an earlier attempt, as far as it is known."""
         record = self.protocol.records.error(self.notes[FAILED])
         assert record is not None
-        return StepFailedError(
-            f"{record.type}: {record.message}", {"type": record.type, "message": record.message}
-        )
+        return StepFailedError(f"{record.type}: {record.message}", asdict(record))
 
     def _handled(self, node: NodeSpec, seen: Any, error: Exception) -> Result:
         handler = node.options.handler

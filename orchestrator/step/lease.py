@@ -17,9 +17,9 @@ import psutil
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.errors import CheckpointerUnavailableError
 
-__all__ = ["keeping", "owner_is_dead"]
+__all__ = ["LEASE_TTL_S", "keeping", "owner_is_dead"]
 
-_TTL_S = 5.0
+LEASE_TTL_S = 5.0
 _BEAT_S = 1.0
 
 
@@ -34,7 +34,7 @@ def keeping(store: Checkpointer, owner: str) -> Iterator[None]:
     def beat() -> None:
         while not stop.wait(_BEAT_S):
             try:
-                store.renew([owner], ttl_s=_TTL_S)
+                store.renew([owner], ttl_s=LEASE_TTL_S)
             except CheckpointerUnavailableError:
                 continue  # The next beat tries again.
 

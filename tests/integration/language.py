@@ -1,14 +1,20 @@
-"""Graphs in all of the graph language, to be run in every way there is: the results are the same."""
+"""Graphs in all of the graph language, to be run in every way there is: the results are the same.
+
+In processes where `LANGUAGE_PACE_S` is set, nodes take so long, so that something can come between.
+"""
 
 from __future__ import annotations
 
 import operator
+import os
+import time
 from typing import Annotated, Any, TypedDict
 
 from orchestrator import (
     END,
     START,
     Command,
+    CompiledStateGraph,
     Send,
     StateGraph,
     entrypoint,
@@ -18,6 +24,9 @@ from orchestrator import (
 )
 
 NAMES = ("nested", "steering", "broken", "fan", "workflow", "paused", "caller", "deep")
+
+
+PACE_S = float(os.environ.get("LANGUAGE_PACE_S", "0"))
 
 
 class Inner(TypedDict, total=False):
@@ -32,6 +41,7 @@ class State(TypedDict, total=False):
 
 
 def add(state: Inner) -> Inner:
+    time.sleep(PACE_S)
     get_stream_writer()({"adding": state["x"]})
     return {"x": state["x"] + 1}
 
@@ -42,10 +52,12 @@ def ask(state: Inner) -> Inner:
 
 
 def first(state: State) -> State:
+    time.sleep(PACE_S)
     return {"log": ["first"], "x": len(state["log"])}
 
 
 def last(state: State) -> State:
+    time.sleep(PACE_S)
     get_stream_writer()("nearly there")
     return {"log": ["last", state.get("x")]}
 
@@ -67,6 +79,7 @@ deep = _deep.compile(name="deep")
 
 
 def leave(state: Inner) -> Command[Any]:
+    time.sleep(PACE_S)
     return Command(graph=Command.PARENT, update={"log": ["left"], "x": state["x"]}, goto="last")
 
 
@@ -97,6 +110,7 @@ def scatter(state: State) -> list[Send]:
 
 
 def gather(state: State) -> State:
+    time.sleep(PACE_S)
     return {"log": ["gathered"]}
 
 
@@ -106,6 +120,7 @@ class Piece(TypedDict, total=False):
 
 
 def piece(state: Piece) -> Piece:
+    time.sleep(PACE_S)
     return {"log": [state["x"] ** 2]}
 
 
@@ -122,6 +137,7 @@ fan = _fan.compile(name="fan")
 
 @task
 def double(x: int) -> int:
+    time.sleep(PACE_S)
     return 2 * x
 
 
@@ -167,3 +183,48 @@ def call(state: State) -> State:
 
 
 caller = StateGraph(State).add_node(call).add_edge(START, "call").compile(name="caller")
+
+
+# ---- what to call them with, and what there is to compare ----------------------------------
+
+CASES = {
+    "nested": [{"log": ["in"]}, Command(resume="yes")],
+    "deep": [{"log": ["in"]}, Command(resume="yes")],
+    "steering": [{"log": ["in"]}],
+    "broken": [{"log": ["in"]}, None],
+    "fan": [{"log": ["in"]}],
+    "paused": [{"log": []}, {"approved": True}],
+    "caller": [{"log": []}],
+    "workflow": [3, Command(resume="fine"), 2, Command(resume="again")],
+}
+
+
+def plain(value: Any) -> Any:
+    """Return what a call gave without ids and times, which differ from run to run."""
+    if isinstance(value, dict):
+        return {
+            key: plain(item)
+            for key, item in value.items()
+            if key not in {"id", "checkpoint_id", "checkpoint_ns", "timestamp", "config"}
+        }
+    if type(value).__name__ == "Interrupt":
+        return ("Interrupt", plain(value.value), value.key)
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def seen(graph: CompiledStateGraph, thread: str) -> Any:
+    """Return what the state API shows of a thread."""
+    return [
+        (plain(s.values), s.next, s.metadata["source"], s.metadata["step"])
+        for s in graph.get_state_history(thread)
+    ]
+
+
+def graph_on(name: str, **place: Any) -> CompiledStateGraph:
+    """Return one of the graphs as it runs at another place."""
+    known: CompiledStateGraph = globals()[name]
+    made = type(known)(known.spec, **place)
+    made.store, made.cache = known.store, known.cache
+    return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import pytest
 
 from orchestrator import (
     CeleryExecutor,
-    Command,
     CompiledStateGraph,
     GraphPausedError,
     MemoryCheckpointer,
@@ -19,10 +18,9 @@ from orchestrator import (
 )
 from tests.integration import language
 from tests.integration.fleet import Fleet
+from tests.integration.language import CASES, graph_on, plain, seen
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
-
-Make = Callable[[str], CompiledStateGraph]
 
 
 @pytest.fixture(scope="module")
@@ -31,28 +29,6 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with Fleet(folder, module=language, names=language.NAMES) as fleet:
         fleet.start(concurrency=2)
         yield fleet
-
-
-def graph_on(name: str, **place: Any) -> CompiledStateGraph:
-    known: CompiledStateGraph = getattr(language, name)
-    made = type(known)(known.spec, **place)
-    made.store, made.cache = known.store, known.cache
-    return made
-
-
-def plain(value: Any) -> Any:
-    """Return what a call gave without ids and times, which differ from run to run."""
-    if isinstance(value, dict):
-        return {
-            key: plain(item)
-            for key, item in value.items()
-            if key not in {"id", "checkpoint_id", "checkpoint_ns", "timestamp", "config"}
-        }
-    if type(value).__name__ == "Interrupt":
-        return ("Interrupt", plain(value.value), value.key)
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return value
 
 
 def told(graph: CompiledStateGraph, thread: str, inputs: list[Any], modes: list[str]) -> Any:
@@ -67,26 +43,6 @@ def told(graph: CompiledStateGraph, thread: str, inputs: list[Any], modes: list[
             story.append(("raised", type(error).__name__.replace("StepFailedError", "ValueError")))
     # Steps of one superstep end in any order.
     return sorted(story, key=repr) if graph.name in {"fan", "workflow"} else story
-
-
-def seen(graph: CompiledStateGraph, thread: str) -> Any:
-    """Return what the state API shows of a thread."""
-    return [
-        (plain(s.values), s.next, s.metadata["source"], s.metadata["step"])
-        for s in graph.get_state_history(thread)
-    ]
-
-
-CASES = {
-    "nested": [{"log": ["in"]}, Command(resume="yes")],
-    "deep": [{"log": ["in"]}, Command(resume="yes")],
-    "steering": [{"log": ["in"]}],
-    "broken": [{"log": ["in"]}, None],
-    "fan": [{"log": ["in"]}],
-    "paused": [{"log": []}, {"approved": True}],
-    "caller": [{"log": []}],
-    "workflow": [3, Command(resume="fine"), 2, Command(resume="again")],
-}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -27,9 +27,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 def read(client: Client, thread: str, after: int = 0, **options: Any) -> list[tuple[int, Any]]:
-    parts = client.stream(
-        thread, after, stream_mode=MODES, subgraphs=True, timeout_s=30, **options
-    )
+    parts = client.stream(thread, after, stream_mode=MODES, subgraphs=True, timeout_s=30, **options)
     return [(part.seq, (part.ns, part.mode, repr(part.data))) for part in parts]
 
 

@@ -90,6 +90,48 @@ MUTANTS = (
         "list(results)",
         ("tests/unit", "-k", "order or plan"),
     ),
+    Mutant(
+        "first note stays",
+        f"{SCRIPTS}/commit.lua",
+        "redis.call('HSETNX', step_key(step), 'note:' .. notes[i], notes[i + 1])",
+        "redis.call('HSET', step_key(step), 'note:' .. notes[i], notes[i + 1])",
+        (REDIS, "-k", "note"),
+    ),
+    Mutant(
+        "intent before effect",
+        "orchestrator/step/context.py",
+        'host.note(begun, b"")',
+        "pass",
+        ("tests/unit/test_context.py",),
+    ),
+    Mutant(
+        "notes go along",
+        "orchestrator/step/attempt.py",
+        "self.notes = {**carried.notes, **self.claim.notes}",
+        "self.notes = dict(self.claim.notes)",
+        ("tests/unit/test_context.py",),
+    ),
+    Mutant(
+        "waits before its subgraph runs",
+        "orchestrator/step/protocol.py",
+        "return report if report.refused else Report(ready=child.start())",
+        "return report",
+        ("tests/integration/test_fleet_language.py", "-k", "nested"),
+    ),
+    Mutant(
+        "a resume tells from where",
+        "orchestrator/core/calling.py",
+        'return {"checkpoint": checkpoint_text(checkpoint.id), "done": " ".join(done)}',
+        "return {}",
+        ("tests/integration/test_fleet_language.py", "-k", "nested"),
+    ),
+    Mutant(
+        "a stranger's answer",
+        "orchestrator/core/questions.py",
+        "unknown = [i for i in given if i not in questions]",
+        "unknown: list[str] = []",
+        ("tests/unit", "-k", "unknown or interrupt"),
+    ),
 )
 
 

@@ -142,11 +142,11 @@ _collides.add_edge(START, "left").add_edge(START, "right")
 
 
 def write_late(state: State) -> State:
-    """Write to several channels, each time others; the first time, only when somebody lets it."""
+    """Write to several channels, each time others, and each time when somebody lets it."""
     attempt = note(state, "work")
+    Path(f"{state['witness']}.{attempt}.pid").write_text(str(os.getpid()), "utf-8")
+    wait_at(state, f"attempt {attempt}")
     if attempt == 1:
-        Path(f"{state['witness']}.pid").write_text(str(os.getpid()), "utf-8")
-        wait_at(state, "work")
         return {"log": ["old", "old"], "last": "old", "count": attempt}
     return {"log": ["new"], "count": attempt}
 

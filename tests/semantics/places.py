@@ -34,7 +34,7 @@ __all__ = ["KINDS", "MARKS", "Place", "apart"]
 _T = TypeVar("_T")
 
 KINDS = ("memory", "sqlite", "redis", "fleet")
-MARKS = {kind: (pytest.mark.server, pytest.mark.slow) for kind in ("redis", "fleet")}
+MARKS = dict.fromkeys(("redis", "fleet"), (pytest.mark.server, pytest.mark.slow))
 WAIT_S = 40.0  # Two cores, shared with whatever else runs.
 POLL_S = 0.002
 _numbers = itertools.count()
