@@ -48,6 +48,11 @@ class Subgraph(Protocol):
         """The graph, frozen."""
         ...
 
+    @property
+    def checkpointer(self) -> Any:
+        """Where it keeps its threads; `True`, `False` and `None` as `compile` means them."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Handler:
