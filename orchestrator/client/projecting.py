@@ -12,7 +12,7 @@ from orchestrator.checkpoint.model import Checkpoint, Interrupt, PlannedStep
 from orchestrator.client.snapshot import config_of, namespace_below, shown
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import HANDLED, RETURN
-from orchestrator.graph.routing import START
+from orchestrator.graph.routing import START, Command
 from orchestrator.graph.spec import SINGLE, GraphSpec
 from orchestrator.ids import root_thread
 from orchestrator.step.call import input_of
@@ -65,6 +65,8 @@ class Projection:
         match fact:
             case Advanced():
                 yield from self._advanced(spec, fact)
+            case Done() if any(key == Command.PARENT for key, _ in fact.writes):
+                return  # It speaks to the graph around, where its caller shows what it said.
             case Done() if _is_seen(spec, fact.node):
                 name = _name(spec, fact.node)
                 if any(key == HANDLED for key, _ in fact.writes):

@@ -213,13 +213,14 @@ class _View:
         ns = namespace_below(self.thread_id, name, origin or step_id)
         keeps = node.subgraph.checkpointer if node is not None and node.subgraph else False
         is_subgraph = keeps is not False  # One that keeps nothing has nothing to show.
+        lasting = "|".join(part.partition(":")[0] for part in ns.split("|"))
         if keeps is True:
-            ns = "|".join(part.partition(":")[0] for part in ns.split("|"))
+            ns = lasting
         root, _ = root_thread(self.thread_id)
         config = {"configurable": {"thread_id": root, "checkpoint_ns": ns}}
         if self.inside is None:
             return config if is_subgraph else None
-        found = self.inside(step, ns)
+        found = self.inside(step, ns) or (None if is_subgraph else self.inside(step, lasting))
         if found is None and is_subgraph:  # It has not begun.
             return StateSnapshot({}, (), config, None, None, None, ())
         return found

@@ -23,17 +23,19 @@ def some(values: st.SearchStrategy[str], size: int = 2) -> st.SearchStrategy[tup
 def plans(draw: st.DrawFn, depth: int = 2, prefix: str = "", *, kinds: str = "") -> GraphPlan:
     """Draw a graph; with subgraphs, down to so many levels."""
     inner = bool(prefix)
-    names = [prefix + c for c in "abcdef"[: draw(st.integers(1, 3) if inner else st.integers(2, 6))]]
+    names = [
+        prefix + c for c in "abcdef"[: draw(st.integers(1, 3) if inner else st.integers(2, 6))]
+    ]
     nests = depth > 0 and draw(st.booleans())
     schema = draw(st.sampled_from(["inner", "bounded"])) if inner else draw(_schemas(nests))
     nodes = st.sampled_from(names)
     targets = st.builds(Target, st.sampled_from([*names, END]))
     targets |= st.builds(Target, nodes, st.just(1))
-    stops = st.one_of(*[st.just(())] * (9 if inner else 4), some(nodes), st.just(("*",)))
+    stops = st.one_of(*[st.just(())] * (12 if inner else 4), some(nodes), st.just(("*",)))
     return GraphPlan(
         tuple(draw(node_plans(n, targets, schema, depth if nests else 0, inner)) for n in names),
         tuple(dict.fromkeys(draw(_edges(names, inner=inner)))),
-        tuple(draw(st.lists(st.tuples(_sources(nodes), nodes), max_size=2)) if len(names) > 2 else ()),
+        tuple(draw(_joins(names, inner=inner))),
         tuple(draw(_routers(names, prefix, targets))),
         draw(stops),
         draw(stops),
@@ -43,12 +45,20 @@ def plans(draw: st.DrawFn, depth: int = 2, prefix: str = "", *, kinds: str = "")
     )
 
 
-def _schemas(nests: bool) -> st.SearchStrategy[str]:  # noqa: FBT001
+def _schemas(nests: bool) -> st.SearchStrategy[str]:
     return st.sampled_from(["bounded"] * 4 + ["full"] * (0 if nests else 4) + ["model", "record"])
 
 
-def _sources(nodes: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, ...]]:
-    return st.lists(nodes, min_size=2, max_size=3, unique=True).map(tuple)
+def _joins(
+    names: list[str], *, inner: bool
+) -> st.SearchStrategy[list[tuple[tuple[str, ...], str]]]:
+    """Return joins; in subgraphs, they lead forward."""
+    if len(names) < 3:
+        return st.just([])
+    of = st.sampled_from(names[:-1] if inner else names)
+    sources = st.lists(of, min_size=2, max_size=3, unique=True).map(tuple)
+    ends = st.just(names[-1]) if inner else st.sampled_from(names)
+    return st.lists(st.tuples(sources, ends), max_size=2)
 
 
 @st.composite
@@ -85,12 +95,16 @@ def node_plans(
     targets: st.SearchStrategy[Target],
     schema: str,
     depth: int,
-    inner: bool,  # noqa: FBT001
+    inner: bool,
 ) -> NodePlan:
-    kind = draw(st.sampled_from([*KINDS, *["up"] * inner, *["sub", "sub", "calls"] * 2 * (depth > 0)]))
+    kind = draw(
+        st.sampled_from([*KINDS, *["up"] * inner, *["sub", "sub", "calls"] * 2 * (depth > 0)])
+    )
     often = [key for key in KEYS[schema] if key != "last"] * 3 + ["last"]
     keys = some(st.sampled_from(often), 3)
-    goto = tuple(draw(st.lists(targets, min_size=1, max_size=2))) if kind in {"goes", "list"} else ()
+    goto = (
+        tuple(draw(st.lists(targets, min_size=1, max_size=2))) if kind in {"goes", "list"} else ()
+    )
     sub = draw(plans(depth - 1, name)) if kind in {"sub", "calls"} else None
     return NodePlan(
         name,
@@ -102,8 +116,11 @@ def node_plans(
         handler=draw(targets) if kind == "handled" else None,
         replaces=kind == "new",
         goto=goto,
-        up=Target(name[:-1]) if kind == "up" and draw(st.booleans()) else
-        Target(END) if kind == "up" else None,
+        up=Target(name[:-1])
+        if kind == "up" and draw(st.booleans())
+        else Target(END)
+        if kind == "up"
+        else None,
         shape=kind.removesuffix("s") if kind in {"commands", "object", "list"} else "dict",
         defer=kind == "defer",
         sub=sub,
@@ -133,7 +150,7 @@ def scenarios(draw: st.DrawFn) -> tuple[GraphPlan, list[Do]]:
     goto = some(nodes)
     breaks = st.sampled_from(["interrupt_before", "interrupt_after"])
     options = st.one_of(
-        *[st.just({})] * 5, st.dictionaries(breaks, some(nodes).map(list), max_size=1)
+        *[st.just({})] * 5, st.dictionaries(breaks, nodes.map(lambda n: [n]), max_size=1)
     )
     go = st.builds(Do, st.just("go"), pick=st.integers(0, 3), via=via, options=options)
     do = st.one_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Annotated, Any, TypedDict
 
 from pydantic import BaseModel
@@ -96,16 +96,25 @@ KEYS = {
 }
 
 
-@dataclass(frozen=True)
-class Target:
+class Brief:
+    """Shows only what is not as usual."""
+
+    def __repr__(self) -> str:
+        shown = [(f, getattr(self, f.name)) for f in fields(self)]  # type: ignore[arg-type]
+        plain = (f"{f.name}={v!r}" for f, v in shown if f.default is MISSING or f.default != v)
+        return f"{type(self).__name__}({', '.join(plain)})"
+
+
+@dataclass(frozen=True, repr=False)
+class Target(Brief):
     """A place to go: a node or END, or, with an item, something sent to a node."""
 
     node: str
     item: int = 0
 
 
-@dataclass(frozen=True)
-class NodePlan:
+@dataclass(frozen=True, repr=False)
+class NodePlan(Brief):
     """What a node does, in this order: say, ask, fail, write, go."""
 
     name: str
@@ -125,16 +134,16 @@ class NodePlan:
     called: int = 0  # How often it calls the subgraph; 0: it is the subgraph.
 
 
-@dataclass(frozen=True)
-class RouterPlan:
+@dataclass(frozen=True, repr=False)
+class RouterPlan(Brief):
     source: str
     name: str
     choices: tuple[tuple[Target, ...], ...]  # One of them is taken, by the length of the log.
     mapped: bool = False  # Whether it returns labels that a path map translates.
 
 
-@dataclass(frozen=True)
-class GraphPlan:
+@dataclass(frozen=True, repr=False)
+class GraphPlan(Brief):
     nodes: tuple[NodePlan, ...]
     edges: tuple[tuple[str, str], ...]
     joins: tuple[tuple[tuple[str, ...], str], ...] = ()

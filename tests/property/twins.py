@@ -201,5 +201,3 @@ def ours(plan: GraphPlan) -> Any:
 def theirs(plan: GraphPlan) -> Any:
     """Build a plan with LangGraph."""
     return build(plan, World(Theirs), Theirs.checkpointer())
-
-

@@ -8,7 +8,7 @@ stands in a comparison by name is a *field*: `ended`, `returned`, `stream update
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +16,7 @@ import langgraph.errors
 from pydantic import BaseModel
 
 import orchestrator
-from tests.property.plans import BoomError
-from tests.property.twins import Ours
+from tests.property.plans import BoomError, Brief
 
 LIMIT = 9  # Supersteps of one call.
 CONFIG = {"configurable": {"thread_id": "t"}, "max_concurrency": 1}  # So that order is no luck.
@@ -30,12 +29,13 @@ KINDS: dict[type[Exception], str] = {
     **dict.fromkeys(RECURSION, "recursion"),
     orchestrator.InvalidUpdateError: "conflict",
     langgraph.errors.InvalidUpdateError: "conflict",
+    UnboundLocalError: "empty",  # D11: what LangGraph raises for an empty command.
 }
 SEVERAL = "must specify the interrupt id"
 
 
-@dataclass(frozen=True)
-class Do:
+@dataclass(frozen=True, repr=False)
+class Do(Brief):
     """One thing done to both threads."""
 
     what: str  # input | resume | go | all | command | update | settle
@@ -61,8 +61,8 @@ class Twin:
         """Do it; return how it ended, what it gave, and how the thread is now."""
         found: dict[str, Any] = {}
         config = self._config(do.at)
-        found["ended"] = kind_of(lambda: found.update(self._act(do, before, config)))
-        return {**found, **self.view()}
+        ended = kind_of(lambda: found.update(self._act(do, before, config)))
+        return {"ended": ended, **found, **self.view()}
 
     def _config(self, at: int | None) -> dict[str, Any]:
         if at is None:
@@ -87,9 +87,8 @@ class Twin:
             value = command(resume=do.pick)
         else:
             value = do.values if do.what == "input" else None
-        fresh = do.what == "input" and do.at is None
-        limit = LIMIT if fresh else LIMIT - self.extra
-        return self._call(do, value, {**config, "recursion_limit": limit})
+        extra = 0 if do.what == "input" else max(0, self.extra - (do.at is not None))
+        return self._call(do, value, {**config, "recursion_limit": LIMIT - extra})
 
     def _call(self, do: Do, value: Any, config: Any) -> dict[str, Any]:
         options = {**self.options, **do.options}
@@ -97,19 +96,14 @@ class Twin:
             result = self.graph.invoke(value, config, **options)
             return {"returned": plain(result)}
         parts: list[Any] = []
-        found = {f"stream {mode}": parts_of(parts, mode) for mode in ()}
-        stream = self.graph.stream(
-            value, config, stream_mode=MODES, subgraphs=do.via == "deep", **options
-        )
-        try:
-            for part in stream:
-                parts.append(part if do.via == "deep" else ((), *part))
-        except tuple(KINDS) as error:
-            found["ended in"] = kind_of_error(error)
-        for mode in MODES:
-            found[f"stream {mode}"] = [(space_of(s), shape(m, d)) for s, m, d in parts if m == mode]
-        found["stream order"] = [(space_of(s), m) for s, m, _ in parts]
-        return found
+        deep = do.via == "deep"
+        stream = self.graph.stream(value, config, stream_mode=MODES, subgraphs=deep, **options)
+        ended = kind_of(lambda: parts.extend(part if deep else ((), *part) for part in stream))
+        found: dict[str, Any] = {
+            f"stream {mode}": [(space_of(s), shape(m, d)) for s, m, d in parts if m == mode]
+            for mode in MODES
+        }
+        return {**found, "stream order": [(space_of(s), m) for s, m, _ in parts], "ended": ended}
 
     def view(self) -> dict[str, Any]:
         """Return what the thread looks like from outside."""
@@ -135,11 +129,6 @@ class Twin:
         }
 
 
-def parts_of(parts: list[Any], mode: str) -> Iterator[Any]:
-    """Return the parts of a mode."""
-    return (part for part in parts if part[1] == mode)
-
-
 def view_of(state: Any) -> dict[str, Any]:
     """Return a snapshot as plain data."""
     return {
@@ -152,7 +141,8 @@ def view_of(state: Any) -> dict[str, Any]:
                 task.error is not None and task.result is None,
                 [i.value for i in task.interrupts],
                 plain(task.result),
-                view_of(task.state) if hasattr(task.state, "values") and hasattr(task.state, "next")
+                view_of(task.state)
+                if hasattr(task.state, "values") and hasattr(task.state, "next")
                 else None,
             )
             for task in state.tasks
@@ -175,7 +165,12 @@ def shape(mode: str, data: Any) -> Any:
     if mode != "tasks":
         return plain(data)
     if "triggers" in data:
-        return ("start", data["name"], plain(data["input"]), sorted(data["triggers"]))
+        return (
+            "start",
+            data["name"],
+            plain(data["input"]),
+            sorted(t.replace("|", "+") for t in data["triggers"]),
+        )
     asked = [i["value"] for i in data["interrupts"]]
     return ("end", data["name"], bool(data["error"]), plain(data["result"]), asked)
 
