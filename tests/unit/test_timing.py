@@ -99,18 +99,19 @@ def until(seconds: float, show: Any) -> str:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         show()
+        time.sleep(0.005)
     return "done"
 
 
 @pytest.mark.parametrize("sign", ["progress", "heartbeat"])
 def test_who_shows_progress_is_not_idle(sign: str) -> None:
-    one = watch(idle_timeout=0.2)
-    assert one.run("a", lambda: until(0.6, getattr(one, sign))) == "done"
+    one = watch(idle_timeout=0.5)
+    assert one.run("a", lambda: until(1.2, getattr(one, sign))) == "done"
 
 
 def test_only_a_heartbeat_counts_where_the_policy_says_so() -> None:
-    one = watch(idle_timeout=0.2, refresh_on="heartbeat")
-    assert one.run("a", lambda: until(0.6, one.heartbeat)) == "done"
+    one = watch(idle_timeout=0.5, refresh_on="heartbeat")
+    assert one.run("a", lambda: until(1.2, one.heartbeat)) == "done"
     two = watch(idle_timeout=SOON, refresh_on="heartbeat")
     with pytest.raises(NodeTimeoutError):
         two.run("a", lambda: until(LONG, two.progress))
@@ -216,18 +217,18 @@ def test_a_question_within_the_time_is_asked_and_its_answer_comes() -> None:
 
 def test_what_a_node_streams_is_progress() -> None:
     def node(state: State) -> State:
-        return {"log": [until(0.6, lambda: get_stream_writer()("x"))]}
+        return {"log": [until(1.2, lambda: get_stream_writer()("x"))]}
 
-    graph = compiled(node, timeout=TimeoutPolicy(idle_timeout=0.2))
+    graph = compiled(node, timeout=TimeoutPolicy(idle_timeout=0.5))
     shown = list(graph.stream({}, "t", stream_mode=["custom", "values"]))
     assert shown[-1] == ("values", {"log": ["done"]})
 
 
 def test_a_heartbeat_reaches_the_watch_through_the_runtime() -> None:
     def node(state: State, runtime: Any) -> State:
-        return {"log": [until(0.6, runtime.heartbeat)]}
+        return {"log": [until(1.2, runtime.heartbeat)]}
 
-    policy = TimeoutPolicy(idle_timeout=0.2, refresh_on="heartbeat")
+    policy = TimeoutPolicy(idle_timeout=0.5, refresh_on="heartbeat")
     assert compiled(node, timeout=policy).invoke({}, "t") == {"log": ["done"]}
 
 
