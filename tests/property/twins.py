@@ -1,7 +1,7 @@
 """One planned graph, built for two libraries, with the same deterministic nodes.
 
-`behave` does what a plan says with whatever library's `interrupt`, `Command` and `Send` it is given.
-Nothing here compares: see `test_against_langgraph.py`.
+`behave` does what a plan says with the `interrupt`, `Command` and `Send` of the library it is
+given. Nothing here compares: see `test_against_langgraph.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import langgraph.config
 import langgraph.errors
 import langgraph.graph
+import langgraph.runtime
 import langgraph.types
 from langgraph.checkpoint.memory import InMemorySaver
 
@@ -40,6 +41,7 @@ class Ours:
     RetryPolicy, NodeError = orchestrator.RetryPolicy, orchestrator.NodeError
     interrupt = staticmethod(orchestrator.interrupt)
     get_stream_writer = staticmethod(orchestrator.get_stream_writer)
+    get_runtime = staticmethod(orchestrator.get_runtime)
     checkpointer = orchestrator.MemoryCheckpointer
 
 
@@ -55,6 +57,7 @@ class Theirs:
     RetryPolicy, NodeError = langgraph.types.RetryPolicy, langgraph.errors.NodeError
     interrupt = staticmethod(langgraph.types.interrupt)
     get_stream_writer = staticmethod(langgraph.config.get_stream_writer)
+    get_runtime = staticmethod(langgraph.runtime.get_runtime)
     checkpointer = InMemorySaver
 
 
@@ -85,7 +88,12 @@ def behave(plan: NodePlan, state: Any, world: World, sub: Any, schema: str) -> A
     for index in range(plan.says):
         library.get_stream_writer()(f"{who}!{index}")
     answers = [library.interrupt(f"{who}?{index}") for index in range(plan.asks)]
-    world.fail(who, plan.fails)
+    if plan.attempts:  # Two that look the same must not count together.
+        attempt = library.get_runtime().execution_info.node_attempt
+        if attempt <= plan.fails:
+            raise BoomError(who)
+    else:
+        world.fail(who, plan.fails)
     if plan.called:
         given = {"log": list(read(state, "log", []))[-1:]}
         for _ in range(plan.called):

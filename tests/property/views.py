@@ -1,8 +1,8 @@
 """Doing the same to two threads, and what of them is compared.
 
 Ids differ between the libraries, and objects have other classes; here both become plain data. What
-stands in a comparison by name is a *field*: `ended`, `returned`, `stream updates`, `values`, `next`,
-`tasks`, `history`.
+is compared by name is a *field*: `ended`, `returned`, `stream updates`, `values`, `next`, `tasks`,
+`history`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import orchestrator
 from tests.property.plans import BoomError, Brief
 
 LIMIT = 9  # Supersteps of one call.
-CONFIG = {"configurable": {"thread_id": "t"}, "max_concurrency": 1}  # So that order is no luck.
+CONFIG = {"configurable": {"thread_id": "t"}}
 MODES = ["updates", "values", "tasks", "custom"]
 RECURSION = (orchestrator.GraphRecursionError, langgraph.errors.GraphRecursionError)
 KINDS: dict[type[Exception], str] = {
@@ -56,6 +56,7 @@ class Twin:
     library: Any
     extra: int = 0  # How many more supersteps a resumed call gets than it asks for.
     options: dict[str, Any] = field(default_factory=dict)
+    concurrent: bool = False  # Whether steps run side by side; their order is luck then.
 
     def act(self, do: Do, before: dict[str, Any] | None) -> dict[str, Any]:
         """Do it; return how it ended, what it gave, and how the thread is now."""
@@ -79,16 +80,21 @@ class Twin:
         if do.what == "command":
             given = {"update": do.values} if do.values is not None else {}
             value = command(**given, goto=list(do.goto))
-        elif do.what == "go" and asked and "boom" not in str(before):
+        elif do.what == "input":
+            value = do.values
+        elif failed(before):
+            value = None  # An answer runs the step that asked; LangGraph runs the failed one, too.
+        elif do.what == "go" and asked:
             value = command(resume={asked[do.pick % len(asked)].id: f"yes{do.pick}"})
         elif do.what == "all" and asked:
             value = command(resume={i.id: f"all{n}" for n, i in enumerate(asked)})
         elif do.what == "one" and asked:
             value = command(resume=do.pick)
         else:
-            value = do.values if do.what == "input" else None
+            value = None
         extra = 0 if do.what == "input" else max(0, self.extra - (do.at is not None))
-        return self._call(do, value, {**config, "recursion_limit": LIMIT - extra})
+        size = {} if self.concurrent else {"max_concurrency": 1}
+        return self._call(do, value, {**config, **size, "recursion_limit": LIMIT - extra})
 
     def _call(self, do: Do, value: Any, config: Any) -> dict[str, Any]:
         options = {**self.options, **do.options}
@@ -148,6 +154,11 @@ def view_of(state: Any) -> dict[str, Any]:
             for task in state.tasks
         ],
     }
+
+
+def failed(view: Mapping[str, Any] | None) -> bool:
+    """Return whether a step of a thread has failed, or one in a subgraph."""
+    return view is not None and any(task[1] or failed(task[4]) for task in view["tasks"])
 
 
 def name_of(config: Mapping[str, Any]) -> str:
