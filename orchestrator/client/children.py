@@ -32,7 +32,7 @@ from orchestrator.client.snapshot import live_values, shown
 from orchestrator.core.accepting import RunConfig, paused_by_node
 from orchestrator.core.questions import open_questions
 from orchestrator.core.stepping import IN_SUBGRAPH
-from orchestrator.errors import GraphInterrupt, StepFailedError
+from orchestrator.errors import GraphInterrupt, ParentCommand, StepFailedError
 from orchestrator.execute.inprocess import InProcess
 from orchestrator.graph.routing import Command, Send
 from orchestrator.graph.schema import ROOT, update_items
@@ -63,6 +63,7 @@ class Children:
             GraphInterrupt: if it asks something.
             ChildRuns: if its steps run elsewhere.
             ChildPaused: if one of its nodes paused it.
+            ParentCommand: if a node's code called it, and it says what that node's step does.
             Exception: what failed in it.
         """
         reads = bool(config.get("messages"))
@@ -158,12 +159,18 @@ class _Child:
         if self.protocol.live.listener is not None and ready is not None:
             self._tell_start(resumes=loaded is not None)
         if ready:
-            error = InProcess().proceed(self.protocol, self.thread_id, ready)
+            error = self._executor.proceed(self.protocol, self.thread_id, ready)
         if error is not None:
             raise error
         loaded = self._load()
         assert loaded is not None
         return self._taken(loaded)
+
+    @property
+    def _executor(self) -> InProcess:
+        """Return who runs its steps here, as many at a time as the caller allows."""
+        size = self.protocol.live.config.get("max_concurrency")
+        return InProcess() if size is None else InProcess(concurrency_max=size)
 
     def _tell_start(self, *, resumes: bool) -> None:
         loaded, listener = self._load(), self.protocol.live.listener
@@ -252,7 +259,10 @@ class _Child:
         command = checkpoint.control.get(Command.PARENT)
         if command is not None:
             update, targets = command
-            return Command(update=update, goto=[_target(t) for t in targets])
+            steers: Command[Any] = Command(update=update, goto=[_target(t) for t in targets])
+            if not self.is_node:
+                raise ParentCommand(steers)  # The code that called it does not go on.
+            return steers
         return shown(live_values(checkpoint, loaded, records, spec), spec, spec.output_keys)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.checkpoint.model import Checkpoint, Interrupt, PlannedStep
-from orchestrator.client.snapshot import config_of, namespace_below, shown
+from orchestrator.client.snapshot import as_written, config_of, namespace_below, shown
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import HANDLED, RETURN
 from orchestrator.graph.routing import START, Command
@@ -181,14 +181,14 @@ class Projection:
         if "updates" in self.modes and not failed and not fact.interrupts:
             update = {fact.name: fact.result}
             yield "updates", {**update, "__metadata__": {"cached": True}} if fact.cached else update
-        if fact.cached:
-            return
-        data = {
+        if fact.cached or fact.interrupts:
+            return  # What it asks, the step that called it asks.
+        data: dict[str, Any] = {
             "id": fact.id,
             "name": fact.name,
             "error": fact.error,
-            "result": {} if failed or fact.interrupts else {RETURN: fact.result},
-            "interrupts": [interrupt_fields(i) for i in fact.interrupts],
+            "result": {} if failed else {RETURN: fact.result},
+            "interrupts": [],
         }
         yield from self._task("task_result", fact.number, data)
 
@@ -224,9 +224,9 @@ def _kept(writes: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
         if not _is_state(key):
             continue
         if counts[key] > 1:
-            found.setdefault(key, {"$writes": []})["$writes"].append(value)
+            found.setdefault(key, {"$writes": []})["$writes"].append(as_written(value))
         else:
-            found[key] = value
+            found[key] = as_written(value)
     return found
 
 
@@ -243,7 +243,11 @@ def _update(writes: tuple[tuple[str, Any], ...], keys: tuple[str, ...], *, one: 
     for key, value in writes:
         if key == RETURN:
             return value
-    mine = [(key, value) for key, value in writes if key in keys or (not keys and _is_state(key))]
+    mine = [
+        (key, as_written(value))
+        for key, value in writes
+        if key in keys or (not keys and _is_state(key))
+    ]
     if one:
         values = [value for _, value in mine]
         return values[0] if len(values) == 1 else values or None

@@ -220,7 +220,7 @@ class Running:
         return self._protocol
 
     def _made(self) -> StepProtocol:
-        graph, options = self.graph, self.options
+        graph, options, size = self.graph, self.options, self.parsed.concurrency_max
         live = Live(
             store=graph.store,
             cache=graph.cache,
@@ -232,6 +232,7 @@ class Running:
                 "callbacks": self.trace.callbacks,
                 "configurable": self.parsed.configurable,
                 "metadata": self.parsed.metadata,
+                **({"max_concurrency": size} if size is not None else {}),
             },
             control=options.get("control"),
             untracked=graph.untracked,

@@ -22,6 +22,7 @@ from orchestrator.ids import checkpoint_text, root_thread
 __all__ = [
     "PregelTask",
     "StateSnapshot",
+    "as_written",
     "config_of",
     "live_values",
     "namespace_below",
@@ -203,7 +204,7 @@ class _View:
             error=records.error(live.error) if live is not None and open_ else None,
             interrupts=asked,
             state=self._state(step, step_id),
-            result=_result(outcome.writes) if outcome is not None else None,
+            result=_result(outcome.writes, self.spec) if outcome is not None else None,
         )
 
     def _state(self, step: PlannedStep, step_id: str) -> Any:
@@ -226,8 +227,10 @@ class _View:
         return found
 
 
-def _result(writes: tuple[tuple[str, Any], ...]) -> Any:
-    """Return a step's updates without its edges and routing."""
+def _result(writes: tuple[tuple[str, Any], ...], spec: GraphSpec | None) -> Any:
+    """Return a step's updates without its edges and routing; those of the one key as they are."""
+    if spec is not None and spec.visible_keys in SINGLE:
+        return next((value for key, value in writes if (key,) == spec.visible_keys), None)
     hidden = {SENDS, *NO_CHANNELS}
     for key, value in writes:
         if key == RETURN:
@@ -235,10 +238,10 @@ def _result(writes: tuple[tuple[str, Any], ...]) -> Any:
         if key == HANDLED:
             return None  # The node has failed; what it has is its handler's.
     kept = [(key, value) for key, value in writes if key not in hidden and not _is_edge(key)]
-    return {key: _as_written(value) for key, value in kept}
+    return {key: as_written(value) for key, value in kept}
 
 
-def _as_written(value: Any) -> Any:
+def as_written(value: Any) -> Any:
     """Return an `Overwrite` as the node returned it; it is stored as plain data."""
     replaces, new = overwrite_of(value)
     return Overwrite(new) if replaces else value

@@ -25,6 +25,7 @@ from orchestrator.errors import (
     NodeCancelledError,
     NodeError,
     NodeInterrupt,
+    ParentCommand,
     StepFailedError,
 )
 from orchestrator.graph.interrupt import Scratchpad
@@ -210,7 +211,12 @@ class Attempt:
             return self._hooked(seen)
         extras = self.extras()
         given = {name: extras[name] for name in node.injected}
-        return finish(node.action(seen, **given))
+        try:
+            return finish(node.action(seen, **given))
+        except ParentCommand as steering:
+            if steering.command.graph is not None:
+                raise
+            return steering.command  # Of a subgraph that the node called: it is for this graph.
 
     def _hooked(self, given: Any) -> Any:
         """Return an input, or the update of the hook that is called when a run goes on."""

@@ -184,6 +184,8 @@ class _Task:
 
     def _tried(self) -> Any:
         """Return the result of the first attempt that has one."""
+        # What holds for an entrypoint holds for its tasks that say nothing else, as in LangGraph.
+        retry = self.call.retry or self.attempt.protocol.spec.start.options.retry
         failures = 0
         while True:
             try:
@@ -192,7 +194,7 @@ class _Task:
                 raise
             except Exception as error:
                 failures += 1
-                delay_s = delay_after(self.call.retry, error, failures, random.random())  # noqa: S311
+                delay_s = delay_after(retry, error, failures, random.random())  # noqa: S311
                 if delay_s is None:
                     raise
                 self.attempt.protocol.access.clock.sleep(delay_s)

@@ -1,164 +1,133 @@
-"""One graph as plain data, built for two libraries, with the same deterministic nodes.
+"""One planned graph, built for two libraries, with the same deterministic nodes.
 
-A plan says what each node does; `behave` does it with whatever library's `interrupt`, `Command` and
-`Send` it is given. Nothing here compares: see `test_against_langgraph.py`.
+`behave` does what a plan says with the `interrupt`, `Command` and `Send` of the library it is
+given. Nothing here compares: see `test_against_langgraph.py`.
 """
 
 from __future__ import annotations
 
-import operator
-import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypedDict
+from typing import Any
 
+import langgraph.config
+import langgraph.errors
 import langgraph.graph
+import langgraph.runtime
 import langgraph.types
 from langgraph.checkpoint.memory import InMemorySaver
 
 import orchestrator
-
-START, END = "__start__", "__end__"
-LOG_MAX = 14  # Routers and gotos stop leading on once the log is so long.
-
-
-def merge(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
-    """Return both, adding up what is in both."""
-    return {k: left.get(k, 0) + right.get(k, 0) for k in sorted({*left, *right})}
-
-
-class State(TypedDict, total=False):
-    log: Annotated[list[str], operator.add]
-    table: Annotated[dict[str, int], merge]
-    last: str
-    item: int  # Never written by a node: only a `Send` brings one.
+from tests.property.plans import (
+    END,
+    LOG_MAX,
+    SCHEMAS,
+    BoomError,
+    GraphPlan,
+    In,
+    NodePlan,
+    Out,
+    RouterPlan,
+    Target,
+)
 
 
-class BoomError(Exception):
-    """What a failing node raises."""
+class Ours:
+    """This project's names."""
+
+    StateGraph = orchestrator.StateGraph
+    Command, Send, Overwrite = orchestrator.Command, orchestrator.Send, orchestrator.Overwrite
+    RetryPolicy, NodeError = orchestrator.RetryPolicy, orchestrator.NodeError
+    interrupt = staticmethod(orchestrator.interrupt)
+    get_stream_writer = staticmethod(orchestrator.get_stream_writer)
+    get_runtime = staticmethod(orchestrator.get_runtime)
+    checkpointer = orchestrator.MemoryCheckpointer
 
 
-@dataclass(frozen=True)
-class Target:
-    """A place to go: a node or END, or, with an item, something sent to a node."""
+class Theirs:
+    """LangGraph's."""
 
-    node: str
-    item: int = 0
-
-
-@dataclass(frozen=True)
-class NodePlan:
-    name: str
-    keys: tuple[str, ...] = ("log",)  # Which keys it writes.
-    asks: int = 0  # How many questions it asks.
-    fails: bool = False  # Whether its first call raises.
-    replaces: bool = False  # Whether it replaces the log instead of adding to it.
-    goto: tuple[Target, ...] = ()
-    defer: bool = False
-
-
-@dataclass(frozen=True)
-class RouterPlan:
-    source: str
-    name: str
-    choices: tuple[tuple[Target, ...], ...]  # One of them is taken, by the length of the log.
-    mapped: bool = False  # Whether it returns labels that a path map translates.
-
-
-@dataclass(frozen=True)
-class GraphPlan:
-    nodes: tuple[NodePlan, ...]
-    edges: tuple[tuple[str, str], ...]
-    joins: tuple[tuple[tuple[str, ...], str], ...] = ()
-    routers: tuple[RouterPlan, ...] = ()
-    before: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
+    StateGraph = langgraph.graph.StateGraph
+    Command, Send, Overwrite = (
+        langgraph.types.Command,
+        langgraph.types.Send,
+        langgraph.types.Overwrite,
+    )
+    RetryPolicy, NodeError = langgraph.types.RetryPolicy, langgraph.errors.NodeError
+    interrupt = staticmethod(langgraph.types.interrupt)
+    get_stream_writer = staticmethod(langgraph.config.get_stream_writer)
+    get_runtime = staticmethod(langgraph.runtime.get_runtime)
+    checkpointer = InMemorySaver
 
 
 @dataclass
 class World:
-    """What the nodes of one library share: who has raised, and what was stored."""
+    """What the nodes of one library share: its names, and who has raised how often."""
 
-    library: Any  # Has Command, Send, interrupt.
-    expected: Mapping[int, int] = field(default_factory=dict)  # Superstep → how many do not raise.
-    raised: dict[str, tuple[int, int]] = field(default_factory=dict)  # Who → call, superstep.
-    calls: int = 0
-    passed: Counter[int] = field(default_factory=Counter)
-    stored: set[str] = field(default_factory=set)  # The steps of this superstep that were stored.
-    changed: threading.Condition = field(default_factory=threading.Condition)
+    library: Any
+    raised: Counter[str] = field(default_factory=Counter)
 
-    def begin(self, expected: Mapping[int, int]) -> None:
-        """Begin another call of the graph."""
-        self.expected, self.passed = expected, Counter()
-        self.calls += 1
-        self.stored.clear()
-
-    def arrive(self, number: int, who: str, *, fails: bool) -> None:
-        """Note that a node runs; raise its first time if it is to fail.
-
-        It waits for the others of its superstep to be stored first: LangGraph drops those that were
-        not, and which ones those are would be a matter of luck.
-        """
-        with self.changed:
-            now = self.calls, number  # Of two that look the same, both raise.
-            if not fails or self.raised.setdefault(who, now) != now:
-                self.passed[number] += 1
-                return
-            enough = self.expected.get(number, 0)
-            assert self.changed.wait_for(lambda: len(self.stored) >= enough, timeout=5)
+    def fail(self, who: str, times: int) -> None:
+        """Raise the first few times."""
+        if self.raised[who] < times:
+            self.raised[who] += 1
             raise BoomError(who)
 
-    def store(self, step: str | None) -> None:
-        """Note that a step was stored, or a checkpoint, with which a superstep begins."""
-        with self.changed:
-            if step is None:
-                self.stored.clear()
-            else:
-                self.stored.add(step)
-            self.changed.notify_all()
+
+def read(state: Any, key: str, default: Any) -> Any:
+    """Return a key of a state, whatever its type."""
+    return state.get(key, default) if isinstance(state, dict) else getattr(state, key, default)
 
 
-class Saver(InMemorySaver):
-    """LangGraph's memory, telling a world what was stored."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self.world = world
-
-    def put(self, *args: Any) -> Any:
-        self.world.store(None)
-        return super().put(*args)
-
-    def put_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> None:
-        super().put_writes(config, writes, task_id, task_path)
-        if any(channel != "__resume__" for channel, _ in writes):
-            self.world.store(task_id)
-
-
-def behave(plan: NodePlan, state: Mapping[str, Any], number: int, world: World) -> Any:
+def behave(plan: NodePlan, state: Any, world: World, sub: Any, schema: str) -> Any:
     """Do what a node does."""
-    item = state.get("item", 0)
+    library = world.library
+    item = read(state, "item", 0)
     who = f"{plan.name}{item or ''}"
-    world.arrive(number, who, fails=plan.fails)
-    answers = [world.library.interrupt(f"{who}?{index}") for index in range(plan.asks)]
-    update: dict[str, Any] = {}
-    if "log" in plan.keys:
-        update["log"] = [who, *map(str, answers)]
-    if "table" in plan.keys:
-        update["table"] = {plan.name: 1, "all": 1}
-    if "last" in plan.keys:
-        update["last"] = who
+    for index in range(plan.says):
+        library.get_stream_writer()(f"{who}!{index}")
+    answers = [library.interrupt(f"{who}?{index}") for index in range(plan.asks)]
+    if plan.attempts:  # Two that look the same must not count together.
+        attempt = library.get_runtime().execution_info.node_attempt
+        if attempt <= plan.fails:
+            raise BoomError(who)
+    else:
+        world.fail(who, plan.fails)
+    if plan.called:
+        given = {"log": list(read(state, "log", []))[-1:]}
+        for _ in range(plan.called):
+            answers += (sub.invoke(given) or {}).get("log", [])[-2:]
+    update = update_of(plan, who, answers)
     if plan.replaces:
-        update["log"] = world.library.Overwrite([f"only {who}"])
-    goto = targets_of(plan.goto, state, world.library)
-    return world.library.Command(update=update, goto=goto) if goto else update
+        update["log"] = library.Overwrite([f"only {who}"])
+    goto = targets_of(plan.goto, state, library)
+    if plan.up is not None and len(read(state, "log", ())) < LOG_MAX:
+        up = targets_of((plan.up,), state, library)
+        return library.Command(graph=library.Command.PARENT, update=update, goto=up)
+    if plan.shape == "list" and goto:
+        return [update, library.Command(goto=goto)]
+    if plan.shape == "command" or goto:
+        return library.Command(update=update, goto=goto)
+    return SCHEMAS[schema](**update) if plan.shape == "object" else update
 
 
-def targets_of(targets: tuple[Target, ...], state: Mapping[str, Any], library: Any) -> list[Any]:
+def update_of(plan: NodePlan, who: str, answers: list[Any]) -> dict[str, Any]:
+    """Return what a node writes."""
+    values = {
+        "log": [who, *map(str, answers)],
+        "own": [who],
+        "table": {plan.name: 1, "all": 1},
+        "total": 1,
+        "last": who,
+    }
+    return {key: values[key] for key in plan.keys}
+
+
+def targets_of(targets: tuple[Target, ...], state: Any, library: Any) -> list[Any]:
     """Return where to go, or nowhere once the run is long or what was sent is used up."""
-    item = state.get("item", 3)
-    if len(state.get("log", ())) >= LOG_MAX or item <= 1:
+    item = read(state, "item", 0) or 3
+    if len(read(state, "log", ())) >= LOG_MAX or item <= 1:
         return []
     return [library.Send(t.node, {"item": item - 1}) if t.item else t.node for t in targets]
 
@@ -167,7 +136,7 @@ def router(plan: RouterPlan, library: Any) -> Callable[[Any], Any]:
     """Return the function that a router plan stands for."""
 
     def path(state: Any) -> Any:
-        choice = plan.choices[len(state.get("log", ())) % len(plan.choices)]
+        choice = plan.choices[len(read(state, "log", ())) % len(plan.choices)]
         targets = targets_of(choice, state, library) or [END]
         if plan.mapped:
             targets = [f"to {t}" if isinstance(t, str) else t for t in targets]
@@ -177,41 +146,49 @@ def router(plan: RouterPlan, library: Any) -> Callable[[Any], Any]:
     return path
 
 
-def ours(plan: GraphPlan, world: World) -> Any:
-    """Build the plan with this project."""
+def handler(plan: NodePlan, world: World) -> Callable[..., Any]:
+    """Return the error handler of a node."""
 
-    def node(node_plan: NodePlan) -> Callable[..., Any]:
-        return lambda state, ctx: behave(node_plan, state, ctx.number, world)
+    def handle(state: Any, error: Any) -> Any:
+        kind = type(error.error).__name__
+        update = {"log": [f"{plan.name} {kind}"]}
+        goto = targets_of((plan.handler,), state, world.library) if plan.handler else []
+        goto = [target for target in goto if target != END]
+        return world.library.Command(update=update, goto=goto) if goto else update
 
-    builder = orchestrator.StateGraph(State)
-    _wire(builder, plan, node, orchestrator)
-    return builder.compile(
-        orchestrator.MemoryCheckpointer(), interrupt_before=plan.before, interrupt_after=plan.after
-    )
-
-
-def theirs(plan: GraphPlan, world: World) -> Any:
-    """Build the plan with LangGraph."""
-
-    def node(node_plan: NodePlan) -> Callable[..., Any]:
-        def call(state: Any, config: Any) -> Any:
-            return behave(node_plan, state, config["metadata"]["langgraph_step"], world)
-
-        call.__annotations__ = {"config": langgraph.types.RunnableConfig}
-        return call
-
-    builder = langgraph.graph.StateGraph(State)
-    _wire(builder, plan, node, langgraph.types)
-    return builder.compile(
-        Saver(world),
-        interrupt_before="*" if "*" in plan.before else list(plan.before),
-        interrupt_after="*" if "*" in plan.after else list(plan.after),
-    )
+    handle.__annotations__ = {"error": world.library.NodeError}
+    return handle
 
 
-def _wire(builder: Any, plan: GraphPlan, node: Callable[..., Any], library: Any) -> None:
+def node(plan: NodePlan, world: World, schema: str) -> Any:
+    """Return what is added to a graph as the node."""
+    sub = build(plan.sub, world, plan.keeps) if plan.sub is not None else None
+    if sub is not None and not plan.called:
+        return sub
+
+    def call(state: Any) -> Any:
+        return behave(plan, state, world, sub, schema)
+
+    return call
+
+
+def build(plan: GraphPlan, world: World, keeps: Any = None) -> Any:
+    """Build a plan with a world's library."""
+    library = world.library
+    schemas = {
+        **({"input_schema": In} if plan.narrow_in else {}),
+        **({"output_schema": Out} if plan.narrow_out else {}),
+    }
+    builder = library.StateGraph(SCHEMAS[plan.schema], **schemas)
     for each in plan.nodes:
-        builder.add_node(each.name, node(each), defer=each.defer)
+        options: dict[str, Any] = {"defer": each.defer}
+        if each.attempts:
+            options["retry_policy"] = library.RetryPolicy(
+                max_attempts=each.attempts, initial_interval=0, jitter=False, retry_on=BoomError
+            )
+        if each.handler:
+            options["error_handler"] = handler(each, world)
+        builder.add_node(each.name, node(each, world, plan.schema), **options)
     for source, end in plan.edges:
         builder.add_edge(source, end)
     for sources, end in plan.joins:
@@ -220,3 +197,15 @@ def _wire(builder: Any, plan: GraphPlan, node: Callable[..., Any], library: Any)
         names = [n.name for n in plan.nodes] + [END]
         ends = {f"to {name}": name for name in names} if each.mapped else None
         builder.add_conditional_edges(each.source, router(each, library), ends)
+    stops = {"interrupt_before": plan.before, "interrupt_after": plan.after}
+    return builder.compile(keeps, **{k: "*" if "*" in v else list(v) for k, v in stops.items()})
+
+
+def ours(plan: GraphPlan) -> Any:
+    """Build a plan with this project."""
+    return build(plan, World(Ours), Ours.checkpointer())
+
+
+def theirs(plan: GraphPlan) -> Any:
+    """Build a plan with LangGraph."""
+    return build(plan, World(Theirs), Theirs.checkpointer())

@@ -1,0 +1,395 @@
+"""Where this project does not do what LangGraph does, with reasons; nothing else may differ.
+
+A deviation is looked up only where the two differ. It names the fields that it explains. Where it
+ends the case, the threads are not the same any more, and nothing is compared after it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.property.views import Do
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One thing done to both threads, that came out differently."""
+
+    plan: Any  # A graph's, or a workflow's.
+    todo: list[Do]  # What was done, up to this.
+    before: Mapping[str, Any] | None
+    ours: Mapping[str, Any]
+    theirs: Mapping[str, Any]
+    fields: set[str]
+
+    @property
+    def do(self) -> Do:
+        return self.todo[-1]
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """One way in which the two differ."""
+
+    name: str
+    reason: str
+    when: Callable[[Moment], bool]
+    explains: frozenset[str] | None = (
+        None  # Which fields; `None`: all, and nothing is the same now.
+    )
+
+
+def of(*fields: str) -> frozenset[str]:
+    """Return names of fields."""
+    return frozenset(fields)
+
+
+ORDER = of("stream updates", "stream order", "stream tasks")
+PARTS = ORDER | of("stream values", "stream custom")
+STOPS = of("stream updates", "stream order")
+STOP = ("", {"__interrupt__": []})
+
+
+def reasons(m: Moment, table: tuple[Deviation, ...] | None = None) -> list[Deviation]:
+    """Return the deviations that explain all that differs, or none."""
+    left, found = set(m.fields), []
+    for deviation in DEVIATIONS if table is None else table:
+        explains = left if deviation.explains is None else left & deviation.explains
+        if explains and deviation.when(m):
+            found.append(deviation)
+            left -= explains
+    return [] if left else found
+
+
+# ---- when -------------------------------------------------------------------------------
+
+
+def _poisoned(m: Moment) -> bool:
+    return "poisoned" in m.theirs or m.theirs["ended"] == "conflict"
+
+
+def _replays_head(m: Moment) -> bool:
+    past = (m.before or {}).get("history") or [()]
+    return m.do.at is not None and m.do.at % len(past) == 0
+
+
+def _stopped_at_the_end(m: Moment) -> bool:
+    their = m.theirs["stream updates"]
+    return m.theirs["next"] == [] and their[-1:] == [STOP] and _same_but_for_stops(m)
+
+
+def _same_but_for_stops(m: Moment) -> bool:
+    mine, their = ([u for u in r["stream updates"] if u != STOP] for r in (m.ours, m.theirs))
+    return sorted(mine, key=str) == sorted(their, key=str)
+
+
+def _with_results_of_edits(m: Moment) -> bool:
+    """Whether only the results of steps differ whose superstep was replaced by hand."""
+    mine, their = m.ours["history"], m.theirs["history"]
+    edited = {entry[4] for entry in their if entry[2] in {"update", "fork"}}
+    return len(mine) == len(their) and all(
+        a[:5] == b[:5] and (a == b or index in edited)
+        for index, (a, b) in enumerate(zip(mine, their, strict=True))
+    )
+
+
+def _author_is_clear(m: Moment) -> bool:
+    """Whether both would make an update as the same node, if it names none."""
+    goes = [
+        *(n.goto for n in m.plan.nodes),
+        *(c for r in m.plan.routers for c in r.choices),
+    ]
+    sends = any(target.item for targets in goes for target in targets)
+    past = m.before["history"] if m.before else []
+    base = past[(m.do.at or 0) % len(past)] if past else None
+    return not (sends or m.plan.joins) and (base is None or base[2] == "loop")
+
+
+def _inner_end_stop(m: Moment) -> bool:
+    return any(depth and p.after for depth, p in m.plan.graphs()) and bool(m.theirs["next"])
+
+
+def _at_the_limit(m: Moment) -> bool:
+    return m.ours["ended"] == "ok" and m.theirs["ended"] == "recursion" and not m.theirs["next"]
+
+
+def _budget_of_subgraphs(m: Moment) -> bool:
+    nests = any(depth for depth, _ in m.plan.graphs())
+    return nests and "recursion" in {m.ours["ended"], m.theirs["ended"]}
+
+
+def _same_parts(m: Moment) -> bool:
+    later = any(node.handler or node.attempts for node in m.plan.every())
+    fields = m.fields & ORDER
+    return later and all(sorted(m.ours[f], key=str) == sorted(m.theirs[f], key=str) for f in fields)
+
+
+def _same_but_for_handled(m: Moment) -> bool:
+    """Whether both came to the same, by a superstep in which a handler ran."""
+    ran = "__error_handler__" in str(m.ours) + str(m.theirs)
+    return ran and all(m.ours[f] == m.theirs[f] for f in ("ended", "values", "next"))
+
+
+def _handler_left_out(m: Moment) -> bool:
+    handles = any(node.handler for node in m.plan.every())
+    return handles and (m.theirs["ended"] == "boom" or bool(m.theirs["asked"]))
+
+
+def _called_ones_are_unknown(m: Moment) -> bool:
+    calls = any(node.called for node in m.plan.every())
+    return calls and _begun(m.ours["tasks"]) == _begun(m.theirs["tasks"])
+
+
+def _begun(tasks: list[Any]) -> list[Any]:
+    """Return tasks without the states of subgraphs that have not begun."""
+    return [(*task[:4], _state_begun(task[4])) for task in tasks]
+
+
+def _state_begun(state: dict[str, Any] | None) -> dict[str, Any] | None:
+    empty = state is None or not (state["values"] or state["next"])
+    return None if empty else {**state, "tasks": _begun(state["tasks"])}
+
+
+def _went_back(m: Moment) -> bool:
+    lasting = any(node.keeps is True for node in m.plan.every())
+    return lasting and any(do.at is not None for do in m.todo)
+
+
+def _called_anew(m: Moment) -> bool:
+    """Whether a lasting subgraph that can stop may have been called with new input."""
+    lasting = [node.sub for node in m.plan.every() if node.keeps is True and node.sub]
+    stops = any(
+        p.before or p.after or any(n.asks or n.fails for n in p.nodes)
+        for sub in lasting
+        for _, p in sub.graphs()
+    )
+    return stops and sum(do.what in {"input", "update"} for do in m.todo) > 1
+
+
+def _steered(m: Moment) -> bool:
+    """Whether a command ended alike, as far as LangGraph shows it."""
+    alike = m.ours["ended"] == m.theirs["ended"] or _at_the_limit(m)
+    if m.do.what != "command" or not alike:
+        return False
+    left = bool(m.before and m.before["next"]) or bool(m.ours["next"])
+    deferred = any(node.defer and node.name in m.do.goto for node in m.plan.nodes)
+    return left or deferred or m.ours["values"] == m.theirs["values"]
+
+
+def _overrules(m: Moment) -> bool:
+    """Whether a command wrote what a completed step of the open superstep had written, too."""
+    wrote = any("last" in (task[3] or {}) for task in (m.before or {"tasks": []})["tasks"])
+    writes = m.do.what == "command" and "last" in (m.do.values or {})
+    return wrote and writes and m.ours["ended"] == "conflict"
+
+
+def _asks_again(m: Moment) -> bool:
+    fields = m.fields & PARTS
+    return bool(m.theirs["asked"]) and all(_within(m.ours[f], m.theirs[f]) for f in fields)
+
+
+def _command_waits(m: Moment) -> bool:
+    return any(node.up for node in m.plan.every()) and bool(m.ours["next"])
+
+
+def _within(some: list[Any], more: list[Any]) -> bool:
+    return not Counter(map(str, some)) - Counter(map(str, more))
+
+
+def _answered_before(m: Moment) -> bool:
+    return m.do.what != "one" and any(do.what == "one" for do in m.todo)
+
+
+# ---- what and why -----------------------------------------------------------------------
+
+DEVIATIONS = (
+    Deviation(
+        "D5",
+        "Two values for a key that takes one end LangGraph's thread: it cannot be read any more. "
+        "Here it can, and be repaired.",
+        _poisoned,
+    ),
+    Deviation(
+        "end stop",
+        "A run with nothing left has ended. LangGraph says that it stopped after its last node.",
+        _stopped_at_the_end,
+        STOPS,
+    ),
+    Deviation(
+        "stops told at once",
+        "A stop in a subgraph is told when it happens. LangGraph tells it when the superstep ends, "
+        "and not at all if another step fails.",
+        _same_but_for_stops,
+        STOPS,
+    ),
+    Deviation(
+        "edited results",
+        "An update is a checkpoint; it does not make steps of the one before look as if they ran.",
+        _with_results_of_edits,
+        of("history"),
+    ),
+    Deviation(
+        "D14 limit",
+        "A call may take as many supersteps as its recursion limit says. LangGraph raises when "
+        "nothing is left to run exactly at the limit.",
+        _at_the_limit,
+        of("ended", "returned"),
+    ),
+    Deviation(
+        "order of ends",
+        "An error handler runs in its step, and a step that waits to be tried again holds nothing "
+        "up; so the steps of a superstep end in another order. The results are the same.",
+        _same_parts,
+        ORDER,
+    ),
+    Deviation(
+        "nothing returned",
+        "A call returns the output as it is. LangGraph returns None where no key of it changed.",
+        lambda m: m.theirs["returned"] is None and m.theirs["ended"] == "ok",
+        of("returned"),
+    ),
+    Deviation(
+        "called subgraphs",
+        "A subgraph that a node's code calls is known when it has begun. LangGraph looks for such "
+        "subgraphs in the code.",
+        _called_ones_are_unknown,
+        of("tasks"),
+    ),
+    Deviation(
+        "asked once",
+        "A step that asks waits for its answer, and tells once that it asks. LangGraph runs it "
+        "again at each resume.",
+        _asks_again,
+        PARTS,
+    ),
+    # What follows makes two different threads.
+    Deviation(
+        "head replay",
+        "The config of the latest checkpoint names the thread as it is: calls go on there, and "
+        "what completed is not run again (INV-4). LangGraph branches off from it.",
+        _replays_head,
+    ),
+    Deviation(
+        "D14 author",
+        "An update that names no node is made as the node that ran last. LangGraph goes by "
+        "triggers: it forgets who was sent something or updated, and two triggers of one node "
+        "confuse it.",
+        lambda m: m.do.what == "update" and m.do.as_node is None and not _author_is_clear(m),
+    ),
+    Deviation(
+        "inner end stop",
+        "A subgraph with nothing left has ended. LangGraph stops in it after its last node.",
+        _inner_end_stop,
+    ),
+    Deviation(
+        "D14 inner limit",
+        "What holds for the limit of a call holds for that of a subgraph. LangGraph takes two more "
+        "supersteps when it resumes, but subgraphs get what was asked.",
+        _budget_of_subgraphs,
+    ),
+    Deviation(
+        "handled steps",
+        "A step whose handler ran has no result of its own. LangGraph shows it as one that wrote "
+        "nothing, or failed, depending on when its handler ran.",
+        _same_but_for_handled,
+    ),
+    Deviation(
+        "handler left out",
+        "An error handler runs although another step of the superstep fails or asks.",
+        _handler_left_out,
+    ),
+    Deviation(
+        "settled",
+        "An update as END means that nothing is left to do. LangGraph goes on with what follows "
+        "the steps that had completed.",
+        lambda m: m.do.what == "settle",
+    ),
+    Deviation(
+        "command steps",
+        "A command that updates or leads is taken in by a step with checkpoints of its own, and "
+        "get_state shows what it leads to. LangGraph changes the latest checkpoint in memory, so "
+        "that what it leads to cannot be seen where it asks or fails. (D9, D10)",
+        _steered,
+    ),
+    Deviation(
+        "D1",
+        "An answer is used once, for the question it answers. LangGraph gives it to the next one.",
+        _answered_before,
+    ),
+    Deviation(
+        "command overrules",
+        "A command is applied together with what had completed of the superstep it interrupts, so "
+        "that the two may be in conflict. LangGraph applies the command before.",
+        _overrules,
+    ),
+    Deviation(
+        "command up waits",
+        "A command for the graph around is followed when the superstep it is from has ended, and "
+        "the others of it do not wait for anything. LangGraph follows it at once.",
+        _command_waits,
+    ),
+    Deviation(
+        "lasting subgraphs",
+        "A subgraph with checkpointer=True keeps its state; going back in the graph around does "
+        "not take it back. LangGraph looks for its state at that time.",
+        _went_back,
+    ),
+    Deviation(
+        "going on below",
+        "A subgraph with checkpointer=True that had stopped takes what a new step gives it. "
+        "LangGraph goes on where it stopped, and drops its input, if the call around goes on.",
+        _called_anew,
+    ),
+)
+
+
+def _keeps_fewer_parts(m: Moment) -> bool:
+    """Whether LangGraph's streams hold all that ours do, and more."""
+    streams = [field for field in m.fields if field.startswith("stream")]
+    return all(_within(m.ours[field], m.theirs[field]) for field in streams)
+
+
+def _shows_answered(m: Moment) -> bool:
+    told = ("stream updates", "stream order")
+    return (
+        m.theirs["ended"] == "boom"
+        and _within(m.ours["asked"], m.theirs["asked"])
+        and all(_within(m.ours.get(f, []), m.theirs.get(f, [])) for f in told)
+    )
+
+
+def _asks_all(m: Moment) -> bool:
+    gathers = any(statement.what == "gather" for statement in m.plan.body)
+    return gathers and _within(m.theirs["asked"], m.ours["asked"])
+
+
+WORKFLOW_DEVIATIONS = (
+    Deviation(
+        "results survive retries",
+        "What a task returned is kept when the workflow that called it is tried again. LangGraph "
+        "calls it again, or gives it the result of another call: it goes on counting calls.",
+        lambda m: bool(m.plan.attempts),
+    ),
+    Deviation(
+        "answered questions",
+        "What was answered is not shown as asked, also if the step then fails. LangGraph shows it, "
+        "and tells of an update that there is not.",
+        _shows_answered,
+        of("asked", "tasks") | STOPS,
+    ),
+    Deviation(
+        "all questions",
+        "Of tasks that run side by side, all questions are asked at once. LangGraph asks the one "
+        "whose task is waited for.",
+        _asks_all,
+    ),
+    Deviation(
+        "side by side",
+        "Of tasks that run side by side and fail, the one that is waited for ends the step.",
+        lambda m: m.ours["ended"] == "boom" and _keeps_fewer_parts(m),
+        of("stream tasks", "stream order"),
+    ),
+)
