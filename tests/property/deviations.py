@@ -248,7 +248,7 @@ DEVIATIONS = (
     Deviation(
         "nothing returned",
         "A call returns the output as it is. LangGraph returns None where no key of it changed.",
-        lambda m: m.theirs["returned"] is None and m.theirs["ended"] == "ok",
+        lambda m: m.theirs["ended"] == "ok" and m.theirs.get("returned") is None,
         of("returned"),
     ),
     Deviation(
