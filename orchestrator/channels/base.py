@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Final, Self
 
+from orchestrator.errors import InvalidUpdateError
+
 __all__ = [
     "MISSING",
     "UNCHANGED",
@@ -24,6 +26,7 @@ __all__ = [
     "Channel",
     "Overwrite",
     "overwrite_of",
+    "replacement_in",
     "storable",
 ]
 
@@ -124,3 +127,16 @@ def overwrite_of(write: Any) -> tuple[bool, Any]:
         if write.get("type") == "__overwrite__" and "value" in write:
             return True, write["value"]
     return False, None
+
+
+def replacement_in(writes: Sequence[Any], key: str) -> tuple[bool, Any]:
+    """Return whether a write of a superstep replaces the value of `key`, and the replacement.
+
+    Raises:
+        InvalidUpdateError: if two of them do.
+    """
+    replaced = [new for is_overwrite, new in map(overwrite_of, writes) if is_overwrite]
+    if len(replaced) > 1:
+        msg = f"{len(replaced)} Overwrite writes for {key!r} in one superstep; one may win"
+        raise InvalidUpdateError(msg)
+    return (True, replaced[0]) if replaced else (False, None)

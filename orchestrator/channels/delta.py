@@ -6,9 +6,9 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-from orchestrator.channels.base import MISSING, UNCHANGED, Channel, overwrite_of
+from orchestrator.channels.base import MISSING, UNCHANGED, Channel, replacement_in
 from orchestrator.channels.starting import name_of, start_of
-from orchestrator.errors import InvalidGraphError, InvalidUpdateError
+from orchestrator.errors import InvalidGraphError
 
 __all__ = ["DeltaChannel"]
 
@@ -74,12 +74,9 @@ class DeltaChannel(Channel):
         """
         if not writes:
             return UNCHANGED
-        replaced = [new for is_overwrite, new in map(overwrite_of, writes) if is_overwrite]
-        if len(replaced) > 1:
-            msg = f"{len(replaced)} Overwrite writes for {self.key!r} in one superstep; one may win"
-            raise InvalidUpdateError(msg)
-        if replaced:
-            return self._factory() if replaced[0] is None else copy.copy(replaced[0])
+        replaces, new = replacement_in(writes, self.key)
+        if replaces:
+            return self._factory() if new is None else copy.copy(new)
         return self.reducer(self.get(value), list(writes))
 
     def describe(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from orchestrator.channels.base import MISSING, UNCHANGED, Channel, overwrite_of
+from orchestrator.channels.base import MISSING, UNCHANGED, Channel, replacement_in
 from orchestrator.channels.starting import name_of, start_of
 from orchestrator.errors import InvalidUpdateError
 
@@ -39,12 +39,9 @@ class BinaryOperatorAggregate(Channel):
         """
         if not writes:
             return UNCHANGED
-        replaced = [new for is_overwrite, new in map(overwrite_of, writes) if is_overwrite]
-        if len(replaced) > 1:
-            msg = f"{len(replaced)} Overwrite writes for {self.key!r} in one superstep; one may win"
-            raise InvalidUpdateError(msg)
-        if replaced:
-            return replaced[0]
+        replaces, new = replacement_in(writes, self.key)
+        if replaces:
+            return new
         value = self.get(value)
         if value is MISSING:
             value, writes = writes[0], writes[1:]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.exits import CommandError, Exit
-from orchestrator.cli.options import as_json_option, debug_option
+from orchestrator.cli.options import as_json_option, debug_option, with_fleet
 from orchestrator.cli.output import aligned, say, show, show_json
 
 if TYPE_CHECKING:
@@ -63,17 +63,7 @@ class Site:
     type=click.IntRange(1, 1000),
     help="Threads to divide the work into.",
 )
-@click.option(
-    "--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Worker processes."
-)
-@click.option(
-    "--concurrency",
-    "-c",
-    default=2,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Steps side by side, in each worker.",
-)
+@with_fleet
 @click.option(
     "--kills",
     default=1,

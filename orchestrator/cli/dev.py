@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.exits import CommandError, Exit
-from orchestrator.cli.options import debug_option, graphs_option
+from orchestrator.cli.options import debug_option, graphs_option, with_fleet
 from orchestrator.cli.output import colour_allowed, say
 from orchestrator.cli.worker import LEVELS, POOLS, worker_arguments
 
@@ -54,17 +54,7 @@ class Flower:
 
 
 @click.command()
-@click.option(
-    "--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Worker processes."
-)
-@click.option(
-    "--concurrency",
-    "-c",
-    default=2,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Steps side by side, in each worker.",
-)
+@with_fleet
 @click.option("--pool", type=click.Choice(POOLS), help="How a worker runs steps side by side.")
 @click.option("--queues", "-Q", metavar="A,B", help="The queues to take steps from.")
 @click.option(

@@ -29,6 +29,7 @@ __all__ = [
     "read_json",
     "read_settings",
     "resolve_url",
+    "with_fleet",
     "with_graphs",
     "without_password",
 ]
@@ -78,6 +79,17 @@ graphs_option = click.option(
     ),
 )
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+_workers_option = click.option(
+    "--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Worker processes."
+)
+_concurrency_option = click.option(
+    "--concurrency",
+    "-c",
+    default=2,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Steps side by side, in each worker.",
+)
 url_option = click.option(
     "--url",
     metavar="URL",
@@ -93,6 +105,11 @@ def connecting(command: Command) -> Command:
     return functools.reduce(
         lambda inner, option: option(inner), (debug_option, url_option), command
     )
+
+
+def with_fleet(command: Command) -> Command:
+    """Give a command the options for the size of the fleet that it starts."""
+    return _workers_option(_concurrency_option(command))
 
 
 def resolve_url(url: str | None, env: Mapping[str, str] | None = None) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from orchestrator.checkpoint.commit import LoadedThread
-from orchestrator.core.advance import Frame
 from orchestrator.core.records import Records
 from orchestrator.step.facts import Advanced
 
@@ -21,17 +20,11 @@ def first_fact(
         records: how it is stored.
         resumes: whether the run goes on: its state is shown then, as if all of it were new.
     """
-    checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
-    args = {
-        step.step.index: records.decode(loaded.blobs[step.step.arg])
-        for step in loaded.steps.values()
-        if step.step.arg and step.step.arg in loaded.blobs
-    }
-    values = records.values(checkpoint, loaded.blobs)
+    frame = records.frame(loaded)
     return Advanced(
         thread_id=thread_id,
-        frame=Frame(checkpoint, values, loaded.head.stop, args),
+        frame=frame,
         changed=None if resumes else frozenset(),
-        begins=checkpoint.plan if loaded.head.status.active else (),
+        begins=frame.checkpoint.plan if loaded.head.status.active else (),
         completed={i: records.outcome(data).writes for i, data in loaded.outcomes.items()},
     )

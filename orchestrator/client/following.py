@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from orchestrator.checkpoint.commit import Event, LoadedThread
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.core.advance import Frame
 from orchestrator.core.records import Records
 from orchestrator.ids import child_thread, parse_checkpoint_id
 from orchestrator.step.facts import Advanced, Asked, Done, Fact, Failed, Stopped, TaskDone, Written
@@ -105,22 +104,11 @@ class Follower:
         wanted = parse_checkpoint_id(_text(checkpoint))
         return self.store.load(thread_id, checkpoint_id=wanted)
 
-    def _frame(self, ns: str, loaded: LoadedThread) -> Frame:
-        records = self._records(ns)
-        checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
-        args = {
-            step.step.index: records.decode(loaded.blobs[step.step.arg])
-            for step in loaded.steps.values()
-            if step.step.arg and step.step.arg in loaded.blobs
-        }
-        values = records.values(checkpoint, loaded.blobs)
-        return Frame(checkpoint, values, loaded.head.stop, args)
-
     def _advanced(self, thread_id: str, ns: str, fields: Mapping[str, bytes]) -> Iterator[Fact]:
         loaded = self._at(thread_id, fields["checkpoint"])
         if loaded is None:
             return
-        frame = self._frame(ns, loaded)
+        frame = self._records(ns).frame(loaded)
         checkpoint = frame.checkpoint
         changed = {k for k, version in checkpoint.versions.items() if version == checkpoint.id}
         begins = checkpoint.plan if fields.get("live", b"1") == b"1" else ()
@@ -130,7 +118,7 @@ class Follower:
         loaded = self._at(thread_id, fields["checkpoint"])
         if loaded is None:
             return
-        frame, records = self._frame(ns, loaded), self._records(ns)
+        frame, records = self._records(ns).frame(loaded), self._records(ns)
         done = [i for i in _text(fields["done"]).split() if i in loaded.outcomes]
         yield Advanced(
             thread_id=thread_id,
@@ -157,7 +145,7 @@ class Follower:
             thread_id=thread_id,
             **_step(fields),
             interrupts=questions,
-            values=self._frame(ns, loaded).values,
+            values=self._records(ns).frame(loaded).values,
         )
 
 

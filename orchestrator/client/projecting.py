@@ -155,10 +155,10 @@ class Projection:
         return self.one_key or self._keys(spec) in SINGLE
 
     def _asked(self, spec: GraphSpec | None, fact: Asked) -> Iterator[tuple[str, Any]]:
-        if "updates" in self.modes:
+        if "updates" in self.modes and (fact.interrupts or not root_thread(fact.thread_id)[1]):
             yield "updates", {INTERRUPT: fact.interrupts}
         if not fact.interrupts:
-            return  # A subgraph stopped before or after a node, as it was told.
+            return  # A subgraph stopped before or after a node; only the outermost graph tells.
         if "values" in self.modes:
             seen = self.values(spec, fact.values)
             more = seen if isinstance(seen, dict) else {}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.channels import storable
-from orchestrator.checkpoint.commit import StoredCheckpoint
+from orchestrator.checkpoint.commit import LoadedThread, StoredCheckpoint
 from orchestrator.checkpoint.model import (
     Checkpoint,
     Interrupt,
@@ -19,6 +19,7 @@ from orchestrator.checkpoint.model import (
     StepError,
     blob_key,
 )
+from orchestrator.core.advance import Frame
 from orchestrator.core.apply import SENDS
 from orchestrator.errors import StateCorruptedError, UnserializableValueError
 from orchestrator.graph.policy import TimeoutPolicy
@@ -124,6 +125,20 @@ class Records:
             if key not in checkpoint.control
         }
         return StoredValues(keys, blobs, self.decode)
+
+    def frame(self, loaded: LoadedThread) -> Frame:
+        """Return a loaded thread's checkpoint with its values, and what its `Send`s carry.
+
+        Raises:
+            StateCorruptedError: if the bytes are no checkpoint of a known layout.
+        """
+        checkpoint = self.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
+        args = {
+            step.step.index: self.decode(loaded.blobs[step.step.arg])
+            for step in loaded.steps.values()
+            if step.step.arg and step.step.arg in loaded.blobs
+        }
+        return Frame(checkpoint, self.values(checkpoint, loaded.blobs), loaded.head.stop, args)
 
     def store_outcome(self, outcome: Outcome) -> bytes:
         """Return what a completed step did, as it is stored.

@@ -24,6 +24,9 @@ INVOKE, STREAM, DEEP = (
 FROM_A = ((START, "a"),)
 INNER = GraphPlan((NodePlan("aa"),), ((START, "aa"),))
 STOPPING = GraphPlan((NodePlan("aa"),), ((START, "aa"),), before=("*",))
+DEEPER = GraphPlan(
+    (NodePlan("aaa"), NodePlan("aab")), ((START, "aaa"), ("aaa", "aab")), before=("aab",)
+)
 UP = GraphPlan((NodePlan("aa", up=Target(END)),), ((START, "aa"),))
 
 
@@ -62,6 +65,10 @@ GRAPHS = {
         [STREAM],
     ),
     "a stop in a subgraph asks nothing": (graph(NodePlan("a", sub=STOPPING)), [STREAM]),
+    "a stop two deep is told of by the outermost graph": (
+        graph(NodePlan("a", sub=GraphPlan((NodePlan("aa", sub=DEEPER),), ((START, "aa"),)))),
+        [DEEP],
+    ),
     "a command for the graph around is no update": (
         graph(NodePlan("a", sub=UP), schema="bounded"),
         [DEEP],
