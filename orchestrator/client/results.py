@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 from orchestrator.checkpoint.commit import LoadedThread
-from orchestrator.checkpoint.model import RunStatus
+from orchestrator.checkpoint.model import RunStatus, StepError
 from orchestrator.client.snapshot import live_values, shown
 from orchestrator.core.accepting import paused_by_node
 from orchestrator.core.questions import open_questions
@@ -75,7 +76,10 @@ def outcome_of(
 
 
 def failure_of(thread_id: str, loaded: LoadedThread, records: Records) -> GraphstalkError:
-    """Return the error for a run that failed in another process, or in this one long ago."""
+    """Return the error for a run that failed in another process, or in this one long ago.
+
+    Its cause is what the node raised, if that class is known here.
+    """
     head = loaded.head
     record = records.error(head.error)
     if record is not None and record.type == "GraphRecursionError":
@@ -87,4 +91,23 @@ def failure_of(thread_id: str, loaded: LoadedThread, records: Records) -> Graphs
         f"the run {head.run_id} of thread {thread_id!r} failed{where}: {what}. "
         f"Resume the thread to try again"
     )
-    return StepFailedError(msg, fields)
+    failure = StepFailedError(msg, fields)
+    failure.__cause__ = _original(record) if record else None
+    return failure
+
+
+def _original(record: StepError) -> Exception | None:
+    """Return what was raised, where its class is known here already.
+
+    The record is stored data, so nothing is imported or called by its names: the class is looked up
+    in modules that are loaded, and made without its own code.
+    """
+    module = sys.modules.get(record.module)
+    known = vars(module).get(record.type) if module is not None else None
+    if not (isinstance(known, type) and issubclass(known, Exception)):
+        return None
+    builtin: Any = next(base for base in known.__mro__ if base.__module__ == "builtins")
+    try:
+        return cast("Exception", builtin.__new__(known, record.message))
+    except TypeError:  # Such as a group, which is nothing without the errors in it.
+        return None

@@ -109,7 +109,9 @@ def _author_is_clear(m: Moment) -> bool:
 
 
 def _inner_end_stop(m: Moment) -> bool:
-    return any(depth and p.after for depth, p in m.plan.graphs()) and bool(m.theirs["next"])
+    hidden = m.do.what == "command"  # See "command steps": what stopped is not shown then.
+    stopped = bool(m.theirs["next"]) or hidden
+    return stopped and any(depth and p.after for depth, p in m.plan.graphs())
 
 
 def _at_the_limit(m: Moment) -> bool:

@@ -127,6 +127,7 @@ class Place:
         if isinstance(caught.value, StepFailedError):
             assert caught.value.record["type"] == error.__qualname__
             assert caught.value.record["module"] == error.__module__
+            assert type(caught.value.__cause__) is error
 
     def ran(self, name: str | None = None) -> list[str]:
         """Return which nodes really ran, in order; or how often this one did."""
