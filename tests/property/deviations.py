@@ -137,7 +137,8 @@ def _same_but_for_handled(m: Moment) -> bool:
 
 def _handler_left_out(m: Moment) -> bool:
     handles = any(node.handler for node in m.plan.every())
-    return handles and (m.theirs["ended"] == "boom" or bool(m.theirs["asked"]))
+    stopped = any(task[4] and task[4]["next"] for task in m.theirs["tasks"])
+    return handles and (m.theirs["ended"] == "boom" or bool(m.theirs["asked"]) or stopped)
 
 
 def _called_ones_are_unknown(m: Moment) -> bool:
@@ -161,14 +162,9 @@ def _went_back(m: Moment) -> bool:
 
 
 def _called_anew(m: Moment) -> bool:
-    """Whether a lasting subgraph that can stop may have been called with new input."""
-    lasting = [node.sub for node in m.plan.every() if node.keeps is True and node.sub]
-    stops = any(
-        p.before or p.after or any(n.asks or n.fails for n in p.nodes)
-        for sub in lasting
-        for _, p in sub.graphs()
-    )
-    return stops and sum(do.what in {"input", "update"} for do in m.todo) > 1
+    """Whether a lasting subgraph may have been called with new input while a call went on."""
+    lasting = any(node.keeps is True and node.sub for node in m.plan.every())
+    return lasting and any(do.what != "input" for do in m.todo)
 
 
 def _steered(m: Moment) -> bool:
@@ -300,7 +296,7 @@ DEVIATIONS = (
     ),
     Deviation(
         "handler left out",
-        "An error handler runs although another step of the superstep fails or asks.",
+        "An error handler runs although another step of the superstep fails, asks or stops.",
         _handler_left_out,
     ),
     Deviation(
@@ -341,8 +337,8 @@ DEVIATIONS = (
     ),
     Deviation(
         "going on below",
-        "A subgraph with checkpointer=True that had stopped takes what a new step gives it. "
-        "LangGraph goes on where it stopped, and drops its input, if the call around goes on.",
+        "A subgraph with checkpointer=True takes what a new step gives it. If the call around goes "
+        "on, LangGraph goes on in it, too, where it stopped or ended, and drops its input.",
         _called_anew,
     ),
 )
