@@ -49,6 +49,7 @@ def of(*fields: str) -> frozenset[str]:
 
 ORDER = of("stream updates", "stream order", "stream tasks")
 PARTS = ORDER | of("stream values", "stream custom")
+QUESTIONS = PARTS | of("asked", "returned", "tasks")
 STOPS = of("stream updates", "stream order")
 STOP = ("", {"__interrupt__": []})
 
@@ -168,13 +169,18 @@ def _called_anew(m: Moment) -> bool:
 
 
 def _steered(m: Moment) -> bool:
-    """Whether a command ended alike, as far as LangGraph shows it."""
-    alike = m.ours["ended"] == m.theirs["ended"] or _at_the_limit(m)
-    if m.do.what != "command" or not alike:
-        return False
-    left = bool(m.before and m.before["next"]) or bool(m.ours["next"])
+    """Whether a command ended alike, as far as LangGraph shows it; or had steps to overtake."""
     deferred = any(node.defer and node.name in m.do.goto for node in m.plan.nodes)
-    return left or deferred or m.ours["values"] == m.theirs["values"]
+    if m.do.what != "command" or deferred or (m.before and m.before["next"]):
+        return m.do.what == "command"
+    alike = m.ours["ended"] == m.theirs["ended"] or _at_the_limit(m)
+    return alike and (bool(m.ours["next"]) or m.ours["values"] == m.theirs["values"])
+
+
+def _same_in_another_order(m: Moment) -> bool:
+    nests = any(depth for depth, _ in m.plan.graphs())
+    fields = m.fields & QUESTIONS
+    return nests and all(sorted(str(m.ours[f])) == sorted(str(m.theirs[f])) for f in fields)
 
 
 def _overrules(m: Moment) -> bool:
@@ -186,14 +192,20 @@ def _overrules(m: Moment) -> bool:
 
 def _asks_again(m: Moment) -> bool:
     fields = m.fields & PARTS
-    return bool(m.theirs["asked"]) and all(_within(m.ours[f], m.theirs[f]) for f in fields)
+    return bool(m.theirs["asked"]) and all(within(m.ours[f], m.theirs[f]) for f in fields)
+
+
+def _answers_one_of_many(m: Moment) -> bool:
+    nests = any(depth for depth, _ in m.plan.graphs())
+    asked = (m.before or {"asked": []})["asked"]
+    return nests and m.do.what in {"go", "one"} and len(asked) > 1 and bool(m.ours["asked"])
 
 
 def _command_waits(m: Moment) -> bool:
     return any(node.up for node in m.plan.every()) and bool(m.ours["next"])
 
 
-def _within(some: list[Any], more: list[Any]) -> bool:
+def within(some: list[Any], more: list[Any]) -> bool:
     return not Counter(map(str, some)) - Counter(map(str, more))
 
 
@@ -263,7 +275,20 @@ DEVIATIONS = (
         _asks_again,
         PARTS,
     ),
+    Deviation(
+        "order of questions",
+        "What several steps of a subgraph ask is asked in the order of the plan (INV-6). LangGraph "
+        "passes it on in the order of a set of futures.",
+        _same_in_another_order,
+        QUESTIONS,
+    ),
     # What follows makes two different threads.
+    Deviation(
+        "all answers first",
+        "A step goes on when all that it asks is answered, so that no answer finds it running. "
+        "LangGraph runs it again for each, and in a subgraph what was answered goes on.",
+        _answers_one_of_many,
+    ),
     Deviation(
         "head replay",
         "The config of the latest checkpoint names the thread as it is: calls go on there, and "
@@ -309,7 +334,8 @@ DEVIATIONS = (
         "command steps",
         "A command that updates or leads is taken in by a step with checkpoints of its own, and "
         "get_state shows what it leads to. LangGraph changes the latest checkpoint in memory, so "
-        "that what it leads to cannot be seen where it asks or fails. (D9, D10)",
+        "that what it leads to cannot be seen where it asks or fails, waits for what asks, and "
+        "does not run if it is deferred. (D9, D10)",
         _steered,
     ),
     Deviation(
@@ -340,54 +366,5 @@ DEVIATIONS = (
         "A subgraph with checkpointer=True takes what a new step gives it. If the call around goes "
         "on, LangGraph goes on in it, too, where it stopped or ended, and drops its input.",
         _called_anew,
-    ),
-)
-
-
-def _keeps_fewer_parts(m: Moment) -> bool:
-    """Whether LangGraph's streams hold all that ours do, and more."""
-    streams = [field for field in m.fields if field.startswith("stream")]
-    return all(_within(m.ours[field], m.theirs[field]) for field in streams)
-
-
-def _shows_answered(m: Moment) -> bool:
-    told = ("stream updates", "stream order")
-    return (
-        m.theirs["ended"] == "boom"
-        and _within(m.ours["asked"], m.theirs["asked"])
-        and all(_within(m.ours.get(f, []), m.theirs.get(f, [])) for f in told)
-    )
-
-
-def _asks_all(m: Moment) -> bool:
-    gathers = any(statement.what == "gather" for statement in m.plan.body)
-    return gathers and _within(m.theirs["asked"], m.ours["asked"])
-
-
-WORKFLOW_DEVIATIONS = (
-    Deviation(
-        "results survive retries",
-        "What a task returned is kept when the workflow that called it is tried again. LangGraph "
-        "calls it again, or gives it the result of another call: it goes on counting calls.",
-        lambda m: bool(m.plan.attempts),
-    ),
-    Deviation(
-        "answered questions",
-        "What was answered is not shown as asked, also if the step then fails. LangGraph shows it, "
-        "and tells of an update that there is not.",
-        _shows_answered,
-        of("asked", "tasks") | STOPS,
-    ),
-    Deviation(
-        "all questions",
-        "Of tasks that run side by side, all questions are asked at once. LangGraph asks the one "
-        "whose task is waited for.",
-        _asks_all,
-    ),
-    Deviation(
-        "side by side",
-        "Of tasks that run side by side and fail, the one that is waited for ends the step.",
-        lambda m: m.ours["ended"] == "boom" and _keeps_fewer_parts(m),
-        of("stream tasks", "stream order"),
     ),
 )

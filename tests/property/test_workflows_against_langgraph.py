@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from tests.property import workflows
 from tests.property.comparing import NIGHTLY, RESUMED_EXTRA, explained, no_luck, sized
-from tests.property.deviations import WORKFLOW_DEVIATIONS, Moment, reasons
+from tests.property.deviations import Moment, reasons
 from tests.property.twins import Ours, Theirs
 from tests.property.views import Do, Twin
+from tests.property.workflow_deviations import WORKFLOW_DEVIATIONS
 from tests.property.workflows import WorkflowPlan
 
 __all__ = ["no_luck"]
