@@ -118,7 +118,8 @@ class Follower:
         loaded = self._at(thread_id, fields["checkpoint"])
         if loaded is None:
             return
-        frame, records = self._records(ns).frame(loaded), self._records(ns)
+        records = self._records(ns)
+        frame = records.frame(loaded)
         done = [i for i in _text(fields["done"]).split() if i in loaded.outcomes]
         yield Advanced(
             thread_id=thread_id,

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 
 from tests.property import twins
-from tests.property.deviations import Moment, reasons
+from tests.property.deviations import DEVIATIONS, Deviation, Moment, reasons
 from tests.property.plans import GraphPlan
 from tests.property.views import Do, Twin
 
@@ -55,10 +55,25 @@ def no_luck(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def difference(case: tuple[GraphPlan, list[Do]], met: Counter[str]) -> Moment | None:
-    """Return the first difference that no deviation explains; count what was met."""
+    """Return the first difference of a graph that no deviation explains; count what was met."""
     plan, todo = case
     ours = Twin(twins.ours(plan), twins.Ours)
     theirs = Twin(twins.theirs(plan), twins.Theirs, RESUMED_EXTRA, {"durability": "sync"})
+    return compared(plan, todo, (ours, theirs), met, DEVIATIONS)
+
+
+def compared(
+    plan: Any,
+    todo: list[Do],
+    pair: tuple[Twin, Twin],
+    met: Counter[str],
+    table: tuple[Deviation, ...],
+) -> Moment | None:
+    """Do the same to ours and theirs; return the first difference that the table does not explain.
+
+    Nothing more is done once the two threads are not the same; what was met is counted.
+    """
+    ours, theirs = pair
     before: dict[str, Any] | None = None
     for index, do in enumerate(todo):
         mine, their = ours.act(do, before), theirs.act(do, before)
@@ -66,7 +81,7 @@ def difference(case: tuple[GraphPlan, list[Do]], met: Counter[str]) -> Moment | 
         fields = {key for key in {*mine, *their} if mine.get(key) != their.get(key)}
         if fields:
             moment = Moment(plan, todo[: index + 1], before, mine, their, fields)
-            known = reasons(moment)
+            known = reasons(moment, table)
             if not known:
                 return moment
             met.update(f"deviation: {each.name}" for each in known)

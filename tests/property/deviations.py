@@ -54,10 +54,10 @@ STOPS = of("stream updates", "stream order")
 STOP = ("", {"__interrupt__": []})
 
 
-def reasons(m: Moment, table: tuple[Deviation, ...] | None = None) -> list[Deviation]:
+def reasons(m: Moment, table: tuple[Deviation, ...]) -> list[Deviation]:
     """Return the deviations that explain all that differs, or none."""
     left, found = set(m.fields), []
-    for deviation in DEVIATIONS if table is None else table:
+    for deviation in table:
         explains = left if deviation.explains is None else left & deviation.explains
         if explains and deviation.when(m):
             found.append(deviation)

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.property import workflows
-from tests.property.comparing import NIGHTLY, RESUMED_EXTRA, explained, no_luck, sized
-from tests.property.deviations import Moment, reasons
+from tests.property.comparing import NIGHTLY, RESUMED_EXTRA, compared, explained, no_luck, sized
+from tests.property.deviations import Moment
 from tests.property.twins import Ours, Theirs
 from tests.property.views import Do, Twin
 from tests.property.workflow_deviations import WORKFLOW_DEVIATIONS
@@ -44,24 +44,7 @@ def differing(plan: WorkflowPlan, todo: list[Do], met: Counter[str]) -> Moment |
     ours = Twin(workflows.build(plan, Ours), Ours, concurrent=True)
     options = {"durability": "sync"}
     theirs = Twin(workflows.build(plan, Theirs), Theirs, RESUMED_EXTRA, options, concurrent=True)
-    before = None
-    for index, do in enumerate(todo):
-        mine, their = ours.act(do, before), theirs.act(do, before)
-        met[f"{do.what} {mine['ended']}"] += 1
-        for view in (mine, their):
-            for field in view:
-                if field.startswith("stream"):
-                    view[field] = sorted(view[field], key=str)  # Tasks run side by side.
-        fields = {key for key in {*mine, *their} if mine.get(key) != their.get(key)}
-        if fields:
-            moment = Moment(plan, todo[: index + 1], before, mine, their, fields)
-            known = reasons(moment, WORKFLOW_DEVIATIONS)
-            if not known:
-                return moment
-            met.update(f"deviation: {each.name}" for each in known)
-            return None
-        before = mine
-    return None
+    return compared(plan, todo, (ours, theirs), met, WORKFLOW_DEVIATIONS)
 
 
 @pytest.mark.timeout(3600 if NIGHTLY else 120)

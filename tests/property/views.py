@@ -63,6 +63,8 @@ class Twin:
         found: dict[str, Any] = {}
         config = self._config(do.at)
         ended = kind_of(lambda: found.update(self._act(do, before, config)))
+        if self.concurrent:
+            found |= {k: sorted(v, key=str) for k, v in found.items() if k.startswith("stream")}
         return {"ended": ended, **found, **self.view()}
 
     def _config(self, at: int | None) -> dict[str, Any]:
