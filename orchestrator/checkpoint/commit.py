@@ -46,6 +46,7 @@ class Refusal(StrEnum):
     WAITING = "waiting"  # For a timer, an answer or a person.
     NO_INTERRUPT = "no_interrupt"  # Not open, or already answered. (INV-8)
     KEY_USED = "key_used"  # The idempotency key names an earlier run.
+    NOT_WAITING = "not_waiting"  # The run is not in the thread's line.
 
 
 class Wait(StrEnum):
@@ -184,6 +185,8 @@ class Commit:
     head: Mapping[str, str | int | bytes] = field(default_factory=dict)  # Other fields of `Head`.
     key: tuple[str, str] | None = None  # (idempotency key, run id); refused if the key is known.
     events: tuple[EventDraft, ...] = ()
+    enqueue: tuple[str, bytes] | None = None  # (run id, how it begins): last in the thread's line.
+    dequeue: str | None = None  # The run that leaves the line; refused if it is not in it.
     log: str = ""  # The thread whose log takes the events, of the same partition; "": its own.
     take: Take | None = None  # A store that cannot do it ignores it.
 
@@ -191,6 +194,11 @@ class Commit:
     def takes(self) -> ReadyStep | None:
         """The step that is to be claimed at once: the only one that this makes ready."""
         return self.ready[0] if self.take is not None and len(self.ready) == 1 else None
+
+    @property
+    def moves_line(self) -> bool:
+        """Whether the next run in line may be able to begin after this."""
+        return self.status is not None or self.enqueue is not None or self.dequeue is not None
 
     @property
     def keeps_claim(self) -> bool:
@@ -208,6 +216,7 @@ class CommitResult:
     now_ms: int = 0  # The store's own time.
     open: int = 0  # Steps that still keep the superstep open; 0: somebody must advance it.
     claim: Claim | None = None  # The claim on the one step that is ready now, if it was taken.
+    waiting: bool = False  # Whether the run has ended and others wait: somebody must begin the next.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +273,7 @@ class LoadedThread:
     blobs: Mapping[str, bytes]
     steps: Mapping[str, LoadedStep] = field(default_factory=dict)  # Of the head checkpoint only.
     outcomes: Mapping[str, bytes] = field(default_factory=dict)  # Of the checkpoint's steps.
+    line: Mapping[str, bytes] = field(default_factory=dict)  # Run id → how it begins, first first.
     owner_alive: bool = False  # Whether the head's owner has a lease that has not run out.
     seq: int = 0  # The number of the last event in the thread's own log; 0: there is none.
     now_ms: int = 0
@@ -276,4 +286,5 @@ class Swept:
     leading: bool = False  # Whether the caller leads; if not, it did nothing.
     due: tuple[ReadyStep, ...] = ()  # To be sent (again).
     stuck: tuple[ReadyStep, ...] = ()  # A step of each superstep that is settled, not advanced.
+    waiting: tuple[str, ...] = ()  # Threads whose run has ended, with others in line.
     released: int = 0  # Claims taken from owners that did not renew.

@@ -45,7 +45,8 @@ class Checkpointer(Protocol):
         """Make all of `commit` true, or refuse and change nothing.
 
         A refusal for a stale fence is counted and leaves an event. (INV-3) A refusal for a known
-        idempotency key holds the run accepted under it in `detail`. Events go to the log that the
+        idempotency key holds the run accepted under it in `detail`. Runs wait in a thread's line in the order in
+        which they were put there; the store does not look into them. Events go to the log that the
         commit names, if that thread exists, else to the thread's own.
         """
         ...
@@ -110,7 +111,8 @@ class Checkpointer(Protocol):
         """Look once: expired leases, due timers, lost and unsent messages, stuck supersteps.
 
         A stuck superstep is told by one of its steps: whoever gets its message finds it completed
-        and advances.
+        and advances. A thread whose run has ended while others are in line is told by its id:
+        whoever sees it begins the next.
 
         One leader per partition at a time. Time in which the store could not be asked does not
         count against leases.

@@ -82,7 +82,9 @@ class MemoryCheckpointer:
             if thread is None:
                 thread = self._threads[commit.thread_id] = Thread(new_head(now))
             self._apply(thread, commit, now)
-            return CommitResult(now_ms=now, open=thread.head.open, claim=self._take(commit))
+            claim = self._take(commit)
+            opened, waits = thread.head.open, commit.moves_line and thread.waits
+            return CommitResult(now_ms=now, open=opened, claim=claim, waiting=waits)
 
     def _refusal(self, thread: Thread | None, commit: Commit) -> tuple[Refusal | None, str]:
         if thread is None:
@@ -110,6 +112,8 @@ class MemoryCheckpointer:
         for update in commit.updates:
             if update.step.step_id not in thread.steps:
                 return Refusal.UNKNOWN_STEP, update.step.step_id
+        if commit.dequeue is not None and commit.dequeue not in thread.line:
+            return Refusal.NOT_WAITING, commit.dequeue
         return None, ""
 
     def _apply(self, thread: Thread, commit: Commit, now: int) -> None:
@@ -146,6 +150,10 @@ class MemoryCheckpointer:
             head["status"] = commit.status
         if commit.key is not None:
             thread.keys[commit.key[0]] = commit.key[1]
+        if commit.dequeue is not None:
+            del thread.line[commit.dequeue]
+        if commit.enqueue is not None:
+            thread.line[commit.enqueue[0]] = commit.enqueue[1]
         thread.head = replace(thread.head, open=opened, **head)
         stuck = opened == 0 and bool(thread.steps) and thread.head.status.active
         thread.idle_since_ms = (thread.idle_since_ms or now) if stuck else 0
@@ -292,8 +300,13 @@ class MemoryCheckpointer:
             for thread in idle:
                 thread.idle_since_ms = now
             stuck = tuple(next(iter(t.steps.values())).ready for t in idle if not t.head.local)
+            ended = {i: t for i, t in mine.items() if t.head.updated_ms <= now - grace}
             return Swept(
-                leading=True, due=tuple(step.ready for step in due), stuck=stuck, released=released
+                leading=True,
+                due=tuple(step.ready for step in due),
+                stuck=stuck,
+                waiting=tuple(i for i, t in ended.items() if t.waits),
+                released=released,
             )
 
     def _expire(self, threads: Mapping[str, Thread], now: int) -> int:

@@ -57,10 +57,16 @@ class Thread:
     steps: dict[str, Step] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)  # completedSteps beyond the head checkpoint.
     keys: dict[str, str] = field(default_factory=dict)
+    line: dict[str, bytes] = field(default_factory=dict)  # Runs that wait for the one there is.
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=limits.EVENTS_MAX))
     seq: int = 0
     fence: int = 0
     idle_since_ms: int = 0  # When the superstep was done but not yet advanced; 0: it is not.
+
+    @property
+    def waits(self) -> bool:
+        """Whether the next run in line may begin."""
+        return self.head.status.final and bool(self.line)
 
     def log(self, now: int, type_: str, fields: Mapping[str, str | int | bytes]) -> None:
         """Append an event to the thread's log."""
@@ -143,6 +149,7 @@ def loaded_thread(
             for (planned_by, step_id), outcome in thread.outcomes.items()
             if planned_by == wanted
         },
+        line=dict(thread.line),
         owner_alive=owner_alive,
         seq=thread.seq,
         now_ms=now,

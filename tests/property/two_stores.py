@@ -33,6 +33,7 @@ OWNERS = ("w1", "w2")
 QUESTIONS = ("q1", "q2")
 NOTES = ("n1", "n2", "q1")
 KEYS = ("k1", "k2")
+RUNS = ("run-2", "run-3")
 HOUR_MS = 3_600_000
 OFF = st.sampled_from([0, 0, 0, 0, 0, 1])  # Of an expected head: mostly it is right.
 
@@ -284,6 +285,16 @@ class Agreement(RuleBasedStateMachine):
         run = "another run" if others else drafts.RUN
         events = (EventDraft("appended"), EventDraft("twice"))
         self.commit(thread_id, expect_run=run, events=events, log=log)
+
+    @rule(thread_id=threads, run=st.sampled_from(RUNS))
+    def wait_in_line(self, thread_id, run):
+        loaded = self.loaded(thread_id)
+        waits = loaded is not None and run in loaded.line
+        self.commit(thread_id, enqueue=None if waits else (run, run.encode()))
+
+    @rule(thread_id=threads, run=st.sampled_from(RUNS), begins=st.booleans())
+    def leave_the_line(self, thread_id, run, begins):
+        self.commit(thread_id, dequeue=run, status=RunStatus.QUEUED if begins else None)
 
     @rule(thread_id=threads, owner=st.sampled_from(["", *OWNERS]))
     def own(self, thread_id, owner):

@@ -72,6 +72,8 @@ def commit_arguments(
         guard.step_id if guard else "",
         guard.fence if guard else "",
         *(key or ("", "")),
+        *(commit.enqueue or ("", "")),
+        commit.dequeue or "",
         len(commit.answers),
     ]
     for answer in commit.answers:

@@ -16,6 +16,8 @@ Per thread, `<p>` = `<namespace>:{<partition>}:` and `<t>` = `<p>t:<thread id>:`
 | `<t>done` | set | completedSteps of the superstep; older ones are below the head | superstep |
 | `<t>s:<step id>` | hash | a step of the current superstep, see below | superstep |
 | `<t>keys` | hash | idempotency key → run id | thread |
+| `<t>line` | list | ids of the runs that wait for the one there is, first first | while any |
+| `<t>begins` | hash | run id → how it begins, of those in `line` | while any |
 | `<t>ev` | stream | events: id `<seq>-0`, fields `ts`, `type` and the event's own | trimmed |
 
 A commit may name another thread of the partition whose `ev` takes its events, and whose `seq`
@@ -37,6 +39,7 @@ Per partition, where a *member* is `<step id>` (32 hex digits) followed by the t
 | `<p>unsent` | zset | members that are ready and not known to be sent → since when |
 | `<p>timers` | zset | members that wait for a time → when |
 | `<p>stuck` | zset | threads whose superstep is settled and not advanced → since when |
+| `<p>waiting` | zset | threads whose run has ended with others in line → since when |
 | `<p>marks` | hash | queue → when the newest claimed message of it was sent (the watermark) |
 | `<p>threads` | zset | thread → when its run last changed its status; none of subgraphs |
 | `<p>stats` | hash | counters: `stale_refused`, `released` |

@@ -46,7 +46,7 @@ def load(answer: Sequence[Any] | None) -> LoadedThread | None:
     """Return the thread that `load.lua` read."""
     if answer is None:
         return None
-    now, head, checkpoint_id, header, plan, refs, ns, blobs, steps, outcomes, alive = answer
+    now, head, checkpoint_id, header, plan, refs, ns, blobs, steps, outcomes, alive, line = answer
     fields = _pairs(head)
     return LoadedThread(
         head=_head(fields),
@@ -63,6 +63,7 @@ def load(answer: Sequence[Any] | None) -> LoadedThread | None:
             for step_id, step, completed in zip(steps[::3], steps[1::3], steps[2::3], strict=True)
         },
         outcomes={step_id.decode(): outcome for step_id, outcome in _pairs(outcomes).items()},
+        line={run_id.decode(): begins for run_id, begins in _pairs(line).items()},
         owner_alive=bool(alive),
         seq=int(fields.get(b"seq", 0)),
         now_ms=now,

@@ -129,13 +129,14 @@ class RedisCheckpointer:
         sends = self._renderer is not None and (commit.ready or commit.updates)
         lists, args = commit_arguments(commit, self._renderer, self.now_ms() if sends else 0)
         prefixes = self.keys.of_thread(commit.thread_id)
-        refused, detail, now, open_ = self._run("commit", [*prefixes, *lists], args)
+        refused, detail, now, open_, waiting = self._run("commit", [*prefixes, *lists], args)
         self._saw(now)
         return CommitResult(
             refused=Refusal(refused.decode()) if refused else None,
             detail=_detail(refused, detail),
             now_ms=now,
             open=open_,
+            waiting=bool(waiting),
         )
 
     def claim(
@@ -199,7 +200,7 @@ class RedisCheckpointer:
             int(self.pushes),
             *self._empty_queues(prefix),
         ]
-        leading, owners, due, stuck = self._run("sweep", [prefix], args)
+        leading, owners, due, stuck, waiting = self._run("sweep", [prefix], args)
         released = [self._release(partition, owner, expired=True) for owner in owners]
         return Swept(
             leading=bool(leading),
@@ -208,6 +209,7 @@ class RedisCheckpointer:
                 *(step_from_json(record) for record in due),
             ),
             stuck=tuple(step_from_json(record) for record in stuck),
+            waiting=tuple(name.decode() for name in waiting),
             released=sum(count for count, _ in released),
         )
 

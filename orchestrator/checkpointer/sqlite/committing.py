@@ -53,7 +53,7 @@ def commit(connection: sqlite3.Connection, commit: Commit, now: int) -> CommitRe
         head["thread"] = added.lastrowid
     change.apply()
     connection.execute(_SQL["add_head" if found is None else "set_head"], head)
-    return CommitResult(now_ms=now, open=head["open"])
+    return CommitResult(now_ms=now, open=head["open"], waiting=change.waits())
 
 
 def find_head(connection: sqlite3.Connection, thread_id: str) -> HeadFields | None:
@@ -144,6 +144,10 @@ class _Change:
         for update in commit.updates:
             if find_step(self.connection, head, update.step.step_id) is None:
                 return Refusal.UNKNOWN_STEP, update.step.step_id
+        if commit.dequeue is not None:
+            key = (head["thread"], to_text(commit.dequeue))
+            if self.connection.execute(_SQL["in_line"], key).fetchone() is None:
+                return Refusal.NOT_WAITING, commit.dequeue
         return None, ""
 
     def _asks(self, answer: Answer) -> bool:
@@ -202,6 +206,11 @@ class _Change:
         if commit.key is not None:
             row = (thread, to_text(commit.key[0]), to_text(commit.key[1]))
             connection.execute(_SQL["put_key"], row)
+        if commit.dequeue is not None:
+            connection.execute(_SQL["dequeue"], (thread, to_text(commit.dequeue)))
+        if commit.enqueue is not None:
+            run_id, begins = commit.enqueue
+            connection.execute(_SQL["enqueue"], (thread, to_text(run_id), begins))
         stuck = head["open"] == 0 and active and self._any_step()
         head["idle_since_ms"] = (head["idle_since_ms"] or self.now) if stuck else 0
         if commit.events:
@@ -209,6 +218,13 @@ class _Change:
             add_events(connection, log, self.now, commit.events)
             if log is not head:  # Its own is written with all the rest of it.
                 connection.execute(_SQL["set_seq"], (log["seq"], log["thread"]))
+
+    def waits(self) -> bool:
+        """Return whether the run has ended and others are in line."""
+        if not self.commit.moves_line:
+            return False
+        found = self.connection.execute(_SQL["any_in_line"], (self.head["thread"],)).fetchone()
+        return found is not None and RunStatus(self.head["status"]).final
 
     def _change_steps(self) -> None:
         connection, commit, head = self.connection, self.commit, self.head

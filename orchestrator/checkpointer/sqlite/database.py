@@ -30,7 +30,7 @@ __all__ = ["MEMORY", "Database", "Synchronous"]
 Synchronous = Literal["full", "normal"]
 
 MEMORY = ":memory:"
-LAYOUT = 1
+LAYOUT = 2
 APPLICATION_ID = 1735619691  # "gstk"; tells the file from databases of others.
 _BUSY_S = 5.0  # How long another process may keep the file to itself before that is an error.
 _PASSING = {  # Primary result codes of what may pass: busy, full disk, …

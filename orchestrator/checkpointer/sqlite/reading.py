@@ -44,10 +44,16 @@ def load(
         blobs=blobs(connection, number, (*stored.refs, *args) if values else ()),
         steps=steps,
         outcomes={text(step_id): outcome for step_id, outcome in outcomes},
+        line=_line(connection, number),
         owner_alive=_is_alive(connection, found.fields["owner"], now),
         seq=found.fields["seq"],
         now_ms=now,
     )
+
+
+def _line(connection: sqlite3.Connection, thread: int) -> dict[str, bytes]:
+    """Return the runs that wait, first first."""
+    return {text(run_id): begins for run_id, begins in connection.execute(_SQL["line"], (thread,))}
 
 
 def _is_alive(connection: sqlite3.Connection, owner: str | bytes, now: int) -> bool:

@@ -27,6 +27,9 @@ SELECT step, name, ask, answer FROM question WHERE thread = ? AND plan = ? ORDER
 -- name: notes
 SELECT step, name, value FROM note WHERE thread = ? AND plan = ?;
 
+-- name: line
+SELECT run_id, begins FROM line WHERE thread = ? ORDER BY number;
+
 -- name: lease
 SELECT end_ms FROM lease WHERE owner = ?;
 

@@ -1,4 +1,4 @@
--- Layout 1 of the file. Running this twice, or in two processes at once, is as good as once.
+-- Layout 2 of the file. Running this twice, or in two processes at once, is as good as once.
 --
 -- Everything of a thread is keyed by its number, so that a name of any length is stored once. What a
 -- step changes lies in few, short rows: a page that is not touched is not written.
@@ -131,6 +131,15 @@ CREATE TABLE IF NOT EXISTS event (
   fields BLOB NOT NULL,
   PRIMARY KEY (thread, seq)
 ) WITHOUT ROWID;
+
+-- Runs that wait until the thread's run has ended.
+CREATE TABLE IF NOT EXISTS line (
+  number INTEGER PRIMARY KEY,
+  thread INTEGER NOT NULL,
+  run_id TEXT NOT NULL,
+  begins BLOB NOT NULL,
+  UNIQUE (thread, run_id)
+);
 
 -- Idempotency keys and the runs that were accepted under them.
 CREATE TABLE IF NOT EXISTS accepted (

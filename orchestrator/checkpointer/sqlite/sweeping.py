@@ -42,7 +42,8 @@ class Sweeping:
             return Swept()
         released = self._expire() if trust.expires(self.now, self.lease_ms) else 0
         due = tuple(self._due())
-        return Swept(leading=True, due=due, stuck=tuple(self._stuck()), released=released)
+        stuck, waiting = tuple(self._stuck()), self._waiting()
+        return Swept(leading=True, due=due, stuck=stuck, waiting=waiting, released=released)
 
     def may_release(self) -> bool:
         """Return whether there is a lease that has run out."""
@@ -90,3 +91,7 @@ class Sweeping:
             if not local:
                 name, *row = self.connection.execute(_SQL["first_step"], (thread, plan)).fetchone()
                 yield StepRow._make(row).step(text(name))
+
+    def _waiting(self) -> tuple[str, ...]:
+        values = (self.now - self.grace_ms, limits.SWEEP_BATCH_MAX)
+        return tuple(text(name) for (name,) in self.connection.execute(_SQL["waiting"], values))

@@ -70,6 +70,12 @@ UPDATE step SET wait = '', since_ms = ?, sent_ms = -1 WHERE thread = ? AND plan 
 SELECT thread, checkpoint_id, local FROM head
 WHERE idle_since_ms > 0 AND idle_since_ms <= ? ORDER BY idle_since_ms LIMIT ?;
 
+-- name: waiting
+SELECT DISTINCT t.name FROM line l
+CROSS JOIN head h ON h.thread = l.thread
+CROSS JOIN thread t ON t.number = l.thread
+WHERE h.status NOT IN ('queued', 'running', 'paused') AND h.updated_ms <= ? LIMIT ?;
+
 -- name: told
 UPDATE head SET idle_since_ms = ? WHERE thread = ?;
 

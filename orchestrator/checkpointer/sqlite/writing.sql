@@ -105,6 +105,18 @@ UPDATE step SET live = ? WHERE thread = ? AND plan = ? AND outcome IS NULL;
 -- name: put_key
 INSERT OR REPLACE INTO accepted VALUES (?, ?, ?);
 
+-- name: in_line
+SELECT 1 FROM line WHERE thread = ? AND run_id = ?;
+
+-- name: any_in_line
+SELECT 1 FROM line WHERE thread = ? LIMIT 1;
+
+-- name: enqueue
+INSERT INTO line (thread, run_id, begins) VALUES (?, ?, ?);
+
+-- name: dequeue
+DELETE FROM line WHERE thread = ? AND run_id = ?;
+
 -- name: add_event
 INSERT INTO event VALUES (?, ?, ?, ?, ?);
 

@@ -11,6 +11,7 @@ from orchestrator.testing.contract.fencing import FencingContract
 from orchestrator.testing.contract.hints import HintsContract
 from orchestrator.testing.contract.leading import LeadingContract
 from orchestrator.testing.contract.leases import LeasesContract
+from orchestrator.testing.contract.lining import LiningContract
 from orchestrator.testing.contract.logging import LoggingContract
 from orchestrator.testing.contract.naming import NamingContract
 from orchestrator.testing.contract.noting import NotingContract
@@ -41,5 +42,6 @@ class CheckpointerContract(
     ChildrenContract,
     NotingContract,
     OwningContract,
+    LiningContract,
 ):
     """The whole contract, for a backend's test class to inherit."""

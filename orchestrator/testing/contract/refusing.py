@@ -35,6 +35,7 @@ def _staged(driver: Driver) -> Mapping[str, Claim]:
     driver.update(claims["asking"], wait=Wait.ANSWER, asks={"q-old": b"?", "q-new": b"?"})
     driver.change(answers=(Answer(driver.step("asking").step.step_id, "q-old", b"!"),))
     driver.update(claims["waiting"], wait=Wait.TIMER, delay_ms=3_600_000)
+    driver.change(enqueue=("in-line", b"begins"))
     return claims
 
 
@@ -59,6 +60,8 @@ def _everything(driver: Driver, claims: Mapping[str, Claim]) -> Commit:
         status=RunStatus.PAUSED,
         head={"config": b"config", "resumes": 3, "owner": "w"},
         key=("unused", "run-2"),
+        enqueue=("run-3", b"begins"),
+        dequeue="in-line",
         events=(EventDraft("happened", {"what": "all"}),),
     )
 
@@ -81,6 +84,7 @@ _REASONS: dict[Refusal, _Refuse] = {
     Refusal.UNKNOWN_STEP: lambda d, _c, commit: replace(
         commit, updates=(*commit.updates, StepUpdate(step=drafts.ready(d.thread_id, 1, "gone")))
     ),
+    Refusal.NOT_WAITING: lambda _d, _c, commit: replace(commit, dequeue="run-3"),
 }
 
 

@@ -4,7 +4,7 @@
 -- KEYS[3..] the broker's lists that messages go to, if this server is the broker
 -- ARGV     the commit, flat; see `arguments.py`, which writes it in the order it is read here
 --
--- Returns {refusal, detail, now, open}. All checks come before the first write.
+-- Returns {refusal, detail, now, open, 1 if the run has ended with others in line}. All checks come before the first write.
 
 local P, T = KEYS[1], KEYS[2]
 local time = redis.call('TIME')
@@ -37,6 +37,7 @@ local expect_new, expect_head, expect_run = take(), take(), take()
 local statuses = take()
 local guard, guard_fence = take(), take()
 local key, key_run = take(), take()
+local enqueue, begins, dequeue = take(), take(), take()
 local answers = {}
 for i = 1, tonumber(take()) do answers[i] = {take(), take(), take()} end
 local updated = {}
@@ -59,11 +60,11 @@ local function refuse(why, detail)
     note('commit_refused', fields)
     redis.call('HSET', L .. 'head', 'seq', seq)
   end
-  return {why, detail, now, 0}
+  return {why, detail, now, 0, 0}
 end
 local guard_owner, guard_cp, guard_noted
 if not exists then
-  if expect_new ~= '1' then return {'unknown_thread', thread, now, 0} end
+  if expect_new ~= '1' then return {'unknown_thread', thread, now, 0, 0} end
 else
   if key ~= '' then
     local run = redis.call('HGET', T .. 'keys', key)
@@ -90,6 +91,9 @@ else
   end
   for _, step in ipairs(updated) do
     if redis.call('EXISTS', step_key(step)) == 0 then return refuse('unknown_step', step) end
+  end
+  if dequeue ~= '' and redis.call('HEXISTS', T .. 'begins', dequeue) == 0 then
+    return refuse('not_waiting', dequeue)
   end
 end
 
@@ -252,9 +256,27 @@ end
 redis.call('HSET', head_key, unpack(news))
 if status ~= '' and not ns then redis.call('ZADD', P .. 'threads', now, thread) end
 if key ~= '' then redis.call('HSET', T .. 'keys', key, key_run) end
+if dequeue ~= '' then
+  redis.call('LREM', T .. 'line', 1, dequeue)
+  redis.call('HDEL', T .. 'begins', dequeue)
+end
+if enqueue ~= '' then
+  redis.call('RPUSH', T .. 'line', enqueue)
+  redis.call('HSET', T .. 'begins', enqueue, begins)
+end
+local waiting = 0
+if status ~= '' or enqueue ~= '' or dequeue ~= '' then
+  local final = not active and (status ~= '' and status or head[1]) ~= 'paused'
+  if final and redis.call('EXISTS', T .. 'line') == 1 then waiting = 1 end
+  if waiting == 1 then
+    redis.call('ZADD', P .. 'waiting', now, thread)
+  elseif dequeue ~= '' then
+    redis.call('ZREM', P .. 'waiting', thread)
+  end
+end
 if open == 0 and active then
   redis.call('ZADD', P .. 'stuck', 'NX', now, thread)
 elseif head[4] == '0' then
   redis.call('ZREM', P .. 'stuck', thread)
 end
-return {'', '', now, open}
+return {'', '', now, open, waiting}

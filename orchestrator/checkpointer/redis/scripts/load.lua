@@ -4,7 +4,7 @@
 -- ARGV[1]  checkpoint id, or '' for the head     ARGV[2]  1: with values
 -- Returns nil, or {now, head fields, checkpoint id, header, plan, blob names, namespace,
 --         {name, value, ...}, {step id, fields, 1 if completed, ...}, {step id, outcome, ...},
---         1 if the head's owner has a lease that has not run out}
+--         1 if the head's owner has a lease that has not run out, {run id, how it begins, ...}}
 -- Steps come with the head only.
 
 local P, T = KEYS[1], KEYS[2]
@@ -44,6 +44,11 @@ if ARGV[2] == '1' then
     end
   end
 end
+local line = {}
+for _, run in ipairs(redis.call('LRANGE', T .. 'line', 0, -1)) do
+  line[#line + 1] = run
+  line[#line + 1] = redis.call('HGET', T .. 'begins', run)
+end
 local lease = owner and owner ~= '' and redis.call('ZSCORE', P .. 'leases', owner)
 local alive = lease and tonumber(lease) >= now and 1 or 0
-return {now, redis.call('HGETALL', T .. 'head'), id, cp[1], cp[2], cp[3], cp[4] or '', blobs, steps, outcomes, alive}
+return {now, redis.call('HGETALL', T .. 'head'), id, cp[1], cp[2], cp[3], cp[4] or '', blobs, steps, outcomes, alive, line}

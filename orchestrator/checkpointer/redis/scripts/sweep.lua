@@ -5,7 +5,8 @@
 -- ARGV[4]  grace, ms   ARGV[5]  batch   ARGV[6]  1: this server is the broker, its queues can be seen
 -- ARGV[7..] queues of another broker that are known to be empty
 --
--- Returns {leading, {owners whose lease has run out}, {records of due steps}, {a record of each stuck superstep}}
+-- Returns {leading, {owners whose lease has run out}, {records of due steps}, {a record of each stuck superstep},
+--         {threads whose run has ended with others in line}}
 -- A step handed out here is unsent until it is marked: whoever dies before sending it has it found again.
 
 local P, leader = KEYS[1], ARGV[1]
@@ -20,7 +21,7 @@ if now - last > silence then since = now end
 if sweep[1] and sweep[1] ~= leader and tonumber(sweep[2]) > now then
   -- A dead leader is no silence: that others ask shows that keepers could have renewed.
   if now - last > silence / 2 then redis.call('HSET', P .. 'sweep', 'last', now, 'since', since) end
-  return {0, {}, {}, {}}
+  return {0, {}, {}, {}, {}}
 end
 redis.call('HSET', P .. 'sweep', 'leader', leader, 'until', now + lead, 'last', now, 'since', since)
 
@@ -72,4 +73,15 @@ for _, thread in ipairs(redis.call('ZRANGEBYSCORE', P .. 'stuck', '-inf', now - 
     stuck[#stuck + 1] = redis.call('HGET', T .. 's:' .. step, 'step')
   end
 end
-return {1, owners, due, stuck}
+local waiting = {}
+for _, thread in ipairs(redis.call('ZRANGEBYSCORE', P .. 'waiting', '-inf', now - grace, 'LIMIT', 0, batch)) do
+  local T = P .. 't:' .. thread .. ':'
+  local h = redis.call('HMGET', T .. 'head', 'status', 'updated_ms')
+  local rests = h[1] ~= 'running' and h[1] ~= 'queued' and h[1] ~= 'paused'
+  if not rests or redis.call('EXISTS', T .. 'line') == 0 then
+    redis.call('ZREM', P .. 'waiting', thread)
+  elseif tonumber(h[2]) <= now - grace then
+    waiting[#waiting + 1] = thread
+  end
+end
+return {1, owners, due, stuck, waiting}
