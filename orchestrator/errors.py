@@ -108,6 +108,12 @@ class GraphMismatchError(GraphstalkError):
     code = "GRAPH_MISMATCH"
 
 
+class UnknownRunError(GraphstalkError, LookupError):
+    """A run that its thread does not have, or that ended so long ago that its log forgot it."""
+
+    code = "UNKNOWN_RUN"
+
+
 class ThreadBusyError(GraphstalkError):
     """A second writer on a thread whose run is active. (INV-9)"""
 

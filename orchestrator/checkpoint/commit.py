@@ -216,7 +216,7 @@ class CommitResult:
     now_ms: int = 0  # The store's own time.
     open: int = 0  # Steps that still keep the superstep open; 0: somebody must advance it.
     claim: Claim | None = None  # The claim on the one step that is ready now, if it was taken.
-    waiting: bool = False  # Whether the run has ended and others wait: somebody must begin the next.
+    waiting: bool = False  # The run has ended and others are in line: somebody begins the next.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

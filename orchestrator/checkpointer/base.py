@@ -45,9 +45,9 @@ class Checkpointer(Protocol):
         """Make all of `commit` true, or refuse and change nothing.
 
         A refusal for a stale fence is counted and leaves an event. (INV-3) A refusal for a known
-        idempotency key holds the run accepted under it in `detail`. Runs wait in a thread's line in the order in
-        which they were put there; the store does not look into them. Events go to the log that the
-        commit names, if that thread exists, else to the thread's own.
+        idempotency key holds the run accepted under it in `detail`. Runs wait in a thread's line in
+        the order in which they were put there. Events go to the log that the commit names, if that
+        thread exists, else to the thread's own.
         """
         ...
 

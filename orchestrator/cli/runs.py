@@ -20,6 +20,7 @@ from orchestrator.errors import GraphPausedError
 if TYPE_CHECKING:
     from orchestrator.client.client import Client
     from orchestrator.client.handle import RunHandle
+    from orchestrator.core.accepting import Multitask
 
 __all__ = ["cancel", "resume", "submit"]
 
@@ -38,6 +39,14 @@ timeout_option = click.option(
 @click.option(
     "--key", metavar="K", help="Submit at most once: a second call with K finds the first run."
 )
+@click.option(
+    "--multitask-strategy",
+    "strategy",
+    type=click.Choice(["reject", "enqueue", "interrupt", "rollback"]),
+    default="reject",
+    help="If the thread has a run already: refuse, wait until it has ended, stop it, or stop it "
+    "and take back what it has done.",
+)
 @wait_option
 @timeout_option
 @graphs_option
@@ -49,6 +58,7 @@ def submit(  # noqa: PLR0913  # One for each option.
     input_json: str | None,
     thread: str | None,
     key: str | None,
+    strategy: Multitask,
     wait: bool,
     timeout: float | None,
     graphs: dict[str, str],
@@ -62,7 +72,7 @@ def submit(  # noqa: PLR0913  # One for each option.
     """
     value = read_json(input_json, "INPUT")
     client = open_client(url, graphs)
-    handle = client.submit(graph, value, thread_id=thread, key=key)
+    handle = client.submit(graph, value, thread_id=thread, key=key, multitask_strategy=strategy)
     return follow(client, handle, patience(wait=wait, timeout=timeout), as_json=as_json)
 
 

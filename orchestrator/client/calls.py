@@ -7,6 +7,7 @@ raises what is wrong now. (INV-9)
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -14,8 +15,8 @@ from orchestrator.channels import MISSING
 from orchestrator.checkpoint.commit import Commit, LoadedThread, ReadyStep, Refusal
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.core import calling
-from orchestrator.core.accepting import RunConfig, accept, paused_by_node
+from orchestrator.core import calling, lining
+from orchestrator.core.accepting import RunConfig, accept, paused_by_node, plain
 from orchestrator.core.questions import answers_given, open_questions
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import Placement, in_one_log
@@ -28,11 +29,13 @@ from orchestrator.errors import (
 from orchestrator.ids import checkpoint_text, child_thread, root_thread
 from orchestrator.step.answers import check_answer
 from orchestrator.step.lease import LEASE_TTL_S, owner_is_dead
+from orchestrator.step.line import begin_next
 
 __all__ = ["Calls"]
 
 _C = TypeVar("_C", Commit, Commit | None)
 _DECISIONS_MAX = 8  # How often a call is decided anew before it gives up.
+_LOOK_S = 2.0  # How long one look at the events of a busy thread waits.
 
 
 @dataclass(slots=True)
@@ -56,6 +59,7 @@ class Calls:
         """Accept a run; return its id and its first steps.
 
         Under a known idempotency key: the id of the run accepted under it, and no steps. (INV-1)
+        A run that waits in line has no steps yet.
 
         Args:
             thread_id: the thread.
@@ -65,15 +69,27 @@ class Calls:
             checkpoint_id: the checkpoint that the run stands on, if not the latest.
 
         Raises:
-            ThreadBusyError: if the thread's run is active.
+            ThreadBusyError: if the thread's run is active, and `config` rejects then.
             UnknownThreadError: if the checkpoint is none of the thread's.
             UnserializableValueError: if the input cannot be stored.
         """
         where = Placement(thread_id, graph, self.default_queue)
         loaded: LoadedThread | None = None
+        stopped = False  # Whether a run was stopped for this one.
         for attempt in range(_DECISIONS_MAX):
-            if attempt or config.key is None:
+            if attempt or config.key is None or config.multitask != "reject":
                 loaded = self._load(thread_id, config)
+            if loaded is not None and config.multitask != "reject" and not _has_ended(loaded):
+                known = self._run_under(config.key, thread_id)
+                if known:
+                    return known, ()
+                if config.multitask == "enqueue":
+                    return self._enqueue(where, value, config, loaded)
+                if not stopped:
+                    self.records.check("the input", plain(value))  # Before anything is stopped.
+                    config, checkpoint_id = self._stop(thread_id, config, loaded)
+                    stopped = True
+                    continue
             before = self.at(thread_id, checkpoint_id) if checkpoint_id is not None else None
             now_ms = loaded.now_ms if loaded else self.clock.now_ms()
             commit = accept(self.records, where, value, config, loaded, now_ms, before)
@@ -86,14 +102,55 @@ class Calls:
                 return result.detail, ()
         raise _unsettled(thread_id)
 
+    def _enqueue(
+        self, where: Placement, value: Any, config: RunConfig, loaded: LoadedThread
+    ) -> tuple[str, tuple[ReadyStep, ...]]:
+        """Let a run wait until the one there is has ended."""
+        thread_id = where.thread_id
+        lining.check(thread_id, config, loaded)
+        while config.owner:  # It is to be this process's own: the process itself waits.
+            self.store.events(thread_id, after=loaded.seq, wait_s=_LOOK_S)
+            loaded = self._load(thread_id, config) or loaded
+            if _has_ended(loaded):
+                with suppress(ThreadBusyError):  # Another one was faster.
+                    alone = replace(config, multitask="reject")
+                    return self.accept(thread_id, where.graph, value, alone)
+        result = self.store.commit(lining.enqueue(self.records, where, value, config, loaded))
+        if result.refused is Refusal.KEY_USED:
+            return result.detail, ()
+        return config.run_id, self.begin_next(thread_id) if result.waiting else ()
+
+    def _run_under(self, key: str | None, thread_id: str) -> str:
+        """Return the run that a thread accepted under an idempotency key, if it did."""
+        if key is None:
+            return ""
+        asked = self.store.commit(Commit(thread_id=thread_id, expect_new=True, key=(key, "")))
+        return asked.detail if asked.refused is Refusal.KEY_USED else ""
+
+    def begin_next(self, thread_id: str) -> tuple[ReadyStep, ...]:
+        """Let the next run in a thread's line begin, if it may; return its steps."""
+        return begin_next(self.store, self.records, thread_id)
+
+    def _stop(
+        self, thread_id: str, config: RunConfig, loaded: LoadedThread
+    ) -> tuple[RunConfig, int | None]:
+        """Stop the run there is; return how the next one begins, and on which checkpoint."""
+        if not self._end(thread_id, loaded.head.run_id):
+            raise _unsettled(thread_id)
+        if config.multitask == "interrupt":
+            return replace(config, on_pending="apply"), None
+        base = self.records.decode(loaded.head.config).get("base")
+        return replace(config, fresh=base is None), base
+
     def _load(self, thread_id: str, config: RunConfig) -> LoadedThread | None:
         """Return the thread; a run whose process has died is nobody's."""
         loaded = self.store.load(thread_id, values=False)
         if loaded is None:
             return None
         self._bury(loaded)
-        needs_values = config.steers or config.on_pending == "apply" or paused_by_node(loaded)
-        return self.store.load(thread_id, values=bool(needs_values))
+        applies = config.on_pending == "apply" or config.multitask == "interrupt"
+        needs_values = config.steers or applies or paused_by_node(loaded) is not None
+        return self.store.load(thread_id, values=needs_values)
 
     def _hold(self, owner: str) -> None:
         """Let a process hold a lease before a run is its own, or it would be nobody's at first."""
@@ -190,19 +247,34 @@ class Calls:
         )
         return None if commit is None else _ready(commit)
 
-    def cancel(self, thread_id: str) -> bool:
-        """End the run; return whether there was one to end.
+    def cancel(self, thread_id: str, run_id: str = "") -> bool:
+        """End a run, also one that waits in line; return whether there was one to end.
+
+        Args:
+            thread_id: the thread.
+            run_id: the run; empty: the one that is there.
 
         Raises:
             UnknownThreadError: if there is no such thread.
         """
+        if run_id and self.store.commit(lining.withdraw(thread_id, run_id)).refused is None:
+            return True
+        return self._end(thread_id, run_id)
+
+    def _end(self, thread_id: str, run_id: str) -> bool:
         loaded = self.store.load(thread_id, values=False)
-        commit = self._decide(thread_id, lambda loaded: calling.cancel(thread_id, loaded))
+
+        def decide(loaded: LoadedThread) -> Commit | None:
+            mine = run_id in {"", loaded.head.run_id}
+            return calling.cancel(thread_id, loaded) if mine else None
+
+        commit = self._decide(thread_id, decide)
         for step in (loaded.steps if loaded else {}).values():
             root, ns = root_thread(thread_id)
             own = f"{step.step.node}:{step.step.step_id}"
             child = child_thread(root, f"{ns}|{own}" if ns else own)
-            if not step.completed and self.store.load(child, values=False) is not None:
+            ends = commit is not None and not step.completed
+            if ends and self.store.load(child, values=False) is not None:
                 self.cancel(child)
         return commit is not None
 
@@ -242,6 +314,11 @@ class Calls:
 
 def _ready(commit: Commit) -> tuple[ReadyStep, ...]:
     return commit.ready or tuple(update.step for update in commit.updates)
+
+
+def _has_ended(loaded: LoadedThread) -> bool:
+    """Return whether a thread is free: its run has ended, and nobody is in line."""
+    return loaded.head.status.final and not loaded.line
 
 
 def _unsettled(thread_id: str) -> ThreadBusyError:

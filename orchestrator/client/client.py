@@ -24,13 +24,13 @@ from orchestrator.client.streaming import records_of
 from orchestrator.client.threadconfig import parse_config
 from orchestrator.client.unseen import Unseen
 from orchestrator.config import Settings
-from orchestrator.core.accepting import RunConfig
+from orchestrator.core.accepting import Multitask, RunConfig
 from orchestrator.core.calling import missing
 from orchestrator.core.questions import open_questions
 from orchestrator.core.records import Records
 from orchestrator.errors import RunNotFinishedError, UnknownGraphError
 from orchestrator.execute.dispatch import dispatcher, open_store
-from orchestrator.execute.waiting import wait_for_rest
+from orchestrator.execute.waiting import run_of, wait_for_rest
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import check_key, check_thread_id, new_uuid, short_hash
 from orchestrator.serde.msgpack import Codec
@@ -94,6 +94,7 @@ class Client:
         thread_id: str | None = None,
         key: str | None = None,
         config: Mapping[str, Any] | None = None,
+        multitask_strategy: Multitask = "reject",
     ) -> RunHandle:
         """Enqueue a run and return at once. When this returns, the run is stored. (INV-1)
 
@@ -104,10 +105,13 @@ class Client:
             key: makes the call repeatable: the same key on the same thread (or without one) is the
                 same run.
             config: `recursion_limit`, `metadata`, `configurable`.
+            multitask_strategy: what happens if the thread has a run that has not ended: `"reject"`,
+                `"enqueue"` (begin when it has), `"interrupt"` (stop it, keep what it has done) or
+                `"rollback"` (stop it, take back what it has done).
 
         Raises:
             UnknownGraphError: if neither this process nor any worker has known the graph.
-            ThreadBusyError: if the thread's run is active.
+            ThreadBusyError: if the thread's run is active, and the strategy is `"reject"`.
             UnserializableValueError: if the input cannot be stored.
             CheckpointerUnavailableError: if the server does not answer.
         """
@@ -122,6 +126,7 @@ class Client:
             metadata=parsed.metadata,
             configurable=parsed.configurable,
             key=check_key(key) if key is not None else None,
+            multitask=multitask_strategy,
         )
         calls = Calls(self._sending(), records, self.settings.queue)
         run_id, ready = calls.accept(thread_id, name, input, run)
@@ -158,13 +163,20 @@ class Client:
         self._send(self._calls().carry_on(thread_id) or ())
         return self.handle(thread_id)
 
-    def cancel(self, thread_id: str) -> bool:
-        """End the thread's run; return whether there was one to end.
+    def cancel(self, thread_id: str, run_id: str = "") -> bool:
+        """End a run of the thread; return whether there was one to end.
+
+        Args:
+            thread_id: the thread.
+            run_id: the run, which may also wait in line; empty: the one that is there.
 
         Raises:
             UnknownThreadError: if there is no such thread.
         """
-        return Calls(self._reader, self._plain).cancel(check_thread_id(thread_id))
+        calls = self._calls()
+        ended = calls.cancel(check_thread_id(thread_id), run_id)
+        self._send(calls.begin_next(thread_id))
+        return ended
 
     def handle(self, thread_id: str) -> RunHandle:
         """Return the handle of the thread's current run.
@@ -174,10 +186,10 @@ class Client:
         """
         return RunHandle(self, thread_id, self._load(thread_id, values=False).head.run_id)
 
-    def result(self, thread_id: str, timeout_s: float | None = None) -> Any:
+    def result(self, thread_id: str, timeout_s: float | None = None, *, run_id: str = "") -> Any:
         """Wait until the thread's run rests; return its output, as `RunHandle.result`."""
-        wait_for_rest(self._reader, check_thread_id(thread_id), timeout_s)
-        loaded = self._load(thread_id)
+        wait_for_rest(self._reader, check_thread_id(thread_id), timeout_s, run_id)
+        loaded = self._run(thread_id, run_id)
         spec, records = self._known(loaded)
         return outcome_of(thread_id, loaded, records, spec)
 
@@ -220,7 +232,8 @@ class Client:
     def _rests(self, thread_id: str, seq: int) -> bool:
         """Return whether a run rests, and everything that was logged was read."""
         loaded = self._load(thread_id, values=False)
-        return not loaded.head.status.active and loaded.seq <= seq
+        moves = loaded.head.status.active or (loaded.head.status.final and bool(loaded.line))
+        return not moves and loaded.seq <= seq
 
     # ---- looking ------------------------------------------------------------------------
 
@@ -284,13 +297,14 @@ class Client:
             for question, step in open_questions(loaded).items()
         }
 
-    def status(self, thread_id: str) -> RunStatus:
-        """Return the status of the thread's run.
+    def status(self, thread_id: str, run_id: str = "") -> RunStatus:
+        """Return the status of the thread's run, or of another one; `queued` if it is in line.
 
         Raises:
             UnknownThreadError: if there is no such thread.
+            UnknownRunError: if it has no such run, or no longer remembers it.
         """
-        return self._load(thread_id, values=False).head.status
+        return self._run(thread_id, run_id).head.status
 
     def events(
         self, thread_id: str, *, after: int = 0, limit: int = 1000, wait_s: float = 0
@@ -317,6 +331,12 @@ class Client:
         loaded = self._reader.load(
             check_thread_id(thread_id), checkpoint_id=checkpoint_id, values=values
         )
+        if loaded is None:
+            raise missing(thread_id)
+        return loaded
+
+    def _run(self, thread_id: str, run_id: str) -> LoadedThread:
+        loaded = run_of(self._reader, check_thread_id(thread_id), run_id)
         if loaded is None:
             raise missing(thread_id)
         return loaded

@@ -221,6 +221,7 @@ class CompiledStateGraph(StateFace, AsyncFace):
             owner="" if queue else self.owner,
             resumes_max=parsed.resumes_max,
             on_pending=options.get("on_pending") or "discard",
+            multitask=options.get("multitask_strategy") or "reject",
         )
 
     def protocol(self, store: Checkpointer, live: Live | None = None) -> StepProtocol:

@@ -48,21 +48,34 @@ class Follower:
         thread_id: the thread that a caller named; its log holds its subgraphs' events too.
         records: how values are stored, by namespace; "" serves where none is known.
         seq: the number of the last event that was read.
+        awaited: the run with which to begin; events before it are passed over. Empty: at once.
     """
 
     store: Checkpointer
     thread_id: str
     records: Mapping[str, Records]
     seq: int = 0
+    awaited: str = ""
 
     def facts(self, timeout_s: float = _LOOK_S) -> Iterator[tuple[int, Fact | None]]:
         """Return what was logged since, waiting for the first; `None`: the run rests."""
         for event in self.store.events(self.thread_id, after=self.seq, wait_s=timeout_s):
             self.seq = event.seq
+            if self.awaited and not self._is_awaited(event):
+                continue
             for fact in self._of(event):
                 yield event.seq, fact
-            if event.type in _ENDS and "ns" not in event.fields:
+            if event.type in {*_ENDS, "run_withdrawn"} and "ns" not in event.fields:
                 yield event.seq, None
+
+    def _is_awaited(self, event: Event) -> bool:
+        """Return whether the awaited run begins, or never will."""
+        if event.type not in {"run_accepted", "run_withdrawn"}:
+            return False
+        if _text(event.fields["run"]) != self.awaited:
+            return False
+        self.awaited = ""
+        return True
 
     def _of(self, event: Event) -> Iterator[Fact]:
         fields = event.fields

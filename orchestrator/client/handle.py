@@ -34,7 +34,7 @@ class RunHandle:
     @property
     def status(self) -> str:
         """Return what the run is doing: queued, running, paused, succeeded, failed, cancelled."""
-        return self.client.status(self.thread_id)
+        return self.client.status(self.thread_id, self.run_id)
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the run and return its output.
@@ -48,7 +48,7 @@ class RunHandle:
             RunCancelledError: if it was cancelled.
             RunNotFinishedError: if it is not at rest in time; it goes on all the same.
         """
-        output = self.client.result(self.thread_id, timeout)
+        output = self.client.result(self.thread_id, timeout, run_id=self.run_id)
         asked = output.get(INTERRUPT) if isinstance(output, dict) else None
         if asked:
             listed = "; ".join(f"{i.id}: {i.value!r:.200}" for i in asked)
@@ -98,4 +98,4 @@ class RunHandle:
 
     def cancel(self) -> bool:
         """End the run; return whether there was anything to end."""
-        return self.client.cancel(self.thread_id)
+        return self.client.cancel(self.thread_id, self.run_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, cast
 
+from orchestrator.core.accepting import Multitask
 from orchestrator.errors import GraphstalkError
 from orchestrator.graph.runtime import RunControl
 
@@ -19,6 +20,7 @@ _VALUES: Mapping[str, tuple[Any, ...]] = {
     "durability": (None, "sync", "async", "exit"),
     "version": (None, "v1", "v2"),
     "on_pending": (None, "discard", "apply", "reject"),
+    "multitask_strategy": (None, "reject", "enqueue", "interrupt", "rollback"),
 }
 
 
@@ -45,6 +47,9 @@ class CallOptions(TypedDict, total=False):
         version: "v2" gives a `GraphOutput`, and stream parts as dicts.
         on_pending: what happens to steps that are left when a new input comes: "discard" drops
             them, "apply" keeps the writes of those that completed, "reject" refuses the input.
+        multitask_strategy: what happens if the thread has a run that has not ended; LangGraph's
+            name: "reject" raises `ThreadBusyError`, "enqueue" waits until it has, "interrupt" stops
+            it and keeps what it has done, "rollback" stops it and takes back what it has done.
     """
 
     context: Any
@@ -59,6 +64,7 @@ class CallOptions(TypedDict, total=False):
     debug: bool | None
     version: Literal["v1", "v2"]
     on_pending: Literal["discard", "apply", "reject"]
+    multitask_strategy: Multitask
 
 
 def checked(options: Mapping[str, Any]) -> CallOptions:

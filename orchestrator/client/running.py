@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.checkpoint.commit import ReadyStep
+from orchestrator.checkpoint.commit import LoadedThread, ReadyStep
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
@@ -27,6 +27,7 @@ from orchestrator.errors import (
     UnserializableValueError,
 )
 from orchestrator.execute.inprocess import InProcess, LocalRun
+from orchestrator.execute.waiting import run_of
 from orchestrator.graph.scope import current_scope
 from orchestrator.ids import new_uuid
 from orchestrator.step.bridge import GraphRun, graph_run
@@ -67,6 +68,7 @@ class Running:
     listener: Listener | None = None
     wants_messages: bool = False  # Whether tokens of language models are read.
     resumes: bool = field(default=False, init=False)
+    run_id: str = field(default="", init=False)  # Of the run that began or goes on.
     _protocol: StepProtocol | None = field(default=None, init=False)
     trace: GraphRun = field(default_factory=GraphRun, init=False)  # What handlers hear of it.
 
@@ -122,7 +124,7 @@ class Running:
     def _proceed(self, ready: tuple[ReadyStep, ...]) -> BaseException | None:
         executor = self.graph.executor
         if not isinstance(executor, InProcess):
-            return executor.proceed(self.protocol(), self.thread_id, ready)
+            return executor.proceed(self.protocol(), self.thread_id, ready, self.run_id)
         run = self.local(ready)
         with run.alive():
             while run.todo:
@@ -136,7 +138,7 @@ class Running:
         assert isinstance(executor, InProcess)
         if self.parsed.concurrency_max is not None:
             executor = dataclasses.replace(executor, concurrency_max=self.parsed.concurrency_max)
-        return executor.begin(self.protocol(), self.thread_id, ready)
+        return executor.begin(self.protocol(), self.thread_id, ready, self.run_id)
 
     def check_drained(self, run: LocalRun) -> None:
         """Let a run rest that was told to stop.
@@ -154,8 +156,7 @@ class Running:
 
     def output(self, error: BaseException | None) -> Any:
         """Return the output of the run at rest."""
-        loaded = self.store.load(self.thread_id)
-        assert loaded is not None
+        loaded = self.rested()
         graph = self.graph
         if loaded.head.status.active:
             msg = (
@@ -180,6 +181,12 @@ class Running:
             found = found.get(self.output_keys[0])
         return self._as_v2(found) if self.options.get("version") == "v2" else found
 
+    def rested(self) -> LoadedThread:
+        """Return the thread as the run left it."""
+        loaded = run_of(self.store, self.thread_id, self.run_id)
+        assert loaded is not None
+        return loaded
+
     def _as_v2(self, found: Any) -> GraphOutput:
         interrupts: tuple[Any, ...] = ()
         if isinstance(found, dict) and INTERRUPT in found:
@@ -198,7 +205,7 @@ class Running:
         self._protocol = self._made()  # What it cannot be made of is refused before anything else.
         start = Start(self.graph, self.store, self.thread_id, self.parsed, self._run_config())
         ready = start.begin(value)
-        self.resumes = start.resumes
+        self.resumes, self.run_id = start.resumes, start.run_id
         if start.resumes and self.parsed.more.get("callbacks"):
             callbacks.tell_resumed(self)
         return ready

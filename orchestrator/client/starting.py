@@ -44,6 +44,7 @@ class Start:
         parsed: what the caller says of it.
         run: what a new run is started with.
         resumes: whether a run goes on, rather than a new one beginning.
+        run_id: the run that begins or goes on; empty: not known before it does.
     """
 
     graph: CompiledStateGraph
@@ -52,6 +53,7 @@ class Start:
     parsed: ThreadConfig
     run: RunConfig
     resumes: bool = field(default=False, init=False)
+    run_id: str = field(default="", init=False)
 
     @property
     def calls(self) -> Calls:
@@ -65,6 +67,7 @@ class Start:
         loaded = self.store.load(self.thread_id, values=False) if goes_on else None
         if goes_on:
             self._check_structure(loaded)
+            self.run_id = loaded.head.run_id if loaded else ""
         if isinstance(value, Command):
             return self._command(value, loaded)
         if value is None:
@@ -79,7 +82,8 @@ class Start:
         if spec.start.action is None and not steering.get("steers"):
             updates_of(spec, spec.start, value)  # What is no input must not end a run.
         run = dataclasses.replace(self.run, **steering)
-        return self.calls.accept(self.thread_id, graph.name, value, run, at)[1]
+        self.run_id, ready = self.calls.accept(self.thread_id, graph.name, value, run, at)
+        return ready
 
     def _command(
         self, command: Command[Any], loaded: LoadedThread | None

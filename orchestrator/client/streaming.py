@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.checkpoint.commit import LoadedThread
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.client import callbacks
 from orchestrator.client.beginning import first_fact
@@ -128,7 +127,8 @@ def _fleet_parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:
     ready = running.begin(value)
     graph.executor.send(ready or ())
     seq = before.seq if before else 0
-    follower = Follower(store, running.thread_id, records_of(graph), seq)
+    of = "" if running.resumes else running.run_id
+    follower = Follower(store, running.thread_id, records_of(graph), seq, of)
     rests = ready is None
     while not rests:
         for _, fact in follower.facts():
@@ -189,8 +189,7 @@ def _rest(running: Running, shape: Shape) -> Iterator[Any]:
 
 def _raise_failure(running: Running, error: BaseException | None) -> None:
     """Raise what became of the run, if it is no output."""
-    loaded: LoadedThread | None = running.store.load(running.thread_id)
-    assert loaded is not None
+    loaded = running.rested()
     callbacks.tell_rest(running, loaded)
     graph = running.graph
     failed = loaded.head.status in {RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.PAUSED}

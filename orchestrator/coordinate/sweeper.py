@@ -1,7 +1,8 @@
 """The sweeper: finds what should run and does not, and sends it (again).
 
 Any process may sweep; per partition one leads at a time. It needs no graph: all it does is send
-messages, and a message more than needed costs one refused claim. (INV-7)
+messages, and a message more than needed costs one refused claim; and begin runs that are next in
+line, which one does if several try. (INV-7)
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from dataclasses import dataclass
 
 from orchestrator.checkpoint.commit import ReadyStep
 from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.core.records import Records
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.execute.dispatch import Dispatch
+from orchestrator.serde.msgpack import Codec
+from orchestrator.step.line import begin_next
 
 __all__ = ["Sweep", "Sweeper"]
 
@@ -54,15 +58,25 @@ class Sweeper:
         """
         led = released = stuck = 0
         found: list[ReadyStep] = []
+        waiting: list[str] = []
         for partition in range(self.store.partitions):
             swept = self.store.sweep(partition, leader=self.name)
             led += swept.leading
             released += swept.released
             stuck += len(swept.stuck)
             found += [*swept.due, *swept.stuck]
+            waiting += swept.waiting
+        for thread_id in waiting:
+            found += self._begun(thread_id)
         if found:
             self.dispatch(found)
         return Sweep(led, len(found), released, stuck)
+
+    def _begun(self, thread_id: str) -> tuple[ReadyStep, ...]:
+        """Begin a thread's next run; return what is to be sent."""
+        codec = Codec()
+        ready = begin_next(self.store, Records(codec.encode, codec.decode), thread_id)
+        return () if self.store.pushes else ready
 
     def loop(self, stop: threading.Event) -> None:
         """Sweep until `stop` is set; a server that is away is waited for."""

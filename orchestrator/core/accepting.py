@@ -30,14 +30,19 @@ from orchestrator.graph.routing import START, Send
 from orchestrator.ids import checkpoint_text, mint_checkpoint_id
 
 __all__ = [
+    "Multitask",
     "RunConfig",
     "accept",
     "check_idle",
     "go_on",
     "new_head",
     "paused_by_node",
+    "plain",
     "planned",
 ]
+
+
+Multitask = Literal["reject", "enqueue", "interrupt", "rollback"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +64,15 @@ class RunConfig:
     steers: bool = False  # Whether steps that are left go on with the input.
     resume: Any = MISSING  # With `steers`: answers for those steps.
     on_pending: Literal["discard", "apply", "reject"] = "discard"
+    multitask: Multitask = "reject"  # What happens if the thread has a run that has not ended.
+    base: int | None = None  # The checkpoint that the run stands on.
+    fresh: bool = False  # Whether the state begins anew, whatever the thread holds.
 
 
-def check_idle(thread_id: str, loaded: LoadedThread) -> None:
+def check_idle(thread_id: str, loaded: LoadedThread, first: str = "") -> None:
     """Refuse a second writer on a busy thread. (INV-9)
+
+    Whoever comes between two runs stands behind those in line, but for the `first` of them.
 
     A run in a caller's process is active as long as that process has a lease or one of its steps is
     claimed: if it was stopped or has died, nobody else would ever go on with it.
@@ -76,6 +86,13 @@ def check_idle(thread_id: str, loaded: LoadedThread) -> None:
         msg = (
             f"the thread {thread_id!r} is busy: its run {loaded.head.run_id} is "
             f"{loaded.head.status}. Wait for it, cancel it, or use another thread"
+        )
+        raise ThreadBusyError(msg)
+    next_run = next(iter(loaded.line), first)
+    if loaded.head.status.final and next_run != first:
+        msg = (
+            f"the thread {thread_id!r} is busy: its run {next_run} is about to begin. Wait for it, "
+            f"cancel it, or use another thread"
         )
         raise ThreadBusyError(msg)
 
@@ -103,29 +120,32 @@ def accept(
     Raises:
         ThreadBusyError: if the thread's run is active, or has steps left and `config` says so.
     """
-    is_map = isinstance(value, Mapping)
-    plain = {key: storable(write) for key, write in value.items()} if is_map else value
+    given = plain(value)
     base: Checkpoint | None = None
     steering = Steering(goto=config.goto) if config.goto else None
     if loaded is not None:
-        check_idle(where.thread_id, loaded)
+        overtakes = config.multitask in {"interrupt", "rollback"}
+        first = next(iter(loaded.line), "") if overtakes else config.run_id
+        check_idle(where.thread_id, loaded, first)
         from_ = before or loaded
-        base = records.checkpoint(from_.checkpoint.header, from_.checkpoint.plan)
-        if before is None:
-            steering = _steering(records, where.thread_id, loaded, config, plain)
+        if not config.fresh:
+            base = records.checkpoint(from_.checkpoint.header, from_.checkpoint.plan)
+        if before is None and not config.fresh:
+            steering = _steering(records, where.thread_id, loaded, config, given)
     checkpoint = accept_input(
         base,
-        plain,
+        given,
         new_id=mint_checkpoint_id(loaded.head.checkpoint_id if loaded else 0, now_ms),
         now_ms=now_ms,
         metadata=config.metadata,
         steering=steering,
     )
-    head = new_head(records, where, config, checkpoint.step + 1)
+    stands_on = replace(config, base=base.id if base else None)
+    head = new_head(records, where, stands_on, checkpoint.step + 1)
     try:
         stored = records.store_checkpoint(checkpoint)
     except UnserializableValueError:
-        records.check("the input", plain)
+        records.check("the input", given)
         raise
     ready = steps_of(checkpoint, where, None)
     kept = steering is not None and steering.kept is not None
@@ -136,6 +156,7 @@ def accept(
         "checkpoint": checkpoint_text(checkpoint.id),
         "steps": ready[0].step_id,
         "abandoned": "" if kept else " ".join(rest),
+        **(_succeeds(loaded) if loaded else {}),
     }
     return Commit(
         thread_id=where.thread_id,
@@ -149,6 +170,23 @@ def accept(
         key=(config.key, config.run_id) if config.key is not None else None,
         events=(EventDraft("run_accepted", accepted),),
     )
+
+
+def plain(value: Any) -> Any:
+    """Return an input as it is stored."""
+    is_map = isinstance(value, Mapping)
+    return {key: storable(write) for key, write in value.items()} if is_map else value
+
+
+def _succeeds(loaded: LoadedThread) -> Mapping[str, str | bytes]:
+    """Return what became of the run before, for who waits for it and comes too late."""
+    head = loaded.head
+    return {
+        "before": head.run_id,
+        "before_status": str(head.status),
+        "before_checkpoint": checkpoint_text(head.checkpoint_id),
+        "before_error": head.error,
+    }
 
 
 def _steering(
@@ -296,6 +334,8 @@ def new_head(
         given["messages"] = True
     if config.resumes_max is not None:
         given["resumes_max"] = config.resumes_max
+    if config.base is not None:
+        given["base"] = config.base
     if config.parent is not None:
         given["parent"] = list(config.parent)
     return {

@@ -18,14 +18,19 @@ class Executor(Protocol):
     default_queue: str  # Where steps go; empty: nowhere, they run in the calling process.
 
     def proceed(
-        self, protocol: StepProtocol, thread_id: str, ready: Sequence[ReadyStep]
+        self,
+        protocol: StepProtocol,
+        thread_id: str,
+        ready: Sequence[ReadyStep],
+        run_id: str = "",
     ) -> BaseException | None:
-        """Return when the thread's run is no longer active.
+        """Return when the run is no longer active.
 
         Args:
             protocol: how a step of the graph is done.
             thread_id: the thread whose run is to proceed.
             ready: its ready steps, not yet sent anywhere.
+            run_id: the run; empty: the one that is there.
 
         Returns:
             what the first failed step raised, by plan order, if it failed in this process.

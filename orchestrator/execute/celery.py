@@ -51,7 +51,11 @@ class CeleryExecutor:
             self._dispatch(ready)
 
     def proceed(
-        self, protocol: StepProtocol, thread_id: str, ready: Sequence[ReadyStep]
+        self,
+        protocol: StepProtocol,
+        thread_id: str,
+        ready: Sequence[ReadyStep],
+        run_id: str = "",
     ) -> BaseException | None:
         """See `Executor.proceed`; a node's exception is in the thread's record, not raised here.
 
@@ -60,5 +64,5 @@ class CeleryExecutor:
         """
         del protocol
         self.send(ready)
-        wait_for_rest(self._store, thread_id, self._timeout_s)
+        wait_for_rest(self._store, thread_id, self._timeout_s, run_id)
         return None

@@ -44,19 +44,29 @@ class InProcess:
         """Send nothing: this process runs them."""
 
     def proceed(
-        self, protocol: StepProtocol, thread_id: str, ready: Sequence[ReadyStep]
+        self,
+        protocol: StepProtocol,
+        thread_id: str,
+        ready: Sequence[ReadyStep],
+        run_id: str = "",
     ) -> BaseException | None:
         """See `Executor.proceed`."""
-        run = self.begin(protocol, thread_id, ready)
+        run = self.begin(protocol, thread_id, ready, run_id)
         with run.alive():
             while run.todo:
                 run.round()
         return run.error
 
-    def begin(self, protocol: StepProtocol, thread_id: str, ready: Sequence[ReadyStep]) -> LocalRun:
+    def begin(
+        self,
+        protocol: StepProtocol,
+        thread_id: str,
+        ready: Sequence[ReadyStep],
+        run_id: str = "",
+    ) -> LocalRun:
         """Return the run, to be taken on one round at a time."""
         protocol.in_place = True
-        run = LocalRun(self, protocol, thread_id, list(ready))
+        run = LocalRun(self, protocol, thread_id, list(ready), run_id)
         if not run.todo:
             run.look()
         return run
@@ -75,6 +85,7 @@ class LocalRun:
     protocol: StepProtocol
     thread_id: str
     todo: list[ReadyStep]
+    run_id: str = ""  # Empty: whichever is there.
     drained: str | None = None
     _taken: Claim | None = None  # On the one step to do, if it is claimed already.
     _errors: list[tuple[tuple[int, int, str, int], BaseException]] = field(default_factory=list)
@@ -145,6 +156,8 @@ class LocalRun:
         loaded = self.protocol.access.checkpointer.load(self.thread_id, values=False)
         if loaded is None or not loaded.head.status.active:
             return Report()
+        if self.run_id not in {"", loaded.head.run_id}:
+            return Report()  # It was stopped, and another run has the thread.
         if not loaded.head.open:
             return self.protocol.advance(self.thread_id)
         return Report(ready=tuple(_claimable(loaded)))
@@ -165,7 +178,8 @@ class _Alive:
         self._keeping.__exit__(None, None, None)
         if exception[0] is None and not self._run.todo and self._run.drained is None:
             return
-        commit = Commit(thread_id=self._run.thread_id, head={"owner": ""})
+        thread_id, run_id = self._run.thread_id, self._run.run_id
+        commit = Commit(thread_id=thread_id, expect_run=run_id or None, head={"owner": ""})
         try:
             self._run.give_back()
             self._run.protocol.access.checkpointer.commit(commit)

@@ -72,11 +72,11 @@ def _advance_loaded(protocol: StepProtocol, thread_id: str, loaded: LoadedThread
     if result.refused is not None:
         return Report(refused=result.refused)
     protocol.remember(thread_id, commit, loaded.blobs)
-    return protocol.advanced(commit, following, loaded.head.stop)
+    return protocol.advanced(commit, following, loaded.head.stop, waiting=result.waiting)
 
 
 def _end(protocol: StepProtocol, commit: Commit) -> Report:
     result = protocol.access.commit(commit)
     if result.refused is not None:
         return Report(refused=result.refused)
-    return Report(ready=protocol.rested(commit.thread_id))
+    return Report(ready=protocol.rested(commit.thread_id, waiting=result.waiting))

@@ -41,6 +41,7 @@ from orchestrator.step.attempt import Attempt, Result
 from orchestrator.step.facts import Advanced, Asked, Done, Fact, Failed, Stopped
 from orchestrator.step.failure import error_record
 from orchestrator.step.host import ClaimLost
+from orchestrator.step.line import begin_next
 from orchestrator.step.live import Live
 from orchestrator.step.report import Report
 from orchestrator.step.waiting import ChildPaused, ChildRuns
@@ -211,7 +212,7 @@ class StepProtocol:
                     return Report(refused=sent.refused)
             self._tell_of(Done, step, writes=result.writes, cached=result.cached)
             if following is not None:
-                report = self.advanced(commit, following, attempt.head.stop)
+                report = self.advanced(commit, following, attempt.head.stop, waiting=sent.waiting)
                 return replace(report, claim=claim)
             return self.advance(step.thread_id) if sent.open == 0 else Report()
 
@@ -261,12 +262,14 @@ class StepProtocol:
         if result.refused is not None:
             return Report(refused=result.refused)
         if commit.status is not None:
-            return Report(ready=self.rested(commit.thread_id))
+            return Report(ready=self.rested(commit.thread_id, waiting=result.waiting))
         if result.open == 0:
             return self.advance(commit.thread_id)
         return Report()
 
-    def advanced(self, commit: Commit, following: Next, stop: int) -> Report:
+    def advanced(
+        self, commit: Commit, following: Next, stop: int, *, waiting: bool = False
+    ) -> Report:
         """Tell of a new checkpoint; return the steps that are ready."""
         news = {k: v for k, v in following.changed.items() if k in self.spec.untracked}
         self.live.untracked.set(commit.thread_id, news)
@@ -285,10 +288,12 @@ class StepProtocol:
             return Report(ready=commit.ready)
         if following.checkpoint.plan and commit.status is RunStatus.PAUSED:
             self.tell(Stopped, thread_id)
-        return Report(ready=self.rested(thread_id))
+        return Report(ready=self.rested(thread_id, waiting=waiting))
 
-    def rested(self, thread_id: str) -> tuple[ReadyStep, ...]:
-        """Wake the step whose subgraph this run was, if a fleet runs it."""
+    def rested(self, thread_id: str, *, waiting: bool = False) -> tuple[ReadyStep, ...]:
+        """Return what a fleet does next: the run in line, or the step whose subgraph this was."""
+        if self.default_queue and waiting:
+            return begin_next(self.access.checkpointer, self.records, thread_id)
         if not self.default_queue or not root_thread(thread_id)[1] or self.live.children is None:
             return ()
         return self.live.children.ended(self, thread_id)

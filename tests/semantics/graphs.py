@@ -20,7 +20,7 @@ from orchestrator import END, START, Command, RetryPolicy, Send, StateGraph, int
 NAMES = (
     "asks_twice", "fails_then_asks", "takes_answer", "routes", "collides", "torn", "waits", "plain",
     "asks_late", "asks", "siblings", "opaque", "loops", "raises", "asks_side_by_side", "handles",
-    "review", "counts", "publish", "fails_then_waits", "overtaken",
+    "review", "counts", "publish", "fails_then_waits", "overtaken", "shift",
 )  # fmt: skip
 GATE_WAIT_S = 60.0  # A test that forgot to open its gate fails; it does not hang.
 POLL_S = 0.002
@@ -270,6 +270,31 @@ _publish.add_node("decide", decide, destinations=("publish", END))
 _publish.add_edge(START, "draft").add_edge("draft", "decide").add_edge("publish", END)
 
 
+# ---- two who want one thread -----------------------------------------------------------
+
+
+def name_run(state: State) -> State:
+    """Tell the run by what it was given."""
+    note(state, "begin")
+    return {"log": [f"{state['last']} began"]}
+
+
+def quick(state: State) -> State:
+    note(state, "quick")
+    return {"log": [f"{state['last']} quick"]}
+
+
+def slow(state: State) -> State:
+    note(state, "slow")
+    wait_at(state, "slow")
+    return {"log": [f"{state['last']} slow"]}
+
+
+_shift = StateGraph(State).add_node("begin", name_run).add_edge(START, "begin")
+for _half in (quick, slow):
+    _shift.add_node(_half.__name__, _half).add_edge("begin", _half.__name__)
+
+
 BUILDERS: dict[str, StateGraph] = {
     "asks_twice": row(ask=ask_twice),
     "fails_then_asks": row(ask=fail_then_ask),
@@ -292,5 +317,6 @@ BUILDERS: dict[str, StateGraph] = {
     "review": row(draft=says("draft"), review=review_once_approved, finalize=says("finalize")),
     "counts": row(one=counting("one"), two=counting("two"), three=counting("three", fails=True)),
     "publish": _publish,
+    "shift": _shift,
 }
 globals().update({name: builder.compile(name=name) for name, builder in BUILDERS.items()})

@@ -138,6 +138,11 @@ class _Change:
             return Refusal.WRONG_RUN, text(head["run_id"])
         if commit.expect_status and head["status"] not in commit.expect_status:
             return Refusal.WRONG_STATUS, head["status"]
+        return self._refused_parts()
+
+    def _refused_parts(self) -> tuple[Refusal | None, str]:
+        """Return why one of the things that the commit speaks of cannot be changed."""
+        commit, head = self.commit, self.head
         for answer in commit.answers:
             if not self._asks(answer):
                 return Refusal.NO_INTERRUPT, answer.interrupt_id
