@@ -24,10 +24,12 @@ from orchestrator.checkpoint.commit import (
     Wait,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
+from orchestrator.checkpointer import sealing
 from orchestrator.checkpointer.memory_thread import (
     Step,
     Thread,
     asks,
+    below,
     loaded_thread,
     new_head,
     unready,
@@ -66,6 +68,7 @@ class MemoryCheckpointer:
 
     def commit(self, commit: Commit) -> CommitResult:
         """See `Checkpointer.commit`."""
+        commit = sealing.sealed(commit)
         with self._changed:
             now = self._clock.now_ms()
             thread = self._threads.get(commit.thread_id)
@@ -76,7 +79,7 @@ class MemoryCheckpointer:
                     assert commit.guard is not None
                     step, fence = commit.guard.step_id, commit.guard.fence
                     what: _Fields = {"step": step, "reason": refused, "fence": fence}
-                    what = {**what, **_below(commit.thread_id)}
+                    what = {**what, **below(commit.thread_id)}
                     self._log(commit.log, thread, now, "commit_refused", what)
                 return CommitResult(refused=refused, detail=detail, now_ms=now)
             if thread is None:
@@ -216,7 +219,7 @@ class MemoryCheckpointer:
     def _claimed(self, thread: Thread, step: Step, known: set[str], now: int) -> Claim:
         checkpoint = thread.checkpoints[step.ready.checkpoint_id]
         wanted = [*checkpoint.refs, step.ready.arg] if step.ready.arg else checkpoint.refs
-        return Claim(
+        claim = Claim(
             now_ms=now,
             step=step.ready,
             fence=step.fence,
@@ -231,6 +234,7 @@ class MemoryCheckpointer:
             answers=dict(step.answers),
             notes=dict(step.notes),
         )
+        return sealing.opened_claim(step.ready.thread_id, claim)
 
     def renew(self, owners: Sequence[str], *, ttl_s: float) -> None:
         """See `Checkpointer.renew`."""
@@ -256,7 +260,7 @@ class MemoryCheckpointer:
     def _take_away(self, thread: Thread, step: Step, now: int) -> None:
         ready = step.ready
         what: _Fields = {"step": ready.step_id, "owner": step.owner, "fence": step.fence}
-        what = {**what, **_below(ready.thread_id)}
+        what = {**what, **below(ready.thread_id)}
         self._log(root_thread(ready.thread_id)[0], thread, now, "step_released", what)
         step.owner = ""
         step.deaths += 1
@@ -354,21 +358,25 @@ class MemoryCheckpointer:
                 return None
             now, owner = self._clock.now_ms(), thread.head.owner
             alive = bool(owner) and self._leases.get(owner, -1) >= now
-            return loaded_thread(thread, checkpoint_id, values=values, owner_alive=alive, now=now)
+            found = loaded_thread(thread, checkpoint_id, values=values, owner_alive=alive, now=now)
+            return found and sealing.opened_thread(thread_id, found)
 
     def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
         """See `Checkpointer.history`."""
         with self._changed:
             thread = self._threads.get(thread_id)
-            ids = sorted(thread.checkpoints, reverse=True) if thread else []
-            return [id_ for id_ in ids if before is None or id_ < before][:limit]
+            ids = [
+                i for i in (thread.checkpoints if thread else ()) if before is None or i < before
+            ]
+            return sorted(ids, reverse=True)[:limit]
 
     def threads(
         self, *, status: RunStatus | None = None, limit: int = 100
     ) -> list[tuple[str, Head]]:
         """See `Checkpointer.threads`."""
         with self._changed:
-            found = [(id_, t.head) for id_, t in self._threads.items() if CHILD not in id_]
+            own = [(id_, t.head) for id_, t in self._threads.items() if CHILD not in id_]
+            found = [(id_, sealing.opened_head(id_, head)) for id_, head in own]
             found = [pair for pair in found if status is None or pair[1].status is status]
             return sorted(found, key=lambda pair: -pair[1].updated_ms)[:limit]
 
@@ -388,9 +396,3 @@ class MemoryCheckpointer:
 
     def close(self) -> None:
         """Keep everything: closing is for those who hold connections."""
-
-
-def _below(thread_id: str) -> _Fields:
-    """Return the field that tells the events of a subgraph from those of the graph around it."""
-    _, ns = root_thread(thread_id)
-    return {"ns": ns} if ns else {}

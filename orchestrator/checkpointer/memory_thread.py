@@ -19,8 +19,9 @@ from orchestrator.checkpoint.commit import (
     Wait,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
+from orchestrator.ids import root_thread
 
-__all__ = ["Step", "Thread", "asks", "loaded_thread", "new_head", "unready", "update_step"]
+__all__ = ["Step", "Thread", "asks", "below", "loaded_thread", "new_head", "unready", "update_step"]
 
 
 @dataclass(slots=True)
@@ -172,3 +173,9 @@ def _loaded_step(step: Step, thread: Thread) -> LoadedStep:
         answers=dict(step.answers),
         notes=dict(step.notes),
     )
+
+
+def below(thread_id: str) -> Mapping[str, str]:
+    """Return the field that tells the events of a subgraph from those of the graph around it."""
+    _, ns = root_thread(thread_id)
+    return {"ns": ns} if ns else {}

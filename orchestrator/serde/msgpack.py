@@ -23,6 +23,7 @@ from typing import Any
 import msgpack
 
 from orchestrator.errors import StateCorruptedError, UnserializableValueError
+from orchestrator.seal import check_damage
 from orchestrator.serde.buffers import hold_buffers, may_hold_bytes
 from orchestrator.serde.classes import class_form, tag_of
 from orchestrator.serde.explaining import explain
@@ -104,6 +105,7 @@ class Codec:
         Raises:
             StateCorruptedError: if the bytes are damaged or name a type that is not allowed here.
         """
+        check_damage(data)
         try:
             reader = _Reader(self._by_tag)
             value = msgpack.unpackb(

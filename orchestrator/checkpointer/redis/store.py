@@ -32,6 +32,7 @@ from orchestrator.checkpointer.redis import reading
 from orchestrator.checkpointer.redis.arguments import commit_arguments, step_from_json
 from orchestrator.checkpointer.redis.keys import Keys
 from orchestrator.checkpointer.redis.scripting import Scripts, available
+from orchestrator.checkpointer.sealing import opened_claim, opened_head, opened_thread, sealed
 from orchestrator.checkpointer.sweeping import silence_max_ms
 from orchestrator.config import Settings
 
@@ -126,6 +127,7 @@ class RedisCheckpointer:
 
     def commit(self, commit: Commit) -> CommitResult:
         """See `Checkpointer.commit`."""
+        commit = sealed(commit)
         sends = self._renderer is not None and (commit.ready or commit.updates)
         lists, args = commit_arguments(commit, self._renderer, self.now_ms() if sends else 0)
         prefixes = self.keys.of_thread(commit.thread_id)
@@ -158,7 +160,7 @@ class RedisCheckpointer:
             return Claim(
                 refused=Refusal(answer[0].decode()), detail=answer[1].decode(), now_ms=answer[2]
             )
-        return reading.claim(answer)
+        return opened_claim(thread_id, reading.claim(answer))
 
     # ---- leases -------------------------------------------------------------------------
 
@@ -256,9 +258,9 @@ class RedisCheckpointer:
     ) -> LoadedThread | None:
         """See `Checkpointer.load`."""
         wanted = "" if checkpoint_id is None else f"{checkpoint_id:016x}"
-        return reading.load(
-            self._run("load", self.keys.of_thread(thread_id), [wanted, int(values)])
-        )
+        answer = self._run("load", self.keys.of_thread(thread_id), [wanted, int(values)])
+        loaded = reading.load(answer)
+        return loaded and opened_thread(thread_id, loaded)
 
     def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
         """See `Checkpointer.history`."""
@@ -277,7 +279,8 @@ class RedisCheckpointer:
             with available():
                 prefix = self.keys.partition(partition)
                 found += reading.threads(self.client, prefix, status, limit)
-        return sorted(found, key=lambda pair: -pair[1].updated_ms)[:limit]
+        newest = sorted(found, key=lambda pair: -pair[1].updated_ms)[:limit]
+        return [(thread_id, opened_head(thread_id, head)) for thread_id, head in newest]
 
     def events(
         self, thread_id: str, *, after: int = 0, limit: int = 1000, wait_s: float = 0

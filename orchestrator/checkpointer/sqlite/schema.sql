@@ -163,5 +163,5 @@ CREATE TABLE IF NOT EXISTS sweep (
 CREATE TABLE IF NOT EXISTS stats (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 
 PRAGMA application_id = 1735619691;  -- "gstk"
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 COMMIT;

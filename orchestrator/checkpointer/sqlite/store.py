@@ -23,6 +23,13 @@ from orchestrator.checkpoint.commit import (
     Swept,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
+from orchestrator.checkpointer.sealing import (
+    opened_claim,
+    opened_head,
+    opened_result,
+    opened_thread,
+    sealed,
+)
 from orchestrator.checkpointer.sqlite import claiming, committing, reading
 from orchestrator.checkpointer.sqlite.database import Database, Synchronous
 from orchestrator.checkpointer.sqlite.sweeping import Sweeping, mark_sent
@@ -92,6 +99,10 @@ class SqliteCheckpointer:
 
     def commit(self, commit: Commit) -> CommitResult:
         """See `Checkpointer.commit`."""
+        commit = sealed(commit)
+        return opened_result(commit.thread_id, self._commit(commit))
+
+    def _commit(self, commit: Commit) -> CommitResult:
         now, take, step = self._clock.now_ms(), commit.take, commit.takes
         with self._database.writing() as connection:
             result = committing.commit(connection, commit, now)
@@ -117,7 +128,8 @@ class SqliteCheckpointer:
         asked = claiming.Asked(thread_id, step_id, owner, token, set(known), sent_ms)
         # A claim that is lost with the power was lost together with whoever held it.
         with self._database.writing(durable=False) as connection:
-            return claiming.claim(connection, asked, self._lease_ms, self._clock.now_ms())
+            claim = claiming.claim(connection, asked, self._lease_ms, self._clock.now_ms())
+        return opened_claim(thread_id, claim)
 
     @property
     def _lease_ms(self) -> int:
@@ -166,7 +178,8 @@ class SqliteCheckpointer:
         """See `Checkpointer.load`."""
         with self._database.reading() as connection:
             now = self._clock.now_ms()
-            return reading.load(connection, thread_id, checkpoint_id, values=values, now=now)
+            loaded = reading.load(connection, thread_id, checkpoint_id, values=values, now=now)
+        return loaded and opened_thread(thread_id, loaded)
 
     def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
         """See `Checkpointer.history`."""
@@ -178,7 +191,8 @@ class SqliteCheckpointer:
     ) -> list[tuple[str, Head]]:
         """See `Checkpointer.threads`."""
         with self._database.reading() as connection:
-            return reading.threads(connection, status, limit)
+            found = reading.threads(connection, status, limit)
+        return [(thread_id, opened_head(thread_id, head)) for thread_id, head in found]
 
     def events(
         self, thread_id: str, *, after: int = 0, limit: int = 1000, wait_s: float = 0
