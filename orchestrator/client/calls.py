@@ -16,13 +16,20 @@ from orchestrator.checkpoint.commit import Commit, LoadedThread, ReadyStep, Refu
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core import calling, lining
-from orchestrator.core.accepting import RunConfig, accept, paused_by_node, plain
+from orchestrator.core.accepting import (
+    RunConfig,
+    accept,
+    check_idle,
+    paused_by_node,
+    plain,
+)
 from orchestrator.core.questions import answers_given, open_questions
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import Placement, in_one_log
 from orchestrator.errors import (
     EmptyInputError,
     NoPendingInterruptError,
+    StateCorruptedError,
     ThreadBusyError,
     UnknownThreadError,
 )
@@ -30,6 +37,7 @@ from orchestrator.ids import checkpoint_text, child_thread, root_thread
 from orchestrator.step.answers import check_answer
 from orchestrator.step.lease import LEASE_TTL_S, owner_is_dead
 from orchestrator.step.line import begin_next
+from orchestrator.step.salvage import salvage
 
 __all__ = ["Calls"]
 
@@ -92,7 +100,11 @@ class Calls:
                     continue
             before = self.at(thread_id, checkpoint_id) if checkpoint_id is not None else None
             now_ms = loaded.now_ms if loaded else self.clock.now_ms()
-            commit = accept(self.records, where, value, config, loaded, now_ms, before)
+            try:
+                commit = accept(self.records, where, value, config, loaded, now_ms, before)
+            except StateCorruptedError:
+                config = self._mended(thread_id, config)
+                continue
             self._check(loaded, config.resume)
             self._hold(config.owner)
             result = self.store.commit(in_one_log(commit))
@@ -101,6 +113,17 @@ class Calls:
             if result.refused is Refusal.KEY_USED:
                 return result.detail, ()
         raise _unsettled(thread_id)
+
+    def _mended(self, thread_id: str, config: RunConfig) -> RunConfig:
+        """Set a damaged thread back; return how a run begins on it, or raise the error again."""
+        try:
+            if salvage(self.store, self.records, thread_id, self.default_queue) is None:
+                raise  # noqa: PLE0704 - called while the error is handled
+        except StateCorruptedError:
+            if config.on_corrupt != "restart" or config.fresh:
+                raise
+            return replace(config, fresh=True)
+        return config
 
     def _enqueue(
         self, where: Placement, value: Any, config: RunConfig, loaded: LoadedThread
@@ -237,6 +260,8 @@ class Calls:
             msg = f"there is no thread {thread_id!r} to go on with: give it an input to start a run"
             raise EmptyInputError(msg)
         self._bury(loaded)
+        check_idle(thread_id, loaded)
+        salvage(self.store, self.records, thread_id, self.default_queue)
         commit = self._decide(
             thread_id,
             lambda loaded: self._owned(

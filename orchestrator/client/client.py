@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Event, LoadedThread, ReadyStep
@@ -95,6 +95,7 @@ class Client:
         key: str | None = None,
         config: Mapping[str, Any] | None = None,
         multitask_strategy: Multitask = "reject",
+        on_corrupt: Literal["raise", "restart"] = "raise",
     ) -> RunHandle:
         """Enqueue a run and return at once. When this returns, the run is stored. (INV-1)
 
@@ -108,11 +109,14 @@ class Client:
             multitask_strategy: what happens if the thread has a run that has not ended: `"reject"`,
                 `"enqueue"` (begin when it has), `"interrupt"` (stop it, keep what it has done) or
                 `"rollback"` (stop it, take back what it has done).
+            on_corrupt: what happens if none of the thread's checkpoints is whole: `"raise"`, or
+                `"restart"`, which begins on an empty state.
 
         Raises:
             UnknownGraphError: if neither this process nor any worker has known the graph.
             ThreadBusyError: if the thread's run is active, and the strategy is `"reject"`.
             UnserializableValueError: if the input cannot be stored.
+            StateCorruptedError: if the thread is damaged, and nothing of it is whole.
             CheckpointerUnavailableError: if the server does not answer.
         """
         name, spec, records = self._graph(graph)
@@ -127,6 +131,7 @@ class Client:
             configurable=parsed.configurable,
             key=check_key(key) if key is not None else None,
             multitask=multitask_strategy,
+            on_corrupt=on_corrupt,
         )
         calls = Calls(self._sending(), records, self.settings.queue)
         run_id, ready = calls.accept(thread_id, name, input, run)

@@ -221,6 +221,7 @@ class CompiledStateGraph(StateFace, AsyncFace):
             owner="" if queue else self.owner,
             resumes_max=parsed.resumes_max,
             on_pending=options.get("on_pending") or "discard",
+            on_corrupt=options.get("on_corrupt") or "raise",
             multitask=options.get("multitask_strategy") or "reject",
         )
 

@@ -66,6 +66,7 @@ class RunConfig:
     on_pending: Literal["discard", "apply", "reject"] = "discard"
     multitask: Multitask = "reject"  # What happens if the thread has a run that has not ended.
     base: int | None = None  # The checkpoint that the run stands on.
+    on_corrupt: Literal["raise", "restart"] = "raise"
     fresh: bool = False  # Whether the state begins anew, whatever the thread holds.
 
 

@@ -117,7 +117,7 @@ class Records:
             plan=tuple(PlannedStep(node, index, tuple(t)) for node, index, t in steps),
         )
 
-    def values(self, checkpoint: Checkpoint, blobs: Mapping[str, bytes]) -> Mapping[str, Any]:
+    def values(self, checkpoint: Checkpoint, blobs: Mapping[str, bytes]) -> StoredValues:
         """Return the values of the state that a checkpoint refers to; see `StoredValues`."""
         keys = {
             key: blob_key(checkpoint.ns, key, version)

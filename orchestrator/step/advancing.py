@@ -10,7 +10,7 @@ from orchestrator.checkpoint.model import RunStatus
 from orchestrator.core.accepting import planned
 from orchestrator.core.advance import Frame
 from orchestrator.core.stepping import ACTIVE, ended
-from orchestrator.errors import GraphstalkError
+from orchestrator.errors import GraphstalkError, StateCorruptedError
 from orchestrator.step.failure import error_record
 from orchestrator.step.report import Report
 from orchestrator.step.untracked import Overlaid
@@ -33,7 +33,11 @@ def advance_thread(protocol: StepProtocol, thread_id: str) -> Report:
         key=lambda step: planned(step.step).order,
     )
     if not unfinished:
-        return _advance_loaded(protocol, thread_id, loaded)
+        try:
+            return _advance_loaded(protocol, thread_id, loaded)
+        except StateCorruptedError as damage:
+            set_back = protocol.salvaged(thread_id, damage)
+            return set_back or _fail(protocol, thread_id, loaded, damage)
     failed = next((s for s in unfinished if s.wait is Wait.PERSON and s.error), None)
     status = RunStatus.FAILED if failed else RunStatus.PAUSED
     error = failed.error if failed else b""
@@ -59,20 +63,29 @@ def _advance_loaded(protocol: StepProtocol, thread_id: str, loaded: LoadedThread
     try:
         following = protocol.advance_frame(frame, results, loaded.now_ms)
         commit = protocol.stepping.next(thread_id, loaded.head, following)
+    except StateCorruptedError:
+        raise
     except GraphstalkError as error:
-        step = next(iter(loaded.steps.values())).step
-        record = error_record(
-            error, Claim(step=replace(step, node="", step_id="")), protocol.access.owner
-        )
-        stored = records.store_error(record)
-        report = _end(protocol, ended(thread_id, checkpoint.id, RunStatus.FAILED, stored))
-        return replace(report, error=None if report.refused else error)
+        return _fail(protocol, thread_id, loaded, error)
     commit = replace(commit, expect_status=ACTIVE)
     result = protocol.access.commit(commit)
     if result.refused is not None:
         return Report(refused=result.refused)
     protocol.remember(thread_id, commit, loaded.blobs)
     return protocol.advanced(commit, following, loaded.head.stop, waiting=result.waiting)
+
+
+def _fail(
+    protocol: StepProtocol, thread_id: str, loaded: LoadedThread, error: GraphstalkError
+) -> Report:
+    """End the run because its superstep cannot be advanced."""
+    step = next(iter(loaded.steps.values())).step
+    record = error_record(
+        error, Claim(step=replace(step, node="", step_id="")), protocol.access.owner
+    )
+    stored = protocol.records.store_error(record)
+    report = _end(protocol, ended(thread_id, loaded.checkpoint.id, RunStatus.FAILED, stored))
+    return replace(report, error=None if report.refused else error)
 
 
 def _end(protocol: StepProtocol, commit: Commit) -> Report:

@@ -28,6 +28,7 @@ from orchestrator.errors import (
     GraphInterrupt,
     InvalidUpdateError,
     ParentCommand,
+    StateCorruptedError,
     WorkerLostError,
 )
 from orchestrator.graph.policy import delay_after
@@ -44,6 +45,7 @@ from orchestrator.step.host import ClaimLost
 from orchestrator.step.line import begin_next
 from orchestrator.step.live import Live
 from orchestrator.step.report import Report
+from orchestrator.step.salvage import salvage
 from orchestrator.step.waiting import ChildPaused, ChildRuns
 
 __all__ = ["Report", "StepProtocol", "defer_step"]
@@ -104,11 +106,27 @@ class StepProtocol:
         except ClaimLost:
             return Report(refused=Refusal.STALE_FENCE)
         except Exception as error:  # noqa: BLE001 - whatever user code raises is the step's failure
-            return self._failed(claim, attempt, error)
+            set_back = self.salvaged(step.thread_id, error)
+            return set_back or self._failed(claim, attempt, error)
         except BaseException as error:  # The process is told to stop; the step is not to blame.
             self.access.commit(hand_back(step, claim.fence, type(error).__name__))
             raise
         return settle()  # What the store raises is not the step's failure.
+
+    def salvaged(self, thread_id: str, error: Exception) -> Report | None:
+        """Set a thread back if stored bytes are the reason of an error; return how it goes on."""
+        if not isinstance(error, StateCorruptedError):
+            return None
+        store, queue = self.access.checkpointer, self.default_queue
+        try:
+            commit = self.access.patiently(
+                lambda: salvage(store, self.records, thread_id, queue, spec=self.spec)
+            )
+        except StateCorruptedError:
+            return None  # Nothing is whole: the run fails, and its record says what is damaged.
+        if commit is None:
+            return None
+        return Report(ready=self.rested(thread_id) if commit.status else commit.ready)
 
     @property
     def stepping(self) -> Stepping:
