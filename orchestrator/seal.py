@@ -16,7 +16,7 @@ from hashlib import blake2b
 
 from orchestrator.errors import StateCorruptedError
 
-__all__ = ["check_damage", "is_damaged", "seal", "unseal"]
+__all__ = ["check_damage", "damaged", "is_damaged", "seal", "unseal"]
 
 _LAYOUT = b"\x01"
 _SIZE = 8  # Bytes of checksum: one damaged record in 10^19 passes.
@@ -46,9 +46,12 @@ def unseal(place: str, stored: bytes) -> bytes:
     record = bytes(stored[_START:])
     if stored[:1] == _LAYOUT and stored[1:_START] == _checksum(place, record):
         return record
+    return damaged(place)
+
+
+def damaged(place: str) -> bytes:
+    """Return what stands for the damaged record of a place."""
     what = place.replace("\x1f", " ").encode("utf-8", "replace")
-    if len(stored) >= _START and stored[:1] > _LAYOUT:
-        return _DAMAGED + b"has a seal that this version of graphstalk does not know: " + what
     return _DAMAGED + b"is damaged, or was stored elsewhere: " + what
 
 

@@ -392,7 +392,7 @@ class MemoryCheckpointer:
         with self._changed:
             if wait_s > 0:
                 self._changed.wait_for(lambda: bool(newer()), timeout=wait_s)
-            return newer()
+            return sealing.opened_events(thread_id, newer())
 
     def close(self) -> None:
         """Keep everything: closing is for those who hold connections."""

@@ -7,23 +7,48 @@ as bytes that no codec decodes, and fails whoever needs it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from hashlib import sha1
 
 from orchestrator.checkpoint.commit import (
     Answer,
     Claim,
     Commit,
     CommitResult,
+    Event,
+    EventDraft,
     LoadedStep,
     LoadedThread,
     StepUpdate,
     StoredCheckpoint,
 )
 from orchestrator.checkpoint.model import Head
-from orchestrator.seal import seal, unseal
+from orchestrator.errors import GraphstalkError, StateCorruptedError
+from orchestrator.ids import root_thread
+from orchestrator.seal import damaged, is_damaged, seal, unseal
 
-__all__ = ["opened_claim", "opened_head", "opened_result", "opened_thread", "sealed"]
+__all__ = [
+    "HEAD_FIELDS",
+    "head_seal",
+    "opened_claim",
+    "opened_events",
+    "opened_head",
+    "opened_result",
+    "opened_thread",
+    "parsing",
+    "sealed",
+    "whole_config",
+]
+
+# What callers say of a run. The rest of a head changes at every step, and is counted and checked.
+HEAD_FIELDS = (
+    *("graph", "fingerprint", "run_id", "config", "stop", "breaks_seen", "resumes", "local"),
+    *("owner", "error"),
+)
+_NO_SEAL = "-"  # Of a server that cannot make one: fakeredis has no `redis.sha1hex`.
+_BY_SCRIPTS = ("commit_refused", "step_released")  # Events that a store makes itself, unsealed.
 
 _Fields = Mapping[str, str | int | bytes]
 
@@ -51,6 +76,9 @@ def sealed(commit: Commit) -> Commit:
         changes["updates"] = tuple(_sealed_update(thread, update) for update in commit.updates)
     if "config" in commit.head or "error" in commit.head:
         changes["head"] = _sealed_head(thread, commit.head)
+    if commit.events:
+        log, _ = root_thread(thread)
+        changes["events"] = tuple(_sealed_event(log, draft) for draft in commit.events)
     if commit.enqueue is not None:
         run, begins = commit.enqueue
         changes["enqueue"] = run, seal(_waiting(thread) + run, begins)
@@ -95,9 +123,77 @@ def opened_result(thread_id: str, result: CommitResult) -> CommitResult:
     return replace(result, claim=opened_claim(thread_id, result.claim))
 
 
+def opened_events(thread_id: str, events: list[Event]) -> list[Event]:
+    """Return events that were checked; what is left of a damaged one is that it was."""
+    log, _ = root_thread(thread_id)
+    return [_opened_event(log, event) for event in events]
+
+
+def head_seal(thread_id: str, fields: Mapping[str, bytes]) -> str:
+    """Return the seal of the `HEAD_FIELDS`, as `commit.lua` makes it."""
+    values = (fields.get(name, b"") for name in HEAD_FIELDS)
+    parts = b"".join(b"%d:%s" % (len(value), value) for value in values)
+    name = thread_id.encode("utf-8", "surrogatepass")
+    return sha1(name + parts, usedforsecurity=False).hexdigest()[:16]
+
+
+def whole_config(thread_id: str, fields: Mapping[str, bytes], made: str) -> bytes:
+    """Return the config of a head, or, if the head does not fit its seal, bytes that say so.
+
+    Whoever needs to know what a run was started with needs the config; so nobody goes on with a
+    head that is not what was stored.
+    """
+    unsealed = made == _NO_SEAL or not (made or any(fields.values()))
+    if unsealed or made == head_seal(thread_id, fields):
+        return fields.get("config", b"")
+    return damaged(f"{thread_id}\x1fhead")
+
+
+@contextmanager
+def parsing(thread_id: str) -> Iterator[None]:
+    """Turn what comes of stored bytes that are no record at all into an error that says so.
+
+    Raises:
+        StateCorruptedError: if the block cannot make sense of what is stored.
+    """
+    try:
+        yield
+    except GraphstalkError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        msg = f"what is stored of the thread {thread_id!r} is damaged ({error!r:.200})"
+        raise StateCorruptedError(msg) from error
+
+
+def _event_place(log: str, type_: str, fields: Mapping[str, bytes]) -> str:
+    parts = "\x1f".join(f"{key}={value.hex()}" for key, value in sorted(fields.items()))
+    return f"{log}\x1f{type_}\x1f{parts}"
+
+
+def _sealed_event(log: str, draft: EventDraft) -> EventDraft:
+    fields = {key: _as_bytes(value) for key, value in draft.fields.items()}
+    made = seal(_event_place(log, draft.type, fields), b"")
+    return EventDraft(draft.type, {**draft.fields, "seal": made})
+
+
+def _opened_event(log: str, event: Event) -> Event:
+    fields = {key: value for key, value in event.fields.items() if key != "seal"}
+    made = event.fields.get("seal")
+    if made is None and event.type in _BY_SCRIPTS:
+        return event
+    if made == seal(_event_place(log, event.type, fields), b""):
+        return Event(event.seq, event.ts_ms, event.type, fields)
+    return Event(event.seq, event.ts_ms, "damaged", {})
+
+
+def _as_bytes(value: str | int | bytes) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+
+
 def opened_head(thread_id: str, head: Head) -> Head:
     """Return a head whose records were checked."""
-    config = unseal(f"{thread_id}\x1fconfig", head.config) if head.config else b""
+    whole = head.config and not is_damaged(head.config)
+    config = unseal(f"{thread_id}\x1fconfig", head.config) if whole else head.config
     error = unseal(f"{thread_id}\x1ferror", head.error) if head.error else b""
     return replace(head, config=config, error=error)
 

@@ -16,13 +16,7 @@ from orchestrator.checkpoint.commit import Commit, LoadedThread, ReadyStep, Refu
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core import calling, lining
-from orchestrator.core.accepting import (
-    RunConfig,
-    accept,
-    check_idle,
-    paused_by_node,
-    plain,
-)
+from orchestrator.core.accepting import RunConfig, accept, paused_by_node, plain
 from orchestrator.core.questions import answers_given, open_questions
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import Placement, in_one_log
@@ -260,16 +254,19 @@ class Calls:
             msg = f"there is no thread {thread_id!r} to go on with: give it an input to start a run"
             raise EmptyInputError(msg)
         self._bury(loaded)
-        check_idle(thread_id, loaded)
-        salvage(self.store, self.records, thread_id, self.default_queue)
-        commit = self._decide(
-            thread_id,
-            lambda loaded: self._owned(
-                calling.carry_on(
-                    self.records, thread_id, loaded, recursion_limit, self.default_queue
-                )
-            ),
-        )
+
+        def decide(loaded: LoadedThread) -> Commit | None:
+            queue = self.default_queue
+            return self._owned(
+                calling.carry_on(self.records, thread_id, loaded, recursion_limit, queue)
+            )
+
+        try:
+            commit = self._decide(thread_id, decide)
+        except StateCorruptedError:
+            if salvage(self.store, self.records, thread_id, self.default_queue) is None:
+                raise
+            commit = self._decide(thread_id, decide)
         return None if commit is None else _ready(commit)
 
     def cancel(self, thread_id: str, run_id: str = "") -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -98,6 +98,14 @@ SEALED_COLUMNS = {
 }
 
 
+OTHER_COLUMNS = {
+    "head": ("status", "checkpoint_id", "open", "graph", "fingerprint", "run_id", "stop", "seal"),
+    "checkpoint": ("refs",),
+    "step": ("ready", "queue", "wait", "place", "settled"),
+    "event": ("type", "fields"),
+}
+
+
 class SqliteCells:
     """Those of a SQLite file, by table, column and row."""
 
@@ -115,9 +123,16 @@ class SqliteCells:
         return [name for _, name, _, _, _, in_key in columns if in_key]
 
     def cells(self) -> dict[Cell, bytes]:
-        found: dict[Cell, bytes] = {}
+        return self._cells(SEALED_COLUMNS)
+
+    def others(self) -> dict[Cell, Any]:
+        """Return what is kept besides records that have a seal of their own."""
+        return self._cells(OTHER_COLUMNS)
+
+    def _cells(self, tables: Mapping[str, tuple[str, ...]]) -> dict[Cell, Any]:
+        found: dict[Cell, Any] = {}
         with self._open() as connection:
-            for table, columns in SEALED_COLUMNS.items():
+            for table, columns in tables.items():
                 keys = self._keys(connection, table)
                 for column in columns:
                     rows = connection.execute(f"SELECT {', '.join(keys)}, {column} FROM {table}")
@@ -126,7 +141,7 @@ class SqliteCells:
                             found[f"{table}.{column}", *key] = data
         return found
 
-    def write(self, cell: Cell, data: bytes) -> None:
+    def write(self, cell: Cell, data: Any) -> None:
         table, column = cell[0].split(".")
         with self._open() as connection:
             named = " AND ".join(f"{key} = ?" for key in self._keys(connection, table))
@@ -151,16 +166,21 @@ class RedisCells:
         self.client, self.pattern = self.store.client, f"{settings.namespace}*"
 
     def cells(self) -> dict[Cell, bytes]:
-        found: dict[Cell, bytes] = {}
+        return {cell: data for cell, data in self._each() if not cell[0].startswith("other")}
+
+    def others(self) -> dict[Cell, bytes]:
+        """Return what is kept besides records that have a seal of their own."""
+        return {cell: data for cell, data in self._each() if cell[0].startswith("other")}
+
+    def _each(self) -> Iterator[tuple[Cell, bytes]]:
         for key in self.client.scan_iter(self.pattern):
             if self.client.type(key) != b"hash":
                 continue
             name = key.decode().rpartition(":")[2]
             for field, data in self.client.hgetall(key).items():
-                kind = _sealed_kind(name, field.decode())
-                if kind and data:
-                    found[kind, key, field] = data
-        return found
+                kind = _sealed_kind(name, field.decode()) or f"other {field.decode()[-2:]}"
+                if data and b":t:" in key:
+                    yield (kind, key, field), data
 
     def write(self, cell: Cell, data: bytes) -> None:
         _, key, field = cell

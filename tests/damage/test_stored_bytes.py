@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from orchestrator import START, Command, StateCorruptedError, StateGraph, interrupt
+from orchestrator.errors import GraphstalkError
 from orchestrator.seal import is_damaged
 from orchestrator.step.context import StepContext
 from tests.damage.stored import Cell, MemoryCells, RedisCells, SqliteCells, Stored
@@ -25,6 +26,7 @@ NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 MUTATIONS = {"memory": 300, "sqlite": 60, "redis": 60}
 NIGHTLY_MUTATIONS = 10_000
 ROUNDS_MAX = 8
+OTHER_MUTATIONS = {"sqlite": 80, "redis": 80}
 STORES = [
     "memory",
     "sqlite",
@@ -87,7 +89,7 @@ def mutated(rng: random.Random, cells: dict[Cell, bytes], cell: Cell) -> tuple[s
         at = rng.randrange(len(data))
         return how, data[:at] + rng.randbytes(1) + data[at + 1 :]
     if how == "cut":
-        return how, data[: rng.randrange(1, len(data))]
+        return how, data[: rng.randrange(len(data) - 1) + 1] if len(data) > 1 else b"?"
     if how == "longer":
         return how, data + rng.randbytes(rng.randrange(1, 9))
     others = [one for one in cells if one[0] == cell[0] and cells[one] != data]
@@ -167,3 +169,47 @@ def test_damage_is_noticed_and_changes_no_result(kind: str, stored: Stored) -> N
         counts[how] += 1
         counts["refused" if refused else "same result"] += 1
     print(f"mutations on {kind}: {dict(sorted(counts.items()))}")
+
+
+def otherwise(rng: random.Random, cells: dict[Cell, Any], cell: Cell) -> Any:
+    """Return what a number, a text or bytes might be after damage."""
+    data = cells[cell]
+    if isinstance(data, int):
+        return rng.choice((data + 1, max(0, data - 1), 0, rng.randrange(2**40), "x"))
+    texts = {one: other for one, other in cells.items() if not isinstance(other, int)}
+    as_bytes = {c: d.encode() if isinstance(d, str) else d for c, d in texts.items()}
+    _, changed = mutated(rng, as_bytes, cell)
+    return changed.decode("utf-8", "replace") if isinstance(data, str) else changed
+
+
+@pytest.mark.parametrize("kind", STORES[1:])
+def test_damage_to_anything_else_ends_in_no_other_result_and_no_crash(
+    kind: str, stored: Stored
+) -> None:
+    graph = builder.compile(stored.store)
+    graph.invoke({"log": ["mine"]}, "mine")
+    saved = stored.saved()
+    expected = brought_to_end(graph, "mine")
+    stored.restore(saved)
+    cells = stored.others()
+    rng = random.Random(f"{kind} {os.environ.get('PROPERTY_SEED', '0')}")
+    counts: Counter[str] = Counter()
+    for number in range(NIGHTLY_MUTATIONS if NIGHTLY else OTHER_MUTATIONS[kind]):
+        cell = rng.choice(list(cells))
+        changed = otherwise(rng, cells, cell)
+        stored.restore(saved)
+        stored.write(cell, changed)
+        what = f"mutation {number}: {cell} is {changed!r}"
+        try:
+            outcome = brought_to_end(builder.compile(stored.store), "mine")
+        except GraphstalkError as error:
+            outcome = error
+        except Exception as error:
+            raise AssertionError(what) from error
+        refused = isinstance(outcome, GraphstalkError)
+        stays = outcome == "never ended"
+        assert refused or stays or outcome == expected, (what, outcome)
+        counts["refused" if refused else "stays" if stays else "same result"] += 1
+        if stays:
+            counts[f"stays after {cell[0]} {cell[-1]}"] += 1
+    print(f"other mutations on {kind}: {dict(sorted(counts.items()))}")

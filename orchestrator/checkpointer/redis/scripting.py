@@ -19,7 +19,7 @@ from typing import Any
 import hiredis
 import redis
 
-from orchestrator.errors import CheckpointerUnavailableError
+from orchestrator.errors import CheckpointerUnavailableError, StateCorruptedError
 
 __all__ = ["SCRIPTS", "Scripts", "available"]
 
@@ -47,6 +47,7 @@ class Scripts:
 
         Raises:
             CheckpointerUnavailableError: if the server does not answer, or refuses writes.
+            StateCorruptedError: if the script cannot make sense of what is stored.
         """
         command = ("EVALSHA", self.hashes[name], len(keys), *keys, *args)
         with available():
@@ -55,6 +56,11 @@ class Scripts:
             except redis.exceptions.NoScriptError:  # A new server, or one that was restarted.
                 self._client.script_load(self._sources[name])
                 return self._ask(command)
+            except redis.exceptions.ResponseError as error:
+                if not _stopped_at_data(str(error)):
+                    raise
+                msg = f"what is stored is damaged: the script {name} stopped at it ({error})"
+                raise StateCorruptedError(msg) from error
 
     def _ask(self, command: tuple[Any, ...]) -> Any:
         connection = self._take()
@@ -90,6 +96,12 @@ def _drop_if_closed(connection: Any) -> None:
         closed = True
     if closed:
         connection.disconnect()
+
+
+def _stopped_at_data(error: str) -> bool:
+    """Return whether a script stopped at what it read: not for a reason that has a code."""
+    code = error.partition(" ")[0]
+    return "user_script:" in error and (code == "WRONGTYPE" or not code.isupper())
 
 
 @contextmanager

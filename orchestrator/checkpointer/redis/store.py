@@ -6,6 +6,7 @@ in which order, in `memory.py` and the scripts, which do the same.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,12 +33,21 @@ from orchestrator.checkpointer.redis import reading
 from orchestrator.checkpointer.redis.arguments import commit_arguments, step_from_json
 from orchestrator.checkpointer.redis.keys import Keys
 from orchestrator.checkpointer.redis.scripting import Scripts, available
-from orchestrator.checkpointer.sealing import opened_claim, opened_head, opened_thread, sealed
+from orchestrator.checkpointer.sealing import (
+    opened_claim,
+    opened_events,
+    opened_head,
+    opened_thread,
+    parsing,
+    sealed,
+)
 from orchestrator.checkpointer.sweeping import silence_max_ms
 from orchestrator.config import Settings
+from orchestrator.errors import StateCorruptedError
 
 __all__ = ["RedisCheckpointer", "connect"]
 
+_log = logging.getLogger(__name__)
 _BLOCK_S = 5.0  # How long one command waits for an event.
 
 
@@ -160,7 +170,8 @@ class RedisCheckpointer:
             return Claim(
                 refused=Refusal(answer[0].decode()), detail=answer[1].decode(), now_ms=answer[2]
             )
-        return opened_claim(thread_id, reading.claim(answer))
+        with parsing(thread_id):
+            return opened_claim(thread_id, reading.claim(thread_id, answer))
 
     # ---- leases -------------------------------------------------------------------------
 
@@ -185,7 +196,7 @@ class RedisCheckpointer:
         """Return how many claims were taken away, and the steps to send again."""
         prefix = self.keys.partition(partition)
         count, found = self._run("release", [prefix], [owner, int(expired)])
-        return count, [step_from_json(record) for record in found]
+        return count, list(_steps(found))
 
     # ---- sweeping -----------------------------------------------------------------------
 
@@ -206,11 +217,8 @@ class RedisCheckpointer:
         released = [self._release(partition, owner, expired=True) for owner in owners]
         return Swept(
             leading=bool(leading),
-            due=(
-                *(step for _, steps in released for step in steps),
-                *(step_from_json(record) for record in due),
-            ),
-            stuck=tuple(step_from_json(record) for record in stuck),
+            due=(*(step for _, steps in released for step in steps), *_steps(due)),
+            stuck=tuple(_steps(stuck)),
             waiting=tuple(name.decode() for name in waiting),
             released=sum(count for count, _ in released),
         )
@@ -259,7 +267,8 @@ class RedisCheckpointer:
         """See `Checkpointer.load`."""
         wanted = "" if checkpoint_id is None else f"{checkpoint_id:016x}"
         answer = self._run("load", self.keys.of_thread(thread_id), [wanted, int(values)])
-        loaded = reading.load(answer)
+        with parsing(thread_id):
+            loaded = reading.load(thread_id, answer)
         return loaded and opened_thread(thread_id, loaded)
 
     def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
@@ -294,11 +303,20 @@ class RedisCheckpointer:
                 block_ms = max(1, int(min(left, self._block_s) * 1000))
                 answer: Any = self.client.xread({key: f"{after}-0"}, count=limit, block=block_ms)
                 found = answer[0][1] if answer else []
-        return [reading.event(*entry) for entry in found]
+        return opened_events(thread_id, [reading.event(*entry) for entry in found])
 
     def close(self) -> None:
         """Give back connections."""
         self.client.close()
+
+
+def _steps(records: Sequence[bytes]) -> Iterator[ReadyStep]:
+    """Return stored steps. One that is damaged stops none of the others; the auditor repairs it."""
+    for record in records:
+        try:
+            yield step_from_json(record)
+        except StateCorruptedError as error:
+            _log.error("%s", error)
 
 
 def _detail(refused: bytes, detail: bytes) -> str:

@@ -25,9 +25,11 @@ from orchestrator.checkpoint.commit import (
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.sealing import (
     opened_claim,
+    opened_events,
     opened_head,
     opened_result,
     opened_thread,
+    parsing,
     sealed,
 )
 from orchestrator.checkpointer.sqlite import claiming, committing, reading
@@ -127,7 +129,7 @@ class SqliteCheckpointer:
         """See `Checkpointer.claim`."""
         asked = claiming.Asked(thread_id, step_id, owner, token, set(known), sent_ms)
         # A claim that is lost with the power was lost together with whoever held it.
-        with self._database.writing(durable=False) as connection:
+        with parsing(thread_id), self._database.writing(durable=False) as connection:
             claim = claiming.claim(connection, asked, self._lease_ms, self._clock.now_ms())
         return opened_claim(thread_id, claim)
 
@@ -176,7 +178,7 @@ class SqliteCheckpointer:
         self, thread_id: str, *, checkpoint_id: int | None = None, values: bool = True
     ) -> LoadedThread | None:
         """See `Checkpointer.load`."""
-        with self._database.reading() as connection:
+        with parsing(thread_id), self._database.reading() as connection:
             now = self._clock.now_ms()
             loaded = reading.load(connection, thread_id, checkpoint_id, values=values, now=now)
         return loaded and opened_thread(thread_id, loaded)
@@ -205,7 +207,7 @@ class SqliteCheckpointer:
                 found = reading.events(connection, thread_id, after, limit)
             left_s = end - time.monotonic()
             if found or left_s <= 0:
-                return found
+                return opened_events(thread_id, found)
             # What this process writes wakes at once; for what others write one has to look.
             self._database.wait(changes, min(left_s, _LOOK_S) if self.shared else left_s)
 
