@@ -126,6 +126,7 @@ class Client:
         run = RunConfig(
             run_id=new_uuid(),
             fingerprint=spec.fingerprint if spec else self._fingerprint(name),
+            state_version=spec.lineage.version if spec else None,
             recursion_limit=parsed.recursion_limit or limits.RECURSION_LIMIT_DEFAULT,
             metadata=parsed.metadata,
             configurable=parsed.configurable,

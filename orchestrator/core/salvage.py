@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from orchestrator.checkpoint.commit import Commit, EventDraft, LoadedThread
 from orchestrator.checkpoint.model import RunStatus, StepError
 from orchestrator.core.records import Records
@@ -23,7 +21,7 @@ def damage_to_state(records: Records, loaded: LoadedThread) -> str:
         for record in (stored.header, stored.plan, *loaded.blobs.values()):
             check_damage(record)
         checkpoint = records.checkpoint(stored.header, stored.plan)
-        held = records.values(checkpoint, {}).keys_.values()
+        held = records.names(checkpoint).values()
         absent = [name for name in held if name not in loaded.blobs]
     except StateCorruptedError as error:
         return str(error)
@@ -67,8 +65,7 @@ def set_back(
         why: what is damaged.
     """
     before = records.checkpoint(good.checkpoint.header, good.checkpoint.plan)
-    checkpoint = replace(
-        before,
+    checkpoint = before.again(
         id=mint_checkpoint_id(loaded.head.checkpoint_id, loaded.now_ms),
         parent=before.id,
         step=before.step + 1,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.checkpoint.commit import Claim, Commit, LoadedThread, Wait
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.core.accepting import planned
+from orchestrator.core.adopting import control_written, mismatch
 from orchestrator.core.advance import Frame
 from orchestrator.core.stepping import ACTIVE, ended
 from orchestrator.errors import GraphstalkError, StateCorruptedError
@@ -26,7 +27,7 @@ def advance_thread(protocol: StepProtocol, thread_id: str) -> Report:
     loaded = protocol.access.load(thread_id)
     if loaded is None or loaded.head.open or not loaded.head.status.active:
         return Report()
-    if loaded.head.fingerprint not in {"", protocol.spec.fingerprint}:
+    if _is_anothers(protocol, loaded):
         return Report()  # Another process has the graph as it was.
     unfinished = sorted(
         (step for step in loaded.steps.values() if not step.completed),
@@ -44,6 +45,21 @@ def advance_thread(protocol: StepProtocol, thread_id: str) -> Report:
     return _end(protocol, ended(thread_id, loaded.checkpoint.id, status, error))
 
 
+def _is_anothers(protocol: StepProtocol, loaded: LoadedThread) -> bool:
+    """Return whether only a graph of another structure can say what follows the superstep."""
+    spec, records = protocol.spec, protocol.records
+    if loaded.head.fingerprint in {"", spec.fingerprint}:
+        return False
+    try:
+        checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
+        written = (records.outcome(data).writes for data in loaded.outcomes.values())
+        unknown = any(key not in spec.channels for key in control_written(written))
+    except StateCorruptedError:
+        return True
+    nodes = [step.node for step in checkpoint.plan]
+    return unknown or bool(mismatch(spec, loaded.head, checkpoint, nodes))
+
+
 def _advance_loaded(protocol: StepProtocol, thread_id: str, loaded: LoadedThread) -> Report:
     records = protocol.records
     checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
@@ -58,8 +74,9 @@ def _advance_loaded(protocol: StepProtocol, thread_id: str, loaded: LoadedThread
         )
         for step in checkpoint.plan
     ]
-    values = Overlaid(records.values(checkpoint, loaded.blobs), untracked.values(thread_id))
-    frame = Frame(checkpoint, values, loaded.head.stop)
+    stored = records.values(checkpoint, loaded.blobs)
+    values = Overlaid(stored, untracked.values(thread_id))
+    frame = Frame(checkpoint, values, loaded.head.stop, changes=stored.changes)
     try:
         following = protocol.advance_frame(frame, results, loaded.now_ms)
         commit = protocol.stepping.next(thread_id, loaded.head, following)

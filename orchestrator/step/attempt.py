@@ -91,9 +91,10 @@ class Attempt:
         for blob in self.claim.blobs.values():
             check_damage(blob)  # Also what this node does not look at: soon it would be history.
         checkpoint = records.checkpoint(self.claim.header)
-        values: Mapping[str, Any] = records.values(checkpoint, self.blobs)
+        values = records.values(checkpoint, self.blobs)
         own = self.protocol.live.untracked.values(self.step.thread_id)
-        self.frame = Frame(checkpoint, Overlaid(values, own) if own else values, self.head.stop)
+        seen = Overlaid(values, own) if own else values
+        self.frame = Frame(checkpoint, seen, self.head.stop, changes=values.changes)
         self.planned = planned(self.step)
         self.given = records.decode(self.head.config)
         self.host = StepHost(self)
