@@ -13,6 +13,7 @@ from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.redis.fleet import Fleet, Worker
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
 from orchestrator.client.calls import Calls
+from orchestrator.client.checking import Trouble, check_threads
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.client.following import Follower, StreamPart
 from orchestrator.client.handle import RunHandle
@@ -318,6 +319,10 @@ class Client:
         """Return events of a thread with a greater number than `after`."""
         check_thread_id(thread_id)
         return self._reader.events(thread_id, after=after, limit=limit, wait_s=wait_s)
+
+    def check(self, *, limit: int = 10_000) -> Iterator[Trouble | None]:
+        """Look at stored threads with the graphs of this client; see `check_threads`."""
+        return check_threads(self._reader, self._graphs, limit=limit)
 
     def workers(self) -> list[Worker]:
         """Return the workers that are alive."""
