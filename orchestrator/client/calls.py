@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import Any, TypeVar
 
 from orchestrator.channels import MISSING
 from orchestrator.checkpoint.commit import Commit, LoadedThread, ReadyStep, Refusal
 from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.client.resuming import Resume
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core import calling, lining
 from orchestrator.core.accepting import RunConfig, accept, paused_by_node, plain
@@ -111,7 +113,7 @@ class Calls:
     def _mended(self, thread_id: str, config: RunConfig) -> RunConfig:
         """Set a damaged thread back; return how a run begins on it, or raise the error again."""
         try:
-            if salvage(self.store, self.records, thread_id, self.default_queue) is None:
+            if not self._salvaged(thread_id):
                 raise  # noqa: PLE0704 - called while the error is handled
         except StateCorruptedError:
             if config.on_corrupt != "restart" or config.fresh:
@@ -237,7 +239,7 @@ class Calls:
             self._check(loaded, resume, to)
             return self._owned(decided)
 
-        commit = self._decide(thread_id, decide)
+        commit = self._decide(thread_id, decide, lambda _: "answer")
         return _ready(commit) if commit else ()
 
     def carry_on(
@@ -262,12 +264,18 @@ class Calls:
             )
 
         try:
-            commit = self._decide(thread_id, decide)
+            commit = self._decide(thread_id, decide, calling.reason_of)
         except StateCorruptedError:
-            if salvage(self.store, self.records, thread_id, self.default_queue) is None:
+            if not self._salvaged(thread_id):
                 raise
-            commit = self._decide(thread_id, decide)
+            commit = self._decide(thread_id, decide, calling.reason_of)
+        if commit is None and self._salvaged(thread_id):  # What it ended with is damaged.
+            commit = self._decide(thread_id, decide, calling.reason_of)
         return None if commit is None else _ready(commit)
+
+    def _salvaged(self, thread_id: str) -> bool:
+        """Set a thread back if it is damaged; return whether it was."""
+        return salvage(self.store, self.records, thread_id, self.default_queue) is not None
 
     def cancel(self, thread_id: str, run_id: str = "") -> bool:
         """End a run, also one that waits in line; return whether there was one to end.
@@ -316,17 +324,27 @@ class Calls:
         return loaded
 
     def _decide(
-        self, thread_id: str, decide: Callable[[LoadedThread], Commit | None]
+        self,
+        thread_id: str,
+        decide: Callable[[LoadedThread], Commit | None],
+        resumes: Callable[[LoadedThread], str] | None = None,
     ) -> Commit | None:
+        """Commit what `decide` makes of the thread; `resumes` says why, if its run goes on."""
         for _ in range(_DECISIONS_MAX):
+            began = perf_counter()
             loaded = self._loaded(thread_id)
             if loaded is None:
                 raise calling.missing(thread_id)
+            has_it = perf_counter()
             commit = decide(loaded)
             if commit is None:
                 return None
+            if resumes is not None:
+                load_ms, plan_ms = (has_it - began) * 1000, (perf_counter() - has_it) * 1000
+                commit = Resume(resumes(loaded), load_ms, plan_ms).noted(loaded, commit)
             result = self.store.commit(in_one_log(commit))
             if result.refused is None:
+                Resume.log(commit)
                 return commit
             if result.refused is Refusal.NO_INTERRUPT:
                 msg = f"the interrupt {result.detail!r} of {thread_id!r} has been answered already"

@@ -95,6 +95,21 @@ def test_an_answer_to_a_damaged_thread_is_refused_and_nothing_is_changed(stored:
     assert events(stored, "checkpoint_set_aside") == []
 
 
+@pytest.mark.parametrize("what", ["header", "value"])
+def test_a_thread_that_has_ended_and_rots_is_set_back_too(stored: Stored, what: str) -> None:
+    graph = builder.compile(stored.store)
+    graph.invoke({"log": ["in"]}, "t")
+    expected = graph.invoke(Command(resume="yes"), "t")
+    newest = stored.store.history("t")[0]
+    at = f"{newest:x}"
+    where = headers(stored, newest) if what == "header" else lambda c: str(c[-1]).endswith(at)
+    assert damage(stored, where)
+    with pytest.raises(StateCorruptedError):
+        graph.get_state("t")
+    assert graph.invoke(None, "t") == expected
+    assert len(events(stored, "checkpoint_set_aside")) == 1
+
+
 def test_a_new_input_begins_on_the_latest_checkpoint_that_is_whole(stored: Stored) -> None:
     graph = builder.compile(stored.store)
     graph.invoke({"log": ["in"]}, "t")
