@@ -24,6 +24,9 @@ class Settings:
     beat_s: float = 0.5  # How often the keeper renews.
     sweep_s: float = 0.2  # How often the leading sweeper looks.
     hint_grace_s: float = 2.0  # A message so much older than its queue's watermark was lost.
+    wait_replicas: int = 0  # A commit returns when so many replicas of the server have it.
+    wait_fsync: bool = False  # A commit returns when it is on the disk of the server and of those.
+    wait_ms: int = 1_000  # How long a commit waits for that before it is an error.
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, *, url: str | None = None) -> Settings:
@@ -45,6 +48,9 @@ class Settings:
             beat_s=_number(env, "GRAPHSTALK_BEAT_S", 0.5),
             sweep_s=_number(env, "GRAPHSTALK_SWEEP_S", 0.2),
             hint_grace_s=_number(env, "GRAPHSTALK_HINT_GRACE_S", 2.0),
+            wait_replicas=int(_number(env, "GRAPHSTALK_WAIT_REPLICAS", 0)),
+            wait_fsync=bool(_number(env, "GRAPHSTALK_WAIT_FSYNC", 0)),
+            wait_ms=int(_number(env, "GRAPHSTALK_WAIT_MS", 1_000)),
         )
 
     @property

@@ -322,6 +322,12 @@ class StateCorruptedError(GraphstalkError):
     code = "STATE_CORRUPTED"
 
 
+class NotReplicatedError(CheckpointerUnavailableError):
+    """A commit that was made, and is not (yet) as safe as the settings ask for."""
+
+    code = "NOT_REPLICATED"
+
+
 class NewerLayoutError(GraphstalkError):
     """A stored record that a later version of this program wrote. It is whole, and left alone."""
 

@@ -11,7 +11,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha1
 from importlib import resources
 from typing import Any
@@ -42,8 +42,16 @@ class Scripts:
             for name, source in self._sources.items()
         }
 
-    def call(self, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    def call(
+        self, name: str, keys: Sequence[str], args: Sequence[Any], then: Sequence[Any] = ()
+    ) -> Any:
         """Run a script and return its answer.
+
+        Args:
+            name: the script.
+            keys: its keys.
+            args: its arguments.
+            then: a command to send with it; its answer, or error, is returned beside the script's.
 
         Raises:
             CheckpointerUnavailableError: if the server does not answer, or refuses writes.
@@ -52,21 +60,33 @@ class Scripts:
         command = ("EVALSHA", self.hashes[name], len(keys), *keys, *args)
         with available():
             try:
-                return self._ask(command)
+                return self._ask(command, then)
             except redis.exceptions.NoScriptError:  # A new server, or one that was restarted.
                 self._client.script_load(self._sources[name])
-                return self._ask(command)
+                return self._ask(command, then)
             except redis.exceptions.ResponseError as error:
                 if not _stopped_at_data(str(error)):
                     raise
                 msg = f"what is stored is damaged: the script {name} stopped at it ({error})"
                 raise StateCorruptedError(msg) from error
 
-    def _ask(self, command: tuple[Any, ...]) -> Any:
+    def _ask(self, command: tuple[Any, ...], then: Sequence[Any] = ()) -> Any:
         connection = self._take()
+        packed = [hiredis.pack_command(each) for each in (command, tuple(then)) if each]
         try:
-            connection.send_packed_command([hiredis.pack_command(command)], check_health=False)
-            return connection.read_response()
+            connection.send_packed_command(packed, check_health=False)
+            if not then:
+                return connection.read_response()
+            try:
+                answer = connection.read_response()
+            except redis.exceptions.ResponseError:
+                with suppress(redis.exceptions.ResponseError):
+                    connection.read_response()  # It was asked, so it answers.
+                raise
+            try:
+                return answer, connection.read_response()
+            except redis.exceptions.ResponseError as error:
+                return answer, error
         except redis.exceptions.ResponseError:
             raise  # An answer all the same: the connection is in order.
         except BaseException:

@@ -43,7 +43,7 @@ from orchestrator.checkpointer.sealing import (
 )
 from orchestrator.checkpointer.sweeping import silence_max_ms
 from orchestrator.config import Settings
-from orchestrator.errors import StateCorruptedError
+from orchestrator.errors import NotReplicatedError, StateCorruptedError
 
 __all__ = ["RedisCheckpointer", "connect"]
 
@@ -112,6 +112,7 @@ class RedisCheckpointer:
         # The client gives up on an answer that takes longer than its time-out.
         patience_s = self.client.connection_pool.connection_kwargs.get("socket_timeout")
         self._block_s = patience_s / 2 if patience_s else _BLOCK_S
+        self._safely = _safely(self.settings)
         self._ahead_ms: float | None = None  # Its clock minus this process's monotonic one.
 
     def script_hashes(self) -> dict[str, str]:
@@ -141,7 +142,11 @@ class RedisCheckpointer:
         sends = self._renderer is not None and (commit.ready or commit.updates)
         lists, args = commit_arguments(commit, self._renderer, self.now_ms() if sends else 0)
         prefixes = self.keys.of_thread(commit.thread_id)
-        refused, detail, now, open_, waiting = self._run("commit", [*prefixes, *lists], args)
+        answer = self._run("commit", [*prefixes, *lists], args, self._safely)
+        if self._safely:
+            answer, reached = answer
+            self._check_safe(reached)
+        refused, detail, now, open_, waiting = answer
         self._saw(now)
         return CommitResult(
             refused=Refusal(refused.decode()) if refused else None,
@@ -172,6 +177,23 @@ class RedisCheckpointer:
             )
         with parsing(thread_id):
             return opened_claim(thread_id, reading.claim(thread_id, answer))
+
+    def _check_safe(self, reached: Any) -> None:
+        """Refuse to call a commit made that fewer have than the settings ask for."""
+        if isinstance(reached, Exception):
+            msg = f"the commit is made, but the server cannot say how safe it is: {reached}"
+            raise NotReplicatedError(msg)
+        wanted, disk = self.settings.wait_replicas, int(self.settings.wait_fsync)
+        local, replicas = reached if self.settings.wait_fsync else (disk, reached)
+        if local >= disk and replicas >= wanted:
+            return
+        on_disk = f", and it is {'' if local else 'not '}on the server's disk" if disk else ""
+        msg = (
+            f"the commit is made, but after {self.settings.wait_ms} ms {replicas} of {wanted} "
+            f"replicas have it{on_disk}. Look at the replicas, or ask for less "
+            f"(GRAPHSTALK_WAIT_REPLICAS, GRAPHSTALK_WAIT_FSYNC)"
+        )
+        raise NotReplicatedError(msg)
 
     # ---- leases -------------------------------------------------------------------------
 
@@ -317,6 +339,15 @@ def _steps(records: Sequence[bytes]) -> Iterator[ReadyStep]:
             yield step_from_json(record)
         except StateCorruptedError as error:
             _log.error("%s", error)
+
+
+def _safely(settings: Settings) -> tuple[Any, ...]:
+    """Return the command that follows a commit, so that it returns when it is safe; or none."""
+    if settings.wait_fsync:
+        return "WAITAOF", 1, settings.wait_replicas, settings.wait_ms
+    if settings.wait_replicas:
+        return "WAIT", settings.wait_replicas, settings.wait_ms
+    return ()
 
 
 def _detail(refused: bytes, detail: bytes) -> str:
