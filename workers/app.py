@@ -6,6 +6,7 @@ import billiard.pool
 from celery import Celery
 
 from orchestrator.config import Settings
+from orchestrator.execute.dispatch import REDIS_PATIENCE
 from workers.bootsteps import Heartbeat, LeaseKeeper
 
 __all__ = ["app", "make_app"]
@@ -39,7 +40,7 @@ def make_app(settings: Settings) -> Celery:
             # Where a transport redelivers all the same (other brokers), far above the longest node:
             # liveness is the lease's business.
             "visibility_timeout": 7 * 24 * 3600,
-            "socket_keepalive": True,
+            **REDIS_PATIENCE,
         },
         # Steps run for as long as they need; how long a node may take is the graph's decision.
         task_time_limit=None,

@@ -37,15 +37,22 @@ from orchestrator.config import Settings
 
 __all__ = ["RedisCheckpointer", "connect"]
 
+_ANSWER_S = 5.0  # An answer that takes longer is not waited for: it may never come.
 _BLOCK_S = 5.0  # How long one command waits for an event.
 
 
-def connect(url: str) -> redis.Redis:
-    """Return a client for `url` that answers or fails soon and repeats nothing by itself."""
+def connect(url: str, answer_s: float = _ANSWER_S) -> redis.Redis:
+    """Return a client for `url` that answers or fails soon and repeats nothing by itself.
+
+    Args:
+        url: as redis://host:port/db.
+        answer_s: how long an answer is waited for. A connection whose other end is gone without a
+            word (half open) costs this much, then there is another.
+    """
     return redis.Redis.from_url(
         url,
-        socket_connect_timeout=5,
-        socket_timeout=10,
+        socket_connect_timeout=answer_s,
+        socket_timeout=answer_s,
         socket_keepalive=True,
         retry=Retry(NoBackoff(), 0),
     )
