@@ -1,4 +1,4 @@
-"""At whatever point of a step a process is killed, the step is committed once and the run goes on."""
+"""At whatever point of a step a process is killed: it is committed once, and the run goes on."""
 
 from __future__ import annotations
 
