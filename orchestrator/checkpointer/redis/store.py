@@ -181,15 +181,17 @@ class RedisCheckpointer:
                 pipe.zadd(leases, dict.fromkeys(owners, end), gt=True)
             pipe.execute()
 
-    def release(self, owner: str) -> list[ReadyStep]:
+    def release(self, owner: str, *, died: bool = True) -> list[ReadyStep]:
         """See `Checkpointer.release`."""
-        partitions = range(self.partitions)
-        return [step for p in partitions for step in self._release(p, owner, expired=False)[1]]
+        found = [self._release(p, owner, died=died)[1] for p in range(self.partitions)]
+        return [step for steps in found for step in steps]
 
-    def _release(self, partition: int, owner: str, *, expired: bool) -> tuple[int, list[ReadyStep]]:
+    def _release(
+        self, partition: int, owner: str, *, expired: bool = False, died: bool = True
+    ) -> tuple[int, list[ReadyStep]]:
         """Return how many claims were taken away, and the steps to send again."""
         prefix = self.keys.partition(partition)
-        count, found = self._run("release", [prefix], [owner, int(expired)])
+        count, found = self._run("release", [prefix], [owner, int(expired), int(died)])
         return count, [step_from_json(record) for record in found]
 
     # ---- sweeping -----------------------------------------------------------------------
