@@ -24,6 +24,7 @@ class Settings:
     beat_s: float = 0.5  # How often the keeper renews.
     sweep_s: float = 0.2  # How often the leading sweeper looks.
     hint_grace_s: float = 2.0  # A message so much older than its queue's watermark was lost.
+    drain_s: float = 60.0  # How long a worker's nodes may run on when it is told to stop.
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, *, url: str | None = None) -> Settings:
@@ -45,6 +46,7 @@ class Settings:
             beat_s=_number(env, "GRAPHSTALK_BEAT_S", 0.5),
             sweep_s=_number(env, "GRAPHSTALK_SWEEP_S", 0.2),
             hint_grace_s=_number(env, "GRAPHSTALK_HINT_GRACE_S", 2.0),
+            drain_s=_number(env, "GRAPHSTALK_DRAIN_S", 60.0),
         )
 
     @property

@@ -8,6 +8,7 @@ from celery import Celery
 from orchestrator.config import Settings
 from orchestrator.execute.dispatch import REDIS_PATIENCE
 from workers.bootsteps import Heartbeat, LeaseKeeper
+from workers.draining import Drain
 
 __all__ = ["app", "make_app"]
 
@@ -59,7 +60,7 @@ def make_app(settings: Settings) -> Celery:
 
 
 app = make_app(Settings.from_env())
-app.steps["worker"].update((LeaseKeeper, Heartbeat))
+app.steps["worker"].update((LeaseKeeper, Heartbeat, Drain))
 
 # A pool process that ends waits until its parent has read its last result; the parent, which waits
 # for that process, may not read any more. They then stand still for 30 s, unless one gives up

@@ -248,12 +248,12 @@ class MemoryCheckpointer:
             for thread in self._threads.values():
                 for step in thread.steps.values():
                     if step.owner == owner:
-                        self._take_away(thread, step, now, died)
+                        self._take_away(thread, step, now, died=died)
                         if step.ready.queue and thread.head.status.active:
                             released.append(step.ready)
             return released
 
-    def _take_away(self, thread: Thread, step: Step, now: int, died: bool = True) -> None:
+    def _take_away(self, thread: Thread, step: Step, now: int, *, died: bool = True) -> None:
         ready = step.ready
         what: _Fields = {"step": ready.step_id, "owner": step.owner, "fence": step.fence}
         what = {**what, **_below(ready.thread_id)}
