@@ -67,7 +67,11 @@ def hand_back(folder: Path, store: RedisCheckpointer, dispatch: Dispatch) -> int
 
     This process is not killed. A server that is away is told nothing: leases run out, too.
     """
-    owners = {int(p.name): p.read_text("utf-8") for p in folder.iterdir() if p.name.isdigit()}
+    owners: dict[int, str] = {}
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # It died just now, and its keeper knows.
+            if path.name.isdigit():
+                owners[int(path.name)] = path.read_text("utf-8")
     count = 0
     with contextlib.suppress(CheckpointerUnavailableError):
         for owner in owners.values():

@@ -11,18 +11,12 @@ from tests.faults.proxy import Proxy
 from tests.integration.conftest import fleet
 from tests.integration.fleet import Fleet
 
-__all__ = ["behind", "fleet", "proxied"]
-
-
-def behind(fleet: Fleet) -> Proxy:
-    """Return a proxy through which workers that are started from now on reach their server."""
-    port = int(fleet.server.url.rsplit(":", 1)[1].partition("/")[0])
-    return Proxy(port)
+__all__ = ["fleet", "proxied"]
 
 
 @pytest.fixture
 def proxied(tmp_path: Path) -> Iterator[tuple[Fleet, Proxy]]:
     """A fleet whose workers reach their server through a proxy; the test itself does not."""
-    with Fleet(tmp_path) as fleet, behind(fleet) as proxy:
+    with Fleet(tmp_path) as fleet, Proxy(fleet.server.url) as proxy:
         fleet.variables = {**fleet.variables, "REDIS_URL": proxy.url}
         yield fleet, proxy

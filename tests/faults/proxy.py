@@ -70,9 +70,9 @@ class Trap:
 class Proxy:
     """Listens on a port of its own for as long as the context lasts."""
 
-    def __init__(self, port: int) -> None:
-        """Pass everything on to `port`."""
-        self._target = port
+    def __init__(self, url: str) -> None:
+        """Pass everything on to the server at `url`."""
+        self._target = int(url.rsplit(":", 1)[1].partition("/")[0])
         self._traps: list[Trap] = []
         self._links: set[Link] = set()
         self._lock = threading.Lock()

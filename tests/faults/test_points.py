@@ -8,7 +8,6 @@ from itertools import product
 
 import pytest
 
-from tests.faults.conftest import behind
 from tests.faults.nightly import chosen
 from tests.faults.points import POINTS, VICTIMS, bring, keep_up
 from tests.faults.proxy import Proxy
@@ -45,7 +44,7 @@ def crowds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple
         made = {}
         for pool in ("prefork", "threads"):
             fleet = stack.enter_context(Fleet(tmp_path_factory.mktemp(pool)))
-            proxy = stack.enter_context(behind(fleet))
+            proxy = stack.enter_context(Proxy(fleet.server.url))
             fleet.variables = {**fleet.variables, "REDIS_URL": proxy.url}
             made[pool] = fleet, proxy
         yield made
