@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,6 +48,12 @@ class Hit:
         VICTIMS[victim](self)
         return time.time()
 
+    def deliver_late(self) -> bytes:
+        """Let what was held arrive now; return what the server answers."""
+        assert self.trap is not None
+        self.trap.deliver()
+        return self.trap.answer()
+
     def go_on(self, *, lost: bool) -> None:
         """Let what was held arrive, or be lost."""
         if self.trap is not None and lost:
@@ -75,13 +81,14 @@ VICTIMS: dict[str, Callable[[Hit], None]] = {
 }
 
 
-def bring(fleet: Fleet, proxy: Proxy, thread: str, point: str) -> Hit:
+def bring(fleet: Fleet, proxy: Proxy, thread: str, point: str, *, again: Sequence[str] = ()) -> Hit:
     """Start a run of the graph `row` and bring a process to a point of its second step.
 
-    Until then nothing happened to the run. Another attempt at the step goes through.
+    Until then nothing happened to the run. What other attempts at the step do, `again` says.
     """
     gates = {name: f"{thread}.{name}" for name in ("one", "two")}
     script = {name: [f"wait {gate}"] for name, gate in gates.items()}
+    script["two"] += again
     fleet.submit("row", thread, script=script)
     fleet.wait_for("one", thread=thread)
     call, side = CALLS.get(point, ("", "call"))

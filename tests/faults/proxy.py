@@ -38,7 +38,9 @@ class Trap:
     link: Link | None = None  # Who is held.
     _caught: threading.Event = field(default_factory=threading.Event)
     _sprung: threading.Event = field(default_factory=threading.Event)
+    _answered: threading.Event = field(default_factory=threading.Event)
     _lost: bool = False
+    _answer: bytes = b""
 
     def matches(self, data: bytes) -> bool:
         """Whether this is the call that the trap waits for."""
@@ -56,6 +58,16 @@ class Trap:
         assert self._caught.wait(HOLD_S), "nobody came into the trap"
         assert self.link is not None
         return self.link.port
+
+    def answer(self) -> bytes:
+        """Wait for the server's answer to a call that was held; return how it begins."""
+        assert self._answered.wait(HOLD_S), "the server has not answered"
+        return self._answer
+
+    def note(self, data: bytes) -> None:
+        """Take note of what the server answers."""
+        self._answer = data
+        self._answered.set()
 
     def deliver(self) -> None:
         """Let what is held go on its way, however late."""
@@ -191,6 +203,8 @@ class Proxy:
                 link.trap = next((t for t in self._traps if t.matches(data)), None)
                 if link.trap is not None:
                     self._traps.remove(link.trap)
+        if link.trap is not None and side == "answer":
+            link.trap.note(data)
         if link.trap is not None and link.trap.side == side:
             return link.trap.hold(link) and not link.swallows
         return not link.swallows

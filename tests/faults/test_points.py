@@ -69,3 +69,28 @@ def test_a_kill_at_any_point_of_a_step_loses_and_doubles_nothing(
     elif victim in {"pool process", "machine"}:
         assert runs == RUNS[point]
     assert_settled(fleet, thread)
+
+
+@pytest.mark.parametrize(
+    ("point", "runs", "refusal"),
+    [("before its claim", [1], b"claimed"), ("before its commit", [1, 2], b"stale_fence")],
+)
+def test_a_call_that_arrives_after_its_sender_was_replaced_changes_nothing(
+    crowds: dict[str, tuple[Fleet, Proxy]], point: str, runs: list[int], refusal: bytes
+) -> None:
+    fleet, proxy = crowds["prefork"]
+    keep_up(fleet, 2, "prefork")
+    thread = f"late {point}".replace(" ", "-")
+    hit = bring(fleet, proxy, thread, point, again=[f"wait {thread}.again"])
+    hit.kill("pool process")
+    successor = fleet.wait_for("two", attempt=runs[-1], thread=thread)
+    before = fleet.client.get_state(thread), fleet.steps(thread), fleet.stats("stale_refused")
+    assert before[1]["two"].owner == successor.worker
+    assert refusal in hit.deliver_late()
+    assert (fleet.client.get_state(thread), fleet.steps(thread)) == before[:2]
+    assert fleet.stats("stale_refused") - before[2] == len(runs) - 1
+    fleet.open(f"{thread}.two")
+    fleet.open(f"{thread}.again")
+    assert fleet.result(thread)["total"] == 3
+    assert [ran.attempt for ran in fleet.ran(thread) if ran.name == "two"] == runs
+    assert_settled(fleet, thread)
