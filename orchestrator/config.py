@@ -27,6 +27,7 @@ class Settings:
     wait_replicas: int = 0  # A commit returns when so many replicas of the server have it.
     wait_fsync: bool = False  # A commit returns when it is on the disk of the server and of those.
     wait_ms: int = 1_000  # How long a commit waits for that before it is an error.
+    drain_s: float = 60.0  # How long a worker's nodes may run on when it is told to stop.
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, *, url: str | None = None) -> Settings:
@@ -51,6 +52,7 @@ class Settings:
             wait_replicas=int(_number(env, "GRAPHSTALK_WAIT_REPLICAS", 0)),
             wait_fsync=bool(_number(env, "GRAPHSTALK_WAIT_FSYNC", 0)),
             wait_ms=int(_number(env, "GRAPHSTALK_WAIT_MS", 1_000)),
+            drain_s=_number(env, "GRAPHSTALK_DRAIN_S", 60.0),
         )
 
     @property

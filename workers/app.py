@@ -6,7 +6,9 @@ import billiard.pool
 from celery import Celery
 
 from orchestrator.config import Settings
+from orchestrator.execute.dispatch import REDIS_PATIENCE
 from workers.bootsteps import Heartbeat, LeaseKeeper
+from workers.draining import Drain
 
 __all__ = ["app", "make_app"]
 
@@ -39,7 +41,7 @@ def make_app(settings: Settings) -> Celery:
             # Where a transport redelivers all the same (other brokers), far above the longest node:
             # liveness is the lease's business.
             "visibility_timeout": 7 * 24 * 3600,
-            "socket_keepalive": True,
+            **REDIS_PATIENCE,
         },
         # Steps run for as long as they need; how long a node may take is the graph's decision.
         task_time_limit=None,
@@ -58,7 +60,7 @@ def make_app(settings: Settings) -> Celery:
 
 
 app = make_app(Settings.from_env())
-app.steps["worker"].update((LeaseKeeper, Heartbeat))
+app.steps["worker"].update((LeaseKeeper, Heartbeat, Drain))
 
 # A pool process that ends waits until its parent has read its last result; the parent, which waits
 # for that process, may not read any more. They then stand still for 30 s, unless one gives up

@@ -155,13 +155,15 @@ def main(argv: list[str]) -> int:
         signal.signal(number, signal.SIG_IGN)
     logging.basicConfig(format="%(asctime)s keeper %(levelname)s %(message)s")
     settings = Settings.from_env()
-    store = open_store(settings, os.environ.get(TEMPLATE_VARIABLE))
+    template = os.environ.get(TEMPLATE_VARIABLE)
+    # A renewal that gets no answer must be asked again before the lease is over.
+    store = open_store(settings, template, answer_s=settings.lease_ttl_s / 3)
     dispatch = dispatcher(store, settings)
     worker = Worker(**json.loads(argv[1]))
     folder = Path(os.environ[RUN_FOLDER_VARIABLE])
     keeper = Keeper(folder, int(argv[0]), store, dispatch, settings, worker)
     stop = threading.Event()
-    sweeper_store = open_store(settings, os.environ.get(TEMPLATE_VARIABLE))
+    sweeper_store = open_store(settings, template)
     sweeper = Sweeper(
         sweeper_store,
         dispatcher(sweeper_store, settings),

@@ -29,6 +29,9 @@ __all__ = ["RUN_FOLDER_VARIABLE", "TEMPLATE_VARIABLE", "Runtime", "registry", "r
 
 RUN_FOLDER_VARIABLE = "GRAPHSTALK_RUN_FOLDER"  # Where processes tell their keeper that they exist.
 TEMPLATE_VARIABLE = "GRAPHSTALK_MESSAGE_TEMPLATE"  # Rendered once by the parent of a pool.
+_ANSWER_S = (
+    2.5  # Then it is asked again, which is safe; a step shall not wait for a dead connection.
+)
 
 _log = logging.getLogger(__name__)
 
@@ -138,7 +141,8 @@ def runtime() -> Runtime:
 
 def _make() -> Runtime:
     settings = Settings.from_env()
-    store = open_store(settings, os.environ.get(TEMPLATE_VARIABLE))
+    template = os.environ.get(TEMPLATE_VARIABLE)
+    store = open_store(settings, template, answer_s=_ANSWER_S)
     access = Access(store, new_owner(), attempts_max=float("inf"))
     _register(access.owner)
     return Runtime(access, registry(), settings.queue, dispatcher(store, settings), store.pushes)

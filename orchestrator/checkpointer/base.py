@@ -99,11 +99,12 @@ class Checkpointer(Protocol):
         """Prolong the leases of processes that are known to be alive."""
         ...
 
-    def release(self, owner: str) -> list[ReadyStep]:
+    def release(self, owner: str, *, died: bool = True) -> list[ReadyStep]:
         """Take all claims from a process that is known to be dead; return the steps to send again.
 
-        Each counts as a worker's death under its step, and leaves an event: in the log of the
-        thread that a caller named, also if the step is one of its subgraphs.
+        Each counts as a worker's death under its step, unless the process only has to stop
+        (`died=False`), and leaves an event: in the log of the thread that a caller named, also if
+        the step is one of its subgraphs.
         """
         ...
 

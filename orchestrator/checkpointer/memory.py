@@ -243,7 +243,7 @@ class MemoryCheckpointer:
             for owner in owners:
                 self._leases[owner] = max(end, self._leases.get(owner, 0))
 
-    def release(self, owner: str) -> list[ReadyStep]:
+    def release(self, owner: str, *, died: bool = True) -> list[ReadyStep]:
         """See `Checkpointer.release`."""
         with self._changed:
             now = self._clock.now_ms()
@@ -252,18 +252,18 @@ class MemoryCheckpointer:
             for thread in self._threads.values():
                 for step in thread.steps.values():
                     if step.owner == owner:
-                        self._take_away(thread, step, now)
+                        self._take_away(thread, step, now, died=died)
                         if step.ready.queue and thread.head.status.active:
                             released.append(step.ready)
             return released
 
-    def _take_away(self, thread: Thread, step: Step, now: int) -> None:
+    def _take_away(self, thread: Thread, step: Step, now: int, *, died: bool = True) -> None:
         ready = step.ready
         what: _Fields = {"step": ready.step_id, "owner": step.owner, "fence": step.fence}
         what = {**what, **below(ready.thread_id)}
         self._log(root_thread(ready.thread_id)[0], thread, now, "step_released", what)
         step.owner = ""
-        step.deaths += 1
+        step.deaths += died
         step.since_ms, step.sent_ms = now, -1
 
     # ---- sweeping -------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.checkpoint.commit import ReadyStep
-from orchestrator.checkpointer.redis import RedisCheckpointer
+from orchestrator.checkpointer.redis.store import RedisCheckpointer, connect
 from orchestrator.config import Settings
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.execute.messages import (
@@ -21,25 +21,39 @@ from orchestrator.execute.messages import (
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["Dispatch", "dispatcher", "open_store"]
+__all__ = ["REDIS_PATIENCE", "Dispatch", "dispatcher", "open_store"]
 
 Dispatch = Callable[[Sequence[ReadyStep]], None]  # Sends messages, and remembers that they were.
+
+# What Celery's connections to a Redis get along with: one whose other end is gone without a word is
+# given up within seconds (the default is to wait forever), also by a consumer that only listens.
+REDIS_PATIENCE = {
+    "socket_timeout": 2,
+    "socket_connect_timeout": 2,
+    "socket_keepalive": True,
+    "health_check_interval": 2,
+}
 
 # Brokers whose queues are first-in first-out, so that what was claimed tells of what was lost.
 _ORDERED = ("redis", "rediss", "sentinel", "amqp", "amqps", "pyamqp")
 
 
-def open_store(settings: Settings, template: str | None = None) -> RedisCheckpointer:
+def open_store(
+    settings: Settings, template: str | None = None, *, answer_s: float | None = None
+) -> RedisCheckpointer:
     """Return the checkpointer of a deployment; where it is the broker too, it sends messages.
 
     Args:
         settings: the deployment.
         template: of messages, if somebody has rendered it already; else Celery renders it now.
+        answer_s: how long an answer is waited for, if not as long as usual.
     """
+    client = None if answer_s is None else connect(settings.url, answer_s)
     if not settings.one_redis:
-        return RedisCheckpointer(settings=settings, is_empty=_Broker(settings).is_empty)
+        is_empty = _Broker(settings).is_empty
+        return RedisCheckpointer(settings=settings, client=client, is_empty=is_empty)
     renderer = MessageRenderer(template or celery_template())
-    return RedisCheckpointer(settings=settings, renderer=renderer)
+    return RedisCheckpointer(settings=settings, client=client, renderer=renderer)
 
 
 def dispatcher(store: RedisCheckpointer, settings: Settings) -> Dispatch:
@@ -64,6 +78,8 @@ class _Broker:
 
         if self._app is None:
             self._app = Celery("graphstalk", broker=self._url, set_as_current=False)
+            if self._url.startswith(("redis", "rediss")):
+                self._app.conf.broker_transport_options = REDIS_PATIENCE
         return self._app
 
     def is_empty(self, queue: str) -> bool:

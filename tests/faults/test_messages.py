@@ -94,6 +94,50 @@ def test_messages_that_come_twice_make_nothing_run_twice(fleet: Fleet) -> None:
     assert_settled(fleet)
 
 
+def test_messages_that_come_an_hour_late_and_in_another_order_change_nothing(fleet: Fleet) -> None:
+    threads = [f"t{number}" for number in range(6)]
+    for thread in threads:
+        fleet.submit("row", thread)
+    late = fleet.queues.lrange(fleet.settings.queue, 0, -1)
+    fleet.queues.delete(fleet.settings.queue)
+    fleet.start()
+    for thread in threads:
+        assert fleet.result(thread)["total"] == 3
+    fleet.submit("row", "later", script={"two": ["wait"]})
+    fleet.wait_for("two", thread="later")
+    fleet.queues.lpush(fleet.settings.queue, *[an_hour_older(message) for message in late])
+    fleet.open("two")
+    assert fleet.result("later")["total"] == 3
+    fleet.wait_until(lambda: not fleet.queues.llen(fleet.settings.queue), "all are received")
+    fleet.submit("row", "last")
+    assert fleet.result("last")["total"] == 3
+    assert {ran.attempt for ran in fleet.ran()} == {1}
+    assert fleet.stats("stale_refused") == 0
+    assert_settled(fleet, *threads, "later", "last")
+
+
+def an_hour_older(message: bytes) -> bytes:
+    """Return a message as if it had been sent an hour before it was."""
+    whole = json.loads(message)
+    args, named, more = json.loads(whole["body"])
+    body = json.dumps([args, {**named, "sent": named["sent"] - 3_600_000}, more])
+    return json.dumps({**whole, "body": body}).encode()
+
+
+def test_messages_in_the_wrong_order_are_all_done(fleet: Fleet) -> None:
+    threads = [f"t{number}" for number in range(8)]
+    for thread in threads:
+        fleet.submit("fan", thread, width=2)
+    messages = fleet.queues.lrange(fleet.settings.queue, 0, -1)
+    fleet.queues.delete(fleet.settings.queue)
+    fleet.queues.rpush(fleet.settings.queue, *reversed(messages))
+    fleet.start(concurrency=2)
+    for thread in threads:
+        assert fleet.result(thread)["total"] == 22
+    assert {ran.attempt for ran in fleet.ran()} == {1}
+    assert_settled(fleet, *threads)
+
+
 def again(fleet: Fleet, message: bytes, step: str) -> None:
     """Send three messages for a step, as if it were ready."""
     body = json.dumps([[], {"thread": "t", "step": step, "sent": 0}, {}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 
 import pytest
@@ -79,6 +80,33 @@ def test_a_server_that_refuses_writes_is_waited_for(fleet: Fleet, why: str) -> N
     assert fleet.store.load("refused") is None
     assert [ran.attempt for ran in fleet.ran()] == [1, 1, 1]
     assert_settled(fleet)
+
+
+def test_a_server_whose_disk_is_full_is_waited_for(fleet: Fleet) -> None:
+    fleet.start()
+    fleet.submit("row", script={"two": ["wait"]})
+    fleet.wait_for("two")
+    assert fleet.server.pid is not None
+    limits = resource.prlimit(fleet.server.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(fleet.server.pid, resource.RLIMIT_FSIZE, (1, limits[1]))  # No file may grow.
+
+    def refused() -> bool:
+        try:
+            fleet.submit("row", f"filling-{time.time_ns()}")
+        except CheckpointerUnavailableError as error:
+            return "refuses writes" in str(error)
+        return False
+
+    fleet.wait_until(refused, "the server notices")
+    fleet.open("two")
+    time.sleep(1)  # Time in which the commit is refused.
+    assert not fleet.steps()["two"].completed
+    resource.prlimit(fleet.server.pid, resource.RLIMIT_FSIZE, limits)
+    assert fleet.result()["total"] == 3
+    assert [ran.attempt for ran in fleet.ran("t")] == [1, 1, 1]
+    fleet.submit("row", "later")
+    assert fleet.result("later")["total"] == 3
+    assert_settled(fleet, "t", "later")
 
 
 def test_connections_that_are_cut_again_and_again_lose_nothing(fleet: Fleet) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.nightly import chosen
 from tests.integration import graphs
 from tests.integration.accounts import assert_settled, of_type
 from tests.integration.fleet import Fleet, Worker, stopped, twin
@@ -35,6 +36,24 @@ def test_a_stopped_process_that_wakes_up_late_changes_nothing(fleet: Fleet, tmp_
     assert fleet.stats("stale_refused") == 1
     assert fleet.client.get_state("t") == before
     assert_settled(fleet)
+
+
+@pytest.mark.parametrize("seconds", chosen([1, 3, 10, 30], [1]))
+def test_a_process_that_stands_still_for_a_while_loses_its_claim_with_its_lease(
+    tmp_path: Path, seconds: int
+) -> None:
+    lease_s = 5
+    with Fleet(tmp_path, {"GRAPHSTALK_LEASE_TTL_S": str(lease_s)}) as fleet:
+        fleet.start_many(2)
+        fleet.submit("row", script={"two": ["wait"]})
+        running = fleet.wait_for("two")
+        with stopped(running.pid):
+            time.sleep(seconds)  # How long it stands still is what is tested.
+        fleet.open("two")
+        assert fleet.result()["total"] == 3
+        attempts = [ran.attempt for ran in fleet.ran() if ran.name == "two"]
+        assert attempts == ([1] if seconds < lease_s else [1, 2])
+        assert_settled(fleet)
 
 
 def test_a_late_commit_changes_nothing_while_the_step_runs_again(

@@ -39,7 +39,7 @@ __all__ = ["GRAPHS", "Fleet", "Ran", "Worker", "inputs", "twin"]
 _T = TypeVar("_T")
 
 ROOT = Path(__file__).resolve().parents[2]
-GRAPHS = ("tour", "row", "fan", "placed", "patient", "opaque")
+GRAPHS = ("tour", "row", "fan", "placed", "patient", "bounded", "opaque")
 WAIT_S = 40.0  # Two cores, shared with whatever else runs.
 STOP_S = 20.0
 POLL_S = 0.02
@@ -214,9 +214,9 @@ class Fleet:
         argv += [*([f"--queues={queues}"] if queues else ()), *(["-E"] if events else ())]
         env = {
             **{k: v for k, v in os.environ.items() if not k.startswith("GRAPHSTALK_")},
+            "PYTHONPATH": str(ROOT),
             **self.variables,
             "GRAPHSTALK_HEARTBEAT_FILE": str(self.folder / f"{name}.heartbeat"),
-            "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
             "TMPDIR": tempfile.gettempdir(),
         }

@@ -8,13 +8,17 @@ was disturbed must end like one that was not.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ctypes
 import json
 import operator
 import os
+import resource
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -23,6 +27,8 @@ from orchestrator.step.context import StepContext
 
 GATE_WAIT_S = 60.0  # A test that forgot to open its gate fails; it does not hang.
 POLL_S = 0.005
+BOUND_S = 1.0  # How long a node of the graph `bounded` may take.
+HOARD_BYTES = 1 << 28
 
 
 def turn(_before: str, now: str) -> str:
@@ -57,7 +63,7 @@ class State(TypedDict, total=False):
 def witness(state: State, ctx: StepContext, name: str) -> None:
     """Write down that an attempt runs, then do what the script says for it."""
     line = {
-        "t": time.time(),
+        "t": time.clock_gettime(time.CLOCK_REALTIME),  # Right also where `time.time` is not.
         "thread": ctx.thread_id,
         "step": ctx.step_id,
         "name": name,
@@ -82,7 +88,7 @@ def gate_of(ledger: str, name: str) -> Path:
 
 
 def act(verb: str, more: str, gate: Path) -> None:
-    """Do what a script says: go, wait [GATE], sleep S, lock S, fail, lose, exit, or die."""
+    """Do what a script says: wait [GATE], sleep S, lock S, spin, hoard, fail, lose, exit, die."""
     if verb == "wait":
         end = time.monotonic() + GATE_WAIT_S
         while not gate.exists():
@@ -94,6 +100,12 @@ def act(verb: str, more: str, gate: Path) -> None:
         time.sleep(float(more))
     elif verb == "lock":  # PyDLL calls without giving the interpreter lock away.
         ctypes.PyDLL(None).sleep(int(more))
+    elif verb == "spin":
+        while True:
+            pass
+    elif verb == "hoard":
+        with limited_memory(HOARD_BYTES):
+            bytearray(2 * HOARD_BYTES)
     elif verb == "fail":
         raise ValueError("as the script says")
     elif verb == "lose":
@@ -102,6 +114,19 @@ def act(verb: str, more: str, gate: Path) -> None:
         sys.exit("as the script says")
     elif verb == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def limited_memory(more_bytes: int) -> Iterator[None]:
+    """Let this process have only so much more memory."""
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    limit = pages * resource.getpagesize() + more_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def node(name: str) -> Any:
@@ -190,6 +215,22 @@ def _patient() -> StateGraph:
     return builder
 
 
+def _bounded() -> StateGraph:
+    async def wait(state: State, ctx: StepContext) -> State:
+        witness(state, ctx, "wait")
+        if ctx.attempt == 1:
+            await asyncio.sleep(GATE_WAIT_S)
+        return {"seen": ["wait"], "total": 1}
+
+    builder = StateGraph(State)
+    policy = RetryPolicy(initial_interval=0.1, max_attempts=3, jitter=False)
+    for name, action in ("spin", node("spin")), ("wait", wait):
+        builder.add_node(name, action, timeout=BOUND_S, retry_policy=policy)
+    builder.add_edge(START, "spin")
+    builder.add_edge("spin", "wait")
+    return builder
+
+
 def _opaque() -> StateGraph:
     def make(state: State, ctx: StepContext) -> dict[str, Any]:
         witness(state, ctx, "make")
@@ -207,4 +248,5 @@ longer_row = _row("one", "two", "three", "four").compile(name="row")
 fan = _fan().compile(name="fan")
 placed = _row("here", "there", "back", queues={"there": "cpu"}).compile(name="placed")
 patient = _patient().compile(name="patient")
+bounded = _bounded().compile(name="bounded")
 opaque = _opaque().compile(name="opaque")

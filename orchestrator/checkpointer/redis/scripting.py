@@ -132,9 +132,18 @@ def available() -> Iterator[None]:
     except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
         msg = f"the Redis server does not answer ({error}). Check REDIS_URL and the server"
         raise CheckpointerUnavailableError(msg) from error
-    except (redis.ReadOnlyError, redis.OutOfMemoryError) as error:
+    except redis.ResponseError as error:
+        if not _refuses_writes(error):
+            raise
         msg = f"the Redis server refuses writes ({error}). Nothing was stored"
         raise CheckpointerUnavailableError(msg) from error
+
+
+def _refuses_writes(error: redis.ResponseError) -> bool:
+    """Whether a server says that it cannot take anything at the moment: a full memory or disk."""
+    if isinstance(error, (redis.ReadOnlyError, redis.OutOfMemoryError)):
+        return True
+    return "MISCONF" in str(error)  # No class of its own; inside a script it has words around it.
 
 
 def _source(name: str) -> bytes:

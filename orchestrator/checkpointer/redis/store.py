@@ -48,15 +48,22 @@ from orchestrator.errors import NotReplicatedError, StateCorruptedError
 __all__ = ["RedisCheckpointer", "connect"]
 
 _log = logging.getLogger(__name__)
+_ANSWER_S = 5.0  # An answer that takes longer is not waited for: it may never come.
 _BLOCK_S = 5.0  # How long one command waits for an event.
 
 
-def connect(url: str) -> redis.Redis:
-    """Return a client for `url` that answers or fails soon and repeats nothing by itself."""
+def connect(url: str, answer_s: float = _ANSWER_S) -> redis.Redis:
+    """Return a client for `url` that answers or fails soon and repeats nothing by itself.
+
+    Args:
+        url: as redis://host:port/db.
+        answer_s: how long an answer is waited for. A connection whose other end is gone without a
+            word (half open) costs this much, then there is another.
+    """
     return redis.Redis.from_url(
         url,
-        socket_connect_timeout=5,
-        socket_timeout=10,
+        socket_connect_timeout=answer_s,
+        socket_timeout=answer_s,
         socket_keepalive=True,
         retry=Retry(NoBackoff(), 0),
     )
@@ -101,7 +108,7 @@ class RedisCheckpointer:
                 what is ready then and was sent has been lost.
         """
         self.settings = settings or Settings.from_env(url=url)
-        self.client = client or connect(url or self.settings.url)
+        self.client = client or connect(url or self.settings.url, _patience_s(self.settings))
         self._renderer = renderer
         self._is_empty = is_empty
         self.pushes = renderer is not None
@@ -209,15 +216,17 @@ class RedisCheckpointer:
                 pipe.zadd(leases, dict.fromkeys(owners, end), gt=True)
             pipe.execute()
 
-    def release(self, owner: str) -> list[ReadyStep]:
+    def release(self, owner: str, *, died: bool = True) -> list[ReadyStep]:
         """See `Checkpointer.release`."""
-        partitions = range(self.partitions)
-        return [step for p in partitions for step in self._release(p, owner, expired=False)[1]]
+        found = [self._release(p, owner, died=died)[1] for p in range(self.partitions)]
+        return [step for steps in found for step in steps]
 
-    def _release(self, partition: int, owner: str, *, expired: bool) -> tuple[int, list[ReadyStep]]:
+    def _release(
+        self, partition: int, owner: str, *, expired: bool = False, died: bool = True
+    ) -> tuple[int, list[ReadyStep]]:
         """Return how many claims were taken away, and the steps to send again."""
         prefix = self.keys.partition(partition)
-        count, found = self._run("release", [prefix], [owner, int(expired)])
+        count, found = self._run("release", [prefix], [owner, int(expired), int(died)])
         return count, list(_steps(found))
 
     # ---- sweeping -----------------------------------------------------------------------
@@ -339,6 +348,11 @@ def _steps(records: Sequence[bytes]) -> Iterator[ReadyStep]:
             yield step_from_json(record)
         except StateCorruptedError as error:
             _log.error("%s", error)
+
+
+def _patience_s(settings: Settings) -> float:
+    """Return how long an answer is waited for, the time that a commit waits for others included."""
+    return _ANSWER_S + (settings.wait_ms / 1000 if _safely(settings) else 0)
 
 
 def _safely(settings: Settings) -> tuple[Any, ...]:

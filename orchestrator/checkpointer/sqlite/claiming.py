@@ -113,23 +113,29 @@ def renew(connection: sqlite3.Connection, owner: str, end_ms: int, spare_ms: int
     connection.execute(_SQL["renew"], (to_text(owner), end_ms, spare_ms))
 
 
-def release(connection: sqlite3.Connection, owner: str, now: int) -> list[ReadyStep]:
+def release(connection: sqlite3.Connection, owner: str, now: int, *, died: bool) -> list[ReadyStep]:
     """Take all claims from `owner`; return the steps to send again."""
     connection.execute(_SWEEP["forget_lease"], (to_text(owner),))
     found = connection.execute(_SWEEP["claimed_by"], (to_text(owner),)).fetchall()
     steps = []
     for name, *row in found:
         step = StepRow._make(row)
-        take_away(connection, text(name), step, now, since_ms=now)
+        take_away(connection, text(name), step, now, since_ms=now, died=died)
         if step.queue and step.live:
             steps.append(step.step(text(name)))
     return steps
 
 
 def take_away(
-    connection: sqlite3.Connection, thread_id: str, step: StepRow, now: int, *, since_ms: int
+    connection: sqlite3.Connection,
+    thread_id: str,
+    step: StepRow,
+    now: int,
+    *,
+    since_ms: int,
+    died: bool = True,
 ) -> None:
-    """Take a claim from whoever has it: a worker's death under its step."""
+    """Take a claim from whoever has it: a worker's death under its step, if it `died`."""
     assert step.owner is not None
     assert step.fence is not None
     draft = EventDraft(
@@ -148,5 +154,5 @@ def take_away(
     connection.execute(_SQL["set_seq"], (log["seq"], log["thread"]))
     connection.execute(_SQL["raise_fence"], (step.fence, step.thread))
     connection.execute(_SQL["unclaim"], step.key)
-    connection.execute(_SWEEP["take_away"], (step.attempt, since_ms, *step.key))
+    connection.execute(_SWEEP["take_away"], (step.attempt, died, since_ms, *step.key))
     connection.execute(_SQL["count"], ("released",))

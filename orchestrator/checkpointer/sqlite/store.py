@@ -148,10 +148,10 @@ class SqliteCheckpointer:
             for owner in owners:
                 claiming.renew(connection, owner, end_ms)
 
-    def release(self, owner: str) -> list[ReadyStep]:
+    def release(self, owner: str, *, died: bool = True) -> list[ReadyStep]:
         """See `Checkpointer.release`."""
         with self._database.writing() as connection:
-            return claiming.release(connection, owner, self._clock.now_ms())
+            return claiming.release(connection, owner, self._clock.now_ms(), died=died)
 
     # ---- sweeping -----------------------------------------------------------------------
 

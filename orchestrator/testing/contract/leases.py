@@ -130,6 +130,16 @@ class LeasesContract(Contract):
         assert driver.store.release("nobody") == []
         assert driver.step("a").deaths == 1
 
+    def test_a_step_is_not_to_blame_for_a_worker_that_has_to_stop(self, driver: Driver) -> None:
+        driver.start("a", "b")
+        first = driver.claimed("a", owner="stops")
+        assert driver.store.release("stops", died=False) == [first.step]
+        assert len(driver.events("step_released")) == 1
+        again = driver.claimed("a", owner="other")
+        assert (again.attempt, again.deaths, again.failures) == (2, 0, 0)
+        assert _commit(driver, first) is Refusal.STALE_FENCE
+        driver.complete(again)
+
     def test_a_released_step_is_claimed_again_at_once(self, driver: Driver) -> None:
         driver.start("a", "b")
         first = driver.claimed("a", owner="dead")

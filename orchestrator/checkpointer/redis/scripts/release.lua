@@ -1,6 +1,7 @@
--- Take all claims from an owner that is known to be dead; its steps are ready again.
+-- Take all claims from an owner that is known to be dead, or has to stop; its steps are ready again.
 --
 -- KEYS[1]  prefix of a partition      ARGV[1]  owner      ARGV[2]  1: only if its lease has run out
+-- ARGV[3]  1: count a death under each of its steps
 -- Returns {how many, {records of the released steps that have a queue and an active run}}. Their messages are still
 -- to be sent; until then they stand in `unsent`, where the sweeper finds them.
 
@@ -17,7 +18,7 @@ for _, member in ipairs(redis.call('SMEMBERS', P .. 'claims:' .. owner)) do
   local s = redis.call('HMGET', record, 'owner', 'queue', 'step', 'fence')
   if s[1] == owner then
     redis.call('HDEL', record, 'owner')
-    redis.call('HINCRBY', record, 'deaths', 1)
+    if ARGV[3] == '1' then redis.call('HINCRBY', record, 'deaths', 1) end
     local fields = {'step', step, 'owner', owner, 'fence', s[4]}
     local L, root, ns = T, string.match(thread, '^([^\31]*)\31(.*)$')
     if root then -- The thread of a subgraph: the log is that of the thread around it, if there is one.
