@@ -41,6 +41,9 @@ COMMANDS: dict[str, Entry] = {
     "demo": Entry(
         "orchestrator.cli.demo", "Run a census on a fleet, kill a worker, count what is lost."
     ),
+    "chaos": Entry(
+        "orchestrator.cli.chaos.command", "Do faults to a fleet under load, judge every thread."
+    ),
     "doctor": Entry("orchestrator.cli.doctor", "Say what would hurt: server, settings, imports."),
 }
 
