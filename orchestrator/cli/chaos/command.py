@@ -87,11 +87,11 @@ class Order:
 )
 @click.option(
     "--settle",
-    default=60.0,
+    default=120.0,
     show_default=True,
     type=click.FloatRange(min=1),
     metavar="S",
-    help="A thread to which nothing happens for so long, after the faults, is stranded.",
+    help="A thread that is not at rest so long after the last fault is stranded.",
 )
 @graphs_option
 @click.option("--input", "text", metavar="JSON|@FILE", help="The input of every thread.")

@@ -39,6 +39,7 @@ TICK_S = 0.02
 LOOK_EVERY_S = 0.25
 LINE_EVERY_S = 5.0
 JUDGE_AFTER_S = 12.0  # Longer than any process is stopped.
+LATE_S = 2.0  # For what a process that was stopped until the end has still to say.
 EVENTS_PAGE = 1000
 
 
@@ -49,7 +50,7 @@ class Plan:
     seconds: float
     threads: int  # In flight.
     fault_every_s: float
-    settle_s: float  # How long nothing may happen, after the faults, until a thread is stranded.
+    settle_s: float  # How long after the last fault a thread may take to come to rest.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +92,6 @@ class _Thread:
     graph: str
     input: Any
     status: str = ""  # Empty: it is not known whether it was accepted.
-    seq: int = 0  # Of its newest event when it was looked at last.
-    moved_s: float = 0.0
     ended_s: float = 0.0
     answered: set[str] = field(default_factory=set)
 
@@ -126,7 +125,9 @@ class Drill:
         fault_s = began_s + self._plan.fault_every_s
         fault: Fault | None = None
         end_s = began_s + self._plan.seconds
-        while (now := time.monotonic()) < end_s or not self._settled(now):
+        while (now := time.monotonic()) < end_s or (
+            self._flying and now < end_s + self._plan.settle_s
+        ):
             self._crew.once()
             over = now >= end_s
             if over:
@@ -144,6 +145,9 @@ class Drill:
                 line_s = now + LINE_EVERY_S
                 note(self._line(injector.hits.total()))
             time.sleep(TICK_S)
+        time.sleep(LATE_S)
+        if self._witness is not None:
+            self._witness.look()
         for thread in [*self._landed, *self._flying.values()]:
             self._judge(thread)
 
@@ -155,10 +159,6 @@ class Drill:
             f"{len(verdict.findings)} findings"
         )
 
-    def _settled(self, now_s: float) -> bool:
-        """Whether every thread is at rest, or nothing has happened to the others for long."""
-        return all(now_s - one.moved_s > self._plan.settle_s for one in self._flying.values())
-
     # ---- threads in flight --------------------------------------------------------------
 
     def _look(self, *, more: bool) -> None:
@@ -168,7 +168,7 @@ class Drill:
                 self._number += 1
                 graph, value = self._load.input_of(self._number)
                 name = f"chaos-{self._number:06}"
-                self._flying[name] = _Thread(name, graph, value, moved_s=time.monotonic())
+                self._flying[name] = _Thread(name, graph, value)
             for thread in list(self._flying.values()):
                 self._move(thread)
             if self._witness is not None:
@@ -188,8 +188,6 @@ class Drill:
             return
         loaded = self._store.load(thread.name, values=False)
         thread.status = str(loaded.head.status) if loaded else GONE
-        if loaded and (loaded.seq != thread.seq or any(s.owner for s in loaded.steps.values())):
-            thread.seq, thread.moved_s = loaded.seq, time.monotonic()
         if loaded and self._helped(thread, loaded):
             return
         if thread.status in AT_REST or thread.status == GONE:

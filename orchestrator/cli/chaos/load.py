@@ -38,7 +38,14 @@ class State(TypedDict, total=False):
     rounds: int  # How often `turn` runs again.
     turns: Annotated[int, operator.add]
     seen: Annotated[list[str], operator.add]
+    inside: list[str]
     answer: str
+
+
+class Inner(TypedDict, total=False):
+    """What the subgraph has done."""
+
+    inside: Annotated[list[str], operator.add]
 
 
 def witness(ctx: StepContext) -> None:
@@ -62,10 +69,10 @@ def ran_in(lines: Iterable[bytes]) -> Iterable[tuple[str, Ran]]:
         yield thread, Ran(step, int(attempt), worker)
 
 
-def _node(name: str, **update: Any) -> Any:
-    def run(_: State, ctx: StepContext) -> dict[str, Any]:
+def _node(name: str, seen: str = "seen", **update: Any) -> Any:
+    def run(_: Any, ctx: StepContext) -> dict[str, Any]:
         witness(ctx)
-        return {"seen": [name], **update}
+        return {seen: [name], **update}
 
     run.__name__ = name
     return run
@@ -98,10 +105,10 @@ def _again(state: State) -> str:
 
 
 def _inner() -> CompiledStateGraph:
-    builder = StateGraph(State)
+    builder = StateGraph(Inner)
     before = START
     for name in ("inner one", "inner two"):
-        builder.add_node(name, _node(name))
+        builder.add_node(name, _node(name, "inside"))
         builder.add_edge(before, name)
         before = name
     return builder.compile(name="inner")
