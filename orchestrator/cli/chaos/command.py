@@ -39,6 +39,7 @@ WORDS = {
     "stranded": "threads stranded",
     "different": "threads with another final state",
     "gaps": "threads with an incomplete record",
+    "failed": "runs that failed",
     "stale_refused": "late commits refused",
     "takeover_s_p50": "takeover after a kill, p50 (s)",
     "takeover_s_p99": "takeover after a kill, p99 (s)",
@@ -183,17 +184,18 @@ def perform(where: Site, order: Order) -> tuple[Drill, dict[str, Any]]:
         store = stack.enter_context(contextlib.closing(RedisCheckpointer(settings=settings)))
         crew = hired(where, order, targets, {settings.queue, *queues})
         stack.callback(crew.close)
-        crew.start()
+        crew.start(lambda: [worker.pid for worker in client.workers()])
+        note(f"{order.workers} workers are at work")
         plan = Plan(
             seconds=order.minutes * 60,
             threads=order.threads,
             fault_every_s=order.fault_every_s,
             settle_s=order.settle_s,
         )
-        drill = Drill(client, store, crew, load_of(order), plan, witness)
+        drill = Drill(client, store, crew, load_of(order), plan, witness, note)
         with injecting(where, crew, client) as injector:
             faults = drawn(order.seed, possible(where, settings.broker_url))
-            drill.run(injector, faults, note)
+            drill.run(injector, faults)
         report = report_of(order, drill, injector, crew, stale_refused(store))
     for text in crew.unasked:
         say(text)
@@ -277,6 +279,7 @@ def report_of(
         "stranded": verdict.count("stranded"),
         "different": verdict.count("different"),
         "gaps": verdict.count("gap"),
+        "failed": drill.failed,
         "stale_refused": stale,
         "takeover_s_p50": percentile(times, 0.5),
         "takeover_s_p99": percentile(times, 0.99),

@@ -11,18 +11,21 @@ import os
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
 from orchestrator.cli.children import Child, session_members, stop_children
+from orchestrator.cli.exits import CommandError
 from orchestrator.cli.fleet import Fleet
 
 __all__ = ["Crew"]
 
 LEAVE_S = 30.0  # How long a worker that was asked to stop may take.
 STOP_GRACE_S = 5.0
+START_S = 60.0  # How long workers may take to be at work.
+POLL_S = 0.1
 
 
 class Crew:
@@ -40,10 +43,24 @@ class Crew:
         self._names = [f"worker-{number}" for number in range(1, size + 1)]
         self._blamed: set[int] = set()  # Main processes that we ended.
 
-    def start(self) -> None:
-        """Start all workers."""
+    def start(self, at_work: Callable[[], Collection[int]]) -> None:
+        """Start all workers; return when they are at work.
+
+        Args:
+            at_work: asks the store which workers' main processes there are.
+
+        Raises:
+            CommandError: if one ends at its start, with the end of its log, or is not at work soon.
+        """
         for name in self._names:
             self.fleet.start(name)
+        deadline = time.monotonic() + START_S
+        while not {child.pid for child in self.fleet.workers.values()} <= set(at_work()):
+            self.fleet.check()
+            if time.monotonic() > deadline:
+                msg = f"the workers are not at work after {START_S:g} s"
+                raise CommandError(msg)
+            time.sleep(POLL_S)
 
     def once(self) -> None:
         """Continue what was stopped long enough; start what has ended."""

@@ -107,9 +107,12 @@ class Drill:
         load: Load,
         plan: Plan,
         witness: Witness | None,
+        note: Callable[[str], None],
     ) -> None:
         """Prepare; nothing is submitted yet."""
+        self._note = note
         self.verdict = Verdict()
+        self.failed = 0  # Threads whose run has failed; the graph itself may be the reason.
         self.parked = 0  # Threads that were carried on after faults had parked a step of theirs.
         self.evidence: dict[str, list[Event]] = {}  # The events of threads with a finding.
         self._client, self._store, self._crew = client, store, crew
@@ -119,7 +122,7 @@ class Drill:
         self._states: dict[str, Mapping[str, Any]] = {}
         self._number = 0
 
-    def run(self, injector: Injector, faults: Iterator[Fault], note: Callable[[str], None]) -> None:
+    def run(self, injector: Injector, faults: Iterator[Fault]) -> None:
         """Run the drill."""
         began_s = look_s = line_s = time.monotonic()
         fault_s = began_s + self._plan.fault_every_s
@@ -135,7 +138,7 @@ class Drill:
             elif now >= fault_s:
                 fault = fault or next(faults)
                 if hit := injector.inject(fault):
-                    note(f"{fault.kind.replace('_', ' ')}: {hit}")
+                    self._note(f"{fault.kind.replace('_', ' ')}: {hit}")
                 if hit or now >= fault_s + self._plan.fault_every_s:  # Or there is nobody to hit.
                     fault, fault_s = None, fault_s + self._plan.fault_every_s
             if now >= look_s:
@@ -143,7 +146,7 @@ class Drill:
                 self._look(more=not over)
             if now >= line_s:
                 line_s = now + LINE_EVERY_S
-                note(self._line(injector.hits.total()))
+                self._note(self._line(injector.hits.total()))
             time.sleep(TICK_S)
         time.sleep(LATE_S)
         if self._witness is not None:
@@ -222,6 +225,9 @@ class Drill:
         if different:
             findings.append(Finding(thread.name, "different", different))
             self.verdict.add(findings[-1:])
+        self.failed += thread.status == "failed"
+        for finding in findings:
+            self._note(str(finding))
         if findings:
             self.evidence[thread.name] = events
         else:

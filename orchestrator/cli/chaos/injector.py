@@ -66,7 +66,8 @@ class Injector:
     def inject(self, fault: Fault) -> str:
         """Do a fault; return what was hit, empty if there is nobody to hit now."""
         hit = self._how[fault.kind](fault)
-        self.hits[fault.kind] += bool(hit)
+        if hit:
+            self.hits[fault.kind] += 1
         return hit
 
     def _kill_process(self, fault: Fault) -> str:
