@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import redis
 
+from orchestrator.cli.chaos.site import site
 from orchestrator.cli.embedded import EmbeddedServer
+from orchestrator.config import Settings
 from tests.e2e.test_cli import graphstalk
 from tests.e2e.test_cli_demo import demo_processes
 from tests.fixtures.own_server import server_binary
@@ -123,6 +125,16 @@ def test_a_thread_that_does_not_come_to_rest_is_named_with_the_seed(
     events = (kept / "chaos-000001.events.jsonl").read_text("utf-8").splitlines()
     assert json.loads(events[0])["type"] == "run_accepted"
     shutil.rmtree(kept)
+
+
+def test_a_server_of_its_own_carries_its_messages_whatever_broker_is_configured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    monkeypatch.setenv("GRAPHSTALK_BROKER_URL", "redis://theirs:6379/0")
+    with site(None) as here:
+        assert Settings.from_env(url=here.url).broker_url == here.url
+    assert Settings.from_env(url=here.url).broker_url == "redis://theirs:6379/0"
 
 
 @pytest.mark.parametrize("half", [["--graphs", "mine=mine:graph"], ["--input", "{}"]])

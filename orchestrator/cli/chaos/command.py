@@ -13,8 +13,8 @@ import click
 from orchestrator.cli.exits import CommandError, Exit
 from orchestrator.cli.options import (
     as_json_option,
+    check_graphs,
     debug_option,
-    graphs_option,
     read_json,
     with_fleet,
 )
@@ -94,7 +94,13 @@ class Order:
     metavar="S",
     help="A thread that is not at rest so long after the last fault is stranded.",
 )
-@graphs_option
+@click.option(
+    "--graphs",
+    multiple=True,
+    metavar="NAME=MODULE:ATTR",
+    callback=check_graphs,
+    help="A graph to run, by name; repeatable. Default: one that has everything.",
+)
 @click.option("--input", "text", metavar="JSON|@FILE", help="The input of every thread.")
 @click.option(
     "--url",

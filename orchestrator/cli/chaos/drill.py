@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import limits
+from orchestrator.checkpointer.redis.scripting import available
 from orchestrator.cli.chaos.load import SILENT, ran_in
 from orchestrator.cli.chaos.verdict import AT_REST, GONE, Finding, Ran, Verdict, judge
 from orchestrator.errors import (
@@ -216,12 +217,13 @@ class Drill:
     # ---- judging ------------------------------------------------------------------------
 
     def _judge(self, thread: _Thread) -> None:
+        """Read everything first: what is away now is judged at the next look, and once."""
         events = list(self._events(thread.name))
+        different = self._different(thread)
         ran = None if self._witness is None else self._witness.ran.pop(thread.name, [])
         findings = judge(
             self.verdict, thread.name, events, status=thread.status, ran=ran, silent=SILENT
         )
-        different = self._different(thread)
         if different:
             findings.append(Finding(thread.name, "different", different))
             self.verdict.add(findings[-1:])
@@ -243,7 +245,7 @@ class Drill:
         try:
             state = self._client.get_state(thread.name).values
         except UnknownThreadError:
-            return ""  # That it is lost was found already.
+            return ""  # That it is lost is found by its events.
         same = thread.status == "succeeded" and state == wanted
         return "" if same else f"it is {thread.status} with {state}, undisturbed: {wanted}"
 
@@ -255,8 +257,11 @@ class Drill:
 
     def _forget(self, thread: str) -> None:
         """Delete a thread that has ended well from the namespace, which is ours."""
+        client = self._store.client
         partition, keys = self._store.keys.of_thread(thread)
-        names = [*self._store.client.scan_iter(f"{keys.removesuffix(':')}*", count=EVENTS_PAGE)]
-        if names:
-            self._store.client.unlink(*names)
-        self._store.client.zrem(f"{partition}threads", thread)
+        # What cannot be deleted now stays: it costs memory, no more.
+        with contextlib.suppress(CheckpointerUnavailableError), available():
+            names = [*client.scan_iter(f"{keys.removesuffix(':')}*", count=EVENTS_PAGE)]
+            if names:
+                client.unlink(*names)
+            client.zrem(f"{partition}threads", thread)

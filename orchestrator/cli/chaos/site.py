@@ -20,6 +20,7 @@ from orchestrator.cli.output import say
 __all__ = ["Site", "site"]
 
 POLL_S = 0.02
+BROKER_VARIABLES = ("GRAPHSTALK_BROKER_URL", "CELERY_BROKER_URL")
 
 
 @dataclass(slots=True)
@@ -57,6 +58,16 @@ class Site:
 
 
 @contextlib.contextmanager
+def broker_unset() -> Iterator[None]:
+    """Forget the broker of somebody: a server of our own carries our messages too."""
+    before = {name: os.environ.pop(name) for name in BROKER_VARIABLES if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
 def site(url: str | None) -> Iterator[Site]:
     """Have a folder and a server for as long as the context lasts.
 
@@ -72,6 +83,7 @@ def site(url: str | None) -> Iterator[Site]:
             say("the server is not ours: it is never killed; of workers, only ours are")
             here = Site(found.url, folder)
         else:
+            stack.enter_context(broker_unset())
             server = EmbeddedServer(folder / "data", binary=found.binary)
             server.start()
             here = Site(server.url, folder, server, found.binary)
