@@ -44,6 +44,9 @@ COMMANDS: dict[str, Entry] = {
     "check": Entry(
         "orchestrator.cli.check", "Say which stored threads would not go on with this code."
     ),
+    "chaos": Entry(
+        "orchestrator.cli.chaos.command", "Do faults to a fleet under load, judge every thread."
+    ),
     "doctor": Entry("orchestrator.cli.doctor", "Say what would hurt: server, settings, imports."),
 }
 
