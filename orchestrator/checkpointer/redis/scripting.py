@@ -65,7 +65,7 @@ class Scripts:
                 self._client.script_load(self._sources[name])
                 return self._ask(command, then)
             except redis.exceptions.ResponseError as error:
-                if not _stopped_at_data(str(error)):
+                if type(error) is not redis.exceptions.ResponseError or not _at_data(str(error)):
                     raise
                 msg = f"what is stored is damaged: the script {name} stopped at it ({error})"
                 raise StateCorruptedError(msg) from error
@@ -118,7 +118,7 @@ def _drop_if_closed(connection: Any) -> None:
         connection.disconnect()
 
 
-def _stopped_at_data(error: str) -> bool:
+def _at_data(error: str) -> bool:
     """Return whether a script stopped at what it read: not for a reason that has a code."""
     code = error.partition(" ")[0]
     return "user_script:" in error and (code == "WRONGTYPE" or not code.isupper())
