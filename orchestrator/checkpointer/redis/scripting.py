@@ -25,7 +25,7 @@ __all__ = ["SCRIPTS", "Scripts", "available"]
 
 _IDLE_S = 0.5  # A connection that was silent for so long is looked at before it is used.
 
-SCRIPTS = ("claim", "commit", "load", "release", "sweep")
+SCRIPTS = ("audit", "claim", "commit", "load", "release", "sweep")
 
 
 class Scripts:

@@ -1,0 +1,255 @@
+"""Going through the threads of a partition, and repairing what is not as it was written.
+
+Threads are found by their own keys, not by an index. One is looked at by one script at one instant,
+judged here, and changed by the same script only if it still is as it was seen: a commit made in
+between is never overwritten.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from orchestrator import limits
+from orchestrator.checkpoint.audit import Audited, Damage, DamageCode
+from orchestrator.checkpoint.commit import Event, ReadyStep, StoredCheckpoint
+from orchestrator.checkpointer.base import Planner
+from orchestrator.checkpointer.redis.keys import Keys
+from orchestrator.checkpointer.redis.judging import ThreadJudge
+from orchestrator.checkpointer.redis.looking import Look
+from orchestrator.checkpointer.redis.reading import event
+from orchestrator.checkpointer.redis.scripting import Scripts, available
+from orchestrator.checkpointer.redis.stepjudging import Change, Fix, is_number
+from orchestrator.ids import root_thread
+
+__all__ = ["Auditing"]
+
+_SCANS_MAX = 8  # Calls of SCAN in one audit, each over about so many keys:
+_SCAN_COUNT = 500
+_LOOKS_MAX = 8  # A thread that kept changing is left to the next audit.
+_LOG_MAX = 1000  # Events that are read to find out how a step stood.
+_SKEW_MS = 1000  # A time in an index so far from now was never meant.
+_TYPES = {
+    **dict.fromkeys(("leases", "unsent", "timers", "stuck", "waiting", "threads"), b"zset"),
+    **dict.fromkeys(("marks", "stats", "sweep"), b"hash"),
+    "queues": b"set",
+}
+_REPAIR = "graphstalk doctor --threads --repair; a worker's auditor does the same by itself"
+
+
+@dataclass(frozen=True, slots=True)
+class Auditing:
+    """One audit of some threads of a partition.
+
+    Attributes:
+        client: for plain commands.
+        scripts: for looking and changing.
+        keys: where things are.
+        default_queue: where a step goes whose record is gone and whose queue nothing tells.
+        lease_ms: how long a lease lasts.
+        plan: returns the steps that a checkpoint planned.
+        repair: whether to change anything.
+    """
+
+    client: redis.Redis
+    scripts: Scripts
+    keys: Keys
+    default_queue: str
+    lease_ms: int
+    plan: Planner
+    repair: bool
+
+    def some(self, partition: int, cursor: str, limit: int) -> Audited:
+        """Audit about `limit` threads from `cursor` on; see `Checkpointer.audit`."""
+        with available():
+            found = [] if cursor else list(self._shared(partition))
+            following, names = self._threads(partition, cursor, limit)
+            for name in names:
+                found += self._thread(name)
+        return Audited(cursor=following, threads=len(names), found=tuple(found))
+
+    # ---- which threads there are --------------------------------------------------------------
+
+    def _threads(self, partition: int, cursor: str, limit: int) -> tuple[str, list[str]]:
+        """Return where to go on, and threads: first by their keys, then by the list of threads."""
+        kind, at = cursor[:1] or "k", int(cursor[1:] or 0)
+        prefix = self.keys.partition(partition)
+        if kind == "k":
+            return self._by_keys(prefix, at, limit)
+        listed: Any = self.client.zrange(prefix + "threads", at, at + limit - 1)
+        names = [_name(name) for name in listed]
+        missing = self._without(prefix, names, "head")
+        return (f"z{at + limit}" if len(names) == limit else ""), missing
+
+    def _by_keys(self, prefix: str, at: int, limit: int) -> tuple[str, list[str]]:
+        pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", prefix) + "t:*:[hc][ep]*"
+        heads: dict[str, None] = {}
+        others: dict[str, None] = {}
+        for _ in range(_SCANS_MAX):
+            answer: Any = self.client.scan(at, match=pattern, count=_SCAN_COUNT)
+            at = answer[0]
+            for key in answer[1]:
+                name, _, last = _name(key).removeprefix(f"{prefix}t:").rpartition(":")
+                if last in {"head", "cp"}:
+                    (heads if last == "head" else others)[name] = None
+            if not at or len(heads) >= limit:
+                break
+        headless = self._without(prefix, [name for name in others if name not in heads], "head")
+        return (f"k{at}" if at else "z0"), [*heads, *headless]
+
+    def _without(self, prefix: str, names: Sequence[str], key: str) -> list[str]:
+        pipe = self.client.pipeline(transaction=False)
+        for name in names:
+            pipe.exists(f"{prefix}t:{name}:{key}")
+        return [name for name, there in zip(names, pipe.execute(), strict=True) if not there]
+
+    # ---- one thread ---------------------------------------------------------------------------
+
+    def _thread(self, thread_id: str) -> list[Damage]:
+        found: dict[tuple[str, str], Damage] = {}
+        for _ in range(_LOOKS_MAX):
+            look = self._call(thread_id, b"", (), ())
+            fixes = self._judged(thread_id, look)
+            found |= {(f.code, f.why): self._told(thread_id, f) for f in fixes if not f.changes}
+            changes = [change for fix in fixes for change in fix.changes]
+            if not changes:
+                break
+            if not self.repair:
+                found |= {(f.code, f.why): self._told(thread_id, f) for f in fixes}
+                break
+            mine = [fix for fix in fixes if fix.changes]
+            changes.append(("HINCRBY", "P", "stats", "repaired", len(mine)))
+            if self._call(thread_id, look.seen, changes, mine).changed:
+                found |= {(f.code, f.why): self._told(thread_id, f, done=True) for f in mine}
+        return list(found.values())
+
+    def _told(self, thread_id: str, fix: Fix, *, done: bool = False) -> Damage:
+        remedy = "" if done else (fix.remedy or _REPAIR)
+        return Damage(
+            thread_id=thread_id, code=fix.code, why=fix.why, repaired=done, remedy=remedy
+        )
+
+    def _call(
+        self, thread_id: str, seen: bytes, changes: Sequence[Change], fixes: Sequence[Fix]
+    ) -> Look:
+        args: list[str | bytes | int] = [thread_id, seen, len(changes)]
+        for change in changes:
+            args += [len(change), *change]
+        args.append(int(bool(fixes)))
+        if fixes:
+            codes = " ".join(dict.fromkeys(fix.code.value for fix in fixes))
+            why = "; ".join(fix.why for fix in fixes)[: limits.ERROR_TEXT_CHARS_MAX]
+            args += ["thread_repaired", 4, "codes", codes, "why", why]
+        answer = self.scripts.call("audit", self.keys.of_thread(thread_id), args)
+        return Look.of(answer)
+
+    def _judged(self, thread_id: str, look: Look) -> list[Fix]:
+        @functools.cache
+        def log() -> Sequence[Event]:
+            return self._log(thread_id)
+
+        @functools.cache
+        def planned() -> Sequence[ReadyStep]:
+            head = look.head
+            id_ = int(head.checkpoint_id or "0", 16)
+            stored = StoredCheckpoint(id=id_, header=look.header, plan=look.plan)
+            return self.plan(thread_id, head.graph or "", stored)
+
+        local = look.head.local == "1"
+        return ThreadJudge(
+            thread_id,
+            look,
+            self.keys.of_thread(thread_id),
+            lambda *_: planned(),
+            log,
+            lambda step_id: "" if local else self._queue_of(thread_id, step_id),
+        ).judge()
+
+    def _log(self, thread_id: str) -> list[Event]:
+        """Return the newest events of the log in which a thread's are, newest first."""
+        keys = {root_thread(thread_id)[0]: None, thread_id: None}
+        for name in keys:
+            with _of_any_type():
+                found: Any = self.client.xrevrange(
+                    self.keys.of_thread(name)[1] + "ev", count=_LOG_MAX
+                )
+                if found:
+                    return [event(*entry) for entry in found]
+        return []
+
+    def _queue_of(self, thread_id: str, step_id: str) -> str:
+        """Return the queue to which a step was sent, by the indexes; else the default one."""
+        prefix, _ = self.keys.of_thread(thread_id)
+        queues: Any = sorted(self.client.smembers(prefix + "queues"))
+        for queue in queues:
+            member = step_id + thread_id
+            if self.client.zscore(f"{prefix}ready:{_name(queue)}", member) is not None:
+                return _name(queue)
+        return self.default_queue
+
+    # ---- what threads share -------------------------------------------------------------------
+
+    def _shared(self, partition: int) -> Iterator[Damage]:
+        """Look at the keys that belong to no thread."""
+        prefix = self.keys.partition(partition)
+        for fix in (*self._types(prefix), *self._times(prefix), *self._counters(prefix)):
+            if self.repair:
+                for command, _, key, *arguments in fix.changes:
+                    self.client.execute_command(command, f"{prefix}{key!s}", *arguments)
+            yield self._told("", fix, done=self.repair)
+
+    def _types(self, prefix: str) -> Iterator[Fix]:
+        names = dict(_TYPES)
+        if self.client.type(prefix + "queues") == b"set":
+            queues: Any = self.client.smembers(prefix + "queues")
+            names |= {f"ready:{_name(queue)}": b"zset" for queue in queues}
+        for name, type_ in names.items():
+            if self.client.type(prefix + name) not in {type_, b"none"}:
+                what = f"{prefix}{name} is no {type_.decode()}; it is set aside and made anew"
+                change = ("RENAME", "P", name, f"{prefix}{name}:aside")
+                yield Fix(DamageCode.KEY_BROKEN, what, (change,))
+
+    def _times(self, prefix: str) -> Iterator[Fix]:
+        """Find times that nobody can have meant: what waits for them waits for ever."""
+        seconds, micros = self.client.time()
+        now = int(seconds) * 1000 + int(micros) // 1000
+        with _of_any_type():
+            marks: Any = self.client.hgetall(prefix + "marks")
+            for queue, mark in marks.items():
+                if not is_number(_name(mark)) or int(mark) > now + _SKEW_MS:
+                    what = f"the watermark of the queue {_name(queue)!r} is {_name(mark)!r:.40}"
+                    yield Fix(DamageCode.OVERDUE, what, (("HDEL", "P", "marks", queue),))
+        with _of_any_type():
+            least = now + 2 * self.lease_ms + _SKEW_MS
+            far: Any = self.client.zrangebyscore(prefix + "leases", least, "+inf")
+            for owner in far:
+                what = f"the lease of {_name(owner)} would last longer than any that is given"
+                change = ("ZADD", "P", "leases", now + self.lease_ms, owner)
+                yield Fix(DamageCode.OVERDUE, what, (change,))
+
+    def _counters(self, prefix: str) -> Iterator[Fix]:
+        with _of_any_type():
+            stats: Any = self.client.hgetall(prefix + "stats")
+            for name, value in stats.items():
+                if not is_number(_name(value)):
+                    what = f"the counter {_name(name)} is {_name(value)!r:.40}; it counts anew"
+                    yield Fix(DamageCode.MISCOUNTED, what, (("HDEL", "P", "stats", name),))
+
+
+class _of_any_type:  # noqa: N801 - reads as what it allows
+    """Lets a key of a wrong type be: whoever looks at the types tells of it."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        return isinstance(error, redis.ResponseError) and "WRONGTYPE" in str(error)
+
+
+def _name(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
