@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from orchestrator.checkpoint.commit import Commit, ReadyStep, StepUpdate, Wait
 from orchestrator.checkpointer.base import Renderer
+from orchestrator.errors import StateCorruptedError
 
 __all__ = ["commit_arguments", "step_from_json", "step_to_json"]
 
@@ -25,22 +26,29 @@ def step_to_json(step: ReadyStep) -> str:
 
 
 def step_from_json(data: bytes) -> ReadyStep:
-    """Return a stored step."""
-    fields = json.loads(data)
-    return ReadyStep(
-        thread_id=fields[0],
-        step_id=fields[1],
-        checkpoint_id=fields[2],
-        graph=fields[3],
-        node=fields[4],
-        ns=fields[5],
-        index=fields[6],
-        number=fields[7],
-        queue=fields[8],
-        solo=fields[9],
-        triggers=tuple(fields[10]),
-        arg=fields[11],
-    )
+    """Return a stored step.
+
+    Raises:
+        StateCorruptedError: if the bytes are none.
+    """
+    try:
+        fields = json.loads(data)
+        return ReadyStep(
+            thread_id=fields[0],
+            step_id=fields[1],
+            checkpoint_id=fields[2],
+            graph=fields[3],
+            node=fields[4],
+            ns=fields[5],
+            index=fields[6],
+            number=fields[7],
+            queue=fields[8],
+            solo=fields[9],
+            triggers=tuple(fields[10]),
+            arg=fields[11],
+        )
+    except (ValueError, TypeError, LookupError) as error:
+        raise StateCorruptedError(f"a stored step cannot be read ({error})") from error
 
 
 def commit_arguments(

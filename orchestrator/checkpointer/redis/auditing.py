@@ -129,10 +129,8 @@ class Auditing:
         return list(found.values())
 
     def _told(self, thread_id: str, fix: Fix, *, done: bool = False) -> Damage:
-        remedy = "" if done else (fix.remedy or _REPAIR)
-        return Damage(
-            thread_id=thread_id, code=fix.code, why=fix.why, repaired=done, remedy=remedy
-        )
+        remedy = fix.remedy or ("" if done else _REPAIR)
+        return Damage(thread_id=thread_id, code=fix.code, why=fix.why, repaired=done, remedy=remedy)
 
     def _call(
         self, thread_id: str, seen: bytes, changes: Sequence[Change], fixes: Sequence[Fix]

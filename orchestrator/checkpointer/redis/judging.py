@@ -122,11 +122,13 @@ class ThreadJudge:
             self._set(DamageCode.MISCOUNTED, what, seq=last)
         fences = [int(s.fence) for s in self.look.steps if s.fence and is_number(s.fence)]
         fence, least = head.fence, max(fences, default=0)
-        if (fence is not None and not is_number(fence)) or int(fence or 0) < least:
+        if fence is None or not is_number(fence) or int(fence) < least:
             # Fences of earlier claims may be greater, and must not be given again. (INV-3)
-            known = [int(e.fields["fence"]) for e in self.log() if "fence" in e.fields]
-            given = max([least, *known]) + 1
-            self._set(DamageCode.MISCOUNTED, f"its fence counter is {fence!r}", fence=given)
+            known = [int(e.fields.get("fence") or 0) for e in self.log()]
+            given = max([least, *known])
+            if given == 0 and fence is None:
+                return  # Nothing was claimed yet.
+            self._set(DamageCode.MISCOUNTED, f"its fence counter is {fence!r}", fence=given + 1)
 
     def _superstep(self) -> int:
         try:
@@ -153,7 +155,8 @@ class ThreadJudge:
         """Look at the checkpoint that the head names, and at its list of steps."""
         head = self.look.head
         id_, newest = head.checkpoint_id or "", head.newest or ""
-        if newest > id_ and head.newest_header is not None:
+        is_behind = newest > id_ or (newest and head.header is None and newest != id_)
+        if is_behind and head.newest_header is not None:
             what = f"the head names the checkpoint {id_ or None}, and {newest} is the latest"
             self._set(DamageCode.HEAD_ALTERED, what, checkpoint_id=newest)
             return False
@@ -191,8 +194,9 @@ class ThreadJudge:
         for run in dict.fromkeys(line):
             if run not in begins:
                 what = f"what the run {run} in line begins with is gone; it is withdrawn"
-                self._fix(DamageCode.LINE_ALTERED, what, ("LREM", "T", "line", 0, run))
-        order = [e.fields["run"].decode() for e in self.log()] if set(begins) - set(line) else []
+                changes = ("LREM", "T", "line", 0, run)
+                self._fix(DamageCode.LINE_ALTERED, what, changes, remedy="submit its input again")
+        order = [e.fields.get("run", b"").decode() for e in self.log() if set(begins) - set(line)]
         missing = sorted(
             set(begins) - set(line), key=lambda run: -order.index(run) if run in order else 0
         )

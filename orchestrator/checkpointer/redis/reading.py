@@ -17,6 +17,7 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.redis.arguments import step_from_json
+from orchestrator.errors import StateCorruptedError
 
 __all__ = ["claim", "event", "load", "threads"]
 
@@ -99,6 +100,14 @@ def event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
 
 
 def _head(fields: Mapping[bytes, bytes]) -> Head:
+    try:
+        return _whole_head(fields)
+    except (KeyError, ValueError) as error:
+        msg = f"the head of a thread is damaged ({error}): graphstalk doctor --threads says more"
+        raise StateCorruptedError(msg) from error
+
+
+def _whole_head(fields: Mapping[bytes, bytes]) -> Head:
     return Head(
         graph=fields.get(b"graph", b"").decode(),
         fingerprint=fields.get(b"fingerprint", b"").decode(),
@@ -120,7 +129,7 @@ def _head(fields: Mapping[bytes, bytes]) -> Head:
 
 def _loaded_step(fields: Mapping[bytes, bytes], *, completed: bool) -> LoadedStep:
     return LoadedStep(
-        step=step_from_json(fields[b"step"]),
+        step=step_from_json(fields.get(b"step", b"")),
         wait=Wait(fields.get(b"wait", b"").decode()),
         owner=fields.get(b"owner", b"").decode(),
         completed=completed,

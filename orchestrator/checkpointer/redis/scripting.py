@@ -19,11 +19,14 @@ from typing import Any
 import hiredis
 import redis
 
-from orchestrator.errors import CheckpointerUnavailableError
+from orchestrator.errors import CheckpointerUnavailableError, StateCorruptedError
 
 __all__ = ["SCRIPTS", "Scripts", "available"]
 
 _IDLE_S = 0.5  # A connection that was silent for so long is looked at before it is used.
+
+# What the server says when a key does not hold what a script or command works on.
+_SIGNS_OF_DAMAGE = ("WRONGTYPE", "user_script", "not an integer", "XADD")
 
 SCRIPTS = ("audit", "claim", "commit", "load", "release", "sweep")
 
@@ -94,7 +97,7 @@ def _drop_if_closed(connection: Any) -> None:
 
 @contextmanager
 def available() -> Iterator[None]:
-    """Turn the client's errors about a server that is away into ours."""
+    """Turn the client's errors about a server that is away, or about damaged keys, into ours."""
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
@@ -103,6 +106,11 @@ def available() -> Iterator[None]:
     except (redis.ReadOnlyError, redis.OutOfMemoryError) as error:
         msg = f"the Redis server refuses writes ({error}). Nothing was stored"
         raise CheckpointerUnavailableError(msg) from error
+    except redis.ResponseError as error:
+        if not any(sign in str(error) for sign in _SIGNS_OF_DAMAGE):
+            raise
+        msg = f"stored keys are damaged ({error}): graphstalk doctor --threads says which"
+        raise StateCorruptedError(msg) from error
 
 
 def _source(name: str) -> bytes:

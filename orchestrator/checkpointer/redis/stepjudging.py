@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -10,6 +9,7 @@ from orchestrator.checkpoint.audit import DamageCode
 from orchestrator.checkpoint.commit import Event, ReadyStep, Wait
 from orchestrator.checkpointer.redis.arguments import step_from_json, step_to_json
 from orchestrator.checkpointer.redis.looking import SeenStep, has_record
+from orchestrator.errors import StateCorruptedError
 
 __all__ = ["Change", "Fix", "StepJudge", "is_number"]
 
@@ -65,6 +65,8 @@ class StepJudge:
         owner = self.seen.owner or ""
         wait = self._wait(owner)
         self.settled = wait in _SETTLED
+        if wait is Wait.ANSWER and self.seen.asked == "0":
+            self._questions()
         if self.settled != (self.seen.settled is not None):
             now = ("HSET", "settled", 1) if self.settled else ("HDEL", "settled")
             self._fix(
@@ -117,7 +119,7 @@ class StepJudge:
             return
         if self.seen.done is not None:
             changes.append(("SREM", "T", "done", step.step_id))
-        wait, fields = _by_log(step.step_id, self.ns, self.log())
+        wait, fields = _by_log(*self._who)
         self.settled = wait in _SETTLED
         if fields:
             changes.append(self._own("HSET", *(part for pair in fields.items() for part in pair)))
@@ -212,7 +214,7 @@ class StepJudge:
         if wait is Wait.ANSWER:
             return Wait.NOTHING if asked and not open_ else Wait.ANSWER
         if wait is Wait.PERSON:  # It may have asked before it failed, without an answer.
-            by_log = _by_log(self.planned.step_id, self.ns, self.log())[0] if open_ else wait
+            by_log = _by_log(*self._who)[0] if open_ else wait
             return Wait.ANSWER if by_log is Wait.ANSWER else Wait.PERSON
         if seen.settled is not None:
             return Wait.ANSWER if open_ else Wait.PERSON
@@ -221,6 +223,18 @@ class StepJudge:
         if wait is Wait.TIMER:
             return wait
         return Wait.ANSWER if wait is None and open_ else Wait.NOTHING
+
+    def _questions(self) -> None:
+        """Ask again what the log says was asked, where the record does not hold it any more."""
+        asks = {k: v for k, v in _by_log(*self._who)[1].items() if k.startswith("ask:")}
+        if asks:
+            parts = [part for pair in asks.items() for part in pair]
+            what = "it waits for an answer, and its question is gone; the log has it"
+            self._fix(DamageCode.STEP_ALTERED, what, self._own("HSET", *parts))
+
+    @property
+    def _who(self) -> tuple[str, str, Sequence[Event]]:
+        return self.planned.step_id, self.ns, self.log()
 
     def _claim(self, owner: str) -> None:
         """Look whether somebody would notice if the owner of the claim died."""
@@ -296,7 +310,7 @@ def _parsed(text: str | None) -> ReadyStep | None:
         return None
     try:
         return step_from_json(text.encode("utf-8", "surrogateescape"))
-    except (ValueError, TypeError, IndexError, KeyError, json.JSONDecodeError):
+    except StateCorruptedError:
         return None
 
 

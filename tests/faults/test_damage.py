@@ -1,0 +1,72 @@
+"""Whatever is broken by hand in a stored thread is found, and repaired or told with a remedy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.config import Settings
+from orchestrator.step.report import Report
+from tests.faults.damage.kinds import KINDS, Kind
+from tests.faults.damage.world import STAGES, THREAD, World
+
+pytestmark = pytest.mark.server
+
+FOUND_S, REPAIRED_S = 5.0, 10.0
+undisturbed: dict[str, list[str]] = {}  # State of a thread → how it ends if nobody breaks anything.
+
+
+@pytest.fixture
+def world(settings: Settings) -> Iterator[World]:
+    made = World(settings)
+    yield made
+    made.close()
+
+
+def ends_as(stage: str, settings: Settings) -> list[str]:
+    """Return how a thread ends that nobody disturbs."""
+    if stage not in undisturbed:
+        world = World(replace(settings, namespace=f"{settings.namespace}-undisturbed"))
+        STAGES[stage](world)
+        assert world.audit() == []
+        undisturbed[stage] = world.finish()
+        assert world.audit() == []
+        world.close()
+    return undisturbed[stage]
+
+
+def test_there_are_a_hundred_kinds_of_damage() -> None:
+    assert len({str(kind) for kind in KINDS}) == len(KINDS) >= 100
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_damage_is_found_and_repaired_or_told(kind: Kind, world: World, settings: Settings) -> None:
+    expected = ends_as(kind.stage, settings) if kind.outcome == "same" else []
+    STAGES[kind.stage](world)
+    kind.inject(world)
+    began = world.store.now_ms()
+    end = time.monotonic() + FOUND_S
+    while kind.code and kind.code not in {damage.code for damage in world.found}:
+        assert time.monotonic() < end, f"not found; but {world.found}"
+        world.sweeper.once()
+        world.audit()
+    found_ms = world.store.now_ms() - began
+    if kind.outcome == "reported":
+        told = [damage for damage in world.found if damage.code == kind.code]
+        assert all(damage.remedy and not damage.repaired for damage in told)
+        return
+    while world.audit():
+        assert time.monotonic() < end + REPAIRED_S - FOUND_S, f"not repaired: {world.found}"
+    repaired_ms = world.store.now_ms() - began
+    print(f"TIMES {found_ms} {repaired_ms}")
+    assert all(damage.why and damage.repaired for damage in world.found), world.found
+    state = world.finish()
+    assert kind.outcome == "repaired" or state == expected
+    assert world.audit() == []
+    about = [damage.thread_id for damage in world.found if damage.thread_id]
+    if about and "ev" not in str(kind):
+        assert "thread_repaired" in {event.type for event in world.client.events(THREAD)}
+        assert int(world.redis.hget(f"{world.prefix}stats", "repaired") or 0) >= 1
