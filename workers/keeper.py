@@ -189,7 +189,7 @@ def _leads(sweeper: Sweeper) -> Callable[[], bool]:
 
 
 def _look(loop: Callable[[threading.Event], None], stop: threading.Event) -> None:
-    """Sweep, or audit; if that fails, end the process: the worker starts a keeper that looks again."""
+    """Sweep or audit; if that fails, end the process: the worker starts another keeper."""
     try:
         loop(stop)
     except BaseException:  # noqa: BLE001 - whatever it was, the process ends

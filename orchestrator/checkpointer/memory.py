@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator import limits
+from orchestrator.checkpoint.audit import Audited
 from orchestrator.checkpoint.commit import (
     Claim,
     Commit,
@@ -24,10 +25,14 @@ from orchestrator.checkpoint.commit import (
     Wait,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
+from orchestrator.checkpointer.base import Planner
+from orchestrator.checkpointer.memory_audit import audited
 from orchestrator.checkpointer.memory_thread import (
     Step,
     Thread,
     asks,
+    below,
+    is_due,
     loaded_thread,
     new_head,
     unready,
@@ -76,7 +81,7 @@ class MemoryCheckpointer:
                     assert commit.guard is not None
                     step, fence = commit.guard.step_id, commit.guard.fence
                     what: _Fields = {"step": step, "reason": refused, "fence": fence}
-                    what = {**what, **_below(commit.thread_id)}
+                    what = {**what, **below(commit.thread_id)}
                     self._log(commit.log, thread, now, "commit_refused", what)
                 return CommitResult(refused=refused, detail=detail, now_ms=now)
             if thread is None:
@@ -256,7 +261,7 @@ class MemoryCheckpointer:
     def _take_away(self, thread: Thread, step: Step, now: int) -> None:
         ready = step.ready
         what: _Fields = {"step": ready.step_id, "owner": step.owner, "fence": step.fence}
-        what = {**what, **_below(ready.thread_id)}
+        what = {**what, **below(ready.thread_id)}
         self._log(root_thread(ready.thread_id)[0], thread, now, "step_released", what)
         step.owner = ""
         step.deaths += 1
@@ -320,17 +325,8 @@ class MemoryCheckpointer:
         return released
 
     def _is_due(self, thread: Thread, step: Step, now: int) -> bool:
-        ready = step.ready
-        if not ready.queue or step.owner or ready.step_id in thread.done:
-            return False
-        if step.wait is Wait.TIMER:
-            return step.due_ms <= now
-        if step.wait is not Wait.NOTHING:
-            return False
         grace = int(self._settings.hint_grace_s * 1000)
-        if step.sent_ms < 0:
-            return step.since_ms <= now - grace
-        return step.sent_ms < self._marks.get(ready.queue, 0) - grace
+        return is_due(thread, step, now, grace, self._marks.get(step.ready.queue, 0))
 
     def mark_sent(self, steps: Sequence[ReadyStep]) -> None:
         """See `Checkpointer.mark_sent`."""
@@ -341,6 +337,22 @@ class MemoryCheckpointer:
                 step = thread.steps.get(ready.step_id) if thread else None
                 if step is not None:
                     step.sent_ms = now
+
+    def audit(
+        self, partition: int, *, plan: Planner, repair: bool, cursor: str = "", limit: int = 100
+    ) -> Audited:
+        """See `Checkpointer.audit`."""
+        with self._changed:
+            names = sorted(
+                name
+                for name in self._threads
+                if name > cursor and partition_of(name, self.partitions) == partition
+            )
+            now, queue, found = self._clock.now_ms(), self._settings.queue, []
+            for name in names[:limit]:
+                found += audited(self._threads[name], name, plan, queue, now, repair=repair)
+            following = names[limit - 1] if len(names) > limit else ""
+            return Audited(cursor=following, threads=len(names[:limit]), found=tuple(found))
 
     # ---- reading ------------------------------------------------------------------------
 
@@ -388,9 +400,3 @@ class MemoryCheckpointer:
 
     def close(self) -> None:
         """Keep everything: closing is for those who hold connections."""
-
-
-def _below(thread_id: str) -> _Fields:
-    """Return the field that tells the events of a subgraph from those of the graph around it."""
-    _, ns = root_thread(thread_id)
-    return {"ns": ns} if ns else {}

@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.config import Settings
-from orchestrator.step.report import Report
 from tests.faults.damage.kinds import KINDS, Kind
 from tests.faults.damage.world import STAGES, THREAD, World
 

@@ -19,8 +19,8 @@ from orchestrator import limits
 from orchestrator.checkpoint.audit import Audited, Damage, DamageCode
 from orchestrator.checkpoint.commit import Event, ReadyStep, StoredCheckpoint
 from orchestrator.checkpointer.base import Planner
-from orchestrator.checkpointer.redis.keys import Keys
 from orchestrator.checkpointer.redis.judging import ThreadJudge
+from orchestrator.checkpointer.redis.keys import Keys
 from orchestrator.checkpointer.redis.looking import Look
 from orchestrator.checkpointer.redis.reading import event
 from orchestrator.checkpointer.redis.scripting import Scripts, available
@@ -195,10 +195,11 @@ class Auditing:
     def _shared(self, partition: int) -> Iterator[Damage]:
         """Look at the keys that belong to no thread."""
         prefix = self.keys.partition(partition)
+        change: Any = self.client.execute_command
         for fix in (*self._types(prefix), *self._times(prefix), *self._counters(prefix)):
             if self.repair:
                 for command, _, key, *arguments in fix.changes:
-                    self.client.execute_command(command, f"{prefix}{key!s}", *arguments)
+                    change(command, f"{prefix}{key!s}", *arguments)
             yield self._told("", fix, done=self.repair)
 
     def _types(self, prefix: str) -> Iterator[Fix]:

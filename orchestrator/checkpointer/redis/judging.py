@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from orchestrator import limits
 from orchestrator.checkpoint.audit import DamageCode
@@ -219,7 +220,7 @@ class ThreadJudge:
                 self._ns,
                 status.active,
                 self.look.now_ms,
-                lambda step=planned: self.guess_queue(step.step_id),
+                partial(self.guess_queue, planned.step_id),
                 self.log,
             )
             for seen, planned in zip(self.look.steps, self._planned(), strict=True)

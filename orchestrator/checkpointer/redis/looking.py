@@ -1,4 +1,4 @@
-"""What `audit.lua` saw of one thread, by name: the raw text that is there, `None` for what is not."""
+"""What `audit.lua` saw of one thread, by name: raw text, and `None` for what is not there."""
 
 from __future__ import annotations
 

@@ -217,7 +217,8 @@ class StepJudge:
             by_log = _by_log(*self._who)[0] if open_ else wait
             return Wait.ANSWER if by_log is Wait.ANSWER else Wait.PERSON
         if seen.settled is not None:
-            return Wait.ANSWER if open_ else Wait.PERSON
+            by_log = _by_log(*self._who)[0]
+            return by_log if by_log in _SETTLED or self.active else Wait.PERSON
         if seen.due is not None:
             return Wait.TIMER
         if wait is Wait.TIMER:

@@ -319,7 +319,7 @@ class RedisCheckpointer:
 
 
 def _readable(records: Sequence[bytes]) -> Iterator[ReadyStep]:
-    """Return the steps that can be read; the auditor finds the others, which must not stop these."""
+    """Return the steps that can be read; the auditor finds the others."""
     for record in records:
         with suppress(StateCorruptedError):
             yield step_from_json(record)

@@ -1,4 +1,4 @@
-"""A hundred kinds of damage, as a table: in which state of a thread, what is done, what is found."""
+"""Kinds of damage as a table: in which state of a thread, what is done, what is found."""
 
 from __future__ import annotations
 

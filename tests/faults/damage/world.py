@@ -165,7 +165,7 @@ class World:
     def claim(self, name: str, owner: str = "host:2:dead") -> None:
         """Let another process claim the step of a node, and never be heard of again."""
         step = self.step(name)
-        taken = self.store.claim(self.thread, step, owner=owner, token="token")  # noqa: S106
+        taken = self.store.claim(self.thread, step, owner=owner, token="token")
         assert taken.refused is None, taken
 
     def step(self, name: str) -> str:
