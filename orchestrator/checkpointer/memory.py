@@ -26,7 +26,7 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.base import Planner
-from orchestrator.checkpointer.memory_audit import audited
+from orchestrator.checkpointer.memory_audit import Auditing
 from orchestrator.checkpointer.memory_thread import (
     Step,
     Thread,
@@ -343,16 +343,13 @@ class MemoryCheckpointer:
     ) -> Audited:
         """See `Checkpointer.audit`."""
         with self._changed:
-            names = sorted(
-                name
-                for name in self._threads
-                if name > cursor and partition_of(name, self.partitions) == partition
-            )
-            now, queue, found = self._clock.now_ms(), self._settings.queue, []
-            for name in names[:limit]:
-                found += audited(self._threads[name], name, plan, queue, now, repair=repair)
-            following = names[limit - 1] if len(names) > limit else ""
-            return Audited(cursor=following, threads=len(names[:limit]), found=tuple(found))
+            mine = {
+                name: thread
+                for name, thread in self._threads.items()
+                if partition_of(name, self.partitions) == partition
+            }
+            queue, now = self._settings.queue, self._clock.now_ms()
+            return Auditing(plan, queue, now, repair).some(mine, cursor, limit)
 
     # ---- reading ------------------------------------------------------------------------
 

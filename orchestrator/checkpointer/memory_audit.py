@@ -1,49 +1,69 @@
-"""One look at a thread in memory, and what is put right. (INV-7)"""
+"""Looking at threads in memory one after the other, and putting them right. (INV-7)"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from orchestrator.checkpoint.audit import Damage, DamageCode
+from orchestrator.checkpoint.audit import Audited, Damage, DamageCode
 from orchestrator.checkpoint.commit import Wait
 from orchestrator.checkpointer.base import Planner
 from orchestrator.checkpointer.memory_thread import Step, Thread
 from orchestrator.checkpointer.steady import Change, Fault, KeptStep, faults
 from orchestrator.errors import StateCorruptedError
 
-__all__ = ["audited"]
+__all__ = ["Auditing"]
 
 _REMEDY = "audit with repair"
+_EARLIER = "go back to an earlier checkpoint, or start a new run"
 
 
-def audited(
-    thread: Thread, name: str, plan: Planner, queue: str, now: int, *, repair: bool
-) -> list[Damage]:
-    """Return what is wrong with a thread; put it right if `repair`."""
-    stored = thread.checkpoints.get(thread.head.checkpoint_id)
-    try:
-        planned = plan(name, thread.head.graph, stored) if stored else None
-        why = "its head checkpoint is gone"
-    except StateCorruptedError as error:
-        planned, why = None, f"its head checkpoint cannot be read: {error}"
-    if planned is None:
-        remedy = "go back to an earlier checkpoint, or start a new run"
-        code = DamageCode.CHECKPOINT_LOST
-        return [Damage(thread_id=name, code=code, why=why, remedy=remedy)]
-    kept = {step_id: _kept(thread, step) for step_id, step in thread.steps.items()}
-    found, open_ = faults(planned, kept, "" if thread.head.local else queue)
-    damages = [(fault.code, fault.why) for fault in found]
-    damages += _counted(thread, open_)
-    if repair and damages:
-        _repair(thread, found, open_, now)
-        fields = {"codes": " ".join(code for code, _ in damages)}
-        thread.log(now, "thread_repaired", {**fields, "why": "; ".join(why for _, why in damages)})
-    remedy = "" if repair else _REMEDY
-    return [
-        Damage(thread_id=name, code=code, why=why, repaired=repair, remedy=remedy)
-        for code, why in damages
-    ]
+@dataclass(frozen=True, slots=True)
+class Auditing:
+    """One audit of some threads.
+
+    Attributes:
+        plan: returns the steps that a checkpoint planned.
+        queue: where a step goes that is not there.
+        now: the store's time.
+        repair: whether to change anything.
+    """
+
+    plan: Planner
+    queue: str
+    now: int
+    repair: bool
+
+    def some(self, threads: Mapping[str, Thread], cursor: str, limit: int) -> Audited:
+        """Audit the next `limit` threads by name; see `Checkpointer.audit`."""
+        names = sorted(name for name in threads if name > cursor)
+        found = [damage for name in names[:limit] for damage in self._thread(name, threads[name])]
+        following = names[limit - 1] if len(names) > limit else ""
+        return Audited(cursor=following, threads=len(names[:limit]), found=tuple(found))
+
+    def _thread(self, name: str, thread: Thread) -> list[Damage]:
+        stored = thread.checkpoints.get(thread.head.checkpoint_id)
+        try:
+            planned = self.plan(name, thread.head.graph, stored) if stored else None
+            why = "its head checkpoint is gone"
+        except StateCorruptedError as error:
+            planned, why = None, f"its head checkpoint cannot be read: {error}"
+        if planned is None:
+            code = DamageCode.CHECKPOINT_LOST
+            return [Damage(thread_id=name, code=code, why=why, remedy=_EARLIER)]
+        kept = {step_id: _kept(thread, step) for step_id, step in thread.steps.items()}
+        found, open_ = faults(planned, kept, "" if thread.head.local else self.queue)
+        damages = [(fault.code, fault.why) for fault in found]
+        damages += _counted(thread, open_)
+        if self.repair and damages:
+            _repair(thread, found, open_, self.now)
+            codes, why = " ".join(code for code, _ in damages), "; ".join(w for _, w in damages)
+            thread.log(self.now, "thread_repaired", {"codes": codes, "why": why})
+        remedy = "" if self.repair else _REMEDY
+        return [
+            Damage(thread_id=name, code=code, why=why, repaired=self.repair, remedy=remedy)
+            for code, why in damages
+        ]
 
 
 def _kept(thread: Thread, step: Step) -> KeptStep:
