@@ -21,6 +21,7 @@ def world(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[World
     monkeypatch.setenv("REDIS_URL", settings.url)
     monkeypatch.setenv("GRAPHSTALK_NAMESPACE", settings.namespace)
     monkeypatch.setenv("GRAPHSTALK_QUEUE", settings.queue)
+    monkeypatch.setenv("GRAPHSTALK_PARTITIONS", "1")
     made = World(settings)
     yield made
     made.close()

@@ -112,8 +112,8 @@ def test_a_lease_that_ran_out() -> None:
     assert said(facts(claimed, claims=held)) == (
         "LEASE_RAN_OUT",
         (
-            "node pay: lease held by host:42 for 9 s (attempt 1); it ran out 2 s ago, so the step is "
-            "about to be taken over"
+            "node pay: lease held by host:42 for 9 s (attempt 1); it ran out 2 s ago, so the step "
+            "is about to be taken over"
         ),
     )
     assert "already" in said(facts(claimed))[1]
@@ -236,8 +236,8 @@ def test_a_subgraph_says_what_it_waits_for_itself() -> None:
     assert said(given) == (
         "SUBGRAPH",
         (
-            "node sub waits for its subgraph: node inner: waiting for a worker on queue gpu: none is "
-            "alive"
+            "node sub waits for its subgraph: node inner: waiting for a worker on queue gpu: none "
+            "is alive"
         ),
     )
     assert said(facts(around))[1] == "node sub waits for its subgraph: it begins"

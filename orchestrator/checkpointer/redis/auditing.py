@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,48 +196,66 @@ class Auditing:
         """Look at the keys that belong to no thread."""
         prefix = self.keys.partition(partition)
         change: Any = self.client.execute_command
-        for fix in (*self._types(prefix), *self._times(prefix), *self._counters(prefix)):
+        for fix in self._shared_fixes(prefix):
             if self.repair:
                 for command, _, key, *arguments in fix.changes:
                     change(command, f"{prefix}{key!s}", *arguments)
             yield self._told("", fix, done=self.repair)
 
-    def _types(self, prefix: str) -> Iterator[Fix]:
-        names = dict(_TYPES)
-        if self.client.type(prefix + "queues") == b"set":
-            queues: Any = self.client.smembers(prefix + "queues")
-            names |= {f"ready:{_name(queue)}": b"zset" for queue in queues}
-        for name, type_ in names.items():
-            if self.client.type(prefix + name) not in {type_, b"none"}:
-                what = f"{prefix}{name} is no {type_.decode()}; it is set aside and made anew"
-                change = ("RENAME", "P", name, f"{prefix}{name}:aside")
-                yield Fix(DamageCode.KEY_BROKEN, what, (change,))
+    def _shared_fixes(self, prefix: str) -> list[Fix]:
+        pipe: Any = self.client.pipeline(transaction=False)
+        for name in _TYPES:
+            pipe.type(prefix + name)
+        pipe.time().smembers(prefix + "queues")
+        pipe.hgetall(prefix + "marks").hgetall(prefix + "stats")
+        pipe.zrange(prefix + "leases", 0, -1, withscores=True)
+        answers = pipe.execute(raise_on_error=False)
+        types, (seconds, micros) = answers[: len(_TYPES)], answers[len(_TYPES)]
+        queues, marks, stats, leases = (
+            () if isinstance(one, redis.ResponseError) else one
+            for one in answers[len(_TYPES) + 1 :]
+        )
+        for queue in queues:
+            pipe.type(f"{prefix}ready:{_name(queue)}")
+        lists = [f"ready:{_name(queue)}" for queue in queues]
+        expected = {**_TYPES, **dict.fromkeys(lists, b"zset")}
+        now = seconds * 1000 + micros // 1000
+        return [
+            *_wrong_types(prefix, expected, [*types, *pipe.execute()]),
+            *self._times(now, dict(marks), leases),
+            *_counters(dict(stats)),
+        ]
 
-    def _times(self, prefix: str) -> Iterator[Fix]:
+    def _times(
+        self, now: int, marks: Mapping[bytes, bytes], leases: Sequence[tuple[bytes, float]]
+    ) -> Iterator[Fix]:
         """Find times that nobody can have meant: what waits for them waits for ever."""
-        seconds, micros = self.client.time()
-        now = int(seconds) * 1000 + int(micros) // 1000
-        with _of_any_type():
-            marks: Any = self.client.hgetall(prefix + "marks")
-            for queue, mark in marks.items():
-                if not is_number(_name(mark)) or int(mark) > now + _SKEW_MS:
-                    what = f"the watermark of the queue {_name(queue)!r} is {_name(mark)!r:.40}"
-                    yield Fix(DamageCode.OVERDUE, what, (("HDEL", "P", "marks", queue),))
-        with _of_any_type():
-            least = now + 2 * self.lease_ms + _SKEW_MS
-            far: Any = self.client.zrangebyscore(prefix + "leases", least, "+inf")
-            for owner in far:
+        for queue, mark in marks.items():
+            if not is_number(_name(mark)) or int(mark) > now + _SKEW_MS:
+                what = f"the watermark of the queue {_name(queue)!r} is {_name(mark)!r:.40}"
+                yield Fix(DamageCode.OVERDUE, what, (("HDEL", "P", "marks", queue),))
+        for owner, ends in leases:
+            if ends > now + 2 * self.lease_ms + _SKEW_MS:
                 what = f"the lease of {_name(owner)} would last longer than any that is given"
                 change = ("ZADD", "P", "leases", now + self.lease_ms, owner)
                 yield Fix(DamageCode.OVERDUE, what, (change,))
 
-    def _counters(self, prefix: str) -> Iterator[Fix]:
-        with _of_any_type():
-            stats: Any = self.client.hgetall(prefix + "stats")
-            for name, value in stats.items():
-                if not is_number(_name(value)):
-                    what = f"the counter {_name(name)} is {_name(value)!r:.40}; it counts anew"
-                    yield Fix(DamageCode.MISCOUNTED, what, (("HDEL", "P", "stats", name),))
+
+def _wrong_types(
+    prefix: str, expected: Mapping[str, bytes], types: Sequence[bytes]
+) -> Iterator[Fix]:
+    for (name, type_), there in zip(expected.items(), types, strict=True):
+        if there not in {type_, b"none"}:
+            what = f"{prefix}{name} is no {type_.decode()}; it is set aside and made anew"
+            change = ("RENAME", "P", name, f"{prefix}{name}:aside")
+            yield Fix(DamageCode.KEY_BROKEN, what, (change,))
+
+
+def _counters(stats: Mapping[bytes, bytes]) -> Iterator[Fix]:
+    for name, value in stats.items():
+        if not is_number(_name(value)):
+            what = f"the counter {_name(name)} is {_name(value)!r:.40}; it counts anew"
+            yield Fix(DamageCode.MISCOUNTED, what, (("HDEL", "P", "stats", name),))
 
 
 class _of_any_type:  # noqa: N801 - reads as what it allows

@@ -25,7 +25,6 @@ from orchestrator.coordinate.sweeper import Sweeper
 from orchestrator.errors import StateCorruptedError
 from orchestrator.execute.dispatch import dispatcher, open_store
 from orchestrator.execute.messages import celery_template
-from orchestrator.ids import partition_of
 from orchestrator.step import protocol
 from orchestrator.step.access import Access
 from orchestrator.step.protocol import StepProtocol
@@ -105,12 +104,11 @@ class World:
     def __init__(self, settings: Settings) -> None:
         """Begin with an empty deployment."""
         acts.clear()
-        self.settings = replace(settings, lease_ttl_s=0.3, hint_grace_s=0.1)
+        self.settings = replace(settings, lease_ttl_s=0.3, hint_grace_s=0.1, partitions=1)
         self.store = open_store(self.settings, TEMPLATE)
         self.redis = self.store.client
         self.client = Client(graphs={"g": GRAPH}, settings=self.settings)
         self.prefix, self.own = self.store.keys.of_thread(THREAD)
-        self.partition = partition_of(THREAD, self.store.partitions)
         self.runtime = self.worker("host:1:worker")
         dispatch = dispatcher(self.store, self.settings)
         self.sweeper = Sweeper(self.store, dispatch, "sweeper")
