@@ -8,8 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.checkpoint.commit import ReadyStep, StoredCheckpoint
+from orchestrator.checkpoint.model import RunStatus
 from orchestrator.config import Settings
-from tests.faults.damage.kinds import KINDS, Kind
+from orchestrator.coordinate.auditor import planned_by
+from tests.faults.damage.kinds import KINDS, Kind, head
 from tests.faults.damage.world import STAGES, THREAD, World
 
 pytestmark = pytest.mark.server
@@ -69,3 +72,34 @@ def test_damage_is_found_and_repaired_or_told(kind: Kind, world: World, settings
     if about and "ev" not in str(kind):
         assert "thread_repaired" in {event.type for event in world.client.events(THREAD)}
         assert int(world.redis.hget(f"{world.prefix}stats", "repaired") or 0) >= 1
+
+
+def test_a_commit_between_looking_and_repairing_is_not_overwritten(world: World) -> None:
+    STAGES["ready"](world)
+    head(world, open=7)
+    ran: list[int] = []
+
+    def plan(thread: str, graph: str, stored: StoredCheckpoint) -> tuple[ReadyStep, ...]:
+        if not ran:  # It was looked at, and is not yet changed.
+            ran.append(world.run())
+        return planned_by(thread, graph, stored)
+
+    for _ in range(2):
+        assert world.store.audit(0, plan=plan, repair=True).found == ()
+        assert world.status is RunStatus.SUCCEEDED
+
+
+def test_looking_without_repair_changes_nothing(world: World) -> None:
+    STAGES["half"](world)
+    head(world, open=7)
+    for key in ("done", "s:" + world.step("piece:2")):
+        world.redis.delete(f"{world.own}{key}")
+
+    def contents() -> dict[bytes, bytes | None]:
+        return {key: world.redis.dump(key) for key in world.redis.scan_iter(f"{world.prefix}*")}
+
+    before = contents()
+    found = world.store.audit(0, plan=planned_by, repair=False).found
+    assert len(found) >= 2
+    assert not any(damage.repaired for damage in found)
+    assert contents() == before

@@ -34,6 +34,7 @@ _SCAN_COUNT = 500
 _LOOKS_MAX = 8  # A thread that kept changing is left to the next audit.
 _LOG_MAX = 1000  # Events that are read to find out how a step stood.
 _SKEW_MS = 1000  # A time in an index so far from now was never meant.
+_LEASE_MAX_MS = 60_000  # Processes that run graphs themselves take longer ones than workers.
 _TYPES = {
     **dict.fromkeys(("leases", "unsent", "timers", "stuck", "waiting", "threads"), b"zset"),
     **dict.fromkeys(("marks", "stats", "sweep"), b"hash"),
@@ -235,7 +236,7 @@ class Auditing:
                 what = f"the watermark of the queue {_name(queue)!r} is {_name(mark)!r:.40}"
                 yield Fix(DamageCode.OVERDUE, what, (("HDEL", "P", "marks", queue),))
         for owner, ends in leases:
-            if ends > now + 2 * self.lease_ms + _SKEW_MS:
+            if ends > now + max(2 * self.lease_ms, _LEASE_MAX_MS):
                 what = f"the lease of {_name(owner)} would last longer than any that is given"
                 change = ("ZADD", "P", "leases", now + self.lease_ms, owner)
                 yield Fix(DamageCode.OVERDUE, what, (change,))

@@ -251,6 +251,7 @@ def _heads() -> Iterator[Kind]:
     yield Kind("ready", "head without config", _do(head, drop="config"), _ALTERED, "reported")
     lost = DamageCode.HEAD_LOST
     yield Kind("ready", "head deleted", _do(delete, "head", own=True), lost, "reported")
+    yield Kind("settled", "head deleted", _do(delete, "head", own=True), lost, "reported")
     yield Kind("ready", "head of another type", _do(wrong, "head", own=True), lost, "reported")
     yield Kind("ready", "everything deleted", _do(all_of), lost, "reported")
 
