@@ -12,7 +12,8 @@ from orchestrator.checkpoint.commit import ReadyStep, StoredCheckpoint
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.config import Settings
 from orchestrator.coordinate.auditor import planned_by
-from tests.faults.damage.kinds import KINDS, Kind, head
+from tests.faults.damage.doing import head
+from tests.faults.damage.kinds import KINDS, Kind
 from tests.faults.damage.world import STAGES, THREAD, World
 
 pytestmark = pytest.mark.server
