@@ -322,6 +322,12 @@ class StateCorruptedError(GraphstalkError):
     code = "STATE_CORRUPTED"
 
 
+class NewerLayoutError(GraphstalkError):
+    """A stored record that a later version of this program wrote. It is whole, and left alone."""
+
+    code = "NEWER_LAYOUT"
+
+
 # ---- control flow ---------------------------------------------------------------------
 
 

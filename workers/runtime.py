@@ -16,6 +16,7 @@ from orchestrator.checkpoint.commit import Refusal
 from orchestrator.client.children import Children
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.config import Settings
+from orchestrator.errors import StateCorruptedError
 from orchestrator.execute.dispatch import Dispatch, dispatcher, open_store
 from orchestrator.ids import check_stored_thread_id
 from orchestrator.step.access import Access, new_owner
@@ -54,6 +55,9 @@ class Runtime:
             # A node's: it would end the worker (solo), or one of its slots for good (threads).
             _log.exception("a node asked to end the process: %s %s", thread_id, step_id)
             return
+        except StateCorruptedError as error:
+            self._say(str(error))
+            return
         if report.ready and not self.pushes:
             self.dispatch(report.ready)
 
@@ -68,7 +72,7 @@ class Runtime:
             known_graphs = ", ".join(sorted(self.graphs)) or "none"
             reason = (
                 f"no graph {claim.step.graph!r} on the worker {self.access.owner}; "
-                f"it knows: {known_graphs}"
+                f"it knows: {known_graphs}. Configure the graph (--graphs), or use another queue"
             )
             self._say(reason)
             return defer_step(self.access, claim, reason)
@@ -102,9 +106,7 @@ class Runtime:
     def _say(self, reason: str) -> None:
         if reason not in self.deferred:
             self.deferred.add(reason)
-            _log.error(
-                "a step waits: %s. Configure the graph (--graphs), or use another queue", reason
-            )
+            _log.error("a step waits: %s", reason)
 
 
 _lock = threading.Lock()

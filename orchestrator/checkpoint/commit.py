@@ -74,6 +74,7 @@ class ReadyStep:
     solo: bool = False  # Whether it is the only step of its superstep.
     triggers: tuple[str, ...] = ()
     arg: str = ""  # The blob that holds the argument of its `Send`.
+    stored: str = ""  # Its node's name as it is stored, if that has another name now.
 
     @property
     def task_id(self) -> str:

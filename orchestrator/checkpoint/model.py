@@ -13,7 +13,7 @@ Rule 3: a checkpoint holds control channels (what triggers nodes) itself and ref
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -71,10 +71,11 @@ class PlannedStep:
     node: str
     index: int = -1  # Of the `Send` that asked for it, or -1: triggered through channels.
     triggers: tuple[str, ...] = ()  # The channels whose news triggered it.
+    stored: str = ""  # Its node's name where it was planned, if that has another name now.
 
     def id_in(self, checkpoint: Checkpoint) -> str:
         """Return the step's id as planned by `checkpoint`."""
-        return step_id(checkpoint.id, checkpoint.ns, self.node, self.index)
+        return step_id(checkpoint.id, checkpoint.ns, self.stored or self.node, self.index)
 
     @property
     def order(self) -> tuple[int, str, int]:
@@ -100,6 +101,12 @@ class Checkpoint:
     sends_version: int = 0  # The checkpoint under whose id their arguments are kept.
     metadata: Mapping[str, Any] = field(default_factory=dict)
     plan: tuple[PlannedStep, ...] = ()  # What runs next; empty when it was not loaded.
+    state_version: int | None = None  # Of the graph that made the state; `None`: there is none yet.
+
+    def again(self, **changes: Any) -> Checkpoint:
+        """Return the same state and plan as another checkpoint."""
+        plan = tuple(replace(step, stored="") for step in self.plan)
+        return replace(self, plan=plan, **changes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from orchestrator.checkpoint.commit import (
     Wait,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
+from orchestrator.checkpointer import sealing
 from orchestrator.checkpointer.base import Planner
 from orchestrator.checkpointer.memory_audit import Auditing
 from orchestrator.checkpointer.memory_thread import (
@@ -71,6 +72,7 @@ class MemoryCheckpointer:
 
     def commit(self, commit: Commit) -> CommitResult:
         """See `Checkpointer.commit`."""
+        commit = sealing.sealed(commit)
         with self._changed:
             now = self._clock.now_ms()
             thread = self._threads.get(commit.thread_id)
@@ -221,7 +223,7 @@ class MemoryCheckpointer:
     def _claimed(self, thread: Thread, step: Step, known: set[str], now: int) -> Claim:
         checkpoint = thread.checkpoints[step.ready.checkpoint_id]
         wanted = [*checkpoint.refs, step.ready.arg] if step.ready.arg else checkpoint.refs
-        return Claim(
+        claim = Claim(
             now_ms=now,
             step=step.ready,
             fence=step.fence,
@@ -236,6 +238,7 @@ class MemoryCheckpointer:
             answers=dict(step.answers),
             notes=dict(step.notes),
         )
+        return sealing.opened_claim(step.ready.thread_id, claim)
 
     def renew(self, owners: Sequence[str], *, ttl_s: float) -> None:
         """See `Checkpointer.renew`."""
@@ -363,21 +366,25 @@ class MemoryCheckpointer:
                 return None
             now, owner = self._clock.now_ms(), thread.head.owner
             alive = bool(owner) and self._leases.get(owner, -1) >= now
-            return loaded_thread(thread, checkpoint_id, values=values, owner_alive=alive, now=now)
+            found = loaded_thread(thread, checkpoint_id, values=values, owner_alive=alive, now=now)
+            return found and sealing.opened_thread(thread_id, found)
 
     def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
         """See `Checkpointer.history`."""
         with self._changed:
             thread = self._threads.get(thread_id)
-            ids = sorted(thread.checkpoints, reverse=True) if thread else []
-            return [id_ for id_ in ids if before is None or id_ < before][:limit]
+            ids = [
+                i for i in (thread.checkpoints if thread else ()) if before is None or i < before
+            ]
+            return sorted(ids, reverse=True)[:limit]
 
     def threads(
         self, *, status: RunStatus | None = None, limit: int = 100
     ) -> list[tuple[str, Head]]:
         """See `Checkpointer.threads`."""
         with self._changed:
-            found = [(id_, t.head) for id_, t in self._threads.items() if CHILD not in id_]
+            own = [(id_, t.head) for id_, t in self._threads.items() if CHILD not in id_]
+            found = [(id_, sealing.opened_head(id_, head)) for id_, head in own]
             found = [pair for pair in found if status is None or pair[1].status is status]
             return sorted(found, key=lambda pair: -pair[1].updated_ms)[:limit]
 
@@ -393,7 +400,7 @@ class MemoryCheckpointer:
         with self._changed:
             if wait_s > 0:
                 self._changed.wait_for(lambda: bool(newer()), timeout=wait_s)
-            return newer()
+            return sealing.opened_events(thread_id, newer())
 
     def close(self) -> None:
         """Keep everything: closing is for those who hold connections."""

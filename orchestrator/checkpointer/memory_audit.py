@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from orchestrator.checkpoint.audit import Audited, Damage, DamageCode
-from orchestrator.checkpoint.commit import Wait
+from orchestrator.checkpoint.commit import EventDraft, Wait
 from orchestrator.checkpointer.base import Planner
 from orchestrator.checkpointer.memory_thread import Step, Thread
+from orchestrator.checkpointer.sealing import opened_checkpoint, sealed_event
 from orchestrator.checkpointer.steady import Change, Fault, KeptStep, faults
 from orchestrator.errors import StateCorruptedError
+from orchestrator.ids import root_thread
 
 __all__ = ["Auditing"]
 
@@ -44,7 +46,8 @@ class Auditing:
     def _thread(self, name: str, thread: Thread) -> list[Damage]:
         stored = thread.checkpoints.get(thread.head.checkpoint_id)
         try:
-            planned = self.plan(name, thread.head.graph, stored) if stored else None
+            checked = stored and opened_checkpoint(name, stored)
+            planned = self.plan(name, thread.head.graph, checked) if checked else None
             why = "its head checkpoint is gone"
         except StateCorruptedError as error:
             planned, why = None, f"its head checkpoint cannot be read: {error}"
@@ -58,7 +61,8 @@ class Auditing:
         if self.repair and damages:
             _repair(thread, found, open_, self.now)
             codes, why = " ".join(code for code, _ in damages), "; ".join(w for _, w in damages)
-            thread.log(self.now, "thread_repaired", {"codes": codes, "why": why})
+            draft = EventDraft("thread_repaired", {"codes": codes, "why": why})
+            thread.log(self.now, draft.type, sealed_event(root_thread(name)[0], draft).fields)
         remedy = "" if self.repair else _REMEDY
         return [
             Damage(thread_id=name, code=code, why=why, repaired=self.repair, remedy=remedy)

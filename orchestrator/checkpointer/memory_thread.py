@@ -138,12 +138,6 @@ def is_due(thread: Thread, step: Step, now: int, grace: int, mark: int) -> bool:
     return step.sent_ms < mark - grace
 
 
-def below(thread_id: str) -> Mapping[str, str]:
-    """Return the field that tells the events of a subgraph from those of the graph around it."""
-    _, ns = root_thread(thread_id)
-    return {"ns": ns} if ns else {}
-
-
 def update_step(step: Step, update: StepUpdate, now: int) -> int:
     """Change a step and return by how much more steps keep the superstep open."""
     step.wait = update.wait
@@ -203,3 +197,9 @@ def _loaded_step(step: Step, thread: Thread) -> LoadedStep:
         answers=dict(step.answers),
         notes=dict(step.notes),
     )
+
+
+def below(thread_id: str) -> Mapping[str, str]:
+    """Return the field that tells the events of a subgraph from those of the graph around it."""
+    _, ns = root_thread(thread_id)
+    return {"ns": ns} if ns else {}

@@ -42,6 +42,9 @@ COMMANDS: dict[str, Entry] = {
     "demo": Entry(
         "orchestrator.cli.demo", "Run a census on a fleet, kill a worker, count what is lost."
     ),
+    "check": Entry(
+        "orchestrator.cli.check", "Say which stored threads would not go on with this code."
+    ),
     "doctor": Entry("orchestrator.cli.doctor", "Say what would hurt: server, settings, threads."),
 }
 

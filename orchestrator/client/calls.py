@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import Any, TypeVar
 
 from orchestrator.channels import MISSING
 from orchestrator.checkpoint.commit import Commit, LoadedThread, ReadyStep, Refusal
 from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.client.resuming import Resume
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core import calling, lining
 from orchestrator.core.accepting import RunConfig, accept, paused_by_node, plain
@@ -23,6 +25,7 @@ from orchestrator.core.stepping import Placement, in_one_log
 from orchestrator.errors import (
     EmptyInputError,
     NoPendingInterruptError,
+    StateCorruptedError,
     ThreadBusyError,
     UnknownThreadError,
 )
@@ -30,6 +33,7 @@ from orchestrator.ids import checkpoint_text, child_thread, root_thread
 from orchestrator.step.answers import check_answer
 from orchestrator.step.lease import LEASE_TTL_S, owner_is_dead
 from orchestrator.step.line import begin_next
+from orchestrator.step.salvage import salvage
 
 __all__ = ["Calls"]
 
@@ -92,7 +96,11 @@ class Calls:
                     continue
             before = self.at(thread_id, checkpoint_id) if checkpoint_id is not None else None
             now_ms = loaded.now_ms if loaded else self.clock.now_ms()
-            commit = accept(self.records, where, value, config, loaded, now_ms, before)
+            try:
+                commit = accept(self.records, where, value, config, loaded, now_ms, before)
+            except StateCorruptedError:
+                config = self._mended(thread_id, config)
+                continue
             self._check(loaded, config.resume)
             self._hold(config.owner)
             result = self.store.commit(in_one_log(commit))
@@ -101,6 +109,17 @@ class Calls:
             if result.refused is Refusal.KEY_USED:
                 return result.detail, ()
         raise _unsettled(thread_id)
+
+    def _mended(self, thread_id: str, config: RunConfig) -> RunConfig:
+        """Set a damaged thread back; return how a run begins on it, or raise the error again."""
+        try:
+            if not self._salvaged(thread_id):
+                raise  # noqa: PLE0704 - called while the error is handled
+        except StateCorruptedError:
+            if config.on_corrupt != "restart" or config.fresh:
+                raise
+            return replace(config, fresh=True)
+        return config
 
     def _enqueue(
         self, where: Placement, value: Any, config: RunConfig, loaded: LoadedThread
@@ -220,7 +239,7 @@ class Calls:
             self._check(loaded, resume, to)
             return self._owned(decided)
 
-        commit = self._decide(thread_id, decide)
+        commit = self._decide(thread_id, decide, lambda _: "answer")
         return _ready(commit) if commit else ()
 
     def carry_on(
@@ -237,15 +256,26 @@ class Calls:
             msg = f"there is no thread {thread_id!r} to go on with: give it an input to start a run"
             raise EmptyInputError(msg)
         self._bury(loaded)
-        commit = self._decide(
-            thread_id,
-            lambda loaded: self._owned(
-                calling.carry_on(
-                    self.records, thread_id, loaded, recursion_limit, self.default_queue
-                )
-            ),
-        )
+
+        def decide(loaded: LoadedThread) -> Commit | None:
+            queue = self.default_queue
+            return self._owned(
+                calling.carry_on(self.records, thread_id, loaded, recursion_limit, queue)
+            )
+
+        try:
+            commit = self._decide(thread_id, decide, calling.reason_of)
+        except StateCorruptedError:
+            if not self._salvaged(thread_id):
+                raise
+            commit = self._decide(thread_id, decide, calling.reason_of)
+        if commit is None and self._salvaged(thread_id):  # What it ended with is damaged.
+            commit = self._decide(thread_id, decide, calling.reason_of)
         return None if commit is None else _ready(commit)
+
+    def _salvaged(self, thread_id: str) -> bool:
+        """Set a thread back if it is damaged; return whether it was."""
+        return salvage(self.store, self.records, thread_id, self.default_queue) is not None
 
     def cancel(self, thread_id: str, run_id: str = "") -> bool:
         """End a run, also one that waits in line; return whether there was one to end.
@@ -294,17 +324,27 @@ class Calls:
         return loaded
 
     def _decide(
-        self, thread_id: str, decide: Callable[[LoadedThread], Commit | None]
+        self,
+        thread_id: str,
+        decide: Callable[[LoadedThread], Commit | None],
+        resumes: Callable[[LoadedThread], str] | None = None,
     ) -> Commit | None:
+        """Commit what `decide` makes of the thread; `resumes` says why, if its run goes on."""
         for _ in range(_DECISIONS_MAX):
+            began = perf_counter()
             loaded = self._loaded(thread_id)
             if loaded is None:
                 raise calling.missing(thread_id)
+            has_it = perf_counter()
             commit = decide(loaded)
             if commit is None:
                 return None
+            if resumes is not None:
+                load_ms, plan_ms = (has_it - began) * 1000, (perf_counter() - has_it) * 1000
+                commit = Resume(resumes(loaded), load_ms, plan_ms).noted(loaded, commit)
             result = self.store.commit(in_one_log(commit))
             if result.refused is None:
+                Resume.log(commit)
                 return commit
             if result.refused is Refusal.NO_INTERRUPT:
                 msg = f"the interrupt {result.detail!r} of {thread_id!r} has been answered already"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Event, LoadedThread, ReadyStep
@@ -13,6 +13,7 @@ from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.redis.fleet import Fleet, Worker
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
 from orchestrator.client.calls import Calls
+from orchestrator.client.checking import Trouble, check_threads
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.client.explaining import Explanation
 from orchestrator.client.following import Follower, StreamPart
@@ -97,6 +98,7 @@ class Client:
         key: str | None = None,
         config: Mapping[str, Any] | None = None,
         multitask_strategy: Multitask = "reject",
+        on_corrupt: Literal["raise", "restart"] = "raise",
     ) -> RunHandle:
         """Enqueue a run and return at once. When this returns, the run is stored. (INV-1)
 
@@ -110,11 +112,14 @@ class Client:
             multitask_strategy: what happens if the thread has a run that has not ended: `"reject"`,
                 `"enqueue"` (begin when it has), `"interrupt"` (stop it, keep what it has done) or
                 `"rollback"` (stop it, take back what it has done).
+            on_corrupt: what happens if none of the thread's checkpoints is whole: `"raise"`, or
+                `"restart"`, which begins on an empty state.
 
         Raises:
             UnknownGraphError: if neither this process nor any worker has known the graph.
             ThreadBusyError: if the thread's run is active, and the strategy is `"reject"`.
             UnserializableValueError: if the input cannot be stored.
+            StateCorruptedError: if the thread is damaged, and nothing of it is whole.
             CheckpointerUnavailableError: if the server does not answer.
         """
         name, spec, records = self._graph(graph)
@@ -124,11 +129,13 @@ class Client:
         run = RunConfig(
             run_id=new_uuid(),
             fingerprint=spec.fingerprint if spec else self._fingerprint(name),
+            state_version=spec.lineage.version if spec else None,
             recursion_limit=parsed.recursion_limit or limits.RECURSION_LIMIT_DEFAULT,
             metadata=parsed.metadata,
             configurable=parsed.configurable,
             key=check_key(key) if key is not None else None,
             multitask=multitask_strategy,
+            on_corrupt=on_corrupt,
         )
         calls = Calls(self._sending(), records, self.settings.queue)
         run_id, ready = calls.accept(thread_id, name, input, run)
@@ -323,6 +330,10 @@ class Client:
         """Return events of a thread with a greater number than `after`."""
         check_thread_id(thread_id)
         return self._reader.events(thread_id, after=after, limit=limit, wait_s=wait_s)
+
+    def check(self, *, limit: int = 10_000) -> Iterator[Trouble | None]:
+        """Look at stored threads with the graphs of this client; see `check_threads`."""
+        return check_threads(self._reader, self._graphs, limit=limit)
 
     def workers(self) -> list[Worker]:
         """Return the workers that are alive."""

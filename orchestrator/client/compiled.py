@@ -97,7 +97,7 @@ class CompiledStateGraph(StateFace, AsyncFace):
         codec = Codec()
         for cls in spec.classes:
             codec.register_class(cls)
-        self.records = Records(codec.encode, codec.decode)
+        self.records = Records(codec.encode, codec.decode, spec.lineage)
         self.config: Mapping[str, Any] = {}  # What holds for all calls; see `with_config`.
         self.owner = new_owner()
         self.untracked = Untracked()
@@ -215,12 +215,14 @@ class CompiledStateGraph(StateFace, AsyncFace):
         return RunConfig(
             run_id=new_uuid(),
             fingerprint=self.spec.fingerprint,
+            state_version=self.spec.lineage.version,
             recursion_limit=parsed.recursion_limit or limits.RECURSION_LIMIT_DEFAULT,
             metadata=parsed.metadata,
             configurable=parsed.configurable,
             owner="" if queue else self.owner,
             resumes_max=parsed.resumes_max,
             on_pending=options.get("on_pending") or "discard",
+            on_corrupt=options.get("on_corrupt") or "raise",
             multitask=options.get("multitask_strategy") or "reject",
         )
 

@@ -90,7 +90,8 @@ class Editor:
         stored = self.base.checkpoint
         checkpoint = records.checkpoint(stored.header, stored.plan)
         stop = self.loaded.head.stop if self.loaded else 0
-        return Frame(checkpoint, records.values(checkpoint, self.base.blobs), stop)
+        values = records.values(checkpoint, self.base.blobs)
+        return Frame(checkpoint, values, stop, changes=values.changes)
 
     def _result(self, frame: Frame, update: StateUpdate) -> tuple[PlannedStep, Any]:
         spec = self.stepping.spec
@@ -183,8 +184,7 @@ class Editor:
             for step in before.plan
             if answers and (i := step.id_in(before)) in answers
         }
-        checkpoint = replace(
-            before,
+        checkpoint = before.again(
             control={**before.control, **carrying(by_step)},
             id=new_id,
             parent=before.parent if sibling else before.id,

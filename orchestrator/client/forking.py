@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.checkpoint.commit import Commit, EventDraft
@@ -42,7 +41,7 @@ def fork_of(
             raise missing(thread_id)
         loaded = found
     before = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
-    checkpoint = replace(before, parent=None, source="fork")
+    checkpoint = before.again(parent=None, source="fork")
     where = Placement(new_id, graph.name, graph.executor.default_queue)
     ready = steps_of(checkpoint, where, graph.spec)
     run = graph.run_config(parsed, {})

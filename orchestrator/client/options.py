@@ -20,6 +20,7 @@ _VALUES: Mapping[str, tuple[Any, ...]] = {
     "durability": (None, "sync", "async", "exit"),
     "version": (None, "v1", "v2"),
     "on_pending": (None, "discard", "apply", "reject"),
+    "on_corrupt": (None, "raise", "restart"),
     "multitask_strategy": (None, "reject", "enqueue", "interrupt", "rollback"),
 }
 
@@ -47,6 +48,8 @@ class CallOptions(TypedDict, total=False):
         version: "v2" gives a `GraphOutput`, and stream parts as dicts.
         on_pending: what happens to steps that are left when a new input comes: "discard" drops
             them, "apply" keeps the writes of those that completed, "reject" refuses the input.
+        on_corrupt: what happens to a new input if none of the thread's checkpoints is whole:
+            "raise", or "restart", which begins on an empty state.
         multitask_strategy: what happens if the thread has a run that has not ended; LangGraph's
             name: "reject" raises `ThreadBusyError`, "enqueue" waits until it has, "interrupt" stops
             it and keeps what it has done, "rollback" stops it and takes back what it has done.
@@ -64,6 +67,7 @@ class CallOptions(TypedDict, total=False):
     debug: bool | None
     version: Literal["v1", "v2"]
     on_pending: Literal["discard", "apply", "reject"]
+    on_corrupt: Literal["raise", "restart"]
     multitask_strategy: Multitask
 
 

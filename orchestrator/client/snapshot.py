@@ -13,6 +13,7 @@ from orchestrator.checkpoint.commit import LoadedStep, LoadedThread
 from orchestrator.checkpoint.model import Checkpoint, Interrupt, PlannedStep, RunStatus, StepError
 from orchestrator.core.apply import HANDLED, NO_CHANNELS, RETURN, SENDS, apply
 from orchestrator.core.records import Records
+from orchestrator.core.salvage import damage_to_state
 from orchestrator.core.steering import carried_in
 from orchestrator.errors import InvalidUpdateError
 from orchestrator.graph.schema import CONTROL
@@ -91,8 +92,12 @@ def snapshot(
     With the graph's `spec`, the latest snapshot shows the writes of completed steps of the running
     superstep too, as LangGraph does, unless they do not fit together: then it shows the state
     before, with the whole superstep still to come. `inside` gives the state of the subgraph that a
-    step runs in a namespace.
+    step runs in a namespace. Of an older checkpoint that is damaged the snapshot holds nothing but
+    what is damaged, in its metadata.
     """
+    damage = "" if latest else damage_to_state(records, loaded)
+    if damage:
+        return _damaged(config_of(thread_id, loaded.checkpoint.id), damage)
     checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
     values = (
         live_values(checkpoint, loaded, records, spec)
@@ -169,6 +174,11 @@ def namespace_below(thread_id: str, name: str, step_id: str) -> str:
     ns = root_thread(thread_id)[1]
     own = f"{name}:{step_id}"
     return f"{ns}|{own}" if ns else own
+
+
+def _damaged(config: Mapping[str, Any], damage: str) -> StateSnapshot:
+    metadata = {"source": "damaged", "error": damage}
+    return StateSnapshot({}, (), config, metadata, None, None, ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from orchestrator.client.calls import Calls
 from orchestrator.client.editing import Editor
 from orchestrator.client.threadconfig import ThreadConfig
 from orchestrator.core.accepting import RunConfig
+from orchestrator.core.adopting import mismatch
 from orchestrator.core.questions import answers_to, placed
 from orchestrator.core.stepping import Stepping
 from orchestrator.errors import (
@@ -21,6 +22,7 @@ from orchestrator.errors import (
     GraphMismatchError,
     InvalidUpdateError,
     NoPendingInterruptError,
+    StateCorruptedError,
     UnknownThreadError,
 )
 from orchestrator.graph.routing import Command
@@ -183,13 +185,14 @@ class Start:
         """Refuse to run steps that a graph of another structure has planned."""
         if loaded is None or not loaded.steps:
             return
-        head, spec = loaded.head, self.graph.spec
-        if head.fingerprint not in {"", spec.fingerprint}:
-            nodes = ", ".join(repr(step.step.node) for step in loaded.steps.values())
-            msg = (
-                f"the thread {self.thread_id!r} waits in {nodes} of the graph {head.graph!r}, "
-                f"whose structure is another than this graph's ({head.fingerprint[:8]}, not "
-                f"{spec.fingerprint[:8]}). Go on with the graph as it was, give an input to "
-                f"start a new run with this one, or plan anew with update_state(…, as_node=…)"
-            )
+        records, stored = self.graph.records, loaded.checkpoint
+        try:
+            checkpoint = records.checkpoint(stored.header, stored.plan)
+        except StateCorruptedError:
+            return  # Whoever loads it for more than that says so.
+        waiting = [records.step(s.step).node for s in loaded.steps.values() if not s.completed]
+        why = mismatch(self.graph.spec, loaded.head, checkpoint, waiting)
+        if why:
+            nodes = ", ".join(map(repr, waiting))
+            msg = f"the thread {self.thread_id!r} waits in {nodes}: {why}, or start a new run"
             raise GraphMismatchError(msg)

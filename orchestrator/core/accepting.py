@@ -52,6 +52,7 @@ class RunConfig:
     run_id: str
     fingerprint: str = ""
     recursion_limit: int = limits.RECURSION_LIMIT_DEFAULT
+    state_version: int | None = None  # Of the graph, if the caller has it.
     metadata: Mapping[str, Any] = field(default_factory=dict)
     configurable: Mapping[str, Any] = field(default_factory=dict)
     context: Any = None  # What nodes get as `runtime.context`, where it must be stored.
@@ -66,6 +67,7 @@ class RunConfig:
     on_pending: Literal["discard", "apply", "reject"] = "discard"
     multitask: Multitask = "reject"  # What happens if the thread has a run that has not ended.
     base: int | None = None  # The checkpoint that the run stands on.
+    on_corrupt: Literal["raise", "restart"] = "raise"
     fresh: bool = False  # Whether the state begins anew, whatever the thread holds.
 
 
@@ -140,6 +142,8 @@ def accept(
         metadata=config.metadata,
         steering=steering,
     )
+    if base is None:
+        checkpoint = replace(checkpoint, state_version=config.state_version)
     stands_on = replace(config, base=base.id if base else None)
     head = new_head(records, where, stands_on, checkpoint.step + 1)
     try:
@@ -304,7 +308,7 @@ def _kept(
 
 def planned(step: ReadyStep) -> PlannedStep:
     """Return a ready step as its plan holds it."""
-    return PlannedStep(step.node, step.index, step.triggers)
+    return PlannedStep(step.node, step.index, step.triggers, step.stored)
 
 
 def paused_by_node(loaded: LoadedThread) -> LoadedStep | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from orchestrator.channels import MISSING
 from orchestrator.checkpoint.model import Checkpoint, PlannedStep
 from orchestrator.core.apply import Writes, apply, plan
 from orchestrator.core.steering import NOTES, Steering, is_steered, kept_in, notes_for
@@ -25,12 +26,14 @@ class Frame:
         values: the state's values in it.
         stop: the number of the last superstep its run may begin.
         args: what its `Send`s carry, by index, where somebody wants to see it.
+        changes: what a migration made of values of an earlier version; `MISSING`: they are gone.
     """
 
     checkpoint: Checkpoint
     values: Mapping[str, Any]
     stop: int = 0
     args: Mapping[int, Any] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def loop(self) -> Loop:
@@ -64,9 +67,13 @@ def advance(
     Raises:
         InvalidUpdateError: as `apply`.
     """
-    before, results = frame.checkpoint, list(results)
+    before, results = _taken_over(frame, new_id), list(results)
     applied = apply(spec, before, frame.values, results, new_id, passes=passes)
-    control, sends, kept = applied.control, applied.sends, kept_in(before)
+    for key, value in frame.changes.items():  # Stored with this checkpoint, whoever wrote them.
+        if value is not MISSING:
+            applied.changed.setdefault(key, value)
+    control, sends = applied.control, applied.sends
+    kept = [replace(k, node=spec.lineage.node(k.node)) for k in kept_in(before)]
     steps: tuple[PlannedStep, ...] = ()
     command = next((v for _, w in results for key, v in w if key == Command.PARENT), None)
     if command is None:
@@ -96,8 +103,22 @@ def advance(
         sends=len(sends),
         sends_version=new_id if sends else 0,
         plan=steps,
+        state_version=spec.lineage.version,
     )
     return Next(checkpoint, applied.values, applied.changed, tuple(sends), is_steered(before))
+
+
+def _taken_over(frame: Frame, new_id: int) -> Checkpoint:
+    """Return where the superstep began, as if a migration had been made before it."""
+    if not frame.changes:
+        return frame.checkpoint
+    versions = dict(frame.checkpoint.versions)
+    for key, value in frame.changes.items():
+        if value is MISSING:
+            versions.pop(key, None)
+        else:
+            versions[key] = new_id
+    return replace(frame.checkpoint, versions=versions)
 
 
 def accept_input(
@@ -133,6 +154,7 @@ def accept_input(
         seen=before.seen if before else {},
         writers=writers,
         metadata=dict(metadata),
+        state_version=before.state_version if before else None,
         plan=(PlannedStep(START, -1, (START,)),),
     )
 

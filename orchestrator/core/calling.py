@@ -20,7 +20,7 @@ from orchestrator.errors import ResumesExhaustedError, UnknownThreadError
 from orchestrator.graph.routing import START
 from orchestrator.ids import checkpoint_text
 
-__all__ = ["answer", "cancel", "carry_on", "missing"]
+__all__ = ["answer", "cancel", "carry_on", "missing", "reason_of"]
 
 
 def answer(
@@ -98,10 +98,10 @@ def carry_on(
     """
     check_idle(thread_id, loaded)
     rest = [step for step in loaded.steps.values() if not step.completed]
+    checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
     if not loaded.steps:
         return None
-    checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
-    config, reason = records.decode(loaded.head.config), _reason(loaded)
+    config, reason = records.decode(loaded.head.config), reason_of(loaded)
     _check_resumes(thread_id, loaded, config, reason)
     # A hook that failed is called again by its own step.
     if config.get("on_resume") and rest and all(step.step.node != START for step in rest):
@@ -146,7 +146,7 @@ def _answered(
     return tuple(events)
 
 
-def _reason(loaded: LoadedThread) -> str:
+def reason_of(loaded: LoadedThread) -> str:
     """Return why a run is resumed, as its hook is told."""
     status = loaded.head.status
     known = {RunStatus.FAILED: "failure", RunStatus.CANCELLED: "cancel", RunStatus.PAUSED: "pause"}

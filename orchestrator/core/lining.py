@@ -17,7 +17,7 @@ __all__ = ["begin", "check", "enqueue", "withdraw"]
 
 _KEPT = (  # The fields of a `RunConfig` that wait with it.
     *("run_id", "fingerprint", "recursion_limit", "metadata", "configurable", "context"),
-    *("messages", "resumes_max", "on_pending"),
+    *("messages", "resumes_max", "on_pending", "state_version"),
 )
 
 

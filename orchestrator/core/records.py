@@ -6,11 +6,11 @@ Every record begins with the version of its layout, so that a later one can be t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.channels import storable
-from orchestrator.checkpoint.commit import LoadedThread, StoredCheckpoint
+from orchestrator.channels import MISSING, storable
+from orchestrator.checkpoint.commit import LoadedThread, ReadyStep, StoredCheckpoint
 from orchestrator.checkpoint.model import (
     Checkpoint,
     Interrupt,
@@ -21,13 +21,20 @@ from orchestrator.checkpoint.model import (
 )
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import SENDS
-from orchestrator.errors import StateCorruptedError, UnserializableValueError
+from orchestrator.errors import NewerLayoutError, StateCorruptedError, UnserializableValueError
+from orchestrator.graph.lineage import Lineage
 from orchestrator.graph.policy import TimeoutPolicy
 from orchestrator.graph.routing import Send
 
 __all__ = ["Records", "StoredValues"]
 
-_VERSION = 1
+_VERSION = 1  # Of every record but these:
+_VERSIONS = {"checkpoint": 2}
+# What makes a record one layout newer, by kind and layout. Pure, and never changed: what they read
+# stands in stores for years.
+_UPGRADES: Mapping[tuple[str, int], Callable[[list[Any]], list[Any]]] = {
+    ("checkpoint", 1): lambda fields: [2, *fields[1:], 1],  # The version of the state came.
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,8 @@ class StoredValues(Mapping[str, Any]):
     keys_: Mapping[str, str]  # Key of the state → blob.
     blobs: Mapping[str, bytes]
     decode: Callable[[bytes], Any]
+    # What a migration changed, to be stored with the next checkpoint; `MISSING`: it is gone.
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, key: str) -> Any:
         """Return a fresh copy of the value of `key`.
@@ -70,14 +79,15 @@ class Records:
 
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
+    lineage: Lineage = field(default_factory=Lineage)  # Of the graph, if there is one.
 
     def store_checkpoint(self, checkpoint: Checkpoint) -> StoredCheckpoint:
         """Return a checkpoint as it is stored: header and plan apart, since steps need no plan."""
         c = checkpoint
         header = [
-            *(_VERSION, c.id, c.ns, c.parent, c.step, c.source, c.created_ms),
+            *(_VERSIONS["checkpoint"], c.id, c.ns, c.parent, c.step, c.source, c.created_ms),
             *(c.versions, c.control, c.seen, list(c.writers), c.sends, c.sends_version),
-            c.metadata,
+            *(c.metadata, c.state_version),
         ]
         plan = [_VERSION, [[s.node, s.index, list(s.triggers)] for s in c.plan]]
         return StoredCheckpoint(
@@ -98,9 +108,9 @@ class Records:
         Raises:
             StateCorruptedError: if the bytes are no checkpoint of a known layout.
         """
-        fields = self._fields(header, 14, "checkpoint")
+        fields = self._fields(header, 15, "checkpoint")
         steps = self._fields(plan, 2, "plan")[1] if plan is not None else []
-        return Checkpoint(
+        checkpoint = Checkpoint(
             id=fields[1],
             ns=fields[2],
             parent=fields[3],
@@ -115,16 +125,43 @@ class Records:
             sends_version=fields[12],
             metadata=fields[13],
             plan=tuple(PlannedStep(node, index, tuple(t)) for node, index, t in steps),
+            state_version=fields[14],
         )
+        return self.lineage.renamed(checkpoint)
 
-    def values(self, checkpoint: Checkpoint, blobs: Mapping[str, bytes]) -> Mapping[str, Any]:
-        """Return the values of the state that a checkpoint refers to; see `StoredValues`."""
-        keys = {
+    def step(self, step: ReadyStep) -> ReadyStep:
+        """Return a stored step in the names of this graph."""
+        name = self.lineage.node(step.node)
+        if name == step.node:
+            return step
+        triggers = tuple(self.lineage.channels.get(key, key) for key in step.triggers)
+        return replace(step, node=name, triggers=triggers, stored=step.node)
+
+    def names(self, checkpoint: Checkpoint) -> dict[str, str]:
+        """Return the names of the blobs that hold the state of a checkpoint, by key."""
+        return {
             key: blob_key(checkpoint.ns, key, version)
             for key, version in checkpoint.versions.items()
             if key not in checkpoint.control
         }
-        return StoredValues(keys, blobs, self.decode)
+
+    def values(self, checkpoint: Checkpoint, blobs: Mapping[str, bytes]) -> StoredValues:
+        """Return the values of the state that a checkpoint refers to; see `StoredValues`.
+
+        Those of an earlier version of the graph are migrated.
+        """
+        stored = StoredValues(self.names(checkpoint), blobs, self.decode)
+        version = checkpoint.state_version
+        if not stored or version is None or not self.lineage.succeeds(version):
+            return stored
+        before = dict(stored)
+        after = self.lineage.migrated(version, before)
+        held = {key: self.encode(storable(value)) for key, value in after.items()}
+        own = {key: key for key in held}
+        was = {key: blobs[name] for key, name in stored.keys_.items()}
+        changes = {k: after[k] for k, data in held.items() if data != was.get(k)}
+        gone = dict.fromkeys((key for key in was if key not in held), MISSING)
+        return StoredValues(own, held, self.decode, {**changes, **gone})
 
     def frame(self, loaded: LoadedThread) -> Frame:
         """Return a loaded thread's checkpoint with its values, and what its `Send`s carry.
@@ -138,7 +175,8 @@ class Records:
             for step in loaded.steps.values()
             if step.step.arg and step.step.arg in loaded.blobs
         }
-        return Frame(checkpoint, self.values(checkpoint, loaded.blobs), loaded.head.stop, args)
+        values = self.values(checkpoint, loaded.blobs)
+        return Frame(checkpoint, values, loaded.head.stop, args, values.changes)
 
     def store_outcome(self, outcome: Outcome) -> bytes:
         """Return what a completed step did, as it is stored.
@@ -183,7 +221,9 @@ class Records:
         fields = self._fields(data, 7, "outcome")
         return Outcome(
             writes=tuple(
-                (channel, _send(value) if channel == SENDS else value)
+                (SENDS, self._send(value))
+                if channel == SENDS
+                else self.lineage.write(channel, value)
                 for channel, value in fields[1]
             ),
             attempt=fields[2],
@@ -227,11 +267,31 @@ class Records:
         return StepError(**dict(zip(names, self._fields(data, 9, "error")[1:], strict=True)))
 
     def _fields(self, data: bytes, count: int, what: str) -> list[Any]:
-        fields = self.decode(data)
-        if not isinstance(fields, list) or len(fields) != count or fields[0] != _VERSION:
-            msg = f"stored bytes are no {what} of layout {_VERSION}"
-            raise StateCorruptedError(msg)
+        fields, newest = self.decode(data), _VERSIONS.get(what, _VERSION)
+        if not isinstance(fields, list) or not fields or not isinstance(fields[0], int):
+            raise StateCorruptedError(f"stored bytes are no {what}")
+        if fields[0] > newest:
+            msg = (
+                f"a stored {what} has layout {fields[0]}, and this version of graphstalk knows "
+                f"layouts up to {newest}. Nothing was changed; use the version that wrote it, or a "
+                f"later one"
+            )
+            raise NewerLayoutError(msg)
+        while (upgrade := _UPGRADES.get((what, fields[0]))) is not None:
+            fields = upgrade(fields)
+        if len(fields) != count or fields[0] != newest:
+            raise StateCorruptedError(f"stored bytes are no {what} of layout {newest}")
         return fields
+
+    def _write(self, channel: str, value: Any) -> tuple[str, Any]:
+        if channel == SENDS:
+            return SENDS, self._send(value)
+        return self.lineage.write(channel, value)
+
+    def _send(self, fields: list[Any]) -> Send:
+        send = _send(fields)
+        node = self.lineage.node(send.node)
+        return send if node == send.node else Send(node, send.arg, timeout=send.timeout)
 
 
 def _send_fields(send: Send) -> list[Any]:

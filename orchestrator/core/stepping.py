@@ -148,6 +148,8 @@ class Stepping:
         ready = steps_of(checkpoint, where, self.spec)
         status, error = self._status_at(following, head)
         fields: dict[str, str | int | bytes] = {}
+        if head.fingerprint not in {"", self.spec.fingerprint}:  # It was taken over.
+            fields["fingerprint"] = self.spec.fingerprint
         if error is not None:
             fields["error"] = self.records.store_error(error)
         if following.steered:

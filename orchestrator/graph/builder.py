@@ -18,6 +18,7 @@ from orchestrator.graph.inspecting import (
     named,
     subgraph_of,
 )
+from orchestrator.graph.lineage import Lineage, channels_once
 from orchestrator.graph.managed import ManagedValue
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
 from orchestrator.graph.routing import END, START
@@ -40,6 +41,7 @@ class GraphBuilder:
         input_schema: Any = None,
         output_schema: Any = None,
         unknown_keys: Literal["error", "ignore"] = "error",
+        state_version: int = 1,
     ) -> None:
         """Begin a graph over the keys of `state_schema`.
 
@@ -51,10 +53,17 @@ class GraphBuilder:
             output_schema: what a run returns, if not the whole state.
             unknown_keys: what happens to an update of a key that the state does not have: the step
                 fails, or, as in LangGraph, the key is dropped.
+            state_version: of the state and structure of this graph, counted from 1. A greater one
+                says that the graph succeeds what its threads were begun with: see `migrate`.
 
         Raises:
-            InvalidGraphError: if a schema cannot be understood.
+            InvalidGraphError: if a schema cannot be understood, or the version is none.
         """
+        if not isinstance(state_version, int) or state_version < 1:
+            raise InvalidGraphError(f"state_version={state_version!r}: versions are 1, 2, 3, …")
+        self.state_version = state_version
+        self._migrations: dict[int, Callable[[dict[str, Any]], Any]] = {}
+        self._renames: dict[str, str] = {}
         self.state_schema = state_schema
         self.context_schema = context_schema
         self._strict = unknown_keys == "error"
@@ -120,6 +129,38 @@ class GraphBuilder:
         }
         said: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         self._defaults = dataclasses.replace(self._defaults, **said)
+        return self
+
+    def migrate(self, from_version: int, function: Callable[[dict[str, Any]], Any]) -> Self:
+        """Say how the state of a version becomes that of the next one.
+
+        A thread that an earlier version of this graph has begun is migrated when it is loaded, and
+        stored so with its next checkpoint; older checkpoints stay as they are. A version without a
+        migration leaves the state as it is.
+
+        Args:
+            from_version: which version's state `function` takes.
+            function: gets the whole state as a dict, its own copy, and returns it as it is in
+                `from_version + 1`. It is called again as often as the thread is loaded before its
+                next checkpoint, so it must not do anything but that.
+
+        Raises:
+            InvalidGraphError: if there is one already, or the version is not below this graph's.
+        """
+        if not 1 <= from_version < self.state_version:
+            msg = (
+                f"migrate({from_version!r}, …): this graph has state_version={self.state_version}, "
+                f"so migrations lead from 1 to {self.state_version - 1}"
+            )
+            raise InvalidGraphError(msg)
+        if from_version in self._migrations:
+            raise InvalidGraphError(f"there is a migration from version {from_version} already")
+        self._migrations[from_version] = function
+        return self
+
+    def rename(self, old: str, new: str) -> Self:
+        """Say that a node had another name: threads that wait in `old` go on in `new`."""
+        self._renames[old] = new
         return self
 
     def on_resume(self, hook: Callable[..., Any]) -> Self:
@@ -276,6 +317,12 @@ class GraphBuilder:
             context_schema=self.context_schema,
             strict=self._strict,
             on_resume=self._on_resume,
+            lineage=Lineage(
+                self.state_version,
+                dict(self._migrations),
+                dict(self._renames),
+                channels_once(self._renames, self._nodes, self._joins),
+            ),
         )
 
     def _add_schema(self, schema: Any) -> None:

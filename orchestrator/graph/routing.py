@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 from orchestrator.channels import MISSING
 from orchestrator.graph.policy import TimeoutPolicy
 
-__all__ = ["END", "START", "Command", "Send"]
+__all__ = ["END", "START", "Command", "Send", "branch_channel", "join_channel"]
 
 START: Final = "__start__"  # Where every run begins.
 END: Final = "__end__"  # Where a path ends.
@@ -66,3 +66,13 @@ class Command(Generic[NodeT]):
     def targets(self) -> tuple[Send | str, ...]:
         """Return `goto` as a tuple."""
         return (self.goto,) if isinstance(self.goto, (Send, str)) else tuple(self.goto)
+
+
+def branch_channel(node: str) -> str:
+    """Return the channel that triggers `node` when an edge or a router leads to it."""
+    return f"branch:to:{node}"
+
+
+def join_channel(sources: tuple[str, ...], node: str) -> str:
+    """Return the channel that triggers `node` once all sources have run."""
+    return f"join:{'|'.join(sources)}:{node}"  # No name holds a '|', so no two joins are one.

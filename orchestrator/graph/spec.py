@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from orchestrator.channels import Channel
+from orchestrator.graph.lineage import Lineage
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
 from orchestrator.graph.routing import END, START
 from orchestrator.graph.schema import ROOT, Reader
@@ -21,23 +22,11 @@ __all__ = [
     "NodeOptions",
     "NodeSpec",
     "Subgraph",
-    "branch_channel",
-    "join_channel",
 ]
 
 
 # States of one value: of a schema without fields, and of an entrypoint. They are shown without key.
 SINGLE = frozenset({(ROOT,), (END,)})
-
-
-def branch_channel(node: str) -> str:
-    """Return the channel that triggers `node` when an edge or a router leads to it."""
-    return f"branch:to:{node}"
-
-
-def join_channel(sources: tuple[str, ...], node: str) -> str:
-    """Return the channel that triggers `node` once all sources have run."""
-    return f"join:{'|'.join(sources)}:{node}"  # No name holds a '|', so no two joins are one.
 
 
 class Subgraph(Protocol):
@@ -125,6 +114,9 @@ class GraphSpec:
     output_schema: Any = None
     context_schema: Any = None  # The type of the `context` that callers pass.
     strict: bool = True  # Whether an update of a key that the state does not have is an error.
+    lineage: Lineage = field(
+        default_factory=Lineage
+    )  # Its version, and what leads from earlier ones to it.
     classes: tuple[type, ...] = ()  # The classes that the state's types name, to be storable.
 
     @cached_property

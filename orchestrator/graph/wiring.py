@@ -15,7 +15,7 @@ from orchestrator.channels import (
 )
 from orchestrator.graph.inspecting import first_hint, injected
 from orchestrator.graph.managed import ManagedValue
-from orchestrator.graph.routing import END, START
+from orchestrator.graph.routing import END, START, branch_channel, join_channel
 from orchestrator.graph.schema import Reader, channels_of, codec_classes, managed_of
 from orchestrator.graph.settings import NodeDefaults, NodeSettings, options_of
 from orchestrator.graph.spec import (
@@ -23,8 +23,6 @@ from orchestrator.graph.spec import (
     GraphSpec,
     NodeOptions,
     NodeSpec,
-    branch_channel,
-    join_channel,
 )
 
 __all__ = ["Router", "Written", "WrittenNode", "freeze"]

@@ -23,6 +23,7 @@ from typing import Any
 import msgpack
 
 from orchestrator.errors import StateCorruptedError, UnserializableValueError
+from orchestrator.seal import check_damage
 from orchestrator.serde.buffers import hold_buffers, may_hold_bytes
 from orchestrator.serde.classes import class_form, tag_of
 from orchestrator.serde.explaining import explain
@@ -104,6 +105,7 @@ class Codec:
         Raises:
             StateCorruptedError: if the bytes are damaged or name a type that is not allowed here.
         """
+        check_damage(data)
         return _unpacked(data, _Reader(self._by_tag))
 
     def decode_plain(self, data: bytes) -> Any:
@@ -114,6 +116,7 @@ class Codec:
         Raises:
             StateCorruptedError: if the bytes are damaged.
         """
+        check_damage(data)
         return _unpacked(data, _PlainReader(self._by_tag))
 
     def _add(self, form: Form) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from orchestrator.checkpoint.commit import Claim, Commit, LoadedThread, Wait
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.core.accepting import planned
+from orchestrator.core.adopting import control_written, mismatch
 from orchestrator.core.advance import Frame
 from orchestrator.core.stepping import ACTIVE, ended
-from orchestrator.errors import GraphstalkError
+from orchestrator.errors import GraphstalkError, StateCorruptedError
 from orchestrator.step.failure import error_record
 from orchestrator.step.report import Report
 from orchestrator.step.untracked import Overlaid
@@ -26,18 +27,37 @@ def advance_thread(protocol: StepProtocol, thread_id: str) -> Report:
     loaded = protocol.access.load(thread_id)
     if loaded is None or loaded.head.open or not loaded.head.status.active:
         return Report()
-    if loaded.head.fingerprint not in {"", protocol.spec.fingerprint}:
+    if _is_anothers(protocol, loaded):
         return Report()  # Another process has the graph as it was.
     unfinished = sorted(
         (step for step in loaded.steps.values() if not step.completed),
         key=lambda step: planned(step.step).order,
     )
     if not unfinished:
-        return _advance_loaded(protocol, thread_id, loaded)
+        try:
+            return _advance_loaded(protocol, thread_id, loaded)
+        except StateCorruptedError as damage:
+            set_back = protocol.salvaged(thread_id, damage)
+            return set_back or _fail(protocol, thread_id, loaded, damage)
     failed = next((s for s in unfinished if s.wait is Wait.PERSON and s.error), None)
     status = RunStatus.FAILED if failed else RunStatus.PAUSED
     error = failed.error if failed else b""
     return _end(protocol, ended(thread_id, loaded.checkpoint.id, status, error))
+
+
+def _is_anothers(protocol: StepProtocol, loaded: LoadedThread) -> bool:
+    """Return whether only a graph of another structure can say what follows the superstep."""
+    spec, records = protocol.spec, protocol.records
+    if loaded.head.fingerprint in {"", spec.fingerprint}:
+        return False
+    try:
+        checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
+        written = (records.outcome(data).writes for data in loaded.outcomes.values())
+        unknown = any(key not in spec.channels for key in control_written(written))
+    except StateCorruptedError:
+        return True
+    nodes = [step.node for step in checkpoint.plan]
+    return unknown or bool(mismatch(spec, loaded.head, checkpoint, nodes))
 
 
 def _advance_loaded(protocol: StepProtocol, thread_id: str, loaded: LoadedThread) -> Report:
@@ -54,25 +74,35 @@ def _advance_loaded(protocol: StepProtocol, thread_id: str, loaded: LoadedThread
         )
         for step in checkpoint.plan
     ]
-    values = Overlaid(records.values(checkpoint, loaded.blobs), untracked.values(thread_id))
-    frame = Frame(checkpoint, values, loaded.head.stop)
+    stored = records.values(checkpoint, loaded.blobs)
+    values = Overlaid(stored, untracked.values(thread_id))
+    frame = Frame(checkpoint, values, loaded.head.stop, changes=stored.changes)
     try:
         following = protocol.advance_frame(frame, results, loaded.now_ms)
         commit = protocol.stepping.next(thread_id, loaded.head, following)
+    except StateCorruptedError:
+        raise
     except GraphstalkError as error:
-        step = next(iter(loaded.steps.values())).step
-        record = error_record(
-            error, Claim(step=replace(step, node="", step_id="")), protocol.access.owner
-        )
-        stored = records.store_error(record)
-        report = _end(protocol, ended(thread_id, checkpoint.id, RunStatus.FAILED, stored))
-        return replace(report, error=None if report.refused else error)
+        return _fail(protocol, thread_id, loaded, error)
     commit = replace(commit, expect_status=ACTIVE)
     result = protocol.access.commit(commit)
     if result.refused is not None:
         return Report(refused=result.refused)
     protocol.remember(thread_id, commit, loaded.blobs)
     return protocol.advanced(commit, following, loaded.head.stop, waiting=result.waiting)
+
+
+def _fail(
+    protocol: StepProtocol, thread_id: str, loaded: LoadedThread, error: GraphstalkError
+) -> Report:
+    """End the run because its superstep cannot be advanced."""
+    step = next(iter(loaded.steps.values())).step
+    record = error_record(
+        error, Claim(step=replace(step, node="", step_id="")), protocol.access.owner
+    )
+    stored = protocol.records.store_error(record)
+    report = _end(protocol, ended(thread_id, loaded.checkpoint.id, RunStatus.FAILED, stored))
+    return replace(report, error=None if report.refused else error)
 
 
 def _end(protocol: StepProtocol, commit: Commit) -> Report:

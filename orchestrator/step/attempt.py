@@ -35,6 +35,7 @@ from orchestrator.graph.schema import Reader
 from orchestrator.graph.scope import Scope, open_scope
 from orchestrator.graph.spec import Handler, NodeSpec
 from orchestrator.ids import root_thread, short_hash
+from orchestrator.seal import check_damage
 from orchestrator.step import bridge
 from orchestrator.step.answers import fit
 from orchestrator.step.caching import Cached
@@ -87,10 +88,13 @@ class Attempt:
         assert self.claim.head is not None
         self.step, self.head = self.claim.step, self.claim.head
         records = self.protocol.records
+        for blob in self.claim.blobs.values():
+            check_damage(blob)  # Also what this node does not look at: soon it would be history.
         checkpoint = records.checkpoint(self.claim.header)
-        values: Mapping[str, Any] = records.values(checkpoint, self.blobs)
+        values = records.values(checkpoint, self.blobs)
         own = self.protocol.live.untracked.values(self.step.thread_id)
-        self.frame = Frame(checkpoint, Overlaid(values, own) if own else values, self.head.stop)
+        seen = Overlaid(values, own) if own else values
+        self.frame = Frame(checkpoint, seen, self.head.stop, changes=values.changes)
         self.planned = planned(self.step)
         self.given = records.decode(self.head.config)
         self.host = StepHost(self)

@@ -16,9 +16,9 @@ from orchestrator.core.advance import Frame
 from orchestrator.core.apply import SENDS, apply
 from orchestrator.core.steering import goto_in, is_steered
 from orchestrator.errors import InvalidUpdateError, ParentCommand
-from orchestrator.graph.routing import END, START, Command, Send
+from orchestrator.graph.routing import END, START, Command, Send, branch_channel
 from orchestrator.graph.schema import ROOT, update_items
-from orchestrator.graph.spec import Branch, GraphSpec, NodeSpec, branch_channel
+from orchestrator.graph.spec import Branch, GraphSpec, NodeSpec
 from orchestrator.step.loop import run_coroutine
 
 __all__ = ["check_steering", "finish", "input_of", "updates_of", "writes_after"]

@@ -19,7 +19,8 @@ from typing import Any
 
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Claim, Commit, EventDraft, ReadyStep, Refusal
-from orchestrator.checkpoint.model import Interrupt, Outcome, PlannedStep, RunStatus
+from orchestrator.checkpoint.model import Head, Interrupt, Outcome, PlannedStep, RunStatus
+from orchestrator.core.adopting import mismatch
 from orchestrator.core.advance import Frame, Next, advance
 from orchestrator.core.records import Records
 from orchestrator.core.steering import done_in
@@ -28,6 +29,7 @@ from orchestrator.errors import (
     GraphInterrupt,
     InvalidUpdateError,
     ParentCommand,
+    StateCorruptedError,
     WorkerLostError,
 )
 from orchestrator.graph.policy import delay_after
@@ -44,6 +46,7 @@ from orchestrator.step.host import ClaimLost
 from orchestrator.step.line import begin_next
 from orchestrator.step.live import Live
 from orchestrator.step.report import Report
+from orchestrator.step.salvage import salvage
 from orchestrator.step.waiting import ChildPaused, ChildRuns
 
 __all__ = ["Report", "StepProtocol", "defer_step"]
@@ -91,11 +94,10 @@ class StepProtocol:
         step, head = claim.step, claim.head
         assert step is not None
         assert head is not None
-        if head.fingerprint not in {"", self.spec.fingerprint} or step.node not in self.spec.nodes:
-            reason = (
-                f"this worker's graph {step.graph!r} has another structure than the thread's "
-                f"({self.spec.fingerprint[:8]}, not {head.fingerprint[:8]})"
-            )
+        step = self.records.step(step)
+        claim = replace(claim, step=step)
+        reason = self._mismatch(head, claim.header, step.node)
+        if reason:
             return defer_step(self.access, claim, reason)
         attempt: Attempt | None = None
         try:
@@ -104,11 +106,36 @@ class StepProtocol:
         except ClaimLost:
             return Report(refused=Refusal.STALE_FENCE)
         except Exception as error:  # noqa: BLE001 - whatever user code raises is the step's failure
-            return self._failed(claim, attempt, error)
+            set_back = self.salvaged(step.thread_id, error)
+            return set_back or self._failed(claim, attempt, error)
         except BaseException as error:  # The process is told to stop; the step is not to blame.
             self.access.commit(hand_back(step, claim.fence, type(error).__name__))
             raise
         return settle()  # What the store raises is not the step's failure.
+
+    def _mismatch(self, head: Head, header: bytes, node: str) -> str:
+        """Return why the graph may not run a node for a thread; empty: it may."""
+        if head.fingerprint in {"", self.spec.fingerprint} and node in self.spec.nodes:
+            return ""
+        try:
+            return mismatch(self.spec, head, self.records.checkpoint(header), [node])
+        except StateCorruptedError:
+            return ""  # Whoever does the step finds out, and what to do about it.
+
+    def salvaged(self, thread_id: str, error: Exception) -> Report | None:
+        """Set a thread back if stored bytes are the reason of an error; return how it goes on."""
+        if not isinstance(error, StateCorruptedError):
+            return None
+        store, queue = self.access.checkpointer, self.default_queue
+        try:
+            commit = self.access.patiently(
+                lambda: salvage(store, self.records, thread_id, queue, spec=self.spec)
+            )
+        except StateCorruptedError:
+            return None  # Nothing is whole: the run fails, and its record says what is damaged.
+        if commit is None:
+            return None
+        return Report(ready=self.rested(thread_id) if commit.status else commit.ready)
 
     @property
     def stepping(self) -> Stepping:

@@ -14,7 +14,7 @@ from orchestrator.core.advance import Frame
 from orchestrator.core.apply import SENDS
 from orchestrator.core.steering import Steering
 from orchestrator.errors import InvalidUpdateError, ParentCommand
-from orchestrator.graph.spec import branch_channel
+from orchestrator.graph.routing import branch_channel
 from orchestrator.step.call import finish, input_of, writes_after
 
 

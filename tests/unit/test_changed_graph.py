@@ -76,7 +76,9 @@ def test_what_waits_in_a_node_that_is_gone_says_so_and_changes_nothing(
 ) -> None:
     store = left(last)
     before = (store.load("t"), store.events("t"))
-    with pytest.raises(GraphMismatchError, match="waits in 'gone' of the graph 'graph'") as caught:
+    with pytest.raises(
+        GraphMismatchError, match="waits in 'gone': the graph 'graph' has"
+    ) as caught:
         new(store).invoke(value, "t")
     assert caught.value.code == "GRAPH_MISMATCH"
     assert (store.load("t").head, store.events("t")) == (before[0].head, before[1])

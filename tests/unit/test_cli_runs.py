@@ -39,8 +39,16 @@ class FakeClient:
         self.asked: dict[str, Any] = {}
 
     def submit(
-        self, graph: str, value: Any, *, thread_id: str | None = None, key: str | None = None
+        self,
+        graph: str,
+        value: Any,
+        *,
+        thread_id: str | None = None,
+        key: str | None = None,
+        multitask_strategy: str = "reject",
     ) -> FakeHandle:
+        if multitask_strategy != "reject":
+            self.calls.append(("strategy", multitask_strategy))
         self.calls.append(("submit", graph, value, thread_id, key))
         return self.handle_
 
@@ -76,6 +84,12 @@ def test_submit_hands_over_input_thread_and_key(
     assert main(["submit", "g", '{"a": 1}', "--thread", "t1", "--key", "k"]) == 0
     assert client.calls == [("submit", "g", {"a": 1}, "t1", "k")]
     assert capsys.readouterr().out == "thread t1: queued (run r1)\n"
+
+
+def test_submit_hands_over_what_happens_on_a_busy_thread(client: FakeClient) -> None:
+    assert main(["submit", "g", "{}", "--multitask-strategy", "enqueue"]) == 0
+    assert client.calls[0] == ("strategy", "enqueue")
+    assert main(["submit", "g", "{}", "--multitask-strategy", "queue"]) == 2
 
 
 def test_submit_prints_one_json_object(

@@ -190,12 +190,16 @@ def test_a_database_of_something_else_is_refused_and_left_alone(path):
     assert path.read_bytes() == before
 
 
-def test_a_newer_layout_is_refused_and_left_alone(store, path):
+@pytest.mark.parametrize(
+    ("layout", "says"),
+    [(3, r"has layout 3, .* knows layouts up to 2"), (1, r"has layout 1, .* never released")],
+)
+def test_another_layout_is_refused_and_left_alone(store, path, layout, says):
     store.close()
-    with contextlib.closing(sqlite3.connect(path)) as newer:
-        newer.execute("PRAGMA user_version = 2")
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute(f"PRAGMA user_version = {layout}")
     before = path.read_bytes()
-    with pytest.raises(StateCorruptedError, match=r"has layout 2, .* knows layouts up to 1"):
+    with pytest.raises(StateCorruptedError, match=says):
         SqliteCheckpointer(path)
     assert path.read_bytes() == before
 

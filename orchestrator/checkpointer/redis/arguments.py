@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from hashlib import blake2b
 
 from orchestrator.checkpoint.commit import Commit, ReadyStep, StepUpdate, Wait
 from orchestrator.checkpointer.base import Renderer
@@ -12,43 +13,46 @@ from orchestrator.errors import StateCorruptedError
 __all__ = ["commit_arguments", "step_from_json", "step_to_json"]
 
 _Arg = str | bytes | int
+_CHECKSUM_CHARS = 16
 
 
 def step_to_json(step: ReadyStep) -> str:
-    """Return a step as it is stored: enough to send its message again."""
-    return json.dumps(
-        [
-            *(step.thread_id, step.step_id, step.checkpoint_id, step.graph, step.node, step.ns),
-            *(step.index, step.number, step.queue, step.solo, list(step.triggers), step.arg),
-        ],
-        separators=(",", ":"),
-    )
+    """Return a step as it is stored: a checksum, and enough to send its message again."""
+    fields = [
+        *(step.thread_id, step.step_id, step.checkpoint_id, step.graph, step.node, step.ns),
+        *(step.index, step.number, step.queue, step.solo, list(step.triggers), step.arg),
+    ]
+    text = json.dumps(fields, separators=(",", ":"))
+    return _checksum(text.encode()) + text
+
+
+def _checksum(text: bytes) -> str:
+    return blake2b(text, digest_size=_CHECKSUM_CHARS // 2).hexdigest()
 
 
 def step_from_json(data: bytes) -> ReadyStep:
     """Return a stored step.
 
     Raises:
-        StateCorruptedError: if the bytes are none.
+        StateCorruptedError: if it is not what was stored.
     """
-    try:
-        fields = json.loads(data)
-        return ReadyStep(
-            thread_id=fields[0],
-            step_id=fields[1],
-            checkpoint_id=fields[2],
-            graph=fields[3],
-            node=fields[4],
-            ns=fields[5],
-            index=fields[6],
-            number=fields[7],
-            queue=fields[8],
-            solo=fields[9],
-            triggers=tuple(fields[10]),
-            arg=fields[11],
-        )
-    except (ValueError, TypeError, LookupError) as error:
-        raise StateCorruptedError(f"a stored step cannot be read ({error})") from error
+    if data[:_CHECKSUM_CHARS] != _checksum(data[_CHECKSUM_CHARS:]).encode():
+        raise StateCorruptedError(f"the stored record of a step is damaged: {data!r:.200}")
+    fields = json.loads(data[_CHECKSUM_CHARS:])
+    return ReadyStep(
+        thread_id=fields[0],
+        step_id=fields[1],
+        checkpoint_id=fields[2],
+        graph=fields[3],
+        node=fields[4],
+        ns=fields[5],
+        index=fields[6],
+        number=fields[7],
+        queue=fields[8],
+        solo=fields[9],
+        triggers=tuple(fields[10]),
+        arg=fields[11],
+    )
 
 
 def commit_arguments(

@@ -17,7 +17,7 @@ import redis
 
 from orchestrator import limits
 from orchestrator.checkpoint.audit import Audited, Damage, DamageCode
-from orchestrator.checkpoint.commit import Event, ReadyStep, StoredCheckpoint
+from orchestrator.checkpoint.commit import Event, EventDraft, ReadyStep, StoredCheckpoint
 from orchestrator.checkpointer.base import Planner
 from orchestrator.checkpointer.redis.judging import ThreadJudge
 from orchestrator.checkpointer.redis.keys import Keys
@@ -25,6 +25,13 @@ from orchestrator.checkpointer.redis.looking import Look
 from orchestrator.checkpointer.redis.reading import event
 from orchestrator.checkpointer.redis.scripting import Scripts, available
 from orchestrator.checkpointer.redis.stepjudging import Change, Fix, is_number
+from orchestrator.checkpointer.redis.unsealing import unsealed
+from orchestrator.checkpointer.sealing import (
+    HEAD_FIELDS,
+    opened_checkpoint,
+    opened_events,
+    sealed_event,
+)
 from orchestrator.ids import root_thread
 
 __all__ = ["Auditing"]
@@ -143,7 +150,11 @@ class Auditing:
         if fixes:
             codes = " ".join(dict.fromkeys(fix.code.value for fix in fixes))
             why = "; ".join(fix.why for fix in fixes)[: limits.ERROR_TEXT_CHARS_MAX]
-            args += ["thread_repaired", 4, "codes", codes, "why", why]
+            root, ns = root_thread(thread_id)
+            fields = {"codes": codes, "why": why, **({"ns": ns} if ns else {})}
+            made = sealed_event(root, EventDraft("thread_repaired", fields)).fields
+            args += ["thread_repaired", 2 * len(made)]
+            args += [part for pair in made.items() for part in pair]
         answer = self.scripts.call("audit", self.keys.of_thread(thread_id), args)
         return Look.of(answer)
 
@@ -157,7 +168,7 @@ class Auditing:
             head = look.head
             id_ = int(head.checkpoint_id or "0", 16)
             stored = StoredCheckpoint(id=id_, header=look.header, plan=look.plan)
-            return self.plan(thread_id, head.graph or "", stored)
+            return self.plan(thread_id, head.graph or "", opened_checkpoint(thread_id, stored))
 
         local = look.head.local == "1"
         return ThreadJudge(
@@ -167,6 +178,7 @@ class Auditing:
             lambda *_: planned(),
             log,
             lambda step_id: "" if local else self._queue_of(thread_id, step_id),
+            lambda: self._unsealed(thread_id, log()),
         ).judge()
 
     def _log(self, thread_id: str) -> list[Event]:
@@ -178,8 +190,16 @@ class Auditing:
                     self.keys.of_thread(name)[1] + "ev", count=_LOG_MAX
                 )
                 if found:
-                    return [event(*entry) for entry in found]
+                    return opened_events(name, [event(*entry) for entry in found])
         return []
+
+    def _unsealed(self, thread_id: str, log: Sequence[Event]) -> Mapping[str, bytes]:
+        own = self.keys.of_thread(thread_id)[1]
+        fields: Any = self.client.hgetall(own + "head")
+        ids: Any = self.client.zrange(own + "ids", 0, -1)
+        told = {name: fields[name.encode()] for name in HEAD_FIELDS if name.encode() in fields}
+        made = fields.get(b"seal", b"").decode()
+        return unsealed(thread_id, told, made, log, [int(id_, 16) for id_ in ids])
 
     def _queue_of(self, thread_id: str, step_id: str) -> str:
         """Return the queue to which a step was sent, by the indexes; else the default one."""

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from orchestrator import limits
 from orchestrator.checkpoint.audit import DamageCode
 from orchestrator.checkpoint.commit import Event, ReadyStep
 from orchestrator.checkpoint.model import RunStatus
@@ -23,7 +22,6 @@ __all__ = ["ThreadJudge"]
 
 _BACKUP = "restore the server from a backup, or start a new run on another thread"
 _EARLIER = "go back to an earlier checkpoint (history shows them), or start a new run"
-_COUNTERS = ("created_ms", "updated_ms", "resumes", "breaks_seen", "local")
 
 
 @dataclass(slots=True)
@@ -37,6 +35,7 @@ class ThreadJudge:
         plan: returns the steps that the head checkpoint planned; raises `StateCorruptedError`.
         log: returns the newest events, newest first.
         guess_queue: tells where a step goes whose record is gone.
+        unseal: finds out what the fields of the head were that do not fit their seal.
     """
 
     thread_id: str
@@ -45,6 +44,7 @@ class ThreadJudge:
     plan: Callable[[str, Look], Sequence[ReadyStep]]
     log: Callable[[], Sequence[Event]]
     guess_queue: Callable[[str], str]
+    unseal: Callable[[], Mapping[str, bytes]]
     fixes: list[Fix] = field(default_factory=list)
 
     def judge(self) -> list[Fix]:
@@ -85,36 +85,32 @@ class ThreadJudge:
         if head.status is None and head.checkpoint_id is None and head.run_id is None:
             self._fix(DamageCode.HEAD_LOST, "its head is gone", remedy=_BACKUP)
             return False
-        begun = self._last("run_accepted")
-        for name, event_field in (("run_id", "run"), ("graph", "graph")):
-            known = begun().get(event_field, b"").decode() if getattr(head, name) is None else ""
-            if known:
-                what = f"the head has no {name}; by the log it is {known!r}"
-                self._set(DamageCode.HEAD_ALTERED, what, **{name: known})
-            elif getattr(head, name) is None and not self._edited():
-                what = f"the head has no {name}, and the log does not tell it"
-                self._fix(DamageCode.HEAD_ALTERED, what, remedy=_BACKUP)
-        if head.config is None:
-            what = "the head does not hold any more with what its run was started"
-            self._fix(DamageCode.HEAD_ALTERED, what, remedy=_BACKUP)
+        if head.is_whole is None:
+            self._unseal()
         self._numbers()
         return True
+
+    def _unseal(self) -> None:
+        """Find out what the fields were that do not fit their seal."""
+        were = self.unseal()
+        if not were:
+            what = "with what its run was started is not what was stored, and nothing tells it"
+            self._fix(DamageCode.HEAD_ALTERED, what, remedy=_BACKUP)
+            return
+        for name, value in were.items():
+            what = f"{name} of the head is not what was stored; by the seal it is {value!r:.80}"
+            gone: Change = ("HDEL", "T", "head", name)
+            change = ("HSET", "T", "head", name, value) if value else gone
+            self._fix(DamageCode.HEAD_ALTERED, what, change)
 
     def _numbers(self) -> None:
         """Look at numbers: a script that adds to what is none would fail half-way."""
         head = self.look.head
-        for name in _COUNTERS:
+        for name in ("created_ms", "updated_ms"):
             value = getattr(head, name)
-            if (value is None and name.endswith("_ms")) or (
-                value is not None and not is_number(value)
-            ):
+            if not is_number(value):
                 what = f"{name} of the head is {value!r}"
-                at = self.look.now_ms if name.endswith("_ms") else 0
-                self._set(DamageCode.HEAD_ALTERED, what, **{name: at})
-        if head.stop is None or not is_number(head.stop):
-            what = f"the head's limit of supersteps is {head.stop!r}; it is the default from here"
-            at = limits.RECURSION_LIMIT_DEFAULT + self._superstep()
-            self._set(DamageCode.HEAD_ALTERED, what, stop=at)
+                self._set(DamageCode.HEAD_ALTERED, what, **{name: self.look.now_ms})
         last = int((head.last_event or "0").partition("-")[0])
         if not is_number(head.seq) and (head.seq is not None or last):
             self._set(DamageCode.MISCOUNTED, f"its event counter is {head.seq!r}", seq=last)
@@ -131,26 +127,8 @@ class ThreadJudge:
                 return  # Nothing was claimed yet.
             self._set(DamageCode.MISCOUNTED, f"its fence counter is {fence!r}", fence=given + 1)
 
-    def _superstep(self) -> int:
-        try:
-            return max((step.number for step in self._planned()), default=0)
-        except StateCorruptedError:
-            return 0
-
     def _planned(self) -> Sequence[ReadyStep]:
         return self.plan(self.thread_id, self.look)
-
-    def _edited(self) -> bool:
-        """Return whether the thread has had no run: it was made by hand, or is a fork."""
-        return any(event.type in {"state_edited", "thread_forked"} for event in self.log())
-
-    def _last(self, type_: str) -> Callable[[], Mapping[str, bytes]]:
-        def last() -> Mapping[str, bytes]:
-            mine = (e for e in self.log() if e.type == type_ and _ns_of(e) == self._ns)
-            event = next(mine, None)
-            return event.fields if event else {}
-
-        return last
 
     def _checkpoint(self) -> bool:
         """Look at the checkpoint that the head names, and at its list of steps."""

@@ -8,7 +8,7 @@ Per thread, `<p>` = `<namespace>:{<partition>}:` and `<t>` = `<p>t:<thread id>:`
 
 | key | type | holds | lives |
 |---|---|---|---|
-| `<t>head` | hash | the fields of `Head`; `fence` and `seq`, the last ones given | thread |
+| `<t>head` | hash | the fields of `Head`; `seal`; `fence` and `seq`, the last ones given | thread |
 | `<t>cp` | hash | `<id>:` with `h` header, `p` plan, `r` refs by line, `s` steps, `n` ns | thread |
 | `<t>ids` | zset | checkpoint ids as 16 hex digits, score 0, so ordered by id | thread |
 | `<t>blob` | hash | blob name → value | thread |
@@ -24,9 +24,10 @@ A commit may name another thread of the partition whose `ev` takes its events, a
 numbers them: a subgraph's thread lies in the partition of its root, and writes the root's log. Of
 that thread it changes nothing else.
 
-A step's hash: `step` (JSON of its `ReadyStep`), `queue`, `wait`, `owner`, `fence`, `attempt`,
-`claimed` (when), `failures`, `deaths`, `due`, `settled`, `reason`, `error`, `ask:<id>`, `ans:<id>`,
-and until it is completed `note:<name>`, with `noted` if there are any. It is ready unless it is in
+A step's hash: `step` (a checksum, and JSON of its `ReadyStep`), `queue`, `wait`, `owner`, `fence`,
+`attempt`, `claimed` (when), `failures`, `deaths`, `due`, `settled`, `reason`, `error`, `ask:<id>`,
+`ans:<id>`, and until it is completed `note:<name>`, with `noted` if there are any. It is ready
+unless it is in
 `done`, has an owner, or waits.
 
 Per partition, where a *member* is `<step id>` (32 hex digits) followed by the thread id:

@@ -21,13 +21,11 @@ class SeenHead(NamedTuple):
     open: str | None
     fence: str | None
     seq: str | None
-    stop: str | None
     local: str | None
     created_ms: str | None
     updated_ms: str | None
-    resumes: str | None
-    breaks_seen: str | None
-    config: str | None  # Only whether it is there; so with all that hold "1".
+    seal: str | None
+    is_whole: str | None  # Whether the seal fits. As all that say whether: "1" or `None`.
     newest: str | None  # The last checkpoint of the history.
     last_event: str | None
     listed: str | None  # The head checkpoint, in the history.

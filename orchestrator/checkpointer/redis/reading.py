@@ -17,12 +17,12 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.redis.arguments import step_from_json
-from orchestrator.errors import StateCorruptedError
+from orchestrator.checkpointer.sealing import HEAD_FIELDS, whole_config
 
 __all__ = ["claim", "event", "load", "threads"]
 
 
-def claim(answer: Sequence[Any]) -> Claim:
+def claim(thread_id: str, answer: Sequence[Any]) -> Claim:
     """Return the claim that `claim.lua` gave."""
     _, _, now, head, step, header, refs, blobs = answer
     fields = _pairs(step)
@@ -33,24 +33,26 @@ def claim(answer: Sequence[Any]) -> Claim:
         attempt=int(fields[b"attempt"]),
         failures=int(fields.get(b"failures", 0)),
         deaths=int(fields.get(b"deaths", 0)),
-        head=_head(_pairs(head)),
+        head=_head(thread_id, _pairs(head)),
         header=header,
         refs=_lines(refs),
-        blobs={name.decode(): value for name, value in _pairs(blobs).items()},
+        blobs=_values(blobs),
         asks=_prefixed(fields, b"ask:"),
         answers=_prefixed(fields, b"ans:"),
         notes=_prefixed(fields, b"note:"),
     )
 
 
-def load(answer: Sequence[Any] | None) -> LoadedThread | None:
+def load(thread_id: str, answer: Sequence[Any] | None) -> LoadedThread | None:
     """Return the thread that `load.lua` read."""
     if answer is None:
         return None
+    if len(answer) == 1:
+        raise LookupError("the head names a checkpoint that is not there")
     now, head, checkpoint_id, header, plan, refs, ns, blobs, steps, outcomes, alive, line = answer
     fields = _pairs(head)
     return LoadedThread(
-        head=_head(fields),
+        head=_head(thread_id, fields),
         checkpoint=StoredCheckpoint(
             id=int(checkpoint_id, 16),
             ns=ns.decode(),
@@ -58,7 +60,7 @@ def load(answer: Sequence[Any] | None) -> LoadedThread | None:
             plan=plan,
             refs=_lines(refs),
         ),
-        blobs={name.decode(): value for name, value in _pairs(blobs).items()},
+        blobs=_values(blobs),
         steps={
             step_id.decode(): _loaded_step(_pairs(step), completed=bool(completed))
             for step_id, step, completed in zip(steps[::3], steps[1::3], steps[2::3], strict=True)
@@ -83,7 +85,7 @@ def threads(
         for name in names:
             pipe.hgetall(f"{prefix}t:{name.decode()}:head")
         for name, fields in zip(names, pipe.execute(), strict=True):
-            head = _head(fields) if fields else None
+            head = _head(name.decode(), fields) if fields else None
             if head is not None and (status is None or head.status is status):
                 found.append((name.decode(), head))
         if len(names) < page:
@@ -99,22 +101,20 @@ def event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
     return Event(seq, int(fields[b"ts"]), fields[b"type"].decode(), own)
 
 
-def _head(fields: Mapping[bytes, bytes]) -> Head:
-    try:
-        return _whole_head(fields)
-    except (KeyError, ValueError) as error:
-        msg = f"the head of a thread is damaged ({error}): graphstalk doctor --threads says more"
-        raise StateCorruptedError(msg) from error
+def _values(flat: Sequence[Any]) -> dict[str, bytes]:
+    """Return values by name; whoever needs one that is missing says so."""
+    return {name.decode(): value for name, value in _pairs(flat).items() if value is not None}
 
 
-def _whole_head(fields: Mapping[bytes, bytes]) -> Head:
+def _head(thread_id: str, fields: Mapping[bytes, bytes]) -> Head:
+    told = {name: fields[name.encode()] for name in HEAD_FIELDS if name.encode() in fields}
     return Head(
         graph=fields.get(b"graph", b"").decode(),
         fingerprint=fields.get(b"fingerprint", b"").decode(),
         run_id=fields.get(b"run_id", b"").decode(),
         status=RunStatus(fields[b"status"].decode()),
         checkpoint_id=int(fields[b"checkpoint_id"], 16),
-        config=fields.get(b"config", b""),
+        config=whole_config(thread_id, told, fields.get(b"seal", b"").decode()),
         stop=int(fields.get(b"stop", 0)),
         breaks_seen=int(fields.get(b"breaks_seen", 0)),
         open=int(fields[b"open"]),

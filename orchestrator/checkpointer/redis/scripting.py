@@ -25,9 +25,6 @@ __all__ = ["SCRIPTS", "Scripts", "available"]
 
 _IDLE_S = 0.5  # A connection that was silent for so long is looked at before it is used.
 
-# What the server says when a key does not hold what a script or command works on.
-_SIGNS_OF_DAMAGE = ("WRONGTYPE", "user_script", "not an integer", "XADD")
-
 SCRIPTS = ("audit", "claim", "commit", "load", "release", "sweep")
 
 
@@ -50,6 +47,7 @@ class Scripts:
 
         Raises:
             CheckpointerUnavailableError: if the server does not answer, or refuses writes.
+            StateCorruptedError: if the script cannot make sense of what is stored.
         """
         command = ("EVALSHA", self.hashes[name], len(keys), *keys, *args)
         with available():
@@ -58,6 +56,11 @@ class Scripts:
             except redis.exceptions.NoScriptError:  # A new server, or one that was restarted.
                 self._client.script_load(self._sources[name])
                 return self._ask(command)
+            except redis.exceptions.ResponseError as error:
+                if not _stopped_at_data(str(error)):
+                    raise
+                msg = f"what is stored is damaged: the script {name} stopped at it ({error})"
+                raise StateCorruptedError(msg) from error
 
     def _ask(self, command: tuple[Any, ...]) -> Any:
         connection = self._take()
@@ -95,6 +98,12 @@ def _drop_if_closed(connection: Any) -> None:
         connection.disconnect()
 
 
+def _stopped_at_data(error: str) -> bool:
+    """Return whether a script stopped at what it read: not for a reason that has a code."""
+    code = error.partition(" ")[0]
+    return "user_script:" in error and (code == "WRONGTYPE" or not code.isupper())
+
+
 @contextmanager
 def available() -> Iterator[None]:
     """Turn the client's errors about a server that is away, or about damaged keys, into ours."""
@@ -107,9 +116,9 @@ def available() -> Iterator[None]:
         msg = f"the Redis server refuses writes ({error}). Nothing was stored"
         raise CheckpointerUnavailableError(msg) from error
     except redis.ResponseError as error:
-        if not any(sign in str(error) for sign in _SIGNS_OF_DAMAGE):
+        if not str(error).startswith("WRONGTYPE"):
             raise
-        msg = f"stored keys are damaged ({error}): graphstalk doctor --threads says which"
+        msg = f"what is stored is damaged ({error}): graphstalk doctor --threads says what"
         raise StateCorruptedError(msg) from error
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestrator.checkpoint.audit import DamageCode
-from orchestrator.checkpoint.commit import Event, ReadyStep, Wait
+from orchestrator.checkpoint.commit import Commit, Event, ReadyStep, StepUpdate, Wait
 from orchestrator.checkpointer.redis.arguments import step_from_json, step_to_json
 from orchestrator.checkpointer.redis.looking import SeenStep, has_record
+from orchestrator.checkpointer.sealing import sealed
 from orchestrator.errors import StateCorruptedError
 
 __all__ = ["Change", "Fix", "StepJudge", "is_number"]
@@ -122,7 +123,7 @@ class StepJudge:
         wait, fields = _by_log(*self._who)
         self.settled = wait in _SETTLED
         if fields:
-            changes.append(self._own("HSET", *(part for pair in fields.items() for part in pair)))
+            changes.append(self._own("HSET", *self._sealed(fields)))
         if not self.settled:
             changes += self._again(step.queue)
         so = f"by the log it waits ({wait})" if self.settled else "it is to be run"
@@ -229,9 +230,21 @@ class StepJudge:
         """Ask again what the log says was asked, where the record does not hold it any more."""
         asks = {k: v for k, v in _by_log(*self._who)[1].items() if k.startswith("ask:")}
         if asks:
-            parts = [part for pair in asks.items() for part in pair]
             what = "it waits for an answer, and its question is gone; the log has it"
-            self._fix(DamageCode.STEP_ALTERED, what, self._own("HSET", *parts))
+            self._fix(DamageCode.STEP_ALTERED, what, self._own("HSET", *self._sealed(asks)))
+
+    def _sealed(self, fields: Mapping[str, str | bytes | int]) -> list[str | bytes | int]:
+        """Return fields by the log as a step's record holds them."""
+        asks = {k[4:]: v for k, v in fields.items() if k[:4] == "ask:" and isinstance(v, bytes)}
+        error = fields.get("error")
+        update = StepUpdate(
+            step=self.planned, asks=asks, error=error if isinstance(error, bytes) else None
+        )
+        [made] = sealed(Commit(thread_id=self.planned.thread_id, updates=(update,))).updates
+        whole = {**fields, **{f"ask:{id_}": ask for id_, ask in made.asks.items()}}
+        if made.error is not None:
+            whole["error"] = made.error
+        return [part for pair in whole.items() for part in pair]
 
     @property
     def _who(self) -> tuple[str, str, Sequence[Event]]:

@@ -6,9 +6,10 @@ in which order, in `memory.py` and the scripts, which do the same.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Self
 
 import redis
@@ -34,12 +35,21 @@ from orchestrator.checkpointer.redis.arguments import commit_arguments, step_fro
 from orchestrator.checkpointer.redis.auditing import Auditing
 from orchestrator.checkpointer.redis.keys import Keys
 from orchestrator.checkpointer.redis.scripting import Scripts, available
+from orchestrator.checkpointer.sealing import (
+    opened_claim,
+    opened_events,
+    opened_head,
+    opened_thread,
+    parsing,
+    sealed,
+)
 from orchestrator.checkpointer.sweeping import silence_max_ms
 from orchestrator.config import Settings
 from orchestrator.errors import StateCorruptedError
 
 __all__ = ["RedisCheckpointer", "connect"]
 
+_log = logging.getLogger(__name__)
 _BLOCK_S = 5.0  # How long one command waits for an event.
 
 
@@ -129,6 +139,7 @@ class RedisCheckpointer:
 
     def commit(self, commit: Commit) -> CommitResult:
         """See `Checkpointer.commit`."""
+        commit = sealed(commit)
         sends = self._renderer is not None and (commit.ready or commit.updates)
         lists, args = commit_arguments(commit, self._renderer, self.now_ms() if sends else 0)
         prefixes = self.keys.of_thread(commit.thread_id)
@@ -161,7 +172,8 @@ class RedisCheckpointer:
             return Claim(
                 refused=Refusal(answer[0].decode()), detail=answer[1].decode(), now_ms=answer[2]
             )
-        return reading.claim(answer)
+        with parsing(thread_id):
+            return opened_claim(thread_id, reading.claim(thread_id, answer))
 
     # ---- leases -------------------------------------------------------------------------
 
@@ -186,7 +198,7 @@ class RedisCheckpointer:
         """Return how many claims were taken away, and the steps to send again."""
         prefix = self.keys.partition(partition)
         count, found = self._run("release", [prefix], [owner, int(expired)])
-        return count, list(_readable(found))
+        return count, list(_steps(found))
 
     # ---- sweeping -----------------------------------------------------------------------
 
@@ -207,11 +219,8 @@ class RedisCheckpointer:
         released = [self._release(partition, owner, expired=True) for owner in owners]
         return Swept(
             leading=bool(leading),
-            due=(
-                *(step for _, steps in released for step in steps),
-                *_readable(due),
-            ),
-            stuck=tuple(_readable(stuck)),
+            due=(*(step for _, steps in released for step in steps), *_steps(due)),
+            stuck=tuple(_steps(stuck)),
             waiting=tuple(name.decode() for name in waiting),
             released=sum(count for count, _ in released),
         )
@@ -276,9 +285,10 @@ class RedisCheckpointer:
     ) -> LoadedThread | None:
         """See `Checkpointer.load`."""
         wanted = "" if checkpoint_id is None else f"{checkpoint_id:016x}"
-        return reading.load(
-            self._run("load", self.keys.of_thread(thread_id), [wanted, int(values)])
-        )
+        answer = self._run("load", self.keys.of_thread(thread_id), [wanted, int(values)])
+        with parsing(thread_id):
+            loaded = reading.load(thread_id, answer)
+        return loaded and opened_thread(thread_id, loaded)
 
     def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
         """See `Checkpointer.history`."""
@@ -297,7 +307,8 @@ class RedisCheckpointer:
             with available():
                 prefix = self.keys.partition(partition)
                 found += reading.threads(self.client, prefix, status, limit)
-        return sorted(found, key=lambda pair: -pair[1].updated_ms)[:limit]
+        newest = sorted(found, key=lambda pair: -pair[1].updated_ms)[:limit]
+        return [(thread_id, opened_head(thread_id, head)) for thread_id, head in newest]
 
     def events(
         self, thread_id: str, *, after: int = 0, limit: int = 1000, wait_s: float = 0
@@ -311,18 +322,20 @@ class RedisCheckpointer:
                 block_ms = max(1, int(min(left, self._block_s) * 1000))
                 answer: Any = self.client.xread({key: f"{after}-0"}, count=limit, block=block_ms)
                 found = answer[0][1] if answer else []
-        return [reading.event(*entry) for entry in found]
+        return opened_events(thread_id, [reading.event(*entry) for entry in found])
 
     def close(self) -> None:
         """Give back connections."""
         self.client.close()
 
 
-def _readable(records: Sequence[bytes]) -> Iterator[ReadyStep]:
-    """Return the steps that can be read; the auditor finds the others."""
+def _steps(records: Sequence[bytes]) -> Iterator[ReadyStep]:
+    """Return stored steps. One that is damaged stops none of the others; the auditor repairs it."""
     for record in records:
-        with suppress(StateCorruptedError):
+        try:
             yield step_from_json(record)
+        except StateCorruptedError as error:
+            _log.error("%s", error)
 
 
 def _detail(refused: bytes, detail: bytes) -> str:

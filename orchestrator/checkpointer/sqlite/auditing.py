@@ -14,6 +14,7 @@ from orchestrator.checkpoint.audit import Audited, Damage, DamageCode
 from orchestrator.checkpoint.commit import EventDraft, ReadyStep, Wait
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Planner
+from orchestrator.checkpointer.sealing import opened_checkpoint, sealed_event
 from orchestrator.checkpointer.sqlite.committing import add_events
 from orchestrator.checkpointer.sqlite.packing import pack_step, text, to_text
 from orchestrator.checkpointer.sqlite.reading import find_checkpoint
@@ -21,6 +22,7 @@ from orchestrator.checkpointer.sqlite.rows import HeadFields, StepRow, head_fiel
 from orchestrator.checkpointer.sqlite.statements import statements
 from orchestrator.checkpointer.steady import Change, Fault, KeptStep, faults
 from orchestrator.errors import StateCorruptedError
+from orchestrator.ids import root_thread
 
 __all__ = ["Auditing"]
 
@@ -73,7 +75,7 @@ class Auditing:
                 _told(name, DamageCode.CHECKPOINT_LOST, "its head checkpoint is gone", _EARLIER)
             ]
         try:
-            planned = self.plan(name, text(head["graph"]), stored)
+            planned = self.plan(name, text(head["graph"]), opened_checkpoint(name, stored))
         except StateCorruptedError as error:
             why = f"its head checkpoint cannot be read: {error}"
             return [_told(name, DamageCode.CHECKPOINT_LOST, why, _EARLIER)]
@@ -84,7 +86,7 @@ class Auditing:
         damages += _counted(head, rows, open_, any_step=bool(planned))
         if self.repair and damages:
             self._put_right(head, planned, found, open_)
-            self._note(head, damages)
+            self._note(name, head, damages)
         remedy = "" if self.repair else _REMEDY
         return [
             Damage(thread_id=name, code=code, why=why, repaired=self.repair, remedy=remedy)
@@ -109,10 +111,11 @@ class Auditing:
         stuck = open_ == 0 and bool(planned) and active
         head["idle_since_ms"] = (head["idle_since_ms"] or self.now) if stuck else 0
 
-    def _note(self, head: HeadFields, damages: Sequence[tuple[DamageCode, str]]) -> None:
+    def _note(self, name: str, head: HeadFields, damages: Sequence[tuple[DamageCode, str]]) -> None:
         fields = {"codes": " ".join(code for code, _ in damages)}
         fields["why"] = "; ".join(why for _, why in damages)
-        add_events(self.connection, head, self.now, (EventDraft("thread_repaired", fields),))
+        draft = sealed_event(root_thread(name)[0], EventDraft("thread_repaired", fields))
+        add_events(self.connection, head, self.now, (draft,))
         self.connection.execute(_WRITE["set_head"], head)
         self.connection.execute(_SQL["count"], (len(damages),))
 

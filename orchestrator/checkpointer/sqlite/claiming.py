@@ -98,7 +98,7 @@ def _claimed(
         attempt=step.attempt,
         failures=step.failures,
         deaths=step.deaths,
-        head=head.head(),
+        head=head.head(asked.thread_id),
         header=header,
         refs=refs,
         blobs=reading.blobs(connection, step.thread, missing),

@@ -21,6 +21,7 @@ from orchestrator.checkpoint.commit import (
     Wait,
 )
 from orchestrator.checkpoint.model import RunStatus
+from orchestrator.checkpointer.sealing import head_seal
 from orchestrator.checkpointer.sqlite.packing import (
     pack_fields,
     pack_names,
@@ -28,7 +29,12 @@ from orchestrator.checkpointer.sqlite.packing import (
     text,
     to_text,
 )
-from orchestrator.checkpointer.sqlite.rows import HeadFields, StepRow, head_fields
+from orchestrator.checkpointer.sqlite.rows import (
+    HeadFields,
+    StepRow,
+    head_fields,
+    sealed_fields,
+)
 from orchestrator.checkpointer.sqlite.statements import statements
 from orchestrator.ids import CHILD, root_thread
 
@@ -98,6 +104,7 @@ def _new_head(thread_id: str, now: int) -> HeadFields:
     times = {"created_ms": now, "updated_ms": now}
     fields = {**dict.fromkeys(names, ""), **dict.fromkeys((*numbers, *others), 0), **times}
     child = CHILD in thread_id
+    fields["seal"] = ""
     return {"thread": 0, "status": RunStatus.QUEUED.value, "child": child, **fields}
 
 
@@ -319,6 +326,9 @@ class _Change:
             else:
                 assert name in head, f"a head has no field {name!r}"
                 head[name] = to_text(value) if isinstance(value, str) else value
+        if fields or not head["seal"]:
+            row = self.connection.execute(_SQL["config_and_error"], (head["thread"],)).fetchone()
+            head["seal"] = head_seal(self.commit.thread_id, sealed_fields(head, *row))
 
     def _any_step(self) -> bool:
         plan = (self.head["thread"], self.head["checkpoint_id"])

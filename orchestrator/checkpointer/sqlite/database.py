@@ -165,6 +165,11 @@ class Database:
                 f"{self.path} has layout {layout}, and this version of graphstalk knows layouts up "
                 f"to {LAYOUT}. Nothing was changed; use the version that wrote it, or a later one"
             )
+        if 0 < layout < LAYOUT:  # Its records have no seals, so none of them could be trusted.
+            raise StateCorruptedError(
+                f"{self.path} has layout {layout}, which was never released. Nothing was changed; "
+                f"give the checkpointer a path of its own"
+            )
         if _patiently(connection, "PRAGMA journal_mode = WAL") not in {"wal", "memory"}:
             raise GraphstalkError(
                 f"{self.path} lies where SQLite cannot keep a write-ahead log, as on most network "

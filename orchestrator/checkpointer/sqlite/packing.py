@@ -8,6 +8,7 @@ from typing import Any
 import msgpack
 
 from orchestrator.checkpoint.commit import ReadyStep
+from orchestrator.seal import check_damage, seal, unseal
 
 __all__ = [
     "pack_fields",
@@ -48,15 +49,25 @@ def unpack_names(data: bytes) -> tuple[str, ...]:
 
 
 def pack_step(step: ReadyStep) -> bytes:
-    """Return of a step what has no column of its own."""
+    """Return of a step what has no column of its own, sealed."""
     s = step
     fields = (s.checkpoint_id, s.graph, s.node, s.ns, s.index, s.number, s.solo, s.triggers, s.arg)
-    return _pack(fields)
+    return seal(_place(s.thread_id, s.step_id, s.queue), _pack(fields))
+
+
+def _place(thread_id: str, step_id: str, queue: str) -> str:
+    return f"{thread_id}\x1fstep\x1f{step_id}\x1f{queue}"
 
 
 def unpack_step(thread_id: str, step_id: str, queue: str, data: bytes) -> ReadyStep:
-    """Return a stored step."""
-    checkpoint_id, graph, node, ns, index, number, solo, triggers, arg = _unpack(data)
+    """Return a stored step.
+
+    Raises:
+        StateCorruptedError: if it is not what was stored.
+    """
+    record = unseal(_place(thread_id, step_id, queue), data)
+    check_damage(record)
+    checkpoint_id, graph, node, ns, index, number, solo, triggers, arg = _unpack(record)
     return ReadyStep(
         thread_id=thread_id,
         step_id=step_id,

@@ -42,6 +42,8 @@ def load(
     number, newest = found.fields["thread"], found.fields["checkpoint_id"]
     wanted = newest if checkpoint_id is None else checkpoint_id
     stored = find_checkpoint(connection, number, wanted)
+    if stored is None and checkpoint_id is None:
+        raise LookupError("the head names a checkpoint that is not there")
     if stored is None:
         return None
     plan = (number, wanted)
@@ -49,7 +51,7 @@ def load(
     args = [step.step.arg for step in steps.values() if step.step.arg]
     outcomes = connection.execute(_SQL["outcomes"], plan).fetchall()
     return LoadedThread(
-        head=found.head(),
+        head=found.head(thread_id),
         checkpoint=stored,
         blobs=blobs(connection, number, (*stored.refs, *args) if values else ()),
         steps=steps,
@@ -120,7 +122,9 @@ def blobs(connection: sqlite3.Connection, thread: int, names: Iterable[str]) -> 
     """Return the values kept under these names."""
     found = {}
     for name in names:
-        [found[name]] = connection.execute(_SQL["blob"], (thread, to_text(name))).fetchone()
+        row = connection.execute(_SQL["blob"], (thread, to_text(name))).fetchone()
+        if row is not None:  # Whoever needs one that is missing says so.
+            found[name] = row[0]
     return found
 
 
@@ -147,7 +151,7 @@ def threads(
         found = connection.execute(_SQL["threads"], (limit,))
     else:
         found = connection.execute(_SQL["threads_of_status"], (status.value, limit))
-    return [(text(name), head_row(row).head()) for name, *row in found]
+    return [(text(name), head_row(row).head(text(name))) for name, *row in found]
 
 
 def events(connection: sqlite3.Connection, thread_id: str, after: int, limit: int) -> list[Event]:

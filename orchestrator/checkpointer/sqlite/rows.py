@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 
 from orchestrator.checkpoint.commit import LoadedStep, ReadyStep, Wait
 from orchestrator.checkpoint.model import Head, RunStatus
+from orchestrator.checkpointer.sealing import HEAD_FIELDS, whole_config
 from orchestrator.checkpointer.sqlite.packing import text, unpack_step
 
-__all__ = ["HEAD", "HeadFields", "HeadRow", "StepRow", "head_fields", "head_row"]
+__all__ = ["HEAD", "HeadFields", "HeadRow", "StepRow", "head_fields", "head_row", "sealed_fields"]
 
 HEAD = (  # The columns of `head`.
     *("thread", "status", "checkpoint_id", "open", "updated_ms", "idle_since_ms", "seq", "fence"),
     *("graph", "fingerprint", "run_id", "stop", "breaks_seen", "resumes", "local", "owner"),
-    *("child", "created_ms"),
+    *("child", "created_ms", "seal"),
 )
 
 HeadFields = dict[str, Any]  # Those columns of one thread, to be changed and written back.
@@ -27,16 +28,17 @@ class HeadRow(NamedTuple):
     error: bytes
     fields: HeadFields
 
-    def head(self) -> Head:
+    def head(self, thread_id: str) -> Head:
         """Return it as it is shown to others."""
         fields = self.fields
+        told = sealed_fields(fields, self.config, self.error)
         return Head(
             graph=text(fields["graph"]),
             fingerprint=text(fields["fingerprint"]),
             run_id=text(fields["run_id"]),
             status=RunStatus(fields["status"]),
             checkpoint_id=fields["checkpoint_id"],
-            config=self.config,
+            config=whole_config(thread_id, told, fields["seal"]),
             stop=fields["stop"],
             breaks_seen=fields["breaks_seen"],
             open=fields["open"],
@@ -113,6 +115,16 @@ class StepRow(NamedTuple):
             answers=answers,
             notes=notes,
         )
+
+
+def sealed_fields(fields: HeadFields, config: bytes, error: bytes) -> dict[str, bytes]:
+    """Return what a head's seal covers, as bytes."""
+    all_ = {**fields, "config": config, "error": error}
+    return {name: _as_bytes(all_[name]) for name in HEAD_FIELDS}
+
+
+def _as_bytes(value: str | int | bytes) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
 
 
 def head_fields(row: Sequence[Any]) -> HeadFields:

@@ -34,7 +34,8 @@ CREATE TABLE IF NOT EXISTS head (
   local         INTEGER NOT NULL,
   owner         TEXT NOT NULL,
   child         INTEGER NOT NULL,  -- Whether it is the thread of a subgraph.
-  created_ms    INTEGER NOT NULL
+  created_ms    INTEGER NOT NULL,
+  seal          TEXT NOT NULL      -- Over what callers say of the run; see `sealing.py`.
 );
 CREATE INDEX IF NOT EXISTS head_idle ON head (idle_since_ms) WHERE idle_since_ms > 0;
 
@@ -163,5 +164,5 @@ CREATE TABLE IF NOT EXISTS sweep (
 CREATE TABLE IF NOT EXISTS stats (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 
 PRAGMA application_id = 1735619691;  -- "gstk"
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 COMMIT;

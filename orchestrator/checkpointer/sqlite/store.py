@@ -25,6 +25,15 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.base import Planner
+from orchestrator.checkpointer.sealing import (
+    opened_claim,
+    opened_events,
+    opened_head,
+    opened_result,
+    opened_thread,
+    parsing,
+    sealed,
+)
 from orchestrator.checkpointer.sqlite import claiming, committing, reading
 from orchestrator.checkpointer.sqlite.auditing import Auditing
 from orchestrator.checkpointer.sqlite.database import Database, Synchronous
@@ -95,6 +104,10 @@ class SqliteCheckpointer:
 
     def commit(self, commit: Commit) -> CommitResult:
         """See `Checkpointer.commit`."""
+        commit = sealed(commit)
+        return opened_result(commit.thread_id, self._commit(commit))
+
+    def _commit(self, commit: Commit) -> CommitResult:
         now, take, step = self._clock.now_ms(), commit.take, commit.takes
         with self._database.writing() as connection:
             result = committing.commit(connection, commit, now)
@@ -119,8 +132,9 @@ class SqliteCheckpointer:
         """See `Checkpointer.claim`."""
         asked = claiming.Asked(thread_id, step_id, owner, token, set(known), sent_ms)
         # A claim that is lost with the power was lost together with whoever held it.
-        with self._database.writing(durable=False) as connection:
-            return claiming.claim(connection, asked, self._lease_ms, self._clock.now_ms())
+        with parsing(thread_id), self._database.writing(durable=False) as connection:
+            claim = claiming.claim(connection, asked, self._lease_ms, self._clock.now_ms())
+        return opened_claim(thread_id, claim)
 
     @property
     def _lease_ms(self) -> int:
@@ -177,9 +191,10 @@ class SqliteCheckpointer:
         self, thread_id: str, *, checkpoint_id: int | None = None, values: bool = True
     ) -> LoadedThread | None:
         """See `Checkpointer.load`."""
-        with self._database.reading() as connection:
+        with parsing(thread_id), self._database.reading() as connection:
             now = self._clock.now_ms()
-            return reading.load(connection, thread_id, checkpoint_id, values=values, now=now)
+            loaded = reading.load(connection, thread_id, checkpoint_id, values=values, now=now)
+        return loaded and opened_thread(thread_id, loaded)
 
     def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
         """See `Checkpointer.history`."""
@@ -191,7 +206,8 @@ class SqliteCheckpointer:
     ) -> list[tuple[str, Head]]:
         """See `Checkpointer.threads`."""
         with self._database.reading() as connection:
-            return reading.threads(connection, status, limit)
+            found = reading.threads(connection, status, limit)
+        return [(thread_id, opened_head(thread_id, head)) for thread_id, head in found]
 
     def events(
         self, thread_id: str, *, after: int = 0, limit: int = 1000, wait_s: float = 0
@@ -204,7 +220,7 @@ class SqliteCheckpointer:
                 found = reading.events(connection, thread_id, after, limit)
             left_s = end - time.monotonic()
             if found or left_s <= 0:
-                return found
+                return opened_events(thread_id, found)
             # What this process writes wakes at once; for what others write one has to look.
             self._database.wait(changes, min(left_s, _LOOK_S) if self.shared else left_s)
 

@@ -20,7 +20,7 @@ INSERT INTO thread (name) VALUES (?);
 -- name: add_head
 INSERT INTO head VALUES (
   :thread, :status, :checkpoint_id, :open, :updated_ms, :idle_since_ms, :seq, :fence, :graph,
-  :fingerprint, :run_id, :stop, :breaks_seen, :resumes, :local, :owner, :child, :created_ms
+  :fingerprint, :run_id, :stop, :breaks_seen, :resumes, :local, :owner, :child, :created_ms, :seal
 );
 
 -- name: set_head
@@ -28,7 +28,7 @@ UPDATE head SET
   status = :status, checkpoint_id = :checkpoint_id, open = :open, updated_ms = :updated_ms,
   idle_since_ms = :idle_since_ms, seq = :seq, fence = :fence, graph = :graph,
   fingerprint = :fingerprint, run_id = :run_id, stop = :stop, breaks_seen = :breaks_seen,
-  resumes = :resumes, local = :local, owner = :owner
+  resumes = :resumes, local = :local, owner = :owner, seal = :seal
 WHERE thread = :thread;
 
 -- name: set_seq
@@ -39,6 +39,9 @@ UPDATE head SET fence = max(fence, ?) WHERE thread = ?;
 
 -- name: set_config
 UPDATE thread SET config = ? WHERE number = ?;
+
+-- name: config_and_error
+SELECT config, error FROM thread WHERE number = ?;
 
 -- name: set_error
 UPDATE thread SET error = ? WHERE number = ?;

@@ -20,8 +20,7 @@ from orchestrator.core.steering import (
 )
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.managed import Loop
-from orchestrator.graph.routing import START, Command, Send
-from orchestrator.graph.spec import branch_channel, join_channel
+from orchestrator.graph.routing import START, Command, Send, branch_channel, join_channel
 
 
 class State(TypedDict):

@@ -12,8 +12,7 @@ from orchestrator.core.apply import RETURN, SENDS, apply, plan
 from orchestrator.core.steering import Kept, Steering
 from orchestrator.errors import InvalidUpdateError
 from orchestrator.graph.builder import GraphBuilder
-from orchestrator.graph.routing import START, Command, Send
-from orchestrator.graph.spec import branch_channel, join_channel
+from orchestrator.graph.routing import START, Command, Send, branch_channel, join_channel
 
 
 class State(TypedDict):

@@ -16,8 +16,7 @@ from orchestrator.errors import InvalidGraphError
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.inspecting import ends_of, first_hint, injected, is_async, named
 from orchestrator.graph.policy import RetryPolicy
-from orchestrator.graph.routing import END, START
-from orchestrator.graph.spec import branch_channel, join_channel
+from orchestrator.graph.routing import END, START, branch_channel, join_channel
 
 
 class State(TypedDict):

@@ -13,7 +13,7 @@ from orchestrator.checkpoint.model import (
 )
 from orchestrator.core.apply import SENDS
 from orchestrator.core.records import Records
-from orchestrator.errors import StateCorruptedError, UnserializableValueError
+from orchestrator.errors import NewerLayoutError, StateCorruptedError, UnserializableValueError
 from orchestrator.graph.policy import TimeoutPolicy
 from orchestrator.graph.routing import Send
 from orchestrator.serde.msgpack import Codec
@@ -123,7 +123,7 @@ def test_questions_and_errors_come_back_the_same():
 
 
 @pytest.mark.parametrize(
-    "fields", [[], [1], [2, "x", [], 1, 1, 1, 1], {"a": 1}, 3, [1] * 99], ids=repr
+    "fields", [[], [1], [0, "x", [], 1, 1, 1, 1], {"a": 1}, 3, [1] * 99], ids=repr
 )
 def test_bytes_that_are_another_record_or_layout_are_refused(fields):
     data = CODEC.encode(fields)
@@ -133,5 +133,11 @@ def test_bytes_that_are_another_record_or_layout_are_refused(fields):
         (RECORDS.interrupt, "interrupt"),
         (RECORDS.error, "error"),
     ]:
-        with pytest.raises(StateCorruptedError, match=f"no {what} of layout 1"):
+        with pytest.raises(StateCorruptedError, match=f"no {what}"):
             read(data)
+
+
+def test_a_later_layout_is_refused_with_a_sentence():
+    for read, what in [(RECORDS.checkpoint, "checkpoint"), (RECORDS.outcome, "outcome")]:
+        with pytest.raises(NewerLayoutError, match=f"a stored {what} has layout 9, .* up to"):
+            read(CODEC.encode([9, 1, 2, 3]))

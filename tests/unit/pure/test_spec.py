@@ -6,8 +6,7 @@ import pytest
 
 from orchestrator.channels import AnyValue
 from orchestrator.graph.builder import GraphBuilder
-from orchestrator.graph.routing import END, START
-from orchestrator.graph.spec import branch_channel, join_channel
+from orchestrator.graph.routing import END, START, branch_channel, join_channel
 
 
 class State(TypedDict):

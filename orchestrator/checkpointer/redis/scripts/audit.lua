@@ -12,13 +12,13 @@
 local P, T, thread = KEYS[1], KEYS[2], ARGV[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local seen, wrong, told = {}, {}, {}
+local seen, wrong, known = {}, {}, {}
 
 local function ask(...)
   local answer = redis.pcall(...)
   if type(answer) == 'table' and answer.err then
     local key = select(2, ...)
-    if not told[key] then wrong[#wrong + 1], told[key] = key, true end
+    if not known[key] then wrong[#wrong + 1], known[key] = key, true end
     return nil
   end
   return answer
@@ -32,9 +32,20 @@ end
 -- How a time stands in an index: missing, so far away that it was never meant, or as it may be.
 local function put_time(score) put(score and (tonumber(score) > now + 1000 and 'far' or 'near')) end
 
-local head = put_all(T .. 'head', {'status', 'checkpoint_id', 'run_id', 'graph', 'open', 'fence', 'seq', 'stop', 'local',
-  'created_ms', 'updated_ms', 'resumes', 'breaks_seen'})
-put(ask('HEXISTS', T .. 'head', 'config') == 1 and '1')
+local head = put_all(T .. 'head', {'status', 'checkpoint_id', 'run_id', 'graph', 'open', 'fence', 'seq', 'local', 'created_ms',
+  'updated_ms', 'seal'})
+-- See `head_seal` in `sealing.py`.
+local told = ask('HMGET', T .. 'head', 'graph', 'fingerprint', 'run_id', 'config', 'stop', 'breaks_seen', 'resumes', 'local', 'owner', 'error') or {}
+local any = false
+for i = 1, 10 do
+  local value = told[i] or ''
+  any = any or value ~= ''
+  told[i] = #value .. ':' .. value
+end
+local made = head[11] or ''
+local fits = made == '-' or (made == '' and not any)
+if not fits and redis.sha1hex then fits = made == string.sub(redis.sha1hex(thread .. table.concat(told)), 1, 16) end
+put(fits and '1')
 local newest = ask('ZREVRANGE', T .. 'ids', 0, 0)
 put(newest and newest[1])
 local last = ask('XREVRANGE', T .. 'ev', '+', '-', 'COUNT', 1)
@@ -107,9 +118,8 @@ if ARGV[2] ~= '' and ARGV[2] == table.concat(seen, '\30') then
   end
   for _ = 1, tonumber(take()) do
     local kind, fields = take(), take_list()
-    local L, root, ns = T, string.match(thread, '^([^\31]*)\31(.*)$')
+    local L, root = T, string.match(thread, '^([^\31]*)\31')
     if root then -- The thread of a subgraph: the log is that of the thread around it, if there is one.
-      fields[#fields + 1], fields[#fields + 2] = 'ns', ns
       local outer = P .. 't:' .. root .. ':'
       if redis.call('EXISTS', outer .. 'head') == 1 then L = outer end
     end

@@ -243,7 +243,8 @@ end
 if stored then
   redis.call('HSET', T .. 'cp', id .. ':s', table.concat(ids, ' '), unpack(stored))
 end
-for _, item in ipairs(take_pairs()) do news[#news + 1] = item end
+local told = take_pairs()
+for _, item in ipairs(told) do news[#news + 1] = item end
 if status ~= '' then news[#news + 1], news[#news + 2] = 'status', status end
 if not exists then news[#news + 1], news[#news + 2] = 'created_ms', now end
 news[2] = open
@@ -254,6 +255,15 @@ else
   redis.call('HSET', L .. 'head', 'seq', seq)
 end
 redis.call('HSET', head_key, unpack(news))
+if #told > 0 then -- See `head_seal` in `sealing.py`.
+  local fields = redis.call('HMGET', head_key, 'graph', 'fingerprint', 'run_id', 'config', 'stop', 'breaks_seen', 'resumes', 'local', 'owner', 'error')
+  for i = 1, 10 do
+    local value = fields[i] or ''
+    fields[i] = #value .. ':' .. value
+  end
+  local seal = redis.sha1hex and string.sub(redis.sha1hex(thread .. table.concat(fields)), 1, 16) or '-'
+  redis.call('HSET', head_key, 'seal', seal)
+end
 if status ~= '' and not ns then redis.call('ZADD', P .. 'threads', now, thread) end
 if key ~= '' then redis.call('HSET', T .. 'keys', key, key_run) end
 if dequeue ~= '' then

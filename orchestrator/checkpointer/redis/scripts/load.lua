@@ -15,7 +15,7 @@ local head_id, owner = head[1], head[2]
 if not head_id then return nil end
 local id = ARGV[1] ~= '' and ARGV[1] or head_id
 local cp = redis.call('HMGET', T .. 'cp', id .. ':h', id .. ':p', id .. ':r', id .. ':n', id .. ':s')
-if not cp[1] then return nil end
+if not cp[1] then return ARGV[1] == '' and {now} or nil end -- The head must have its checkpoint.
 
 local steps, outcomes, names = {}, {}, {}
 for name in string.gmatch(cp[3], '[^\n]+') do names[#names + 1] = name end

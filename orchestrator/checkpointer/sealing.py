@@ -1,0 +1,280 @@
+"""Sealing what a checkpointer is given to keep, and checking what it gives back. (INV-10)
+
+Each checkpointer calls these at its own edge, so what is above never sees a seal, and what is below
+never sees an unsealed record. Nothing here raises: a record that does not fit its seal comes back
+as bytes that no codec decodes, and fails whoever needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha1
+
+from orchestrator.checkpoint.commit import (
+    Answer,
+    Claim,
+    Commit,
+    CommitResult,
+    Event,
+    EventDraft,
+    LoadedStep,
+    LoadedThread,
+    StepUpdate,
+    StoredCheckpoint,
+)
+from orchestrator.checkpoint.model import Head
+from orchestrator.errors import GraphstalkError, StateCorruptedError
+from orchestrator.ids import root_thread
+from orchestrator.seal import damaged, is_damaged, seal, unseal
+
+__all__ = [
+    "HEAD_FIELDS",
+    "head_seal",
+    "opened_checkpoint",
+    "opened_claim",
+    "opened_events",
+    "opened_head",
+    "opened_result",
+    "opened_thread",
+    "parsing",
+    "sealed",
+    "sealed_event",
+    "whole_config",
+]
+
+# What callers say of a run. The rest of a head changes at every step, and is counted and checked.
+HEAD_FIELDS = (
+    *("graph", "fingerprint", "run_id", "config", "stop", "breaks_seen", "resumes", "local"),
+    *("owner", "error"),
+)
+_NO_SEAL = "-"  # Of a server that cannot make one: fakeredis has no `redis.sha1hex`.
+_BY_SCRIPTS = ("commit_refused", "step_released")  # Events that a store makes itself, unsealed.
+
+_Fields = Mapping[str, str | int | bytes]
+
+
+def sealed(commit: Commit) -> Commit:
+    """Return a commit whose records are sealed."""
+    thread = commit.thread_id
+    changes: dict[str, object] = {}
+    if commit.checkpoint is not None:
+        changes["checkpoint"] = _sealed_checkpoint(thread, commit.checkpoint)
+    if commit.blobs:
+        changes["blobs"] = _sealed(f"{thread}\x1fvalue\x1f", commit.blobs)
+    if commit.guard is not None:
+        step = commit.guard.step_id
+        if commit.completed is not None:
+            changes["completed"] = seal(_outcome(thread, step), commit.completed)
+        if commit.notes:
+            changes["notes"] = _sealed(_note(thread, step), commit.notes)
+    if commit.answers:
+        changes["answers"] = tuple(
+            Answer(a.step_id, a.interrupt_id, seal(_answer(thread) + a.interrupt_id, a.value))
+            for a in commit.answers
+        )
+    if commit.updates:
+        changes["updates"] = tuple(_sealed_update(thread, update) for update in commit.updates)
+    if "config" in commit.head or "error" in commit.head:
+        changes["head"] = _sealed_head(thread, commit.head)
+    if commit.events:
+        log, _ = root_thread(thread)
+        changes["events"] = tuple(sealed_event(log, draft) for draft in commit.events)
+    if commit.enqueue is not None:
+        run, begins = commit.enqueue
+        changes["enqueue"] = run, seal(_waiting(thread) + run, begins)
+    return replace(commit, **changes) if changes else commit  # type: ignore[arg-type]
+
+
+def opened_thread(thread_id: str, loaded: LoadedThread) -> LoadedThread:
+    """Return a thread whose records were checked."""
+    steps = {i: _opened_step(thread_id, i, step) for i, step in loaded.steps.items()}
+    return replace(
+        loaded,
+        head=opened_head(thread_id, loaded.head),
+        checkpoint=opened_checkpoint(thread_id, loaded.checkpoint),
+        blobs=_opened(f"{thread_id}\x1fvalue\x1f", loaded.blobs),
+        steps=steps,
+        outcomes={i: unseal(_outcome(thread_id, i), o) for i, o in loaded.outcomes.items()},
+        line=_opened(_waiting(thread_id), loaded.line),
+    )
+
+
+def opened_claim(thread_id: str, claim: Claim) -> Claim:
+    """Return a claim whose records were checked."""
+    if claim.refused is not None or claim.step is None or claim.head is None:
+        return claim
+    step = claim.step
+    header = f"{thread_id}\x1fheader\x1f{step.checkpoint_id:x}"
+    return replace(
+        claim,
+        head=opened_head(thread_id, claim.head),
+        header=unseal(header, claim.header),
+        blobs=_opened(f"{thread_id}\x1fvalue\x1f", claim.blobs),
+        asks=_opened(_question(thread_id), claim.asks) if claim.asks else claim.asks,
+        answers=_opened(_answer(thread_id), claim.answers) if claim.answers else claim.answers,
+        notes=_opened(_note(thread_id, step.step_id), claim.notes) if claim.notes else claim.notes,
+    )
+
+
+def opened_result(thread_id: str, result: CommitResult) -> CommitResult:
+    """Return what a commit did, with its claim checked."""
+    if result.claim is None:
+        return result
+    return replace(result, claim=opened_claim(thread_id, result.claim))
+
+
+def opened_events(thread_id: str, events: list[Event]) -> list[Event]:
+    """Return events that were checked; what is left of a damaged one is that it was."""
+    log, _ = root_thread(thread_id)
+    return [_opened_event(log, event) for event in events]
+
+
+def head_seal(thread_id: str, fields: Mapping[str, bytes]) -> str:
+    """Return the seal of the `HEAD_FIELDS`, as `commit.lua` makes it."""
+    values = (fields.get(name, b"") for name in HEAD_FIELDS)
+    parts = b"".join(b"%d:%s" % (len(value), value) for value in values)
+    name = thread_id.encode("utf-8", "surrogatepass")
+    return sha1(name + parts, usedforsecurity=False).hexdigest()[:16]
+
+
+def whole_config(thread_id: str, fields: Mapping[str, bytes], made: str) -> bytes:
+    """Return the config of a head, or, if the head does not fit its seal, bytes that say so.
+
+    Whoever needs to know what a run was started with needs the config; so nobody goes on with a
+    head that is not what was stored.
+    """
+    unsealed = made == _NO_SEAL or not (made or any(fields.values()))
+    if unsealed or made == head_seal(thread_id, fields):
+        return fields.get("config", b"")
+    return damaged(f"{thread_id}\x1fhead")
+
+
+@contextmanager
+def parsing(thread_id: str) -> Iterator[None]:
+    """Turn what comes of stored bytes that are no record at all into an error that says so.
+
+    Raises:
+        StateCorruptedError: if the block cannot make sense of what is stored.
+    """
+    try:
+        yield
+    except GraphstalkError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        msg = f"what is stored of the thread {thread_id!r} is damaged ({error!r:.200})"
+        raise StateCorruptedError(msg) from error
+
+
+def _event_place(log: str, type_: str, fields: Mapping[str, bytes]) -> str:
+    parts = "\x1f".join(f"{key}={value.hex()}" for key, value in sorted(fields.items()))
+    return f"{log}\x1f{type_}\x1f{parts}"
+
+
+def sealed_event(log: str, draft: EventDraft) -> EventDraft:
+    """Return an event of a log with its seal."""
+    fields = {key: _as_bytes(value) for key, value in draft.fields.items()}
+    made = seal(_event_place(log, draft.type, fields), b"")
+    return EventDraft(draft.type, {**draft.fields, "seal": made})
+
+
+def _opened_event(log: str, event: Event) -> Event:
+    fields = {key: value for key, value in event.fields.items() if key != "seal"}
+    made = event.fields.get("seal")
+    if made is None and event.type in _BY_SCRIPTS:
+        return event
+    if made == seal(_event_place(log, event.type, fields), b""):
+        return Event(event.seq, event.ts_ms, event.type, fields)
+    return Event(event.seq, event.ts_ms, "damaged", {})
+
+
+def _as_bytes(value: str | int | bytes) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+
+
+def opened_head(thread_id: str, head: Head) -> Head:
+    """Return a head whose records were checked."""
+    whole = head.config and not is_damaged(head.config)
+    config = unseal(f"{thread_id}\x1fconfig", head.config) if whole else head.config
+    error = unseal(f"{thread_id}\x1ferror", head.error) if head.error else b""
+    return replace(head, config=config, error=error)
+
+
+def _sealed_head(thread: str, fields: _Fields) -> _Fields:
+    made = dict(fields)
+    for name in ("config", "error"):
+        value = made.get(name)
+        if isinstance(value, bytes) and value:
+            made[name] = seal(f"{thread}\x1f{name}", value)
+    return made
+
+
+def _sealed_checkpoint(thread: str, stored: StoredCheckpoint) -> StoredCheckpoint:
+    return replace(
+        stored,
+        header=seal(f"{thread}\x1fheader\x1f{stored.id:x}", stored.header),
+        plan=seal(f"{thread}\x1fplan\x1f{stored.id:x}", stored.plan),
+    )
+
+
+def opened_checkpoint(thread: str, stored: StoredCheckpoint) -> StoredCheckpoint:
+    """Return a checkpoint whose records were checked."""
+    return replace(
+        stored,
+        header=unseal(f"{thread}\x1fheader\x1f{stored.id:x}", stored.header),
+        plan=unseal(f"{thread}\x1fplan\x1f{stored.id:x}", stored.plan),
+    )
+
+
+def _sealed_update(thread: str, update: StepUpdate) -> StepUpdate:
+    if not update.asks and update.error is None:
+        return update
+    error = update.error
+    if error:
+        error = seal(_failure(thread, update.step.step_id), error)
+    return replace(update, asks=_sealed(_question(thread), update.asks), error=error)
+
+
+def _opened_step(thread: str, step_id: str, step: LoadedStep) -> LoadedStep:
+    if not (step.error or step.asks or step.notes):
+        return step
+    return replace(
+        step,
+        error=unseal(_failure(thread, step_id), step.error) if step.error else b"",
+        asks=_opened(_question(thread), step.asks),
+        answers=_opened(_answer(thread), step.answers),
+        notes=_opened(_note(thread, step_id), step.notes),
+    )
+
+
+def _sealed(place: str, records: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {name: seal(place + name, record) for name, record in records.items()}
+
+
+def _opened(place: str, records: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {name: unseal(place + name, record) for name, record in records.items()}
+
+
+def _outcome(thread: str, step_id: str) -> str:
+    return f"{thread}\x1foutcome\x1f{step_id}"
+
+
+def _note(thread: str, step_id: str) -> str:
+    return f"{thread}\x1fnote of {step_id}\x1f"
+
+
+def _failure(thread: str, step_id: str) -> str:
+    return f"{thread}\x1ffailure\x1f{step_id}"
+
+
+def _question(thread: str) -> str:
+    return f"{thread}\x1fquestion\x1f"
+
+
+def _answer(thread: str) -> str:
+    return f"{thread}\x1fanswer\x1f"
+
+
+def _waiting(thread: str) -> str:
+    return f"{thread}\x1fwaiting run\x1f"

@@ -1,0 +1,87 @@
+"""A thread whose latest checkpoint is damaged goes on from the one before. (INV-10)
+
+The damaged one is set aside: it stays in the history to be looked at, the log of the thread and of
+the process say what happened, and what came after the good one is done again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from orchestrator.checkpoint.commit import Commit, LoadedThread
+from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.core.records import Records
+from orchestrator.core.salvage import damage_to_state, damage_to_steps, set_back
+from orchestrator.core.stepping import Placement, in_one_log
+from orchestrator.errors import StateCorruptedError
+from orchestrator.graph.spec import GraphSpec
+
+__all__ = ["salvage"]
+
+_log = logging.getLogger(__name__)
+_PAGE = 100  # Checkpoints that are looked at in one go.
+
+
+def salvage(
+    store: Checkpointer,
+    records: Records,
+    thread_id: str,
+    queue: str,
+    *,
+    spec: GraphSpec | None = None,
+) -> Commit | None:
+    """Set a thread back to its latest good checkpoint; return the commit, `None` if none is needed.
+
+    Args:
+        store: where the thread is.
+        records: how it is stored.
+        thread_id: the thread.
+        queue: where its steps go; empty: they run in the process that calls.
+        spec: the graph, if the caller has it.
+
+    Raises:
+        StateCorruptedError: if no checkpoint is good.
+    """
+    loaded = store.load(thread_id)
+    if loaded is None:
+        return None
+    to_state = damage_to_state(records, loaded)
+    why = to_state or damage_to_steps(loaded)
+    if not why:
+        return None
+    is_good: Callable[[LoadedThread], bool] = lambda one: not damage_to_state(records, one)  # noqa: E731
+    good = loaded if not to_state else _last_good(store, thread_id, loaded, is_good)
+    if good is None:
+        msg = (
+            f"the thread {thread_id!r} cannot go on: {why}, and none of its checkpoints is whole. "
+            f"Start anew with an input and on_corrupt='restart', or use another thread"
+        )
+        raise StateCorruptedError(msg)
+    where = Placement(thread_id, loaded.head.graph, queue)
+    commit = in_one_log(set_back(records, where, spec, loaded, good, why))
+    if store.commit(commit).refused is not None:
+        return None  # Somebody else did something about it.
+    fields = commit.events[0].fields
+    _log.error(
+        "event=checkpoint_set_aside thread_id=%s checkpoint_id=%s back_to=%s reason=%s",
+        *(thread_id, fields["checkpoint"], fields["back_to"], why),
+    )
+    return commit
+
+
+def _last_good(
+    store: Checkpointer,
+    thread_id: str,
+    loaded: LoadedThread,
+    is_good: Callable[[LoadedThread], bool],
+) -> LoadedThread | None:
+    """Return the thread at its latest good checkpoint, in the order in which they were the head."""
+    before = loaded.head.checkpoint_id
+    while ids := store.history(thread_id, before=before, limit=_PAGE):
+        for checkpoint_id in ids:
+            one = store.load(thread_id, checkpoint_id=checkpoint_id)
+            if one is not None and is_good(one):
+                return one
+        before = ids[-1]
+    return None
