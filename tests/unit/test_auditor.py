@@ -114,9 +114,9 @@ def test_the_loop_goes_on_though_the_server_was_away_and_only_where_it_leads() -
 def test_a_plan_is_read_without_the_types_of_the_state() -> None:
     store = MemoryCheckpointer()
     finished(store, "t")
-    stored = store._threads["t"].checkpoints
-    first = stored[min(stored)]
-    [step] = planned_by("t", "g", first)
+    first = store.load("t", checkpoint_id=store.history("t")[-1])
+    assert first is not None
+    [step] = planned_by("t", "g", first.checkpoint)
     assert (step.node, step.graph, step.solo) == (START, "g", True)
     typed = Codec()
     typed.register("money", Money, lambda money: [money.cents], lambda plain: Money(*plain))

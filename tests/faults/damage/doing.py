@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from dataclasses import replace
 
+from orchestrator.checkpointer.redis.arguments import step_to_json
 from tests.faults.damage.world import THREAD, World
 
 __all__ = [
@@ -137,9 +138,8 @@ def swapped(world: World, one: str, other: str) -> None:
 
 def node_renamed(world: World, name: str) -> None:
     """Let a step's record name another node."""
-    fields = json.loads(world.redis.hget(f"{world.own}s:{world.step(name)}", "step") or b"")
-    fields[4] = "last"
-    record(world, name, step=json.dumps(fields))
+    step = world.load().steps[world.step(name)].step
+    record(world, name, step=step_to_json(replace(step, node="last")))
 
 
 def messages(world: World) -> None:

@@ -104,6 +104,16 @@ def _heads() -> Iterator[Kind]:
     yield Kind("half", "head names the checkpoint before", _do(older_checkpoint), _ALTERED)
     yield Kind("ready", "head names no checkpoint", _do(head, checkpoint_id="f" * 16), _ALTERED)
     yield Kind("ready", "head names nonsense", _do(head, checkpoint_id="x"), _ALTERED)
+    for name, altered in {
+        "stop": 3,
+        "breaks_seen": 1,
+        "local": 1,
+        "graph": "x",
+        "run_id": "x",
+    }.items():
+        yield Kind("half", f"another {name}", _do(head, **{name: altered}), _ALTERED)
+    other = _do(head, fingerprint="x")
+    yield Kind("half", "another fingerprint", other, _ALTERED, "reported")
     yield Kind("ready", "head without config", _do(head, drop="config"), _ALTERED, "reported")
     lost = DamageCode.HEAD_LOST
     yield Kind("ready", "head deleted", _do(delete, "head", own=True), lost, "reported")
