@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator import limits
+from orchestrator.checkpoint.audit import Audited
 from orchestrator.checkpoint.commit import (
     Claim,
     Commit,
@@ -25,11 +26,14 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer import sealing
+from orchestrator.checkpointer.base import Planner
+from orchestrator.checkpointer.memory_audit import Auditing
 from orchestrator.checkpointer.memory_thread import (
     Step,
     Thread,
     asks,
     below,
+    is_due,
     loaded_thread,
     new_head,
     unready,
@@ -324,17 +328,8 @@ class MemoryCheckpointer:
         return released
 
     def _is_due(self, thread: Thread, step: Step, now: int) -> bool:
-        ready = step.ready
-        if not ready.queue or step.owner or ready.step_id in thread.done:
-            return False
-        if step.wait is Wait.TIMER:
-            return step.due_ms <= now
-        if step.wait is not Wait.NOTHING:
-            return False
         grace = int(self._settings.hint_grace_s * 1000)
-        if step.sent_ms < 0:
-            return step.since_ms <= now - grace
-        return step.sent_ms < self._marks.get(ready.queue, 0) - grace
+        return is_due(thread, step, now, grace, self._marks.get(step.ready.queue, 0))
 
     def mark_sent(self, steps: Sequence[ReadyStep]) -> None:
         """See `Checkpointer.mark_sent`."""
@@ -345,6 +340,19 @@ class MemoryCheckpointer:
                 step = thread.steps.get(ready.step_id) if thread else None
                 if step is not None:
                     step.sent_ms = now
+
+    def audit(
+        self, partition: int, *, plan: Planner, repair: bool, cursor: str = "", limit: int = 100
+    ) -> Audited:
+        """See `Checkpointer.audit`."""
+        with self._changed:
+            mine = {
+                name: thread
+                for name, thread in self._threads.items()
+                if partition_of(name, self.partitions) == partition
+            }
+            queue, now = self._settings.queue, self._clock.now_ms()
+            return Auditing(plan, queue, now, repair).some(mine, cursor, limit)
 
     # ---- reading ------------------------------------------------------------------------
 

@@ -21,7 +21,17 @@ from orchestrator.checkpoint.commit import (
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.ids import root_thread
 
-__all__ = ["Step", "Thread", "asks", "below", "loaded_thread", "new_head", "unready", "update_step"]
+__all__ = [
+    "Step",
+    "Thread",
+    "asks",
+    "below",
+    "is_due",
+    "loaded_thread",
+    "new_head",
+    "unready",
+    "update_step",
+]
 
 
 @dataclass(slots=True)
@@ -112,6 +122,20 @@ def unready(thread: Thread, step_id: str, now: int) -> Refusal | None:
     if step.wait is Wait.NOTHING or (step.wait is Wait.TIMER and step.due_ms <= now):
         return None
     return Refusal.WAITING
+
+
+def is_due(thread: Thread, step: Step, now: int, grace: int, mark: int) -> bool:
+    """Return whether a step is to be sent (again); `mark` is the watermark of its queue."""
+    ready = step.ready
+    if not ready.queue or step.owner or ready.step_id in thread.done:
+        return False
+    if step.wait is Wait.TIMER:
+        return step.due_ms <= now
+    if step.wait is not Wait.NOTHING:
+        return False
+    if step.sent_ms < 0:
+        return step.since_ms <= now - grace
+    return step.sent_ms < mark - grace
 
 
 def update_step(step: Step, update: StepUpdate, now: int) -> int:

@@ -25,7 +25,7 @@ __all__ = ["SCRIPTS", "Scripts", "available"]
 
 _IDLE_S = 0.5  # A connection that was silent for so long is looked at before it is used.
 
-SCRIPTS = ("claim", "commit", "load", "release", "sweep")
+SCRIPTS = ("audit", "claim", "commit", "load", "release", "sweep")
 
 
 class Scripts:
@@ -126,7 +126,7 @@ def _at_data(error: str) -> bool:
 
 @contextmanager
 def available() -> Iterator[None]:
-    """Turn the client's errors about a server that is away into ours."""
+    """Turn the client's errors about a server that is away, or about damaged keys, into ours."""
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
@@ -137,6 +137,11 @@ def available() -> Iterator[None]:
             raise
         msg = f"the Redis server refuses writes ({error}). Nothing was stored"
         raise CheckpointerUnavailableError(msg) from error
+    except redis.ResponseError as error:
+        if not str(error).startswith("WRONGTYPE"):
+            raise
+        msg = f"what is stored is damaged ({error}): graphstalk doctor --threads says what"
+        raise StateCorruptedError(msg) from error
 
 
 def _refuses_writes(error: redis.ResponseError) -> bool:
