@@ -14,6 +14,7 @@ from orchestrator.checkpoint.commit import Commit, ReadyStep
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.client.calls import Calls
 from orchestrator.core.accepting import RunConfig
+from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.ids import CHILD
 from orchestrator.step.access import Access
 from orchestrator.testing.clock import ManualClock
@@ -150,6 +151,26 @@ def test_two_attempts_that_begin_the_same_subgraph_begin_it_once() -> None:
     assert [each.node for each in fleet.sent] == ["__start__"]
     fleet.work(fast)
     assert fleet.status is RunStatus.PAUSED
+
+
+def test_a_server_that_is_away_for_a_moment_does_not_fail_a_step_that_looks_at_its_subgraph() -> (
+    None
+):
+    fleet = Fleet(nested())
+    fleet.start()
+    worker = fleet.process("1")
+    fleet.step(worker)
+
+    def away(thread_id: str) -> None:
+        if CHILD in thread_id:
+            fleet.store.before_load = lambda _: None
+            raise CheckpointerUnavailableError("away")
+
+    fleet.store.before_load = away
+    fleet.step(worker)
+    fleet.work(worker)
+    assert fleet.status is RunStatus.PAUSED
+    assert "step_failed" not in [event.type for event in fleet.store.events("t")]
 
 
 def test_the_ids_of_a_subgraph_follow_the_clock_that_was_passed_in() -> None:
