@@ -9,6 +9,7 @@ RECURSION_LIMIT_DEFAULT = 10_007  # Supersteps of one run; LangGraph's own defau
 EVENTS_MAX = 10_000  # Events kept per thread; older ones are trimmed (approximately).
 LINE_MAX = 1_000  # Runs that wait in one thread's line.
 SWEEP_BATCH_MAX = 256  # Steps one sweep of one partition hands out.
+AUDIT_BATCH_MAX = 256  # Threads that one audit of one partition looks at, about.
 THREADS_PAGE_MAX = 1_000
 ERROR_TEXT_CHARS_MAX = 8_000  # Of a stored traceback or message.
 DEATHS_MAX = 3  # Worker deaths under one step before it is parked as failed.

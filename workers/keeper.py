@@ -9,7 +9,8 @@ Rule 3: a process that is stopped (SIGSTOP, frozen) is not renewed: its lease ru
 Rule 4: the keeper ends when there is nobody left to keep; not by the signals that end the worker,
         because the worker's last steps still need their leases.
 
-It also runs the sweeper, which must not depend on what nodes do to the worker's processes.
+It also runs the sweeper and the auditor, which must not depend on what nodes do to the worker's
+processes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import shutil
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +33,7 @@ import psutil
 from orchestrator.checkpointer.redis.fleet import Fleet, Worker
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
 from orchestrator.config import Settings
+from orchestrator.coordinate.auditor import Auditor
 from orchestrator.coordinate.sweeper import Sweeper
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.execute.dispatch import Dispatch, dispatcher, open_store
@@ -170,7 +173,10 @@ def main(argv: list[str]) -> int:
         f"{worker.name}:{os.getpid()}",
         settings.sweep_s,
     )
-    threading.Thread(target=_sweep, args=(sweeper, stop), name="sweeper", daemon=True).start()
+    auditor = Auditor(open_store(settings, os.environ.get(TEMPLATE_VARIABLE)), _leads(sweeper))
+    for one in (sweeper, auditor):
+        name = type(one).__name__.lower()
+        threading.Thread(target=_look, args=(one.loop, stop), name=name, daemon=True).start()
     keeper.loop()
     # Only at the end: a keeper that fails is replaced, and the next one needs the folder.
     stop.set()
@@ -180,12 +186,16 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _sweep(sweeper: Sweeper, stop: threading.Event) -> None:
-    """Sweep; if that fails, end the process: the worker starts a keeper that sweeps again."""
+def _leads(sweeper: Sweeper) -> Callable[[], bool]:
+    return lambda: sweeper.leading
+
+
+def _look(loop: Callable[[threading.Event], None], stop: threading.Event) -> None:
+    """Sweep or audit; if that fails, end the process: the worker starts another keeper."""
     try:
-        sweeper.loop(stop)
+        loop(stop)
     except BaseException:  # noqa: BLE001 - whatever it was, the process ends
-        _log.exception("the sweeper failed, and so does its keeper")
+        _log.exception("looking failed, and so does its keeper")
         os._exit(1)
 
 

@@ -4,7 +4,7 @@ A checkpointer knows nothing of graphs, plans or nodes: it keeps bytes, compares
 commits all of a `Commit` or none of it.
 
 Rule 1: `commit` is the only method that changes what a thread has stored; `claim`, `release` and
-        `sweep` only move the right to run its steps.
+        `sweep` only move the right to run its steps, and `audit` restores what was written.
 Rule 2: time is the store's own; a checkpointer never reads the clock of the process that calls.
 Rule 3: a method that cannot decide raises `CheckpointerUnavailableError`; it never guesses.
 Rule 4: a step is ready unless it is completed, claimed, or waits. Only a ready step is claimed, and
@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from orchestrator.checkpoint.audit import Audited
 from orchestrator.checkpoint.commit import (
     Claim,
     Commit,
@@ -23,15 +24,20 @@ from orchestrator.checkpoint.commit import (
     Event,
     LoadedThread,
     ReadyStep,
+    StoredCheckpoint,
     Swept,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
 
-__all__ = ["Checkpointer", "Renderer"]
+__all__ = ["Checkpointer", "Planner", "Renderer"]
 
 # Turns a ready step and the store's time into (queue list, message) for a store that is also the
 # broker and can push the message inside the commit.
 Renderer = Callable[[ReadyStep, int], tuple[str, bytes]]
+
+# Returns the steps that a thread's checkpoint planned, for a graph of that name; their queues are
+# not known. Raises `StateCorruptedError` if it cannot be read.
+Planner = Callable[[str, str, StoredCheckpoint], Sequence[ReadyStep]]
 
 
 class Checkpointer(Protocol):
@@ -122,6 +128,17 @@ class Checkpointer(Protocol):
 
     def mark_sent(self, steps: Sequence[ReadyStep]) -> None:
         """Remember that the messages of these steps were handed to the broker."""
+        ...
+
+    def audit(
+        self, partition: int, *, plan: Planner, repair: bool, cursor: str = "", limit: int = 100
+    ) -> Audited:
+        """Look at about `limit` threads from `cursor` on, whatever indexes say of them.
+
+        Each that has not ended must have a ready step that will be sent, a claim that can run out,
+        a timer, an open question, or be paused; else nothing would ever move it on. (INV-7) With
+        `repair` what is wrong is put right where it can be, and the thread's log says so.
+        """
         ...
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator import limits
+from orchestrator.checkpoint.audit import Audited
 from orchestrator.checkpoint.commit import (
     Claim,
     Commit,
@@ -25,13 +26,16 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer import sealing
+from orchestrator.checkpointer.base import Planner
+from orchestrator.checkpointer.memory_audit import Auditing
 from orchestrator.checkpointer.memory_thread import (
     Step,
     Thread,
-    asks,
     below,
+    is_due,
     loaded_thread,
     new_head,
+    refusal,
     unready,
     update_step,
 )
@@ -72,7 +76,7 @@ class MemoryCheckpointer:
         with self._changed:
             now = self._clock.now_ms()
             thread = self._threads.get(commit.thread_id)
-            refused, detail = self._refusal(thread, commit)
+            refused, detail = refusal(thread, commit)
             if refused is not None:
                 if refused is Refusal.STALE_FENCE and thread is not None:
                     self.refused_stale += 1
@@ -88,36 +92,6 @@ class MemoryCheckpointer:
             claim = self._take(commit)
             opened, waits = thread.head.open, commit.moves_line and thread.waits
             return CommitResult(now_ms=now, open=opened, claim=claim, waiting=waits)
-
-    def _refusal(self, thread: Thread | None, commit: Commit) -> tuple[Refusal | None, str]:
-        if thread is None:
-            return (None, "") if commit.expect_new else (Refusal.UNKNOWN_THREAD, commit.thread_id)
-        head = thread.head
-        if commit.key is not None and commit.key[0] in thread.keys:
-            return Refusal.KEY_USED, thread.keys[commit.key[0]]
-        if commit.expect_new:
-            return Refusal.THREAD_EXISTS, commit.thread_id
-        if commit.guard is not None:
-            step = thread.steps.get(commit.guard.step_id)
-            if commit.guard.step_id in thread.done:
-                return Refusal.COMPLETED, commit.guard.step_id
-            if step is None or step.fence != commit.guard.fence or not step.owner:
-                return Refusal.STALE_FENCE, commit.guard.step_id
-        if commit.expect_head is not None and head.checkpoint_id != commit.expect_head:
-            return Refusal.HEAD_MOVED, str(head.checkpoint_id)
-        if commit.expect_run is not None and head.run_id != commit.expect_run:
-            return Refusal.WRONG_RUN, head.run_id
-        if commit.expect_status and head.status not in commit.expect_status:
-            return Refusal.WRONG_STATUS, head.status
-        for answer in commit.answers:
-            if not asks(thread, answer):
-                return Refusal.NO_INTERRUPT, answer.interrupt_id
-        for update in commit.updates:
-            if update.step.step_id not in thread.steps:
-                return Refusal.UNKNOWN_STEP, update.step.step_id
-        if commit.dequeue is not None and commit.dequeue not in thread.line:
-            return Refusal.NOT_WAITING, commit.dequeue
-        return None, ""
 
     def _apply(self, thread: Thread, commit: Commit, now: int) -> None:
         head: dict[str, Any] = {"updated_ms": now, **commit.head}
@@ -324,17 +298,8 @@ class MemoryCheckpointer:
         return released
 
     def _is_due(self, thread: Thread, step: Step, now: int) -> bool:
-        ready = step.ready
-        if not ready.queue or step.owner or ready.step_id in thread.done:
-            return False
-        if step.wait is Wait.TIMER:
-            return step.due_ms <= now
-        if step.wait is not Wait.NOTHING:
-            return False
         grace = int(self._settings.hint_grace_s * 1000)
-        if step.sent_ms < 0:
-            return step.since_ms <= now - grace
-        return step.sent_ms < self._marks.get(ready.queue, 0) - grace
+        return is_due(thread, step, now, grace, self._marks.get(step.ready.queue, 0))
 
     def mark_sent(self, steps: Sequence[ReadyStep]) -> None:
         """See `Checkpointer.mark_sent`."""
@@ -345,6 +310,19 @@ class MemoryCheckpointer:
                 step = thread.steps.get(ready.step_id) if thread else None
                 if step is not None:
                     step.sent_ms = now
+
+    def audit(
+        self, partition: int, *, plan: Planner, repair: bool, cursor: str = "", limit: int = 100
+    ) -> Audited:
+        """See `Checkpointer.audit`."""
+        with self._changed:
+            mine = {
+                name: thread
+                for name, thread in self._threads.items()
+                if partition_of(name, self.partitions) == partition
+            }
+            queue, now = self._settings.queue, self._clock.now_ms()
+            return Auditing(plan, queue, now, repair).some(mine, cursor, limit)
 
     # ---- reading ------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from orchestrator import limits
 from orchestrator.checkpoint.commit import (
     Answer,
+    Commit,
     Event,
     LoadedStep,
     LoadedThread,
@@ -21,7 +22,18 @@ from orchestrator.checkpoint.commit import (
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.ids import root_thread
 
-__all__ = ["Step", "Thread", "asks", "below", "loaded_thread", "new_head", "unready", "update_step"]
+__all__ = [
+    "Step",
+    "Thread",
+    "asks",
+    "below",
+    "is_due",
+    "loaded_thread",
+    "new_head",
+    "refusal",
+    "unready",
+    "update_step",
+]
 
 
 @dataclass(slots=True)
@@ -100,6 +112,38 @@ def asks(thread: Thread, answer: Answer) -> bool:
     return answer.interrupt_id in step.asks and answer.interrupt_id not in step.answers
 
 
+def refusal(thread: Thread | None, commit: Commit) -> tuple[Refusal | None, str]:
+    """Return why a commit cannot be made, and the detail of it; the order is part of it."""
+    if thread is None:
+        return (None, "") if commit.expect_new else (Refusal.UNKNOWN_THREAD, commit.thread_id)
+    head = thread.head
+    if commit.key is not None and commit.key[0] in thread.keys:
+        return Refusal.KEY_USED, thread.keys[commit.key[0]]
+    if commit.expect_new:
+        return Refusal.THREAD_EXISTS, commit.thread_id
+    if commit.guard is not None:
+        step = thread.steps.get(commit.guard.step_id)
+        if commit.guard.step_id in thread.done:
+            return Refusal.COMPLETED, commit.guard.step_id
+        if step is None or step.fence != commit.guard.fence or not step.owner:
+            return Refusal.STALE_FENCE, commit.guard.step_id
+    if commit.expect_head is not None and head.checkpoint_id != commit.expect_head:
+        return Refusal.HEAD_MOVED, str(head.checkpoint_id)
+    if commit.expect_run is not None and head.run_id != commit.expect_run:
+        return Refusal.WRONG_RUN, head.run_id
+    if commit.expect_status and head.status not in commit.expect_status:
+        return Refusal.WRONG_STATUS, head.status
+    for answer in commit.answers:
+        if not asks(thread, answer):
+            return Refusal.NO_INTERRUPT, answer.interrupt_id
+    for update in commit.updates:
+        if update.step.step_id not in thread.steps:
+            return Refusal.UNKNOWN_STEP, update.step.step_id
+    if commit.dequeue is not None and commit.dequeue not in thread.line:
+        return Refusal.NOT_WAITING, commit.dequeue
+    return None, ""
+
+
 def unready(thread: Thread, step_id: str, now: int) -> Refusal | None:
     """Return why a step cannot be claimed. (Rule 4)"""
     if step_id in thread.done:
@@ -112,6 +156,20 @@ def unready(thread: Thread, step_id: str, now: int) -> Refusal | None:
     if step.wait is Wait.NOTHING or (step.wait is Wait.TIMER and step.due_ms <= now):
         return None
     return Refusal.WAITING
+
+
+def is_due(thread: Thread, step: Step, now: int, grace: int, mark: int) -> bool:
+    """Return whether a step is to be sent (again); `mark` is the watermark of its queue."""
+    ready = step.ready
+    if not ready.queue or step.owner or ready.step_id in thread.done:
+        return False
+    if step.wait is Wait.TIMER:
+        return step.due_ms <= now
+    if step.wait is not Wait.NOTHING:
+        return False
+    if step.sent_ms < 0:
+        return step.since_ms <= now - grace
+    return step.sent_ms < mark - grace
 
 
 def update_step(step: Step, update: StepUpdate, now: int) -> int:

@@ -32,6 +32,7 @@ from orchestrator.seal import damaged, is_damaged, seal, unseal
 __all__ = [
     "HEAD_FIELDS",
     "head_seal",
+    "opened_checkpoint",
     "opened_claim",
     "opened_events",
     "opened_head",
@@ -39,6 +40,7 @@ __all__ = [
     "opened_thread",
     "parsing",
     "sealed",
+    "sealed_event",
     "whole_config",
 ]
 
@@ -78,7 +80,7 @@ def sealed(commit: Commit) -> Commit:
         changes["head"] = _sealed_head(thread, commit.head)
     if commit.events:
         log, _ = root_thread(thread)
-        changes["events"] = tuple(_sealed_event(log, draft) for draft in commit.events)
+        changes["events"] = tuple(sealed_event(log, draft) for draft in commit.events)
     if commit.enqueue is not None:
         run, begins = commit.enqueue
         changes["enqueue"] = run, seal(_waiting(thread) + run, begins)
@@ -91,7 +93,7 @@ def opened_thread(thread_id: str, loaded: LoadedThread) -> LoadedThread:
     return replace(
         loaded,
         head=opened_head(thread_id, loaded.head),
-        checkpoint=_opened_checkpoint(thread_id, loaded.checkpoint),
+        checkpoint=opened_checkpoint(thread_id, loaded.checkpoint),
         blobs=_opened(f"{thread_id}\x1fvalue\x1f", loaded.blobs),
         steps=steps,
         outcomes={i: unseal(_outcome(thread_id, i), o) for i, o in loaded.outcomes.items()},
@@ -170,7 +172,8 @@ def _event_place(log: str, type_: str, fields: Mapping[str, bytes]) -> str:
     return f"{log}\x1f{type_}\x1f{parts}"
 
 
-def _sealed_event(log: str, draft: EventDraft) -> EventDraft:
+def sealed_event(log: str, draft: EventDraft) -> EventDraft:
+    """Return an event of a log with its seal."""
     fields = {key: _as_bytes(value) for key, value in draft.fields.items()}
     made = seal(_event_place(log, draft.type, fields), b"")
     return EventDraft(draft.type, {**draft.fields, "seal": made})
@@ -215,7 +218,8 @@ def _sealed_checkpoint(thread: str, stored: StoredCheckpoint) -> StoredCheckpoin
     )
 
 
-def _opened_checkpoint(thread: str, stored: StoredCheckpoint) -> StoredCheckpoint:
+def opened_checkpoint(thread: str, stored: StoredCheckpoint) -> StoredCheckpoint:
+    """Return a checkpoint whose records were checked."""
     return replace(
         stored,
         header=unseal(f"{thread}\x1fheader\x1f{stored.id:x}", stored.header),

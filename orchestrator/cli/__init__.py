@@ -36,6 +36,7 @@ COMMANDS: dict[str, Entry] = {
     "threads": Entry("orchestrator.cli.threads", "List threads, newest first."),
     "state": Entry("orchestrator.cli.threads", "Show the state of a thread."),
     "history": Entry("orchestrator.cli.threads", "List the checkpoints of a thread, newest first."),
+    "explain": Entry("orchestrator.cli.explain", "Say what a thread waits for."),
     "resume": Entry("orchestrator.cli.runs", "Answer what a thread waits for, or let it go on."),
     "cancel": Entry("orchestrator.cli.runs", "Cancel the run of a thread."),
     "demo": Entry(
@@ -44,7 +45,10 @@ COMMANDS: dict[str, Entry] = {
     "check": Entry(
         "orchestrator.cli.check", "Say which stored threads would not go on with this code."
     ),
-    "doctor": Entry("orchestrator.cli.doctor", "Say what would hurt: server, settings, imports."),
+    "chaos": Entry(
+        "orchestrator.cli.chaos.command", "Do faults to a fleet under load, judge every thread."
+    ),
+    "doctor": Entry("orchestrator.cli.doctor", "Say what would hurt: server, settings, threads."),
 }
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-__all__ = ["Board", "Row", "open_board"]
+__all__ = ["Board", "LineBoard", "Row", "open_board"]
 
 LINE_EVERY_S = 2.0  # Between two lines of progress where there is no terminal.
 NOTES_MAX = 8  # Lines kept under the live table.

@@ -24,7 +24,7 @@ from orchestrator.cli.output import aligned, say, show, show_json
 if TYPE_CHECKING:
     from orchestrator.cli.trial import Report, Setup
 
-__all__ = ["demo"]
+__all__ = ["demo", "own_namespace"]
 
 OWN_KEYS_PAGE = 1000
 REPORT_FILES = {"report_markdown": ".md", "report_svg": ".svg"}
@@ -177,11 +177,11 @@ def site(*, keep: bool) -> Iterator[Site]:
 
 
 @contextlib.contextmanager
-def own_namespace(url: str, *, keep: bool) -> Iterator[str]:
+def own_namespace(url: str, *, keep: bool, prefix: str = "demo") -> Iterator[str]:
     """Use keys and a queue of our own on a server of somebody else; delete them at the end."""
     from orchestrator.cli.options import without_password
 
-    name = f"demo-{secrets.token_hex(4)}"
+    name = f"{prefix}-{secrets.token_hex(4)}"
     mine = {"GRAPHSTALK_NAMESPACE": name, "GRAPHSTALK_QUEUE": name}
     before = {key: os.environ.get(key) for key in mine}
     os.environ.update(mine)

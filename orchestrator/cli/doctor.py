@@ -9,9 +9,10 @@ import click
 
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.options import as_json_option, connecting, graphs_option
-from orchestrator.cli.output import colour_allowed, plain, show, show_json
+from orchestrator.cli.output import colour_allowed, plain, say, show, show_json
 
 if TYPE_CHECKING:
+    from orchestrator.checkpoint.audit import Damage
     from orchestrator.cli.findings import Finding
 
 __all__ = ["doctor"]
@@ -20,14 +21,26 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 @click.command()
+@click.option("--threads", is_flag=True, help="Look at every stored thread instead.")
+@click.option(
+    "--repair", is_flag=True, help="With --threads: put right what is wrong, where it can be."
+)
 @graphs_option
 @as_json_option
 @connecting
-def doctor(*, graphs: dict[str, str], as_json: bool, url: str | None) -> int:
+def doctor(
+    *, threads: bool, repair: bool, graphs: dict[str, str], as_json: bool, url: str | None
+) -> int:
     """Say what would hurt: the server, its settings, imports, graphs, workers.
+
+    With --threads: which stored threads are damaged, or would be moved on by nothing.
 
     Exit code 1 if something is found that loses work or keeps it from running.
     """
+    if repair and not threads:
+        raise click.UsageError("--repair goes with --threads: there is nothing else to repair")
+    if threads:
+        return _threads(url, repair=repair, as_json=as_json)
     from orchestrator.cli.facts import gather  # --help must not pay for it.
     from orchestrator.cli.findings import judge
 
@@ -38,6 +51,33 @@ def doctor(*, graphs: dict[str, str], as_json: bool, url: str | None) -> int:
     else:
         show(listing(findings))
     return Exit.FAILURE if failed else Exit.OK
+
+
+def _threads(url: str | None, *, repair: bool, as_json: bool) -> int:
+    """Audit all threads."""
+    from orchestrator.cli.audit import audited
+
+    count, found = audited(url, repair=repair)
+    broken = [damage for damage in found if not damage.repaired]
+    if as_json:
+        listed = [plain(damage) for damage in found]
+        show_json({"ok": not broken, "threads": count, "findings": listed})
+    else:
+        for damage in found:
+            show(damage_lines(damage))
+        say(f"{count} threads, {len(found)} findings, {len(broken)} of them not repaired")
+    return Exit.FAILURE if broken else Exit.OK
+
+
+def damage_lines(damage: Damage) -> str:
+    """Return a damage for people: a line, with what to do under what is not repaired."""
+    level = "warn" if damage.repaired else "fail"
+    mark = "DONE" if damage.repaired else "FAIL"
+    if colour_allowed():
+        mark = click.style(mark, fg=COLOURS[level], bold=True)
+    where = f"{damage.thread_id}: " if damage.thread_id else ""
+    line = f"{mark}  {where}{damage.why} [{damage.code}]"
+    return f"{line}\n      → {damage.remedy}" if damage.remedy else line
 
 
 def listing(findings: Sequence[Finding]) -> str:

@@ -31,6 +31,7 @@ __all__ = [
     "account_of",
     "add_up",
     "takeovers",
+    "text_of",
 ]
 
 COMMITTED = "step_committed"
@@ -121,8 +122,8 @@ def account_of(events: Sequence[Fact], *, finished: bool) -> ThreadAccount:
         finished: whether its run succeeded, as stored in the thread's head.
     """
     plans = [event for event in events if event.type in PLANNED]
-    supersteps = [_text(event, "steps").split() for event in plans]
-    commits = Counter(_text(event, "step") for event in events if event.type == COMMITTED)
+    supersteps = [text_of(event, "steps").split() for event in plans]
+    commits = Counter(text_of(event, "step") for event in events if event.type == COMMITTED)
     planned = {step for steps in supersteps for step in steps}
     followed = [after.type != ACCEPTED for after in plans[1:]]  # Not by a new run: it abandons.
     due = {
@@ -172,13 +173,13 @@ def _reruns(events: Iterable[Fact]) -> Iterable[Takeover]:
     """Pair each release with the commit that came of a later claim; releases may share one."""
     open_: dict[str, list[Fact]] = {}
     for event in events:
-        step = _text(event, "step")
+        step = text_of(event, "step")
         if event.type == RELEASED:
             open_.setdefault(step, []).append(event)
         elif event.type == COMMITTED:
-            claimed_ms = int(_text(event, "claimed_ms") or event.ts_ms)
+            claimed_ms = int(text_of(event, "claimed_ms") or event.ts_ms)
             for release in open_.pop(step, ()):
-                yield Takeover(step, _text(release, "owner"), release.ts_ms, claimed_ms)
+                yield Takeover(step, text_of(release, "owner"), release.ts_ms, claimed_ms)
 
 
 def _gaps(events: Sequence[Fact]) -> int:
@@ -186,7 +187,7 @@ def _gaps(events: Sequence[Fact]) -> int:
     return events[-1].seq - len({event.seq for event in events}) if events else 0
 
 
-def _text(event: Fact, name: str) -> str:
+def text_of(event: Fact, name: str) -> str:
     """Return a field as text; events come from the store as bytes."""
     value = event.fields.get(name, b"")
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GRAPHS_VARIABLE",
     "as_json_option",
+    "check_graphs",
     "connecting",
     "debug_option",
     "graphs_option",

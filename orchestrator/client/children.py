@@ -154,11 +154,11 @@ class _Child:
         loaded = self._load()
         if self.protocol.default_queue:
             return self._on_fleet(value, loaded)
-        ready = self._next(value, loaded)
+        ready = self._begun(value, loaded)
         error = None
         if self.protocol.live.listener is not None and ready is not None:
             self._tell_start(resumes=loaded is not None)
-        if ready:
+        if ready is not None:
             error = self._executor.proceed(self.protocol, self.thread_id, ready)
         if error is not None:
             raise error
@@ -188,15 +188,33 @@ class _Child:
             rests = not status.active and not (reported or answered)
             if status is RunStatus.SUCCEEDED or rests:
                 return self._taken(loaded)
-        raise ChildRuns(_LOOK_AGAIN_MS, lambda: self._next(value, self._load()) or ())
+        raise ChildRuns(_LOOK_AGAIN_MS, lambda: self._begun(value, self._load()) or ())
 
     def _load(self) -> LoadedThread | None:
         """Return the run, or `None` while it has not begun."""
-        loaded = self._store.load(self.thread_id)
+        loaded = self.protocol.access.load(self.thread_id)
         return loaded if loaded and loaded.head.run_id == self.run_id else None
 
     def _answers(self) -> Mapping[str, Any]:
         return self.attempt.scope.scratchpad.answers
+
+    def _begun(self, value: Any, loaded: LoadedThread | None) -> tuple[ReadyStep, ...] | None:
+        """Do as `_next`, until the store answers: that it is away is not the step's failure."""
+        seen = [loaded]
+
+        def begin() -> tuple[ReadyStep, ...] | None:
+            again = not seen
+            now = self._load() if again else seen.pop()
+            if again and now is not None and self._is_ours(now):
+                return ()  # It was done, and only the answer was lost: its steps are stored.
+            return self._next(value, now)
+
+        return self.protocol.access.patiently(begin)
+
+    def _is_ours(self, loaded: LoadedThread) -> bool:
+        """Return whether the run goes on already, on a fleet or in this process."""
+        mine = loaded.head.owner == self.protocol.access.owner
+        return loaded.head.status.active and (mine or bool(self.protocol.default_queue))
 
     def _next(self, value: Any, loaded: LoadedThread | None) -> tuple[ReadyStep, ...] | None:
         """Begin the run, or let it go on; return what is ready, `None` for nothing."""

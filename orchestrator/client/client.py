@@ -15,8 +15,10 @@ from orchestrator.checkpointer.redis.store import RedisCheckpointer
 from orchestrator.client.calls import Calls
 from orchestrator.client.checking import Trouble, check_threads
 from orchestrator.client.compiled import CompiledStateGraph
+from orchestrator.client.explaining import Explanation
 from orchestrator.client.following import Follower, StreamPart
 from orchestrator.client.handle import RunHandle
+from orchestrator.client.inquiry import Inquiry
 from orchestrator.client.options import modes_of
 from orchestrator.client.projecting import Projection
 from orchestrator.client.results import outcome_of
@@ -312,6 +314,15 @@ class Client:
             UnknownRunError: if it has no such run, or no longer remembers it.
         """
         return self._run(thread_id, run_id).head.status
+
+    def explain(self, thread_id: str, run_id: str = "") -> Explanation:
+        """Say what the thread waits for, or where a run of it stands that waits in line.
+
+        Raises:
+            UnknownThreadError: if there is no such thread.
+            StateCorruptedError: if it is damaged; `graphstalk doctor --threads` says how.
+        """
+        return Inquiry(self._reader, self._known).explanation(check_thread_id(thread_id), run_id)
 
     def events(
         self, thread_id: str, *, after: int = 0, limit: int = 1000, wait_s: float = 0

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.checkpoint.commit import ReadyStep
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.core.records import Records
-from orchestrator.errors import CheckpointerUnavailableError
+from orchestrator.errors import CheckpointerUnavailableError, StateCorruptedError
 from orchestrator.execute.dispatch import Dispatch
 from orchestrator.serde.msgpack import Codec
 from orchestrator.step.line import begin_next
@@ -49,6 +49,8 @@ class Sweeper:
     dispatch: Dispatch
     name: str
     interval_s: float = 0.2
+    leading: bool = False  # Whether it led any partition in the latest round.
+    _damaged: set[str] = field(default_factory=set)  # What was told to be damaged.
 
     def once(self) -> Sweep:
         """Do one round.
@@ -60,7 +62,12 @@ class Sweeper:
         found: list[ReadyStep] = []
         waiting: list[str] = []
         for partition in range(self.store.partitions):
-            swept = self.store.sweep(partition, leader=self.name)
+            try:
+                swept = self.store.sweep(partition, leader=self.name)
+            except StateCorruptedError as error:
+                self._tell(f"partition {partition}", error)
+                led += 1  # Nobody else can lead it either: the auditor is needed.
+                continue
             led += swept.leading
             released += swept.released
             stuck += len(swept.stuck)
@@ -70,13 +77,24 @@ class Sweeper:
             found += self._begun(thread_id)
         if found:
             self.dispatch(found)
+        self.leading = led > 0
         return Sweep(led, len(found), released, stuck)
 
     def _begun(self, thread_id: str) -> tuple[ReadyStep, ...]:
         """Begin a thread's next run; return what is to be sent."""
         codec = Codec()
-        ready = begin_next(self.store, Records(codec.encode, codec.decode), thread_id)
+        try:
+            ready = begin_next(self.store, Records(codec.encode, codec.decode), thread_id)
+        except StateCorruptedError as error:
+            self._tell(f"the thread {thread_id!r}", error)
+            return ()
         return () if self.store.pushes else ready
+
+    def _tell(self, where: str, error: StateCorruptedError) -> None:
+        """Log once that something is damaged; what is not goes on."""
+        if where not in self._damaged:
+            self._damaged.add(where)
+            _log.error("sweep: %s is passed over: %s", where, error)
 
     def loop(self, stop: threading.Event) -> None:
         """Sweep until `stop` is set; a server that is away is waited for."""

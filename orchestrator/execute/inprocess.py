@@ -153,7 +153,8 @@ class LocalRun:
 
     def _left(self) -> Report:
         """Return what is ready although no report said so: an answer of the store was lost."""
-        loaded = self.protocol.access.checkpointer.load(self.thread_id, values=False)
+        access = self.protocol.access
+        loaded = access.patiently(lambda: access.checkpointer.load(self.thread_id, values=False))
         if loaded is None or not loaded.head.status.active:
             return Report()
         if self.run_id not in {"", loaded.head.run_id}:

@@ -106,23 +106,18 @@ class Codec:
             StateCorruptedError: if the bytes are damaged or name a type that is not allowed here.
         """
         check_damage(data)
-        try:
-            reader = _Reader(self._by_tag)
-            value = msgpack.unpackb(
-                data,
-                ext_hook=reader.tag,
-                list_hook=reader.list,
-                strict_map_key=False,
-                unicode_errors="surrogatepass",
-            )
-        except StateCorruptedError:
-            raise
-        except Exception as error:
-            msg = f"stored bytes do not decode ({type(error).__name__}: {error})"
-            raise StateCorruptedError(msg) from error
-        if reader.open:
-            raise StateCorruptedError("stored bytes hold a tag without a value")
-        return value
+        return _unpacked(data, _Reader(self._by_tag))
+
+    def decode_plain(self, data: bytes) -> Any:
+        """Return the value that `data` stands for, with plain data where values of types stand.
+
+        For who reads what is around values without knowing their types.
+
+        Raises:
+            StateCorruptedError: if the bytes are damaged.
+        """
+        check_damage(data)
+        return _unpacked(data, _PlainReader(self._by_tag))
 
     def _add(self, form: Form) -> None:
         known = self._by_type.get(form.cls)
@@ -250,6 +245,38 @@ class _Reader:
                 f"({type(error).__name__}: {error!s:.400})"
             )
             raise StateCorruptedError(msg) from error
+
+
+class _PlainReader(_Reader):
+    """Leaves plain what stands for a value of a type."""
+
+    __slots__ = ()
+
+    def list(self, items: list[Any]) -> Any:
+        """Return a list, or the plain form of a value; a tuple, since it may be a key."""
+        if not items or type(items[0]) is not _Tag:
+            return items
+        self.open -= 1
+        return tuple(items[1]) if isinstance(items[1], list) else items[1]
+
+
+def _unpacked(data: bytes, reader: _Reader) -> Any:
+    try:
+        value = msgpack.unpackb(
+            data,
+            ext_hook=reader.tag,
+            list_hook=reader.list,
+            strict_map_key=False,
+            unicode_errors="surrogatepass",
+        )
+    except StateCorruptedError:
+        raise
+    except Exception as error:
+        msg = f"stored bytes do not decode ({type(error).__name__}: {error})"
+        raise StateCorruptedError(msg) from error
+    if reader.open:
+        raise StateCorruptedError("stored bytes hold a tag without a value")
+    return value
 
 
 class _Tag(str):

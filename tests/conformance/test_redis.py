@@ -43,6 +43,20 @@ class OnServer:
         yield store
         store.close()
 
+    @pytest.fixture
+    def damage(self, store):
+        def damage(thread_id, step_id, what):
+            prefix, own = store.keys.of_thread(thread_id)
+            if what == "count":
+                store.client.hincrby(f"{own}head", "open", 1)
+            elif what == "lose":
+                store.client.delete(f"{own}s:{step_id}")
+                store.client.zrem(f"{prefix}ready:{QUEUE}", step_id + thread_id)
+            else:
+                store.client.hset(f"{own}s:{step_id}", "settled", 1)
+
+        return damage
+
     def contents(self, store):
         keys = sorted(store.client.scan_iter(f"{store.settings.namespace}*", count=1000))
         return {key: store.client.dump(key) for key in keys}

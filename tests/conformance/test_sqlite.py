@@ -46,6 +46,19 @@ class TestSqlite(CheckpointerContract, UnsentContract):
     def tick(self, clock):
         return clock.sleep
 
+    @pytest.fixture
+    def damage(self, store):
+        def damage(thread_id, step_id, what):
+            statement = {
+                "count": "UPDATE head SET open = open + 1",
+                "lose": f"DELETE FROM step WHERE id = '{step_id}'",
+                "settle": f"UPDATE step SET settled = 1 WHERE id = '{step_id}'",
+            }
+            with store._database.writing() as connection:
+                connection.execute(statement[what])
+
+        return damage
+
     def contents(self, store):
         with store._database.reading() as connection:
             return list(connection.iterdump())

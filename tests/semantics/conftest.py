@@ -40,3 +40,4 @@ def place(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator
     made = Place(kind, tmp_path, request.getfixturevalue(needs) if needs else None)
     with made.closing:
         yield made
+        assert made.audit() == []

@@ -23,8 +23,10 @@ from orchestrator import (
     SqliteCheckpointer,
     StepFailedError,
 )
+from orchestrator.checkpoint.audit import Damage
 from orchestrator.checkpoint.commit import Event
 from orchestrator.client.calls import Calls
+from orchestrator.coordinate.auditor import Auditor
 from tests.integration.fleet import Fleet
 from tests.semantics import graphs
 from tests.semantics.elsewhere import Elsewhere
@@ -114,6 +116,11 @@ class Place:
         else:
             where = {"kind": self.kind, "env": self.fleet.variables}
         return self.closing.enter_context(Elsewhere({**where, "behind_s": behind_s}))
+
+    def audit(self) -> list[Damage]:
+        """Look whether all threads here are as they were written."""
+        store = self.fleet.store if self._fleet else self._store()
+        return list(Auditor(store, repair=False).all().found)
 
     # ---- what happens ---------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import Any
 from orchestrator.checkpointer.redis.scripting import available
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
 
-__all__ = ["Fleet", "Worker"]
+__all__ = ["Fleet", "Held", "Worker"]
 
 _GONE_MS = 15_000  # A worker silent for so long is not shown any more, and forgotten.
 
@@ -31,6 +31,14 @@ class Worker:
     concurrency: int
     graphs: Sequence[str]
     beat_ms: int = 0  # Server time of the announcement.
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A claim as it stands, in the server's time."""
+
+    since_ms: int  # When the step was claimed; 0: not known.
+    lease_ends_ms: int  # 0: there is none.
 
 
 class Fleet:
@@ -64,6 +72,23 @@ class Fleet:
             if gone:
                 self._client.hdel(self._workers, *gone)
         return sorted((w for w in found if w.name not in gone), key=lambda w: w.name)
+
+    def held(self, thread_id: str, owners: Mapping[str, str]) -> dict[str, Held]:
+        """Return how claims on a thread's steps stand, by step.
+
+        Args:
+            thread_id: the thread.
+            owners: who has claimed which step, step id → owner.
+        """
+        prefix, own = self._store.keys.of_thread(thread_id)
+        with available():
+            pipe = self._client.pipeline(transaction=False)
+            for step_id, owner in owners.items():
+                pipe.hget(f"{own}s:{step_id}", "claimed")
+                pipe.zscore(prefix + "leases", owner)
+            answers: Any = pipe.execute()
+        pairs = zip(owners, answers[::2], answers[1::2], strict=True)
+        return {step: Held(int(since or 0), int(ends or 0)) for step, since, ends in pairs}
 
     def publish_graphs(self, fingerprints: Mapping[str, str]) -> None:
         """Remember which graphs workers know."""

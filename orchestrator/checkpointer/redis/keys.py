@@ -25,8 +25,9 @@ numbers them: a subgraph's thread lies in the partition of its root, and writes 
 that thread it changes nothing else.
 
 A step's hash: `step` (a checksum, and JSON of its `ReadyStep`), `queue`, `wait`, `owner`, `fence`,
-`attempt`, `failures`, `deaths`, `due`, `settled`, `reason`, `error`, `ask:<id>`, `ans:<id>`, and
-until it is completed `note:<name>`, with `noted` if there are any. It is ready unless it is in
+`attempt`, `claimed` (when), `failures`, `deaths`, `due`, `settled`, `reason`, `error`, `ask:<id>`,
+`ans:<id>`, and until it is completed `note:<name>`, with `noted` if there are any. It is ready
+unless it is in
 `done`, has an owner, or waits.
 
 Per partition, where a *member* is `<step id>` (32 hex digits) followed by the thread id:
@@ -42,8 +43,10 @@ Per partition, where a *member* is `<step id>` (32 hex digits) followed by the t
 | `<p>waiting` | zset | threads whose run has ended with others in line → since when |
 | `<p>marks` | hash | queue → when the newest claimed message of it was sent (the watermark) |
 | `<p>threads` | zset | thread → when its run last changed its status; none of subgraphs |
-| `<p>stats` | hash | counters: `stale_refused`, `released` |
+| `<p>stats` | hash | counters: `stale_refused`, `released`, `repaired` (by the auditor) |
 | `<p>sweep` | hash | `leader`, `until`, and `last`, `since` of `Trust` |
+
+What an audit finds to be of another type than it should be is renamed to `<key>:aside` and kept.
 
 Outside of the partitions: `<namespace>:partitions` (string), how many there are.
 """

@@ -129,7 +129,7 @@ def _head(thread_id: str, fields: Mapping[bytes, bytes]) -> Head:
 
 def _loaded_step(fields: Mapping[bytes, bytes], *, completed: bool) -> LoadedStep:
     return LoadedStep(
-        step=step_from_json(fields[b"step"]),
+        step=step_from_json(fields.get(b"step", b"")),
         wait=Wait(fields.get(b"wait", b"").decode()),
         owner=fields.get(b"owner", b"").decode(),
         completed=completed,

@@ -25,7 +25,7 @@ __all__ = ["SCRIPTS", "Scripts", "available"]
 
 _IDLE_S = 0.5  # A connection that was silent for so long is looked at before it is used.
 
-SCRIPTS = ("claim", "commit", "load", "release", "sweep")
+SCRIPTS = ("audit", "claim", "commit", "load", "release", "sweep")
 
 
 class Scripts:
@@ -64,11 +64,6 @@ class Scripts:
             except redis.exceptions.NoScriptError:  # A new server, or one that was restarted.
                 self._client.script_load(self._sources[name])
                 return self._ask(command, then)
-            except redis.exceptions.ResponseError as error:
-                if not _stopped_at_data(str(error)):
-                    raise
-                msg = f"what is stored is damaged: the script {name} stopped at it ({error})"
-                raise StateCorruptedError(msg) from error
 
     def _ask(self, command: tuple[Any, ...], then: Sequence[Any] = ()) -> Any:
         connection = self._take()
@@ -118,25 +113,31 @@ def _drop_if_closed(connection: Any) -> None:
         connection.disconnect()
 
 
-def _stopped_at_data(error: str) -> bool:
-    """Return whether a script stopped at what it read: not for a reason that has a code."""
-    code = error.partition(" ")[0]
-    return "user_script:" in error and (code == "WRONGTYPE" or not code.isupper())
-
-
 @contextmanager
 def available() -> Iterator[None]:
-    """Turn the client's errors about a server that is away into ours."""
+    """Turn the client's errors about a server that is away, or about damaged keys, into ours."""
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
         msg = f"the Redis server does not answer ({error}). Check REDIS_URL and the server"
         raise CheckpointerUnavailableError(msg) from error
     except redis.ResponseError as error:
-        if not _refuses_writes(error):
+        if _refuses_writes(error):
+            msg = f"the Redis server refuses writes ({error}). Nothing was stored"
+            raise CheckpointerUnavailableError(msg) from error
+        if not _is_about_data(error):
             raise
-        msg = f"the Redis server refuses writes ({error}). Nothing was stored"
-        raise CheckpointerUnavailableError(msg) from error
+        msg = f"what is stored is damaged ({error}): graphstalk doctor --threads says what"
+        raise StateCorruptedError(msg) from error
+
+
+def _is_about_data(error: redis.ResponseError) -> bool:
+    """Whether a command, or a script, stopped at what it read: not for a reason that has a code."""
+    text = str(error)
+    if text.startswith("WRONGTYPE"):
+        return True
+    has_code = type(error) is not redis.ResponseError or text.partition(" ")[0].isupper()
+    return "user_script:" in text and not has_code
 
 
 def _refuses_writes(error: redis.ResponseError) -> bool:

@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from orchestrator import limits
+from orchestrator.checkpoint.audit import Audited
 from orchestrator.checkpoint.commit import (
     Claim,
     Commit,
@@ -28,9 +29,10 @@ from orchestrator.checkpoint.commit import (
     Swept,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
-from orchestrator.checkpointer.base import Renderer
+from orchestrator.checkpointer.base import Planner, Renderer
 from orchestrator.checkpointer.redis import reading
 from orchestrator.checkpointer.redis.arguments import commit_arguments, step_from_json
+from orchestrator.checkpointer.redis.auditing import Auditing
 from orchestrator.checkpointer.redis.keys import Keys
 from orchestrator.checkpointer.redis.scripting import Scripts, available
 from orchestrator.checkpointer.sealing import (
@@ -285,10 +287,27 @@ class RedisCheckpointer:
             for step in steps:
                 prefix, _ = self.keys.of_thread(step.thread_id)
                 member = step.step_id + step.thread_id
-                pipe.zrem(prefix + "unsent", member)
-                pipe.zadd(f"{prefix}ready:{step.queue}", {member: now})
+                # In this order the step is never in neither: others look in between.
                 pipe.sadd(prefix + "queues", step.queue)
+                pipe.zadd(f"{prefix}ready:{step.queue}", {member: now})
+                pipe.zrem(prefix + "unsent", member)
             pipe.execute()
+
+    def audit(
+        self, partition: int, *, plan: Planner, repair: bool, cursor: str = "", limit: int = 100
+    ) -> Audited:
+        """See `Checkpointer.audit`."""
+        lease_ms = int(self.settings.lease_ttl_s * 1000)
+        auditing = Auditing(
+            self.client,
+            self._scripts,
+            self.keys,
+            self.settings.queue,
+            lease_ms,
+            plan=plan,
+            repair=repair,
+        )
+        return auditing.some(partition, cursor, limit)
 
     # ---- reading ------------------------------------------------------------------------
 

@@ -11,7 +11,17 @@ from orchestrator.checkpointer.sqlite.packing import text, to_text, unpack_field
 from orchestrator.checkpointer.sqlite.rows import HeadRow, StepRow, head_row
 from orchestrator.checkpointer.sqlite.statements import statements
 
-__all__ = ["blobs", "events", "head", "header", "history", "load", "stat", "threads"]
+__all__ = [
+    "blobs",
+    "events",
+    "find_checkpoint",
+    "head",
+    "header",
+    "history",
+    "load",
+    "stat",
+    "threads",
+]
 
 _SQL = statements("reading")
 _MAX = 2**63 - 1  # The greatest number there is in SQLite; ids from outside may be greater.
@@ -31,7 +41,7 @@ def load(
         return None
     number, newest = found.fields["thread"], found.fields["checkpoint_id"]
     wanted = newest if checkpoint_id is None else checkpoint_id
-    stored = _checkpoint(connection, number, wanted)
+    stored = find_checkpoint(connection, number, wanted)
     if stored is None and checkpoint_id is None:
         raise LookupError("the head names a checkpoint that is not there")
     if stored is None:
@@ -70,9 +80,10 @@ def head(connection: sqlite3.Connection, thread_id: str) -> HeadRow | None:
     return head_row(row) if row else None
 
 
-def _checkpoint(
+def find_checkpoint(
     connection: sqlite3.Connection, thread: int, checkpoint_id: int
 ) -> StoredCheckpoint | None:
+    """Return a checkpoint as it is stored; `None` if there is none."""
     key = (thread, min(checkpoint_id, _MAX))
     row = connection.execute(_SQL["checkpoint"], key).fetchone()
     if row is None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Self
 
+from orchestrator.checkpoint.audit import Audited
 from orchestrator.checkpoint.commit import (
     Claim,
     Commit,
@@ -23,6 +24,7 @@ from orchestrator.checkpoint.commit import (
     Swept,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
+from orchestrator.checkpointer.base import Planner
 from orchestrator.checkpointer.sealing import (
     opened_claim,
     opened_events,
@@ -33,6 +35,7 @@ from orchestrator.checkpointer.sealing import (
     sealed,
 )
 from orchestrator.checkpointer.sqlite import claiming, committing, reading
+from orchestrator.checkpointer.sqlite.auditing import Auditing
 from orchestrator.checkpointer.sqlite.database import Database, Synchronous
 from orchestrator.checkpointer.sqlite.sweeping import Sweeping, mark_sent
 from orchestrator.clock import Clock, SystemClock
@@ -171,6 +174,16 @@ class SqliteCheckpointer:
             now = self._clock.now_ms()
             for step in steps:
                 mark_sent(connection, step, now)
+
+    def audit(
+        self, partition: int, *, plan: Planner, repair: bool, cursor: str = "", limit: int = 100
+    ) -> Audited:
+        """See `Checkpointer.audit`."""
+        assert partition == 0
+        now, queue = self._clock.now_ms(), self.settings.queue
+        with self._database.writing() if repair else self._database.reading() as connection:
+            auditing = Auditing(connection, now, queue, plan, repair)
+            return auditing.some(cursor, limit)
 
     # ---- reading ------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.testing.contract.accepting import AcceptingContract
 from orchestrator.testing.contract.answering import AnsweringContract
+from orchestrator.testing.contract.auditing import AuditingContract
 from orchestrator.testing.contract.children import ChildrenContract
 from orchestrator.testing.contract.claiming import ClaimingContract
 from orchestrator.testing.contract.completing import CompletingContract
@@ -43,5 +44,6 @@ class CheckpointerContract(
     NotingContract,
     OwningContract,
     LiningContract,
+    AuditingContract,
 ):
     """The whole contract, for a backend's test class to inherit."""

@@ -30,7 +30,7 @@ if s[2] and not (s[2] == 'timer' and tonumber(s[4]) <= now) then return {'waitin
 if not again then
   local fence = redis.call('HINCRBY', head, 'fence', 1)
   local attempt = tonumber(s[8] or 0) + 1
-  redis.call('HSET', record, 'owner', owner, 'fence', fence, 'token', ARGV[6], 'attempt', attempt)
+  redis.call('HSET', record, 'owner', owner, 'fence', fence, 'token', ARGV[6], 'attempt', attempt, 'claimed', now)
   if s[2] then
     redis.call('HDEL', record, 'wait', 'due')
     redis.call('ZREM', P .. 'timers', member)

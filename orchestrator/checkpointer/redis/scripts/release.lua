@@ -18,20 +18,23 @@ for _, member in ipairs(redis.call('SMEMBERS', P .. 'claims:' .. owner)) do
   local s = redis.call('HMGET', record, 'owner', 'queue', 'step', 'fence')
   if s[1] == owner then
     redis.call('HDEL', record, 'owner')
-    if ARGV[3] == '1' then redis.call('HINCRBY', record, 'deaths', 1) end
-    local fields = {'step', step, 'owner', owner, 'fence', s[4]}
+    -- Damaged records must not keep others from being released.
+    if ARGV[3] == '1' then redis.pcall('HINCRBY', record, 'deaths', 1) end
+    local fields = {'step', step, 'owner', owner, 'fence', s[4] or ''}
     local L, root, ns = T, string.match(thread, '^([^\31]*)\31(.*)$')
     if root then -- The thread of a subgraph: the log is that of the thread around it, if there is one.
       fields[#fields + 1], fields[#fields + 2] = 'ns', ns
       local outer = P .. 't:' .. root .. ':'
       if redis.call('EXISTS', outer .. 'head') == 1 then L = outer end
     end
-    local seq = redis.call('HINCRBY', L .. 'head', 'seq', 1)
-    redis.call('XADD', L .. 'ev', 'MAXLEN', '~', 10000, seq .. '-0', 'ts', now, 'type', 'step_released', unpack(fields))
-    redis.call('HINCRBY', P .. 'stats', 'released', 1)
+    local seq = redis.pcall('HINCRBY', L .. 'head', 'seq', 1)
+    if type(seq) == 'number' then
+      redis.pcall('XADD', L .. 'ev', 'MAXLEN', '~', 10000, seq .. '-0', 'ts', now, 'type', 'step_released', unpack(fields))
+    end
+    redis.pcall('HINCRBY', P .. 'stats', 'released', 1)
     count = count + 1
     local status = redis.call('HGET', T .. 'head', 'status')
-    if s[2] ~= '' and (status == 'running' or status == 'queued') then
+    if s[2] and s[2] ~= '' and s[3] and (status == 'running' or status == 'queued') then
       redis.call('ZADD', P .. 'unsent', now, member)
       found[#found + 1] = s[3]
     end

@@ -8,6 +8,8 @@
 -- Returns {leading, {owners whose lease has run out}, {records of due steps}, {a record of each stuck superstep},
 --         {threads whose run has ended with others in line}}
 -- A step handed out here is unsent until it is marked: whoever dies before sending it has it found again.
+-- What is not as it was written is passed over, never an error: one damaged thread must not stop the others. The
+-- auditor finds it.
 
 local P, leader = KEYS[1], ARGV[1]
 local lease, silence, grace, batch = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -16,9 +18,11 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local sweep = redis.call('HMGET', P .. 'sweep', 'leader', 'until', 'last', 'since')
-local last, since = tonumber(sweep[3] or 0), tonumber(sweep[4] or now)
+-- Nothing here can lie ahead, unless it was altered or the server's clock was set back.
+local last, since = math.min(tonumber(sweep[3] or '') or 0, now), math.min(tonumber(sweep[4] or '') or now, now)
+local ends = tonumber(sweep[2] or '') or 0
 if now - last > silence then since = now end
-if sweep[1] and sweep[1] ~= leader and tonumber(sweep[2]) > now then
+if sweep[1] and sweep[1] ~= leader and ends > now and ends <= now + lead then
   -- A dead leader is no silence: that others ask shows that keepers could have renewed.
   if now - last > silence / 2 then redis.call('HSET', P .. 'sweep', 'last', now, 'since', since) end
   return {0, {}, {}, {}, {}}
@@ -40,9 +44,9 @@ local function hand_out(member, from)
   redis.call('ZREM', from, member)
   local s = redis.call('HMGET', T .. 's:' .. step, 'queue', 'owner', 'wait', 'step', 'due')
   local status = redis.call('HGET', T .. 'head', 'status')
-  if not s[1] or s[2] or redis.call('SISMEMBER', T .. 'done', step) == 1 then return end
+  if not (s[1] and s[4]) or s[2] or redis.call('SISMEMBER', T .. 'done', step) == 1 then return end
   if status ~= 'running' and status ~= 'queued' then return end
-  if s[3] and not (s[3] == 'timer' and tonumber(s[5]) <= now) then return end
+  if s[3] and not (s[3] == 'timer' and (tonumber(s[5] or '') or now + 1) <= now) then return end
   if s[3] then redis.call('HDEL', T .. 's:' .. step, 'wait', 'due') end
   redis.call('ZADD', P .. 'unsent', now, member)
   due[#due + 1] = s[4]
@@ -57,7 +61,7 @@ hand_out_until(P .. 'timers', now)
 hand_out_until(P .. 'unsent', now - grace)
 for _, queue in ipairs(redis.call('SMEMBERS', P .. 'queues')) do
   -- Queues are first-in first-out: what was sent before a message that was claimed has left the queue.
-  local mark = tonumber(redis.call('HGET', P .. 'marks', queue) or 0) - grace
+  local mark = (tonumber(redis.call('HGET', P .. 'marks', queue) or '') or 0) - grace
   if ARGV[6] == '1' and redis.call('LLEN', queue) == 0 then empty[queue] = true end
   if empty[queue] then mark = now - grace end
   hand_out_until(P .. 'ready:' .. queue, '(' .. string.format('%.0f', mark))
@@ -66,12 +70,12 @@ end
 local stuck = {}
 for _, thread in ipairs(redis.call('ZRANGEBYSCORE', P .. 'stuck', '-inf', now - grace, 'LIMIT', 0, batch)) do
   local T = P .. 't:' .. thread .. ':'
-  local head_id = redis.call('HGET', T .. 'head', 'checkpoint_id')
-  local step = string.match(redis.call('HGET', T .. 'cp', head_id .. ':s') or '', '%S+')
+  local h = redis.call('HMGET', T .. 'head', 'checkpoint_id', 'local')
+  local step = h[1] and string.match(redis.call('HGET', T .. 'cp', h[1] .. ':s') or '', '%S+')
+  local record = step and redis.call('HGET', T .. 's:' .. step, 'step')
   redis.call('ZADD', P .. 'stuck', now, thread)
-  if step and redis.call('HGET', T .. 'head', 'local') ~= '1' then
-    stuck[#stuck + 1] = redis.call('HGET', T .. 's:' .. step, 'step')
-  end
+  if not h[1] then redis.call('ZREM', P .. 'stuck', thread) end
+  if record and h[2] ~= '1' then stuck[#stuck + 1] = record end
 end
 local waiting = {}
 for _, thread in ipairs(redis.call('ZRANGEBYSCORE', P .. 'waiting', '-inf', now - grace, 'LIMIT', 0, batch)) do
@@ -80,7 +84,7 @@ for _, thread in ipairs(redis.call('ZRANGEBYSCORE', P .. 'waiting', '-inf', now 
   local rests = h[1] ~= 'running' and h[1] ~= 'queued' and h[1] ~= 'paused'
   if not rests or redis.call('EXISTS', T .. 'line') == 0 then
     redis.call('ZREM', P .. 'waiting', thread)
-  elseif tonumber(h[2]) <= now - grace then
+  elseif (tonumber(h[2] or '') or 0) <= now - grace then
     waiting[#waiting + 1] = thread
   end
 end

@@ -1,0 +1,1 @@
+"""Injected damage: what is broken by hand in stored threads, and what becomes of them."""
