@@ -18,6 +18,7 @@ from tests.mutation.copies import Edit, broken_copy, environment
 STEPS_MAX = 60_000  # How many steps a bug may hide.
 SEED = 1
 MEMORY = "orchestrator/checkpointer/memory.py"
+THREAD = "orchestrator/checkpointer/memory_thread.py"
 ADVANCING = "orchestrator/step/advancing.py"
 
 
@@ -91,7 +92,7 @@ BUGS = (
         "a completed step can be claimed",
         (
             Edit(
-                "orchestrator/checkpointer/memory_thread.py",
+                THREAD,
                 "    if step_id in thread.done:\n        return Refusal.COMPLETED\n",
                 "",
             ),
@@ -158,8 +159,8 @@ BUGS = (
             ),
             Edit(
                 "orchestrator/core/records.py",
-                "_VERSION = 1\n",
-                "_VERSION = 1\n_SHARED: dict[bytes, Any] = {}\n",
+                "_VERSION = 1 ",
+                "_SHARED: dict[bytes, Any] = {}\n_VERSION = 1 ",
             ),
         ),
     ),
@@ -196,8 +197,8 @@ BUGS = (
         "a message that was sent counts as received",
         (
             Edit(
-                MEMORY,
-                "return step.sent_ms < self._marks.get(ready.queue, 0) - grace",
+                THREAD,
+                "return step.sent_ms < mark - grace",
                 "return False",
             ),
         ),
@@ -233,7 +234,7 @@ BUGS = (
         "a commit's fence is not compared",
         (
             Edit(
-                MEMORY,
+                THREAD,
                 "if step is None or step.fence != commit.guard.fence or not step.owner:",
                 "if step is None or not step.owner:",
             ),

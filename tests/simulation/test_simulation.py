@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutation.__main__ import MUTANTS
+from tests.mutation.copies import Edit
 from tests.simulation.__main__ import live, summary
+from tests.simulation.mutants import BUGS
 from tests.simulation.worlds import simulate
 
 pytestmark = pytest.mark.timeout(900)  # It is all computing: slow where much else runs.
@@ -54,3 +57,15 @@ def test_a_seed_gives_the_same_world_in_every_process() -> None:
 
 def test_other_seeds_give_other_worlds() -> None:
     assert simulate(3, traced=True).trace != simulate(4, traced=True).trace
+
+
+def test_every_bug_can_still_be_put_in() -> None:
+    assert [bug.number for bug in BUGS] == list(range(1, 18))
+    edits = [(str(bug.number), edit) for bug in BUGS for edit in bug.edits]
+    edits += [(mutant.name, Edit(mutant.file, mutant.old, "")) for mutant in MUTANTS]
+    gone = [
+        f"{name}: {edit.file}: {edit.old}"
+        for name, edit in edits
+        if (ROOT / edit.file).read_text("utf-8").count(edit.old) != 1
+    ]
+    assert not gone, "\n".join(gone)
