@@ -20,11 +20,7 @@ from orchestrator import limits
 from orchestrator.checkpointer.redis.scripting import available
 from orchestrator.cli.chaos.load import SILENT, ran_in
 from orchestrator.cli.chaos.verdict import AT_REST, GONE, Finding, Ran, Verdict, judge
-from orchestrator.errors import (
-    CheckpointerUnavailableError,
-    NoPendingInterruptError,
-    UnknownThreadError,
-)
+from orchestrator.errors import CheckpointerUnavailableError, NoPendingInterruptError
 
 if TYPE_CHECKING:
     from orchestrator.checkpoint.commit import Event, LoadedThread
@@ -237,15 +233,12 @@ class Drill:
 
     def _different(self, thread: _Thread) -> str:
         """Return how the final state differs from that of an undisturbed run."""
-        if self._load.expected is None:
-            return ""
+        if self._load.expected is None or thread.status not in AT_REST:
+            return ""  # One that is not at rest is stranded or lost, which is found by itself.
         wanted = self._states.get(str(thread.input))
         if wanted is None:
             wanted = self._states[str(thread.input)] = self._load.expected(thread.input)
-        try:
-            state = self._client.get_state(thread.name).values
-        except UnknownThreadError:
-            return ""  # That it is lost is found by its events.
+        state = self._client.get_state(thread.name).values
         same = thread.status == "succeeded" and state == wanted
         return "" if same else f"it is {thread.status} with {state}, undisturbed: {wanted}"
 

@@ -98,7 +98,7 @@ def judge(
     if status == GONE:
         found.append(("lost", "the thread was accepted, and nobody knows it"))
     elif status not in AT_REST:
-        found.append(("stranded", f"its run is {status}, and nobody works on it"))
+        found.append(("stranded", f"its run is {status}, and did not come to rest"))
     if ran is not None:
         found += _contradictions(events, ran, silent)
     findings = [Finding(thread, *each) for each in found]
