@@ -10,11 +10,14 @@ import pytest
 
 from orchestrator.checkpoint.commit import ReadyStep, StoredCheckpoint
 from orchestrator.checkpoint.model import RunStatus
+from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.config import Settings
 from orchestrator.coordinate.auditor import planned_by
+from orchestrator.core.salvage import set_back
+from orchestrator.core.stepping import Placement
 from tests.faults.damage.doing import head
 from tests.faults.damage.kinds import KINDS, Kind
-from tests.faults.damage.world import STAGES, THREAD, World
+from tests.faults.damage.world import GRAPH, STAGES, THREAD, World
 
 pytestmark = pytest.mark.server
 
@@ -104,3 +107,25 @@ def test_looking_without_repair_changes_nothing(world: World) -> None:
     assert len(found) >= 2
     assert not any(damage.repaired for damage in found)
     assert contents() == before
+
+
+def test_a_thread_that_a_person_edited_stays_paused(world: World) -> None:
+    STAGES["asking"](world)
+    graph = CompiledStateGraph(GRAPH.spec, checkpointer=world.store)
+    graph.update_state(THREAD, {"log": ["by hand"]}, as_node="first")
+    for _ in range(2):
+        assert world.audit() == []
+        assert world.status is RunStatus.PAUSED
+
+
+@pytest.mark.parametrize("stage", ["failed", "asking"])
+def test_a_thread_that_was_set_back_stays_where_it_is(world: World, stage: str) -> None:
+    STAGES[stage](world)
+    before = world.store.load(THREAD, checkpoint_id=world.store.history(THREAD)[1])
+    assert before is not None
+    where = Placement(THREAD, "g", world.settings.queue)
+    commit = set_back(GRAPH.records, where, GRAPH.spec, world.load(), before, "as the test says")
+    assert world.store.commit(commit).refused is None
+    for _ in range(2):
+        assert world.audit() == []
+        assert world.status is RunStatus.PAUSED

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import zip_longest
 
 from orchestrator.checkpoint.audit import DamageCode
 from orchestrator.checkpoint.commit import Event, ReadyStep
@@ -21,6 +22,17 @@ from orchestrator.ids import CHILD, root_thread
 __all__ = ["ThreadJudge"]
 
 _BACKUP = "restore the server from a backup, or start a new run on another thread"
+# Events by which the status of a run stays what it was. One that is not known here may change it.
+_NEUTRAL = {
+    *("commit_refused", "task_done", "run_enqueued", "run_withdrawn"),
+    *("checkpoint_resume", "thread_repaired", "thread_damaged"),
+}
+_STATUSES = {
+    "run_accepted": RunStatus.QUEUED,
+    "run_resumed": RunStatus.RUNNING,
+    "interrupt_answered": RunStatus.RUNNING,
+    "superstep": RunStatus.RUNNING,
+}
 _EARLIER = "go back to an earlier checkpoint (history shows them), or start a new run"
 
 
@@ -257,10 +269,16 @@ class ThreadJudge:
         self._set(code, f"its status is {raw!r}; {why} it is {meant.value!r}", status=meant.value)
 
     def _logged(self) -> RunStatus | None:
-        """Return the status of the run that the log tells last; active ones count alike."""
-        for event in self.log():
-            if _ns_of(event) == self._ns and (status := _told(event)) is not None:
-                return status
+        """Return the status of the run that the log tells last; active ones count alike.
+
+        `None` if it does not tell: then the head is right. A thread that rests because somebody
+        changed it by hand must not be moved on.
+        """
+        mine = [event for event in self.log() if _ns_of(event) == self._ns]
+        for event, before in zip_longest(mine, mine[1:]):
+            by_hand = before is not None and before.type == "state_edited"
+            if not _is_neutral(event, by_hand=by_hand):
+                return _told(event)
         return None
 
     def _indexes(self, status: RunStatus, open_: int) -> None:
@@ -291,18 +309,19 @@ def _ns_of(event: Event) -> str:
     return event.fields.get("ns", b"").decode("utf-8", "surrogatepass")
 
 
+def _is_neutral(event: Event, *, by_hand: bool) -> bool:
+    """Return whether an event leaves the status of its run as it is, and tells nothing of it."""
+    if event.type == "interrupt_answered":
+        return "checkpoint" not in event.fields  # Else it was the last: the run goes on.
+    if event.type == "superstep":  # One that is not live is followed by the status it leaves.
+        return by_hand or event.fields.get("live") != b"1"
+    return event.type in _NEUTRAL or event.type.startswith(("step_", "stream_"))
+
+
 def _told(event: Event) -> RunStatus | None:
     """Return the status of the run after an event, if the event tells it."""
-    if event.type == "superstep":
-        live = event.fields.get("live") == b"1"
-        # A superstep that nobody begins was made by hand: else a status follows it.
-        rests = RunStatus.PAUSED if event.fields.get("steps") else RunStatus.SUCCEEDED
-        return RunStatus.RUNNING if live else rests
-    if event.type == "interrupt_answered" and "checkpoint" in event.fields:
-        return RunStatus.RUNNING
-    by_name = {"run_accepted": RunStatus.QUEUED, "run_resumed": RunStatus.RUNNING}
-    if event.type in by_name:
-        return by_name[event.type]
+    if event.type in _STATUSES:
+        return _STATUSES[event.type]
     name = event.type.removeprefix("run_")
     ended = event.type.startswith("run_") and name in set(RunStatus)
     return RunStatus(name) if ended else None

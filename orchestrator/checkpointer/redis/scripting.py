@@ -133,15 +133,13 @@ def available() -> Iterator[None]:
         msg = f"the Redis server does not answer ({error}). Check REDIS_URL and the server"
         raise CheckpointerUnavailableError(msg) from error
     except redis.ResponseError as error:
-        if not _refuses_writes(error):
-            raise
-        msg = f"the Redis server refuses writes ({error}). Nothing was stored"
-        raise CheckpointerUnavailableError(msg) from error
-    except redis.ResponseError as error:
-        if not str(error).startswith("WRONGTYPE"):
-            raise
-        msg = f"what is stored is damaged ({error}): graphstalk doctor --threads says what"
-        raise StateCorruptedError(msg) from error
+        if _refuses_writes(error):
+            msg = f"the Redis server refuses writes ({error}). Nothing was stored"
+            raise CheckpointerUnavailableError(msg) from error
+        if "WRONGTYPE" in str(error):  # A pipeline says before that which command it was.
+            msg = f"what is stored is damaged ({error}): graphstalk doctor --threads says what"
+            raise StateCorruptedError(msg) from error
+        raise
 
 
 def _refuses_writes(error: redis.ResponseError) -> bool:

@@ -31,7 +31,7 @@ from orchestrator.step.protocol import StepProtocol
 from orchestrator.step.report import Report
 from workers.runtime import Runtime
 
-__all__ = ["STAGES", "THREAD", "World"]
+__all__ = ["GRAPH", "STAGES", "THREAD", "World"]
 
 THREAD = "t"
 FINISH_S = 20.0  # Only what hangs takes as long.
