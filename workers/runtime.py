@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.checkpoint.commit import Refusal
 from orchestrator.client.children import Children
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.config import Settings
@@ -21,7 +20,7 @@ from orchestrator.execute.dispatch import Dispatch, dispatcher, open_store
 from orchestrator.ids import check_stored_thread_id
 from orchestrator.step.access import Access, new_owner
 from orchestrator.step.live import Live
-from orchestrator.step.protocol import StepProtocol, defer_step
+from orchestrator.step.protocol import SETTLED, StepProtocol, defer_step
 from orchestrator.step.report import Report
 from workers.registry import Registry, configured
 
@@ -66,7 +65,7 @@ class Runtime:
 
     def _run(self, thread_id: str, step_id: str, sent_ms: int) -> Report:
         claim, known = self.access.claim(thread_id, step_id, sent_ms)
-        if claim.refused is Refusal.COMPLETED:
+        if claim.refused in SETTLED:
             return self._advance(thread_id)
         if claim.refused is not None or claim.step is None:
             return Report(refused=claim.refused)

@@ -31,11 +31,11 @@ from orchestrator.checkpointer.memory_audit import Auditing
 from orchestrator.checkpointer.memory_thread import (
     Step,
     Thread,
-    asks,
     below,
     is_due,
     loaded_thread,
     new_head,
+    refusal,
     unready,
     update_step,
 )
@@ -76,7 +76,7 @@ class MemoryCheckpointer:
         with self._changed:
             now = self._clock.now_ms()
             thread = self._threads.get(commit.thread_id)
-            refused, detail = self._refusal(thread, commit)
+            refused, detail = refusal(thread, commit)
             if refused is not None:
                 if refused is Refusal.STALE_FENCE and thread is not None:
                     self.refused_stale += 1
@@ -92,36 +92,6 @@ class MemoryCheckpointer:
             claim = self._take(commit)
             opened, waits = thread.head.open, commit.moves_line and thread.waits
             return CommitResult(now_ms=now, open=opened, claim=claim, waiting=waits)
-
-    def _refusal(self, thread: Thread | None, commit: Commit) -> tuple[Refusal | None, str]:
-        if thread is None:
-            return (None, "") if commit.expect_new else (Refusal.UNKNOWN_THREAD, commit.thread_id)
-        head = thread.head
-        if commit.key is not None and commit.key[0] in thread.keys:
-            return Refusal.KEY_USED, thread.keys[commit.key[0]]
-        if commit.expect_new:
-            return Refusal.THREAD_EXISTS, commit.thread_id
-        if commit.guard is not None:
-            step = thread.steps.get(commit.guard.step_id)
-            if commit.guard.step_id in thread.done:
-                return Refusal.COMPLETED, commit.guard.step_id
-            if step is None or step.fence != commit.guard.fence or not step.owner:
-                return Refusal.STALE_FENCE, commit.guard.step_id
-        if commit.expect_head is not None and head.checkpoint_id != commit.expect_head:
-            return Refusal.HEAD_MOVED, str(head.checkpoint_id)
-        if commit.expect_run is not None and head.run_id != commit.expect_run:
-            return Refusal.WRONG_RUN, head.run_id
-        if commit.expect_status and head.status not in commit.expect_status:
-            return Refusal.WRONG_STATUS, head.status
-        for answer in commit.answers:
-            if not asks(thread, answer):
-                return Refusal.NO_INTERRUPT, answer.interrupt_id
-        for update in commit.updates:
-            if update.step.step_id not in thread.steps:
-                return Refusal.UNKNOWN_STEP, update.step.step_id
-        if commit.dequeue is not None and commit.dequeue not in thread.line:
-            return Refusal.NOT_WAITING, commit.dequeue
-        return None, ""
 
     def _apply(self, thread: Thread, commit: Commit, now: int) -> None:
         head: dict[str, Any] = {"updated_ms": now, **commit.head}

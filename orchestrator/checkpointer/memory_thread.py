@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from orchestrator import limits
 from orchestrator.checkpoint.commit import (
     Answer,
+    Commit,
     Event,
     LoadedStep,
     LoadedThread,
@@ -29,6 +30,7 @@ __all__ = [
     "is_due",
     "loaded_thread",
     "new_head",
+    "refusal",
     "unready",
     "update_step",
 ]
@@ -108,6 +110,38 @@ def asks(thread: Thread, answer: Answer) -> bool:
     if step is None or step.wait is not Wait.ANSWER or answer.step_id in thread.done:
         return False
     return answer.interrupt_id in step.asks and answer.interrupt_id not in step.answers
+
+
+def refusal(thread: Thread | None, commit: Commit) -> tuple[Refusal | None, str]:
+    """Return why a commit cannot be made, and the detail of it; the order is part of it."""
+    if thread is None:
+        return (None, "") if commit.expect_new else (Refusal.UNKNOWN_THREAD, commit.thread_id)
+    head = thread.head
+    if commit.key is not None and commit.key[0] in thread.keys:
+        return Refusal.KEY_USED, thread.keys[commit.key[0]]
+    if commit.expect_new:
+        return Refusal.THREAD_EXISTS, commit.thread_id
+    if commit.guard is not None:
+        step = thread.steps.get(commit.guard.step_id)
+        if commit.guard.step_id in thread.done:
+            return Refusal.COMPLETED, commit.guard.step_id
+        if step is None or step.fence != commit.guard.fence or not step.owner:
+            return Refusal.STALE_FENCE, commit.guard.step_id
+    if commit.expect_head is not None and head.checkpoint_id != commit.expect_head:
+        return Refusal.HEAD_MOVED, str(head.checkpoint_id)
+    if commit.expect_run is not None and head.run_id != commit.expect_run:
+        return Refusal.WRONG_RUN, head.run_id
+    if commit.expect_status and head.status not in commit.expect_status:
+        return Refusal.WRONG_STATUS, head.status
+    for answer in commit.answers:
+        if not asks(thread, answer):
+            return Refusal.NO_INTERRUPT, answer.interrupt_id
+    for update in commit.updates:
+        if update.step.step_id not in thread.steps:
+            return Refusal.UNKNOWN_STEP, update.step.step_id
+    if commit.dequeue is not None and commit.dequeue not in thread.line:
+        return Refusal.NOT_WAITING, commit.dequeue
+    return None, ""
 
 
 def unready(thread: Thread, step_id: str, now: int) -> Refusal | None:

@@ -12,6 +12,7 @@ itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +31,16 @@ from orchestrator.client.calls import Calls
 from orchestrator.client.results import failure_of
 from orchestrator.client.snapshot import live_values, shown
 from orchestrator.core.accepting import RunConfig, paused_by_node
-from orchestrator.core.questions import open_questions
+from orchestrator.core.questions import CAN_GO_ON, open_questions
 from orchestrator.core.stepping import IN_SUBGRAPH
-from orchestrator.errors import GraphInterrupt, ParentCommand, StepFailedError
+from orchestrator.errors import (
+    GraphInterrupt,
+    NoPendingInterruptError,
+    ParentCommand,
+    StepFailedError,
+    ThreadBusyError,
+    UnknownInterruptError,
+)
 from orchestrator.execute.inprocess import InProcess
 from orchestrator.graph.routing import Command, Send
 from orchestrator.graph.schema import ROOT, update_items
@@ -147,7 +155,7 @@ class _Child:
     def _calls(self) -> Calls:
         queue = self.protocol.default_queue
         owner = "" if queue else self.protocol.access.owner
-        return Calls(self._store, self.protocol.records, queue, owner)
+        return Calls(self._store, self.protocol.records, queue, owner, self.protocol.access.clock)
 
     def run(self, value: Any) -> Any:
         """Bring the run to its end, from wherever it is; return its output."""
@@ -188,7 +196,13 @@ class _Child:
             rests = not status.active and not (reported or answered)
             if status is RunStatus.SUCCEEDED or rests:
                 return self._taken(loaded)
-        raise ChildRuns(_LOOK_AGAIN_MS, lambda: self._begun(value, self._load()) or ())
+        raise ChildRuns(_LOOK_AGAIN_MS, lambda: self._begun_on_fleet(value))
+
+    def _begun_on_fleet(self, value: Any) -> tuple[ReadyStep, ...]:
+        """Begin the run, or let it go on, unless another attempt at the step has done it."""
+        with suppress(ThreadBusyError, NoPendingInterruptError, UnknownInterruptError):
+            return self._begun(value, self._load()) or ()
+        return ()
 
     def _load(self) -> LoadedThread | None:
         """Return the run, or `None` while it has not begun."""
@@ -231,7 +245,7 @@ class _Child:
             return calls.accept(self.thread_id, loaded.head.graph, mine, self._config())[1]
         known = self._answers()
         given = {i: known[i] for i in open_questions(loaded) if i in known}
-        if given:
+        if given and status in CAN_GO_ON:  # What was cancelled asks again first.
             return calls.answer(self.thread_id, given)
         return calls.carry_on(self.thread_id)
 

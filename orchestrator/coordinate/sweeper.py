@@ -75,9 +75,9 @@ class Sweeper:
             waiting += swept.waiting
         for thread_id in waiting:
             found += self._begun(thread_id)
+        self.leading = led > 0  # Before anything can fail: the auditor goes where it is so.
         if found:
-            self.dispatch(found)
-        self.leading = led > 0
+            self._send(found)
         return Sweep(led, len(found), released, stuck)
 
     def _begun(self, thread_id: str) -> tuple[ReadyStep, ...]:
@@ -89,6 +89,12 @@ class Sweeper:
             self._tell(f"the thread {thread_id!r}", error)
             return ()
         return () if self.store.pushes else ready
+
+    def _send(self, found: list[ReadyStep]) -> None:
+        try:
+            self.dispatch(found)
+        except StateCorruptedError as error:  # What was not marked as sent is found again.
+            self._tell("a list of what was sent", error)
 
     def _tell(self, where: str, error: StateCorruptedError) -> None:
         """Log once that something is damaged; what is not goes on."""

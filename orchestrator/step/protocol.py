@@ -49,7 +49,10 @@ from orchestrator.step.report import Report
 from orchestrator.step.salvage import salvage
 from orchestrator.step.waiting import ChildPaused, ChildRuns
 
-__all__ = ["Report", "StepProtocol", "defer_step"]
+__all__ = ["SETTLED", "Report", "StepProtocol", "defer_step"]
+
+# What a claim may be refused for when the superstep is over, and nobody has seen to it. (Rule 3)
+SETTLED = frozenset({Refusal.COMPLETED, Refusal.WAITING})
 
 Settle = Callable[[], Report]  # Commits what became of an attempt.
 _DEFER_MS = 5_000  # How long a step waits that a worker could not run, before another tries.
@@ -73,7 +76,7 @@ class StepProtocol:
     def run(self, thread_id: str, step_id: str, *, sent_ms: int = 0) -> Report:
         """Do a step if it is ready: claim it, run its node, commit what came of it."""
         claim, known = self.access.claim(thread_id, step_id, sent_ms)
-        if claim.refused is Refusal.COMPLETED:
+        if claim.refused in SETTLED:
             return replace(self.advance(thread_id), refused=claim.refused)
         if claim.refused is not None:
             return Report(refused=claim.refused)

@@ -129,3 +129,15 @@ def test_a_thread_that_was_set_back_stays_where_it_is(world: World, stage: str) 
     for _ in range(2):
         assert world.audit() == []
         assert world.status is RunStatus.PAUSED
+
+
+def test_a_sweeper_survives_what_it_cannot_mark_as_sent_and_leads(world: World) -> None:
+    STAGES["ready"](world)
+    ready = f"{world.prefix}ready:{world.settings.queue}"
+    world.redis.set(ready, "something else")
+    world.redis.zadd(f"{world.prefix}unsent", {world.step("first") + THREAD: 0})
+    world.redis.delete(f"{world.prefix}queues")  # The sweep itself does not look at the list.
+    assert world.sweeper.once().sent == 1
+    assert world.sweeper.leading  # Whose auditor would repair it otherwise?
+    assert world.audit()
+    assert world.finish()

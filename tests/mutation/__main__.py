@@ -6,16 +6,13 @@ one that survives shows a promise that nobody tests. Exit code 1 if one survives
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.mutation.copies import Edit, broken_copy, environment
+
 SCRIPTS = "orchestrator/checkpointer/redis/scripts"
 REDIS = "tests/conformance/test_redis.py"
 
@@ -137,18 +134,13 @@ MUTANTS = (
 
 def killers(mutant: Mutant) -> list[str]:
     """Return the tests that fail because of a mutant, made in a copy of the tree."""
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder, "tree")
-        ignored = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", ".hypothesis")
-        shutil.copytree(ROOT, tree, ignore=ignored)
-        source = (tree / mutant.file).read_text("utf-8")
-        assert source.count(mutant.old) == 1, f"{mutant.name}: its code is not there once any more"
-        (tree / mutant.file).write_text(source.replace(mutant.old, mutant.new), "utf-8")
+    edits = [Edit(mutant.file, mutant.old, mutant.new)]
+    with broken_copy(edits, mutant.name) as tree:
         command = [sys.executable, "-m", "pytest", "-q", "--maxfail=3", "-p", "no:cacheprovider"]
         ran = subprocess.run(
             [*command, *mutant.tests],
             cwd=tree,
-            env={**os.environ, "PYTHONPATH": str(tree)},
+            env=environment(tree),
             capture_output=True,
             text=True,
             check=False,

@@ -64,11 +64,6 @@ class Scripts:
             except redis.exceptions.NoScriptError:  # A new server, or one that was restarted.
                 self._client.script_load(self._sources[name])
                 return self._ask(command, then)
-            except redis.exceptions.ResponseError as error:
-                if type(error) is not redis.exceptions.ResponseError or not _at_data(str(error)):
-                    raise
-                msg = f"what is stored is damaged: the script {name} stopped at it ({error})"
-                raise StateCorruptedError(msg) from error
 
     def _ask(self, command: tuple[Any, ...], then: Sequence[Any] = ()) -> Any:
         connection = self._take()
@@ -118,12 +113,6 @@ def _drop_if_closed(connection: Any) -> None:
         connection.disconnect()
 
 
-def _at_data(error: str) -> bool:
-    """Return whether a script stopped at what it read: not for a reason that has a code."""
-    code = error.partition(" ")[0]
-    return "user_script:" in error and (code == "WRONGTYPE" or not code.isupper())
-
-
 @contextmanager
 def available() -> Iterator[None]:
     """Turn the client's errors about a server that is away, or about damaged keys, into ours."""
@@ -136,10 +125,19 @@ def available() -> Iterator[None]:
         if _refuses_writes(error):
             msg = f"the Redis server refuses writes ({error}). Nothing was stored"
             raise CheckpointerUnavailableError(msg) from error
-        if "WRONGTYPE" in str(error):  # A pipeline says before that which command it was.
-            msg = f"what is stored is damaged ({error}): graphstalk doctor --threads says what"
-            raise StateCorruptedError(msg) from error
-        raise
+        if not _is_about_data(error):
+            raise
+        msg = f"what is stored is damaged ({error}): graphstalk doctor --threads says what"
+        raise StateCorruptedError(msg) from error
+
+
+def _is_about_data(error: redis.ResponseError) -> bool:
+    """Whether a command, or a script, stopped at what it read: not for a reason that has a code."""
+    text = str(error)
+    if "WRONGTYPE " in text:  # Behind the name of a command, where it was one of several.
+        return True
+    has_code = type(error) is not redis.ResponseError or text.partition(" ")[0].isupper()
+    return "user_script:" in text and not has_code
 
 
 def _refuses_writes(error: redis.ResponseError) -> bool:

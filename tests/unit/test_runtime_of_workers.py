@@ -1,0 +1,182 @@
+"""What a worker's process does when others were there before it, or died before it came."""
+
+from __future__ import annotations
+
+import operator
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypedDict
+
+import pytest
+
+from orchestrator import START, CompiledStateGraph, MemoryCheckpointer, StateGraph, interrupt
+from orchestrator.checkpoint.commit import Commit, ReadyStep
+from orchestrator.checkpoint.model import RunStatus
+from orchestrator.client.calls import Calls
+from orchestrator.core.accepting import RunConfig
+from orchestrator.errors import CheckpointerUnavailableError
+from orchestrator.ids import CHILD
+from orchestrator.step.access import Access
+from orchestrator.testing.clock import ManualClock
+from workers.runtime import Runtime
+
+
+class State(TypedDict, total=False):
+    log: Annotated[list[Any], operator.add]
+
+
+class KilledError(BaseException):
+    """The process is gone."""
+
+
+class Store(MemoryCheckpointer):
+    """A store in which something happens just before a load or a commit, when a test says so."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock=clock)
+        self.before_load: Callable[[str], None] = lambda _: None
+        self.before_commit: Callable[[Commit], None] = lambda _: None
+
+    def load(self, thread_id: str, **options: Any) -> Any:
+        self.before_load(thread_id)
+        return super().load(thread_id, **options)
+
+    def commit(self, commit: Commit) -> Any:
+        self.before_commit(commit)
+        return super().commit(commit)
+
+
+class Fleet:
+    """Processes over one store, with a list for a broker."""
+
+    def __init__(self, graph: CompiledStateGraph) -> None:
+        self.graph, self.clock = graph, ManualClock()
+        self.store = Store(self.clock)
+        self.sent: deque[ReadyStep] = deque()
+        self.calls = Calls(self.store, graph.records, "queue", clock=self.clock)
+
+    def send(self, steps: Sequence[ReadyStep]) -> None:
+        self.sent.extend(steps)
+
+    def process(self, owner: str) -> Runtime:
+        access = Access(self.store, f"host:{owner}:0", clock=self.clock)
+        return Runtime(access, {"g": self.graph}, "queue", self.send, pushes=False)
+
+    def start(self) -> None:
+        self.send(self.calls.accept("t", "g", {}, RunConfig(run_id="run"))[1])
+
+    def step(self, by: Runtime) -> None:
+        step = self.sent.popleft()
+        by.run(step.thread_id, step.step_id, 0)
+
+    def work(self, by: Runtime) -> None:
+        while self.sent:
+            self.step(by)
+
+    @property
+    def status(self) -> RunStatus:
+        return self.store.load("t", values=False).head.status
+
+    def children(self) -> list[str]:
+        return [thread for thread in self.store._threads if CHILD in thread]
+
+
+def asking(name: str) -> Callable[[State], State]:
+    def ask(state: State) -> State:
+        return {"log": [name, interrupt(name)]}
+
+    ask.__name__ = name
+    return ask
+
+
+def two_questions() -> CompiledStateGraph:
+    builder = StateGraph(State).add_node(asking("a")).add_node(asking("b"))
+    return builder.add_edge(START, "a").add_edge(START, "b").compile(name="g")
+
+
+def nested() -> CompiledStateGraph:
+    inner = StateGraph(State).add_node(asking("ask")).add_edge(START, "ask").compile()
+    return StateGraph(State).add_node("inner", inner).add_edge(START, "inner").compile(name="g")
+
+
+def test_a_superstep_of_questions_whose_last_asker_died_is_ended_by_the_next_message() -> None:
+    fleet = Fleet(two_questions())
+    fleet.start()
+    dying, other = fleet.process("1"), fleet.process("2")
+    fleet.step(dying)
+    first, _ = fleet.sent
+    fleet.step(dying)
+
+    def die(_: str) -> None:
+        raise KilledError
+
+    fleet.store.before_load = die  # It has committed its question, and looks what is next.
+    with pytest.raises(KilledError):
+        fleet.step(dying)
+    fleet.store.before_load = lambda _: None
+    assert fleet.status is RunStatus.RUNNING
+    other.run(first.thread_id, first.step_id, 0)  # What the sweeper sends for a stuck superstep.
+    assert fleet.status is RunStatus.PAUSED
+
+
+def test_an_answer_reaches_a_subgraph_that_was_cancelled_before_it_got_it() -> None:
+    fleet = Fleet(nested())
+    fleet.start()
+    worker = fleet.process("1")
+    fleet.work(worker)
+    assert fleet.status is RunStatus.PAUSED
+    fleet.calls.answer("t", "yes")
+    fleet.calls.cancel("t")
+    fleet.send(fleet.calls.carry_on("t") or ())
+    fleet.work(worker)
+    assert fleet.status is RunStatus.SUCCEEDED
+
+
+def test_two_attempts_that_begin_the_same_subgraph_begin_it_once() -> None:
+    fleet = Fleet(nested())
+    fleet.start()
+    slow, fast = fleet.process("1"), fleet.process("2")
+    fleet.step(slow)
+    (step,) = fleet.sent
+
+    def overtake(commit: Commit) -> None:
+        if CHILD in commit.thread_id and commit.expect_new:
+            fleet.store.before_commit = lambda _: None
+            fleet.clock.sleep(10)  # The step is due again, since nobody has woken it.
+            fast.run(step.thread_id, step.step_id, 0)
+
+    fleet.store.before_commit = overtake
+    fleet.step(slow)
+    assert len(fleet.children()) == 1
+    assert [each.node for each in fleet.sent] == ["__start__"]
+    fleet.work(fast)
+    assert fleet.status is RunStatus.PAUSED
+
+
+def test_a_server_that_is_away_for_a_moment_does_not_fail_a_step_that_looks_at_its_subgraph() -> (
+    None
+):
+    fleet = Fleet(nested())
+    fleet.start()
+    worker = fleet.process("1")
+    fleet.step(worker)
+
+    def away(thread_id: str) -> None:
+        if CHILD in thread_id:
+            fleet.store.before_load = lambda _: None
+            raise CheckpointerUnavailableError("away")
+
+    fleet.store.before_load = away
+    fleet.step(worker)
+    fleet.work(worker)
+    assert fleet.status is RunStatus.PAUSED
+    assert "step_failed" not in [event.type for event in fleet.store.events("t")]
+
+
+def test_the_ids_of_a_subgraph_follow_the_clock_that_was_passed_in() -> None:
+    fleet = Fleet(nested())
+    fleet.start()
+    fleet.work(fleet.process("1"))
+    (child,) = fleet.children()
+    head = fleet.store.load(child, values=False).head
+    assert abs(head.checkpoint_id // 1000 - fleet.clock.now_ms()) < 1000
