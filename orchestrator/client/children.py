@@ -32,7 +32,7 @@ from orchestrator.client.results import failure_of
 from orchestrator.client.snapshot import live_values, shown
 from orchestrator.core.accepting import RunConfig, paused_by_node
 from orchestrator.core.questions import CAN_GO_ON, open_questions
-from orchestrator.core.stepping import IN_SUBGRAPH
+from orchestrator.core.stepping import ACTIVE, IN_SUBGRAPH
 from orchestrator.errors import (
     GraphInterrupt,
     NoPendingInterruptError,
@@ -87,11 +87,17 @@ class Children:
         around, step_id = parent
         loaded = protocol.access.patiently(lambda: store.load(around, values=False))
         step = loaded.steps.get(step_id) if loaded else None
-        if step is None or step.completed or step.wait is not Wait.TIMER or step.owner:
+        if loaded is None or step is None or step.completed or step.owner:
             return ()
-        if step.reason != IN_SUBGRAPH:
+        if step.wait is not Wait.TIMER or step.reason != IN_SUBGRAPH:
             return ()  # It failed in the meantime and waits to be tried again.
-        woken = Commit(thread_id=around, updates=(StepUpdate(step=step.step),))
+        # Whoever stood still since may find that the step was woken, and has asked, or failed.
+        woken = Commit(
+            thread_id=around,
+            expect_head=loaded.head.checkpoint_id,
+            expect_status=ACTIVE,
+            updates=(StepUpdate(step=step.step),),
+        )
         refused = protocol.access.commit(woken).refused
         return (step.step,) if refused is None else ()
 
@@ -236,6 +242,14 @@ class _Child:
         if loaded is None:
             name = f"{self.attempt.step.graph}|{self.attempt.step.node}"
             plain = _known(self.graph, value)
+            once = replace(self._config(), key=self.run_id)
+            ready = calls.accept(self.thread_id, name, plain, once)[1]
+            if ready:
+                return ready
+            begun = self._load()
+            if begun is not None:  # Another attempt at the step was faster, and may have ended it.
+                return self._next(value, begun)
+            # A lasting subgraph, which other steps have run since.
             return calls.accept(self.thread_id, name, plain, self._config())[1]
         status = loaded.head.status
         if status is RunStatus.SUCCEEDED or (status.active and self.protocol.default_queue):

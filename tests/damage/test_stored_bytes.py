@@ -26,6 +26,7 @@ NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 MUTATIONS = {"memory": 300, "sqlite": 60, "redis": 60}
 NIGHTLY_MUTATIONS = 10_000
 ROUNDS_MAX = 8
+pytestmark = pytest.mark.timeout(7200 if NIGHTLY else 120)
 OTHER_MUTATIONS = {"sqlite": 80, "redis": 80}
 STORES = [
     "memory",

@@ -18,7 +18,7 @@ import psutil
 from tests.faults.proxy import Proxy, Side, Trap
 from tests.integration.fleet import Fleet, Worker
 
-__all__ = ["IN_THE_NODE", "POINTS", "VICTIMS", "Hit", "bring", "keep_up"]
+__all__ = ["POINTS", "VICTIMS", "Hit", "bring", "keep_up"]
 
 Script = Literal["claim", "commit"]
 

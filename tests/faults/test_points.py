@@ -31,9 +31,12 @@ RUNS = {
 
 EVERY = list(product(["prefork", "threads"], VICTIMS, POINTS))
 FEW = [
-    *product(["prefork"], ["pool process", "machine"], POINTS),
-    *product(["prefork"], ["main process", "keeper"], ["after its claim", "after its commit"]),
-    *product(["threads"], ["main process"], POINTS[:-1]),  # Nothing stands between the last two.
+    *product(["prefork"], ["pool process"], POINTS),
+    *product(
+        ["prefork"], ["machine"], ["after its claim", "before its commit", "after its commit"]
+    ),
+    *product(["prefork"], ["main process", "keeper"], ["before its commit"]),
+    *product(["threads"], ["main process"], ["after its claim", "after its commit"]),
 ]
 
 

@@ -77,6 +77,11 @@ class Fleet:
     def status(self) -> RunStatus:
         return self.store.load("t", values=False).head.status
 
+    def log(self, thread: str) -> list[Any]:
+        loaded, records = self.store.load(thread), self.graph.records
+        checkpoint = records.checkpoint(loaded.checkpoint.header)
+        return records.values(checkpoint, loaded.blobs)["log"]
+
     def children(self) -> list[str]:
         return [thread for thread in self.store._threads if CHILD in thread]
 
@@ -96,6 +101,14 @@ def two_questions() -> CompiledStateGraph:
 
 def nested() -> CompiledStateGraph:
     inner = StateGraph(State).add_node(asking("ask")).add_edge(START, "ask").compile()
+    return StateGraph(State).add_node("inner", inner).add_edge(START, "inner").compile(name="g")
+
+
+def plainly_nested() -> CompiledStateGraph:
+    def plain(state: State) -> State:
+        return {"log": ["plain"]}
+
+    inner = StateGraph(State).add_node(plain).add_edge(START, "plain").compile()
     return StateGraph(State).add_node("inner", inner).add_edge(START, "inner").compile(name="g")
 
 
@@ -171,6 +184,52 @@ def test_a_server_that_is_away_for_a_moment_does_not_fail_a_step_that_looks_at_i
     fleet.work(worker)
     assert fleet.status is RunStatus.PAUSED
     assert "step_failed" not in [event.type for event in fleet.store.events("t")]
+
+
+def test_an_attempt_that_comes_late_does_not_run_a_subgraph_again_that_has_ended() -> None:
+    fleet = Fleet(plainly_nested())
+    fleet.start()
+    slow, fast = fleet.process("1"), fleet.process("2")
+    fleet.step(slow)
+    (step,) = fleet.sent
+
+    def overtake(commit: Commit) -> None:
+        if CHILD in commit.thread_id and commit.expect_new:
+            fleet.store.before_commit = lambda _: None
+            fleet.clock.sleep(10)  # The step is due again, since nobody has woken it.
+            fast.run(step.thread_id, step.step_id, 0)
+            while CHILD in fleet.sent[0].thread_id:
+                fleet.step(fast)
+
+    fleet.store.before_commit = overtake
+    fleet.sent.clear()
+    slow.run(step.thread_id, step.step_id, 0)
+    fleet.work(fast)
+    assert fleet.status is RunStatus.SUCCEEDED
+    (child,) = fleet.children()
+    assert fleet.log("t") == fleet.log(child) == ["plain"]
+
+
+def test_a_step_that_is_woken_late_still_hears_the_answer_to_what_it_has_asked() -> None:
+    fleet = Fleet(nested())
+    fleet.start()
+    slow, fast = fleet.process("1"), fleet.process("2")
+    fleet.step(slow)
+    (step,) = fleet.sent
+    fleet.step(slow)
+
+    def overtake(commit: Commit) -> None:
+        if commit.thread_id == "t" and commit.guard is None:  # It wakes the step.
+            fleet.store.before_commit = lambda _: None
+            fleet.clock.sleep(10)  # The step looks by itself.
+            fast.run(step.thread_id, step.step_id, 0)
+            assert fleet.status is RunStatus.PAUSED
+
+    fleet.store.before_commit = overtake
+    fleet.work(slow)
+    fleet.send(fleet.calls.answer("t", "yes"))
+    fleet.work(fast)
+    assert fleet.status is RunStatus.SUCCEEDED
 
 
 def test_the_ids_of_a_subgraph_follow_the_clock_that_was_passed_in() -> None:

@@ -134,7 +134,7 @@ def available() -> Iterator[None]:
 def _is_about_data(error: redis.ResponseError) -> bool:
     """Whether a command, or a script, stopped at what it read: not for a reason that has a code."""
     text = str(error)
-    if "WRONGTYPE " in text:  # Behind the name of a command, where it was one of several.
+    if "WRONGTYPE" in text:  # A pipeline says before that which command it was.
         return True
     has_code = type(error) is not redis.ResponseError or text.partition(" ")[0].isupper()
     return "user_script:" in text and not has_code
