@@ -254,11 +254,7 @@ class MemoryCheckpointer:
             if name != leader and until > now:
                 return Swept()
             self._leaders[partition] = (leader, now + min(lease_ms, LEAD_MS))
-            mine = {
-                thread_id: thread
-                for thread_id, thread in self._threads.items()
-                if partition_of(thread_id, self.partitions) == partition
-            }
+            mine = self._mine(partition)
             released = self._expire(mine, now) if trust.expires(now, lease_ms) else 0
             due = []
             for thread in mine.values():
@@ -277,15 +273,18 @@ class MemoryCheckpointer:
             ]
             for thread in idle:
                 thread.idle_since_ms = now
-            stuck = tuple(next(iter(t.steps.values())).ready for t in idle if not t.head.local)
             ended = {i: t for i, t in mine.items() if t.head.updated_ms <= now - grace}
             return Swept(
                 leading=True,
                 due=tuple(step.ready for step in due),
-                stuck=stuck,
+                stuck=tuple(next(iter(t.steps.values())).ready for t in idle if not t.head.local),
                 waiting=tuple(i for i, t in ended.items() if t.waits),
                 released=released,
             )
+
+    def _mine(self, partition: int) -> dict[str, Thread]:
+        threads = self._threads.items()
+        return {i: t for i, t in threads if partition_of(i, self.partitions) == partition}
 
     def _expire(self, threads: Mapping[str, Thread], now: int) -> int:
         released = 0
@@ -316,13 +315,8 @@ class MemoryCheckpointer:
     ) -> Audited:
         """See `Checkpointer.audit`."""
         with self._changed:
-            mine = {
-                name: thread
-                for name, thread in self._threads.items()
-                if partition_of(name, self.partitions) == partition
-            }
-            queue, now = self._settings.queue, self._clock.now_ms()
-            return Auditing(plan, queue, now, repair).some(mine, cursor, limit)
+            auditing = Auditing(plan, self._settings.queue, self._clock.now_ms(), repair)
+            return auditing.some(self._mine(partition), cursor, limit)
 
     # ---- reading ------------------------------------------------------------------------
 
