@@ -148,7 +148,7 @@ class Calls:
 
     def begin_next(self, thread_id: str) -> tuple[ReadyStep, ...]:
         """Let the next run in a thread's line begin, if it may; return its steps."""
-        return begin_next(self.store, self.records, thread_id)
+        return begin_next(self.store, thread_id)
 
     def _stop(
         self, thread_id: str, config: RunConfig, loaded: LoadedThread

@@ -37,6 +37,7 @@ from orchestrator.execute.waiting import run_of, wait_for_rest
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import check_key, check_thread_id, new_uuid, short_hash
 from orchestrator.serde.msgpack import Codec
+from orchestrator.step.carrying import CARRYING
 
 __all__ = ["Client", "ThreadInfo"]
 
@@ -371,7 +372,7 @@ class Client:
         if isinstance(graph, CompiledStateGraph):
             return graph.name, graph.spec, graph.records
         known = self._graphs.get(graph)
-        return (graph, known.spec, known.records) if known else (graph, None, self._plain)
+        return (graph, known.spec, known.records) if known else (graph, None, CARRYING)
 
     def _fingerprint(self, name: str) -> str:
         announced = Fleet(self._reader).graphs()
@@ -385,7 +386,7 @@ class Client:
         return announced[name]
 
     def _calls(self) -> Calls:
-        return Calls(self._sending(), self._plain, self.settings.queue)
+        return Calls(self._sending(), CARRYING, self.settings.queue)
 
     def _sending(self) -> RedisCheckpointer:
         """Return the store through which steps become ready; made when first needed."""

@@ -13,10 +13,8 @@ from dataclasses import dataclass, field
 
 from orchestrator.checkpoint.commit import ReadyStep
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.core.records import Records
 from orchestrator.errors import CheckpointerUnavailableError, StateCorruptedError
 from orchestrator.execute.dispatch import Dispatch
-from orchestrator.serde.msgpack import Codec
 from orchestrator.step.line import begin_next
 
 __all__ = ["Sweep", "Sweeper"]
@@ -82,9 +80,8 @@ class Sweeper:
 
     def _begun(self, thread_id: str) -> tuple[ReadyStep, ...]:
         """Begin a thread's next run; return what is to be sent."""
-        codec = Codec()
         try:
-            ready = begin_next(self.store, Records(codec.encode, codec.decode), thread_id)
+            ready = begin_next(self.store, thread_id)
         except StateCorruptedError as error:
             self._tell(f"the thread {thread_id!r}", error)
             return ()

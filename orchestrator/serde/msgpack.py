@@ -18,6 +18,7 @@ item is an extension, which no other list can hold.
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from typing import Any
 
 import msgpack
@@ -32,7 +33,7 @@ from orchestrator.serde.forms import Form, Plain
 from orchestrator.serde.registry import NATIVE, registered_form, registered_tag
 from orchestrator.serde.standard import STANDARD
 
-__all__ = ["Codec"]
+__all__ = ["Codec", "Unread"]
 
 _TAG = 1  # The one extension code: its payload is a tag.
 _KEPT_BYTES_MAX = 1 << 20  # A writer whose buffer grew beyond this is not kept.
@@ -119,6 +120,17 @@ class Codec:
         check_damage(data)
         return _unpacked(data, _PlainReader(self._by_tag))
 
+    def decode_carrying(self, data: bytes) -> Any:
+        """Return the value that `data` stands for, with `Unread` where users' types stand.
+
+        For who passes values on without knowing their types: encoded again, they are as before.
+
+        Raises:
+            StateCorruptedError: if the bytes are damaged.
+        """
+        check_damage(data)
+        return _unpacked(data, _CarryingReader(self._by_tag))
+
     def _add(self, form: Form) -> None:
         known = self._by_type.get(form.cls)
         if known is not None and known.tag == form.tag:
@@ -131,6 +143,14 @@ class Codec:
             )
             raise ValueError(msg)
         self._by_type[form.cls] = self._by_tag[form.tag] = form
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # Equal to itself only, so that it may be a key.
+class Unread:
+    """A value of a type that this process does not know, carried as it is stored."""
+
+    tag: str
+    plain: Any
 
 
 class _Writer:
@@ -162,6 +182,9 @@ class _Writer:
     def typed(self, value: Any) -> list[Any]:
         """Return the list that stands for a value of a type that msgpack does not have."""
         cls = type(value)
+        if cls is Unread:
+            self.plains.append(value.plain)
+            return [_mark(value.tag), value.plain]
         form = self.known.get(cls) or self.codec.form(cls)
         if form is None:
             msg = f"type {cls.__module__}.{cls.__qualname__} is not allowed"
@@ -245,6 +268,20 @@ class _Reader:
                 f"({type(error).__name__}: {error!s:.400})"
             )
             raise StateCorruptedError(msg) from error
+
+
+class _CarryingReader(_Reader):
+    """Leaves unread what stands for a value of a type that this codec was not given."""
+
+    __slots__ = ()
+
+    def list(self, items: list[Any]) -> Any:
+        """Return a list, the value that it stands for, or that value unread."""
+        if not items or type(items[0]) is not _Tag or items[0] in self.by_tag:
+            return super().list(items)
+        tag, plain = items
+        self.open -= 1
+        return Unread(str(tag), plain)
 
 
 class _PlainReader(_Reader):

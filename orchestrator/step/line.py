@@ -7,8 +7,8 @@ import logging
 from orchestrator.checkpoint.commit import Commit, LoadedThread, ReadyStep
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.core import lining
-from orchestrator.core.records import Records
 from orchestrator.errors import CheckpointerUnavailableError, GraphstalkError
+from orchestrator.step.carrying import CARRYING
 
 __all__ = ["begin_next"]
 
@@ -16,24 +16,25 @@ _log = logging.getLogger(__name__)
 _TRIES_MAX = 8  # Who loses so often leaves it to the sweeper.
 
 
-def begin_next(store: Checkpointer, records: Records, thread_id: str) -> tuple[ReadyStep, ...]:
+def begin_next(store: Checkpointer, thread_id: str) -> tuple[ReadyStep, ...]:
     """Let the first run in a thread's line begin, if the thread is free; return its first steps.
 
-    Anyone may, one does. A run that cannot begin leaves the line, and its thread's log says why.
+    Anyone may, one does; it takes no graph. A run that cannot begin leaves the line, and the log of
+    its thread says why.
     """
     for _ in range(_TRIES_MAX):
         loaded = store.load(thread_id)
         if loaded is None or not loaded.head.status.final or not loaded.line:
             return ()
-        commit = _next(records, thread_id, loaded)
+        commit = _next(thread_id, loaded)
         if store.commit(commit).refused is None and commit.ready:
             return commit.ready
     return ()
 
 
-def _next(records: Records, thread_id: str, loaded: LoadedThread) -> Commit:
+def _next(thread_id: str, loaded: LoadedThread) -> Commit:
     try:
-        return lining.begin(records, thread_id, loaded)
+        return lining.begin(CARRYING, thread_id, loaded)
     except CheckpointerUnavailableError:
         raise
     except GraphstalkError as error:

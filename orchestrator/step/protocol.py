@@ -323,7 +323,7 @@ class StepProtocol:
     def rested(self, thread_id: str, *, waiting: bool = False) -> tuple[ReadyStep, ...]:
         """Return what a fleet does next: the run in line, or the step whose subgraph this was."""
         if self.default_queue and waiting:
-            return begin_next(self.access.checkpointer, self.records, thread_id)
+            return begin_next(self.access.checkpointer, thread_id)
         if not self.default_queue or not root_thread(thread_id)[1] or self.live.children is None:
             return ()
         return self.live.children.ended(self, thread_id)

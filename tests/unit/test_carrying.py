@@ -1,0 +1,77 @@
+"""Who does not know a type passes its values on as they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from typing import Any, TypedDict
+
+import pytest
+
+from orchestrator import START, MemoryCheckpointer, StateGraph
+from orchestrator.client.calls import Calls
+from orchestrator.core.accepting import RunConfig
+from orchestrator.errors import StateCorruptedError
+from orchestrator.serde.msgpack import Codec, Unread
+from orchestrator.step.carrying import CARRYING
+from orchestrator.step.line import begin_next
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    number: int
+    lines: tuple[str, ...] = ()
+
+
+class State(TypedDict, total=False):
+    order: Order
+
+
+builder = StateGraph(State).add_node("take", lambda state: {}).add_edge(START, "take")
+graph = builder.compile(name="orders")
+
+VALUES: list[Any] = [
+    Order(1, ("a", "b")),
+    {"deep": [{"in": Order(2)}], "when": dt.datetime(2026, 1, 1, tzinfo=dt.UTC)},
+    {Order(3): "as a key"},
+    [bytearray(b"buffer"), Order(4), "\udcff"],
+    Order(5, (b"bytes", 2**80)),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+def test_a_value_that_was_carried_comes_back_as_it_was(value: Any) -> None:
+    stored = graph.records.encode(value)
+    with pytest.raises(StateCorruptedError, match="does not know"):
+        Codec().decode(stored)
+    carried = CARRYING.encode(CARRYING.decode(stored))
+    assert carried == stored
+    assert graph.records.decode(carried) == value
+
+
+def test_what_is_carried_says_what_it_is_and_is_equal_to_nothing_else() -> None:
+    stored = graph.records.encode(Order(1))
+    one, other = CARRYING.decode(stored), CARRYING.decode(stored)
+    assert isinstance(one, Unread)
+    assert one.tag.endswith("Order")
+    assert one != other
+
+
+def test_a_run_in_line_begins_by_whoever_does_not_know_its_types() -> None:
+    store = MemoryCheckpointer()
+    calls = Calls(store, graph.records, "queue")
+    calls.accept("t", "orders", {"order": Order(1)}, RunConfig(run_id="first"))
+    waiting = RunConfig(run_id="second", multitask="enqueue")
+    calls.accept("t", "orders", {"order": Order(2, ("x",))}, waiting)
+    Calls(store, CARRYING, "queue").cancel("t")
+    (ready,) = begin_next(store, "t")
+    assert ready.node == START
+    loaded = store.load("t")
+    assert loaded is not None
+    assert (loaded.head.run_id, loaded.line) == ("second", {})
+    assert "run_withdrawn" not in [event.type for event in store.events("t")]
+    protocol = dataclasses.replace(graph.protocol(store), default_queue="queue")
+    while ready is not None:
+        report = protocol.run("t", ready.step_id)
+        ready = report.ready[0] if report.ready else None
+    assert builder.compile(store).get_state("t").values == {"order": Order(2, ("x",))}
