@@ -11,12 +11,14 @@ from __future__ import annotations
 import binascii
 import hashlib
 import uuid
+from collections.abc import Mapping
 
 from orchestrator import limits
 from orchestrator.errors import InvalidThreadIdError
 
 __all__ = [
     "CHILD",
+    "below",
     "check_key",
     "check_stored_thread_id",
     "check_thread_id",
@@ -86,6 +88,12 @@ def root_thread(thread_id: str) -> tuple[str, str]:
     """Return the thread that a caller named, and the namespace below it ("": itself)."""
     root, _, ns = thread_id.partition(CHILD)
     return root, ns
+
+
+def below(thread_id: str) -> Mapping[str, str]:
+    """Return the field that tells the events of a subgraph from those of the graph around it."""
+    _, ns = root_thread(thread_id)
+    return {"ns": ns} if ns else {}
 
 
 def partition_of(thread_id: str, partitions: int) -> int:

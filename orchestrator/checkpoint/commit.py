@@ -28,6 +28,7 @@ __all__ = [
     "Swept",
     "Take",
     "Wait",
+    "as_bytes",
 ]
 
 
@@ -135,6 +136,11 @@ class Take:
     owner: str
     token: str
     known: tuple[str, ...] = ()
+
+
+def as_bytes(value: str | int | bytes) -> bytes:
+    """Return a field as it is stored; text may hold lone surrogates, as names of files do."""
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,6 @@ from orchestrator.checkpointer.memory_audit import Auditing
 from orchestrator.checkpointer.memory_thread import (
     Step,
     Thread,
-    below,
     is_due,
     loaded_thread,
     new_head,
@@ -42,7 +41,7 @@ from orchestrator.checkpointer.memory_thread import (
 from orchestrator.checkpointer.sweeping import LEAD_MS, Trust
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.config import Settings
-from orchestrator.ids import CHILD, partition_of, root_thread
+from orchestrator.ids import CHILD, below, partition_of, root_thread
 
 __all__ = ["MemoryCheckpointer"]
 

@@ -18,15 +18,14 @@ from orchestrator.checkpoint.commit import (
     StepUpdate,
     StoredCheckpoint,
     Wait,
+    as_bytes,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
-from orchestrator.ids import root_thread
 
 __all__ = [
     "Step",
     "Thread",
     "asks",
-    "below",
     "is_due",
     "loaded_thread",
     "new_head",
@@ -84,10 +83,7 @@ class Thread:
     def log(self, now: int, type_: str, fields: Mapping[str, str | int | bytes]) -> None:
         """Append an event to the thread's log."""
         self.seq += 1
-        encoded = {
-            key: value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
-            for key, value in fields.items()
-        }
+        encoded = {key: as_bytes(value) for key, value in fields.items()}
         self.events.append(Event(self.seq, now, type_, encoded))
 
 
@@ -231,9 +227,3 @@ def _loaded_step(step: Step, thread: Thread) -> LoadedStep:
         answers=dict(step.answers),
         notes=dict(step.notes),
     )
-
-
-def below(thread_id: str) -> Mapping[str, str]:
-    """Return the field that tells the events of a subgraph from those of the graph around it."""
-    _, ns = root_thread(thread_id)
-    return {"ns": ns} if ns else {}

@@ -23,6 +23,7 @@ from orchestrator.checkpoint.commit import (
     LoadedThread,
     StepUpdate,
     StoredCheckpoint,
+    as_bytes,
 )
 from orchestrator.checkpoint.model import Head
 from orchestrator.errors import GraphstalkError, StateCorruptedError
@@ -174,7 +175,7 @@ def _event_place(log: str, type_: str, fields: Mapping[str, bytes]) -> str:
 
 def sealed_event(log: str, draft: EventDraft) -> EventDraft:
     """Return an event of a log with its seal."""
-    fields = {key: _as_bytes(value) for key, value in draft.fields.items()}
+    fields = {key: as_bytes(value) for key, value in draft.fields.items()}
     made = seal(_event_place(log, draft.type, fields), b"")
     return EventDraft(draft.type, {**draft.fields, "seal": made})
 
@@ -187,10 +188,6 @@ def _opened_event(log: str, event: Event) -> Event:
     if made == seal(_event_place(log, event.type, fields), b""):
         return Event(event.seq, event.ts_ms, event.type, fields)
     return Event(event.seq, event.ts_ms, "damaged", {})
-
-
-def _as_bytes(value: str | int | bytes) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
 
 
 def opened_head(thread_id: str, head: Head) -> Head:

@@ -314,7 +314,7 @@ class Client:
             UnknownThreadError: if there is no such thread.
             UnknownRunError: if it has no such run, or no longer remembers it.
         """
-        return self._run(thread_id, run_id).head.status
+        return self._run(thread_id, run_id, values=False).head.status
 
     def explain(self, thread_id: str, run_id: str = "") -> Explanation:
         """Say what the thread waits for, or where a run of it stands that waits in line.
@@ -358,8 +358,8 @@ class Client:
             raise missing(thread_id)
         return loaded
 
-    def _run(self, thread_id: str, run_id: str) -> LoadedThread:
-        loaded = run_of(self._reader, check_thread_id(thread_id), run_id)
+    def _run(self, thread_id: str, run_id: str, *, values: bool = True) -> LoadedThread:
+        loaded = run_of(self._reader, check_thread_id(thread_id), run_id, values=values)
         if loaded is None:
             raise missing(thread_id)
         return loaded

@@ -60,18 +60,21 @@ def wait_for_rest(
             time.sleep(min(0.2, left))
 
 
-def run_of(store: Checkpointer, thread_id: str, run_id: str = "") -> LoadedThread | None:
+def run_of(
+    store: Checkpointer, thread_id: str, run_id: str = "", *, values: bool = True
+) -> LoadedThread | None:
     """Return a thread as a run has it, or left it if others came after it.
 
     Args:
         store: where the thread is.
         thread_id: the thread.
         run_id: the run; empty: the one that is there.
+        values: whether the values are wanted, too.
 
     Raises:
         UnknownRunError: if the thread has no such run, or no longer remembers it.
     """
-    loaded = store.load(thread_id)
+    loaded = store.load(thread_id, values=values)
     if loaded is None or run_id in {"", loaded.head.run_id}:
         return loaded
     head = replace(loaded.head, run_id=run_id, config=b"", error=b"")
@@ -82,7 +85,7 @@ def run_of(store: Checkpointer, thread_id: str, run_id: str = "") -> LoadedThrea
         return replace(loaded, head=replace(head, status=RunStatus.CANCELLED))
     fields = event.fields
     left = parse_checkpoint_id(fields["before_checkpoint"].decode())
-    then = store.load(thread_id, checkpoint_id=left)
+    then = store.load(thread_id, checkpoint_id=left, values=values)
     status = RunStatus(fields["before_status"].decode())
     status = status if status.final else RunStatus.CANCELLED  # It was asking; nobody can answer.
     head = replace(head, status=status, error=fields["before_error"], checkpoint_id=left)

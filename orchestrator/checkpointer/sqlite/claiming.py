@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from orchestrator.checkpoint.commit import Claim, EventDraft, ReadyStep, Refusal, Wait
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.sqlite import reading
-from orchestrator.checkpointer.sqlite.committing import add_events, below, find_head, find_step
+from orchestrator.checkpointer.sqlite.committing import add_events, find_head, find_step
 from orchestrator.checkpointer.sqlite.packing import text, to_text
 from orchestrator.checkpointer.sqlite.rows import HeadFields, HeadRow, StepRow
 from orchestrator.checkpointer.sqlite.statements import statements
-from orchestrator.ids import root_thread
+from orchestrator.ids import below, root_thread
 
 __all__ = ["Asked", "claim", "release", "renew", "take_away"]
 

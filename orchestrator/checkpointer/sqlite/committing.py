@@ -36,9 +36,9 @@ from orchestrator.checkpointer.sqlite.rows import (
     sealed_fields,
 )
 from orchestrator.checkpointer.sqlite.statements import statements
-from orchestrator.ids import CHILD, root_thread
+from orchestrator.ids import CHILD, below
 
-__all__ = ["add_events", "below", "commit", "find_head", "find_step"]
+__all__ = ["add_events", "commit", "find_head", "find_step"]
 
 _SQL = statements("writing")
 _TRIM_EVERY = 1000  # Events are trimmed at each so-manieth, which is cheaper than at every one.
@@ -88,12 +88,6 @@ def add_events(
     log["seq"] = last = seq + len(rows)
     if last > limits.EVENTS_MAX and last // _TRIM_EVERY > seq // _TRIM_EVERY:
         connection.execute(_SQL["trim_events"], (thread, last - limits.EVENTS_MAX))
-
-
-def below(thread_id: str) -> Mapping[str, str]:
-    """Return the field that tells the events of a subgraph from those of the graph around it."""
-    _, ns = root_thread(thread_id)
-    return {"ns": ns} if ns else {}
 
 
 def _new_head(thread_id: str, now: int) -> HeadFields:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgpack
 
-from orchestrator.checkpoint.commit import ReadyStep
+from orchestrator.checkpoint.commit import ReadyStep, as_bytes
 from orchestrator.seal import check_damage, seal, unseal
 
 __all__ = [
@@ -86,12 +86,7 @@ def unpack_step(thread_id: str, step_id: str, queue: str, data: bytes) -> ReadyS
 
 def pack_fields(fields: Mapping[str, str | int | bytes]) -> bytes:
     """Return the fields of an event, their values as bytes."""
-    return _pack(
-        {
-            key: value if isinstance(value, bytes) else str(value).encode("utf-8", _ERRORS)
-            for key, value in fields.items()
-        }
-    )
+    return _pack({key: as_bytes(value) for key, value in fields.items()})
 
 
 def unpack_fields(data: bytes) -> dict[str, bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from orchestrator.checkpoint.commit import LoadedStep, ReadyStep, Wait
+from orchestrator.checkpoint.commit import LoadedStep, ReadyStep, Wait, as_bytes
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.sealing import HEAD_FIELDS, whole_config
 from orchestrator.checkpointer.sqlite.packing import text, unpack_step
@@ -120,11 +120,7 @@ class StepRow(NamedTuple):
 def sealed_fields(fields: HeadFields, config: bytes, error: bytes) -> dict[str, bytes]:
     """Return what a head's seal covers, as bytes."""
     all_ = {**fields, "config": config, "error": error}
-    return {name: _as_bytes(all_[name]) for name in HEAD_FIELDS}
-
-
-def _as_bytes(value: str | int | bytes) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+    return {name: as_bytes(all_[name]) for name in HEAD_FIELDS}
 
 
 def head_fields(row: Sequence[Any]) -> HeadFields:
