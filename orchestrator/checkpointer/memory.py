@@ -34,6 +34,7 @@ from orchestrator.checkpointer.memory_thread import (
     is_due,
     loaded_thread,
     new_head,
+    opened_head,
     refusal,
     unready,
     update_step,
@@ -199,7 +200,7 @@ class MemoryCheckpointer:
             attempt=step.attempt,
             failures=step.failures,
             deaths=step.deaths,
-            head=thread.head,
+            head=opened_head(step.ready.thread_id, thread.head),
             header=checkpoint.header,
             refs=checkpoint.refs,
             blobs={key: thread.blobs[key] for key in wanted if key not in known},
@@ -330,7 +331,10 @@ class MemoryCheckpointer:
             now, owner = self._clock.now_ms(), thread.head.owner
             alive = bool(owner) and self._leases.get(owner, -1) >= now
             found = loaded_thread(thread, checkpoint_id, values=values, owner_alive=alive, now=now)
-            return found and sealing.opened_thread(thread_id, found)
+            if found is None:
+                return None
+            found = replace(found, head=opened_head(thread_id, found.head))
+            return sealing.opened_thread(thread_id, found)
 
     def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
         """See `Checkpointer.history`."""
@@ -347,7 +351,7 @@ class MemoryCheckpointer:
         """See `Checkpointer.threads`."""
         with self._changed:
             own = [(id_, t.head) for id_, t in self._threads.items() if CHILD not in id_]
-            found = [(id_, sealing.opened_head(id_, head)) for id_, head in own]
+            found = [(id_, opened_head(id_, head)) for id_, head in own]
             found = [pair for pair in found if status is None or pair[1].status is status]
             return sorted(found, key=lambda pair: -pair[1].updated_ms)[:limit]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator import limits
 from orchestrator.checkpoint.commit import (
@@ -21,6 +21,7 @@ from orchestrator.checkpoint.commit import (
     as_bytes,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
+from orchestrator.checkpointer.sealing import opened_config, opened_error
 
 __all__ = [
     "Step",
@@ -29,6 +30,7 @@ __all__ = [
     "is_due",
     "loaded_thread",
     "new_head",
+    "opened_head",
     "refusal",
     "unready",
     "update_step",
@@ -98,6 +100,12 @@ def new_head(now: int) -> Head:
         created_ms=now,
         updated_ms=now,
     )
+
+
+def opened_head(thread_id: str, head: Head) -> Head:
+    """Return a head whose records were checked."""
+    config = opened_config(thread_id, head.config)
+    return replace(head, config=config, error=opened_error(thread_id, head.error))
 
 
 def asks(thread: Thread, answer: Answer) -> bool:

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha1
+from typing import TypeVar
 
 from orchestrator.checkpoint.commit import (
     Answer,
     Claim,
     Commit,
-    CommitResult,
     Event,
     EventDraft,
     LoadedStep,
@@ -25,24 +25,23 @@ from orchestrator.checkpoint.commit import (
     StoredCheckpoint,
     as_bytes,
 )
-from orchestrator.checkpoint.model import Head
 from orchestrator.errors import GraphstalkError, StateCorruptedError
 from orchestrator.ids import root_thread
-from orchestrator.seal import damaged, is_damaged, seal, unseal
+from orchestrator.seal import damaged, seal, unseal
 
 __all__ = [
     "HEAD_FIELDS",
     "head_seal",
+    "is_whole",
     "opened_checkpoint",
     "opened_claim",
+    "opened_config",
+    "opened_error",
     "opened_events",
-    "opened_head",
-    "opened_result",
     "opened_thread",
     "parsing",
     "sealed",
     "sealed_event",
-    "whole_config",
 ]
 
 # What callers say of a run. The rest of a head changes at every step, and is counted and checked.
@@ -54,6 +53,7 @@ _NO_SEAL = "-"  # Of a server that cannot make one: fakeredis has no `redis.sha1
 _BY_SCRIPTS = ("commit_refused", "step_released")  # Events that a store makes itself, unsealed.
 
 _Fields = Mapping[str, str | int | bytes]
+_Record = TypeVar("_Record", Commit, Claim)
 
 
 def sealed(commit: Commit) -> Commit:
@@ -85,7 +85,7 @@ def sealed(commit: Commit) -> Commit:
     if commit.enqueue is not None:
         run, begins = commit.enqueue
         changes["enqueue"] = run, seal(_waiting(thread) + run, begins)
-    return replace(commit, **changes) if changes else commit  # type: ignore[arg-type]
+    return _with(commit, changes) if changes else commit
 
 
 def opened_thread(thread_id: str, loaded: LoadedThread) -> LoadedThread:
@@ -93,7 +93,6 @@ def opened_thread(thread_id: str, loaded: LoadedThread) -> LoadedThread:
     steps = {i: _opened_step(thread_id, i, step) for i, step in loaded.steps.items()}
     return replace(
         loaded,
-        head=opened_head(thread_id, loaded.head),
         checkpoint=opened_checkpoint(thread_id, loaded.checkpoint),
         blobs=_opened(f"{thread_id}\x1fvalue\x1f", loaded.blobs),
         steps=steps,
@@ -104,26 +103,20 @@ def opened_thread(thread_id: str, loaded: LoadedThread) -> LoadedThread:
 
 def opened_claim(thread_id: str, claim: Claim) -> Claim:
     """Return a claim whose records were checked."""
-    if claim.refused is not None or claim.step is None or claim.head is None:
-        return claim
+    if claim.step is None:
+        return claim  # It was refused.
     step = claim.step
     header = f"{thread_id}\x1fheader\x1f{step.checkpoint_id:x}"
-    return replace(
-        claim,
-        head=opened_head(thread_id, claim.head),
-        header=unseal(header, claim.header),
-        blobs=_opened(f"{thread_id}\x1fvalue\x1f", claim.blobs),
-        asks=_opened(_question(thread_id), claim.asks) if claim.asks else claim.asks,
-        answers=_opened(_answer(thread_id), claim.answers) if claim.answers else claim.answers,
-        notes=_opened(_note(thread_id, step.step_id), claim.notes) if claim.notes else claim.notes,
-    )
-
-
-def opened_result(thread_id: str, result: CommitResult) -> CommitResult:
-    """Return what a commit did, with its claim checked."""
-    if result.claim is None:
-        return result
-    return replace(result, claim=opened_claim(thread_id, result.claim))
+    changes: dict[str, object] = {
+        "header": unseal(header, claim.header),
+        "blobs": _opened(f"{thread_id}\x1fvalue\x1f", claim.blobs),
+    }
+    if claim.asks:
+        changes["asks"] = _opened(_question(thread_id), claim.asks)
+        changes["answers"] = _opened(_answer(thread_id), claim.answers)
+    if claim.notes:
+        changes["notes"] = _opened(_note(thread_id, step.step_id), claim.notes)
+    return _with(claim, changes)
 
 
 def opened_events(thread_id: str, events: list[Event]) -> list[Event]:
@@ -140,16 +133,27 @@ def head_seal(thread_id: str, fields: Mapping[str, bytes]) -> str:
     return sha1(name + parts, usedforsecurity=False).hexdigest()[:16]
 
 
-def whole_config(thread_id: str, fields: Mapping[str, bytes], made: str) -> bytes:
-    """Return the config of a head, or, if the head does not fit its seal, bytes that say so.
+def is_whole(fields: Mapping[str, bytes], made: str, thread_id: str) -> bool:
+    """Return whether a head fits its seal."""
+    if made == _NO_SEAL or not (made or any(fields.values())):
+        return True
+    return made == head_seal(thread_id, fields)
+
+
+def opened_config(thread_id: str, config: bytes, *, whole: bool = True) -> bytes:
+    """Return the config of a head, checked; if the head does not fit its seal, bytes that say so.
 
     Whoever needs to know what a run was started with needs the config; so nobody goes on with a
     head that is not what was stored.
     """
-    unsealed = made == _NO_SEAL or not (made or any(fields.values()))
-    if unsealed or made == head_seal(thread_id, fields):
-        return fields.get("config", b"")
-    return damaged(f"{thread_id}\x1fhead")
+    if not whole:
+        return damaged(f"{thread_id}\x1fhead")
+    return unseal(f"{thread_id}\x1fconfig", config) if config else b""
+
+
+def opened_error(thread_id: str, error: bytes) -> bytes:
+    """Return the error of a head, checked."""
+    return unseal(f"{thread_id}\x1ferror", error) if error else b""
 
 
 @contextmanager
@@ -169,15 +173,14 @@ def parsing(thread_id: str) -> Iterator[None]:
 
 
 def _event_place(log: str, type_: str, fields: Mapping[str, bytes]) -> str:
-    parts = "\x1f".join(f"{key}={value.hex()}" for key, value in sorted(fields.items()))
-    return f"{log}\x1f{type_}\x1f{parts}"
+    return f"{log}\x1f{type_}\x1f{sorted(fields.items())!r}"
 
 
 def sealed_event(log: str, draft: EventDraft) -> EventDraft:
     """Return an event of a log with its seal."""
     fields = {key: as_bytes(value) for key, value in draft.fields.items()}
     made = seal(_event_place(log, draft.type, fields), b"")
-    return EventDraft(draft.type, {**draft.fields, "seal": made})
+    return EventDraft(draft.type, {**fields, "seal": made})
 
 
 def _opened_event(log: str, event: Event) -> Event:
@@ -190,12 +193,12 @@ def _opened_event(log: str, event: Event) -> Event:
     return Event(event.seq, event.ts_ms, "damaged", {})
 
 
-def opened_head(thread_id: str, head: Head) -> Head:
-    """Return a head whose records were checked."""
-    whole = head.config and not is_damaged(head.config)
-    config = unseal(f"{thread_id}\x1fconfig", head.config) if whole else head.config
-    error = unseal(f"{thread_id}\x1ferror", head.error) if head.error else b""
-    return replace(head, config=config, error=error)
+def _with(record: _Record, changes: Mapping[str, object]) -> _Record:
+    """Do as `dataclasses.replace`, three times as fast: each step does it twice."""
+    made = object.__new__(type(record))
+    for name in record.__slots__:
+        object.__setattr__(made, name, changes[name] if name in changes else getattr(record, name))
+    return made
 
 
 def _sealed_head(thread: str, fields: _Fields) -> _Fields:
@@ -208,8 +211,10 @@ def _sealed_head(thread: str, fields: _Fields) -> _Fields:
 
 
 def _sealed_checkpoint(thread: str, stored: StoredCheckpoint) -> StoredCheckpoint:
-    return replace(
-        stored,
+    return StoredCheckpoint(
+        id=stored.id,
+        ns=stored.ns,
+        refs=stored.refs,
         header=seal(f"{thread}\x1fheader\x1f{stored.id:x}", stored.header),
         plan=seal(f"{thread}\x1fplan\x1f{stored.id:x}", stored.plan),
     )
@@ -217,8 +222,10 @@ def _sealed_checkpoint(thread: str, stored: StoredCheckpoint) -> StoredCheckpoin
 
 def opened_checkpoint(thread: str, stored: StoredCheckpoint) -> StoredCheckpoint:
     """Return a checkpoint whose records were checked."""
-    return replace(
-        stored,
+    return StoredCheckpoint(
+        id=stored.id,
+        ns=stored.ns,
+        refs=stored.refs,
         header=unseal(f"{thread}\x1fheader\x1f{stored.id:x}", stored.header),
         plan=unseal(f"{thread}\x1fplan\x1f{stored.id:x}", stored.plan),
     )

@@ -17,7 +17,12 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.redis.arguments import step_from_json
-from orchestrator.checkpointer.sealing import HEAD_FIELDS, whole_config
+from orchestrator.checkpointer.sealing import (
+    HEAD_FIELDS,
+    is_whole,
+    opened_config,
+    opened_error,
+)
 
 __all__ = ["claim", "event", "load", "threads"]
 
@@ -108,13 +113,14 @@ def _values(flat: Sequence[Any]) -> dict[str, bytes]:
 
 def _head(thread_id: str, fields: Mapping[bytes, bytes]) -> Head:
     told = {name: fields[name.encode()] for name in HEAD_FIELDS if name.encode() in fields}
+    whole = is_whole(told, fields.get(b"seal", b"").decode(), thread_id)
     return Head(
         graph=fields.get(b"graph", b"").decode(),
         fingerprint=fields.get(b"fingerprint", b"").decode(),
         run_id=fields.get(b"run_id", b"").decode(),
         status=RunStatus(fields[b"status"].decode()),
         checkpoint_id=int(fields[b"checkpoint_id"], 16),
-        config=whole_config(thread_id, told, fields.get(b"seal", b"").decode()),
+        config=opened_config(thread_id, fields.get(b"config", b""), whole=whole),
         stop=int(fields.get(b"stop", 0)),
         breaks_seen=int(fields.get(b"breaks_seen", 0)),
         open=int(fields[b"open"]),
@@ -123,7 +129,7 @@ def _head(thread_id: str, fields: Mapping[bytes, bytes]) -> Head:
         owner=fields.get(b"owner", b"").decode(),
         created_ms=int(fields[b"created_ms"]),
         updated_ms=int(fields[b"updated_ms"]),
-        error=fields.get(b"error", b""),
+        error=opened_error(thread_id, fields.get(b"error", b"")),
     )
 
 

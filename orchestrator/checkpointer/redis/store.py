@@ -38,7 +38,6 @@ from orchestrator.checkpointer.redis.scripting import Scripts, available
 from orchestrator.checkpointer.sealing import (
     opened_claim,
     opened_events,
-    opened_head,
     opened_thread,
     parsing,
     sealed,
@@ -338,8 +337,7 @@ class RedisCheckpointer:
             with available():
                 prefix = self.keys.partition(partition)
                 found += reading.threads(self.client, prefix, status, limit)
-        newest = sorted(found, key=lambda pair: -pair[1].updated_ms)[:limit]
-        return [(thread_id, opened_head(thread_id, head)) for thread_id, head in newest]
+        return sorted(found, key=lambda pair: -pair[1].updated_ms)[:limit]
 
     def events(
         self, thread_id: str, *, after: int = 0, limit: int = 1000, wait_s: float = 0

@@ -21,7 +21,6 @@ from orchestrator.checkpoint.commit import (
     Wait,
 )
 from orchestrator.checkpoint.model import RunStatus
-from orchestrator.checkpointer.sealing import head_seal
 from orchestrator.checkpointer.sqlite.packing import (
     pack_fields,
     pack_names,
@@ -33,6 +32,7 @@ from orchestrator.checkpointer.sqlite.rows import (
     HeadFields,
     StepRow,
     head_fields,
+    seal_of,
     sealed_fields,
 )
 from orchestrator.checkpointer.sqlite.statements import statements
@@ -322,7 +322,7 @@ class _Change:
                 head[name] = to_text(value) if isinstance(value, str) else value
         if fields or not head["seal"]:
             row = self.connection.execute(_SQL["config_and_error"], (head["thread"],)).fetchone()
-            head["seal"] = head_seal(self.commit.thread_id, sealed_fields(head, *row))
+            head["seal"] = seal_of(self.commit.thread_id, sealed_fields(head, *row))
 
     def _any_step(self) -> bool:
         plan = (self.head["thread"], self.head["checkpoint_id"])

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from orchestrator.checkpoint.commit import LoadedStep, ReadyStep, Wait, as_bytes
 from orchestrator.checkpoint.model import Head, RunStatus
-from orchestrator.checkpointer.sealing import HEAD_FIELDS, whole_config
+from orchestrator.checkpointer.sealing import (
+    HEAD_FIELDS,
+    head_seal,
+    is_whole,
+    opened_config,
+    opened_error,
+)
 from orchestrator.checkpointer.sqlite.packing import text, unpack_step
 
-__all__ = ["HEAD", "HeadFields", "HeadRow", "StepRow", "head_fields", "head_row", "sealed_fields"]
+__all__ = [
+    "HEAD",
+    "HeadFields",
+    "HeadRow",
+    "StepRow",
+    "head_fields",
+    "head_row",
+    "seal_of",
+    "sealed_fields",
+]
 
 HEAD = (  # The columns of `head`.
     *("thread", "status", "checkpoint_id", "open", "updated_ms", "idle_since_ms", "seq", "fence"),
@@ -32,13 +48,14 @@ class HeadRow(NamedTuple):
         """Return it as it is shown to others."""
         fields = self.fields
         told = sealed_fields(fields, self.config, self.error)
+        whole = fits(thread_id, fields["seal"], told)
         return Head(
             graph=text(fields["graph"]),
             fingerprint=text(fields["fingerprint"]),
             run_id=text(fields["run_id"]),
             status=RunStatus(fields["status"]),
             checkpoint_id=fields["checkpoint_id"],
-            config=whole_config(thread_id, told, fields["seal"]),
+            config=opened_config(thread_id, self.config, whole=whole),
             stop=fields["stop"],
             breaks_seen=fields["breaks_seen"],
             open=fields["open"],
@@ -47,7 +64,7 @@ class HeadRow(NamedTuple):
             owner=text(fields["owner"]),
             created_ms=fields["created_ms"],
             updated_ms=fields["updated_ms"],
-            error=self.error,
+            error=opened_error(thread_id, self.error),
         )
 
 
@@ -117,10 +134,22 @@ class StepRow(NamedTuple):
         )
 
 
-def sealed_fields(fields: HeadFields, config: bytes, error: bytes) -> dict[str, bytes]:
-    """Return what a head's seal covers, as bytes."""
+def sealed_fields(fields: HeadFields, config: bytes, error: bytes) -> tuple[Any, ...]:
+    """Return what a head's seal covers, in the order of `HEAD_FIELDS`."""
     all_ = {**fields, "config": config, "error": error}
-    return {name: as_bytes(all_[name]) for name in HEAD_FIELDS}
+    return tuple(all_[name] for name in HEAD_FIELDS)
+
+
+def seal_of(thread_id: str, told: tuple[Any, ...]) -> str:
+    """Return the seal of a head."""
+    return head_seal(thread_id, dict(zip(HEAD_FIELDS, map(as_bytes, told), strict=True)))
+
+
+@functools.lru_cache(maxsize=32, typed=True)  # It stays the same from step to step of a run.
+def fits(thread_id: str, made: str, told: tuple[Any, ...]) -> bool:
+    """Return whether a head fits its seal."""
+    fields = dict(zip(HEAD_FIELDS, map(as_bytes, told), strict=True))
+    return is_whole(fields, made, thread_id)
 
 
 def head_fields(row: Sequence[Any]) -> HeadFields:

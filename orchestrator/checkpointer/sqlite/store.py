@@ -28,8 +28,6 @@ from orchestrator.checkpointer.base import Planner
 from orchestrator.checkpointer.sealing import (
     opened_claim,
     opened_events,
-    opened_head,
-    opened_result,
     opened_thread,
     parsing,
     sealed,
@@ -105,9 +103,6 @@ class SqliteCheckpointer:
     def commit(self, commit: Commit) -> CommitResult:
         """See `Checkpointer.commit`."""
         commit = sealed(commit)
-        return opened_result(commit.thread_id, self._commit(commit))
-
-    def _commit(self, commit: Commit) -> CommitResult:
         now, take, step = self._clock.now_ms(), commit.take, commit.takes
         with self._database.writing() as connection:
             result = committing.commit(connection, commit, now)
@@ -117,7 +112,9 @@ class SqliteCheckpointer:
                 step.thread_id, step.step_id, take.owner, take.token, frozenset(take.known), 0
             )
             claim = claiming.claim(connection, asked, self._lease_ms, now)
-            return result if claim.refused is not None else replace(result, claim=claim)
+        if claim.refused is not None:
+            return result
+        return replace(result, claim=opened_claim(step.thread_id, claim))
 
     def claim(
         self,
@@ -206,8 +203,7 @@ class SqliteCheckpointer:
     ) -> list[tuple[str, Head]]:
         """See `Checkpointer.threads`."""
         with self._database.reading() as connection:
-            found = reading.threads(connection, status, limit)
-        return [(thread_id, opened_head(thread_id, head)) for thread_id, head in found]
+            return reading.threads(connection, status, limit)
 
     def events(
         self, thread_id: str, *, after: int = 0, limit: int = 1000, wait_s: float = 0
