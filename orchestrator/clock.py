@@ -15,6 +15,10 @@ class Clock(Protocol):
         """Return milliseconds since the epoch."""
         ...
 
+    def monotonic_ms(self) -> float:
+        """Return milliseconds that only ever grow, since some instant."""
+        ...
+
     def sleep(self, seconds: float) -> None:
         """Let that much time pass."""
         ...
@@ -26,6 +30,10 @@ class SystemClock:
     def now_ms(self) -> int:
         """Return the wall clock in milliseconds."""
         return time.time_ns() // 1_000_000
+
+    def monotonic_ms(self) -> float:
+        """Return the machine's uptime in milliseconds."""
+        return time.monotonic() * 1000
 
     def sleep(self, seconds: float) -> None:
         """Block this OS thread."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = ["Settings"]
 
@@ -27,6 +28,8 @@ class Settings:
     wait_replicas: int = 0  # A commit returns when so many replicas of the server have it.
     wait_fsync: bool = False  # A commit returns when it is on the disk of the server and of those.
     wait_ms: int = 1_000  # How long a commit waits for that before it is an error.
+    dispatch: Any = "queue"  # How steps get to workers whose graph does not say, or "inline".
+    slice_ms: float = 50.0  # How long a process goes on in place before others have their turn.
     drain_s: float = 60.0  # How long a worker's nodes may run on when it is told to stop.
 
     @classmethod
@@ -52,6 +55,8 @@ class Settings:
             wait_replicas=int(_number(env, "GRAPHSTALK_WAIT_REPLICAS", 0)),
             wait_fsync=bool(_number(env, "GRAPHSTALK_WAIT_FSYNC", 0)),
             wait_ms=int(_number(env, "GRAPHSTALK_WAIT_MS", 1_000)),
+            dispatch=env.get("GRAPHSTALK_DISPATCH") or "queue",
+            slice_ms=_number(env, "GRAPHSTALK_SLICE_MS", 50.0),
             drain_s=_number(env, "GRAPHSTALK_DRAIN_S", 60.0),
         )
 

@@ -14,6 +14,19 @@ from orchestrator.testing.clock import ManualClock
 _SERVER = "redis_url"  # Whoever asks for this fixture, itself or through others, needs a server.
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--dispatch",
+        choices=("queue", "inline"),
+        default="queue",
+        help="how the workers of the tests get to the next step, where a graph does not say",
+    )
+
+
+def pytest_configure(config):
+    os.environ["TEST_DISPATCH"] = config.getoption("--dispatch")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:

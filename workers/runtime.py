@@ -8,15 +8,18 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator.checkpoint.commit import Claim
 from orchestrator.client.children import Children
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.config import Settings
 from orchestrator.errors import StateCorruptedError
 from orchestrator.execute.dispatch import Dispatch, dispatcher, open_store
+from orchestrator.graph.settings import checked_dispatch
+from orchestrator.graph.spec import DispatchMode
 from orchestrator.ids import check_stored_thread_id
 from orchestrator.step.access import Access, new_owner
 from orchestrator.step.live import Live
@@ -34,6 +37,14 @@ _ANSWER_S = (
 
 _log = logging.getLogger(__name__)
 
+InPlace = Callable[[str, str, float, float], None]
+
+
+class _Slice(threading.local):
+    """Until when the one step after the other may be done in place, by the OS thread."""
+
+    end_ms = 0.0
+
 
 @dataclass(slots=True)
 class Runtime:
@@ -44,13 +55,29 @@ class Runtime:
     queue: str
     dispatch: Dispatch
     pushes: bool
+    slice_ms: float = 0.0  # How long it goes on in place.
+    dispatch_default: DispatchMode = "queue"  # Of graphs and nodes that do not say.
     protocols: dict[str, StepProtocol | None] = field(default_factory=dict)
     deferred: set[str] = field(default_factory=set)  # Reasons that were logged already.
+    _slice: _Slice = field(default_factory=_Slice)
 
-    def run(self, thread_id: str, step_id: str, sent_ms: int) -> None:
-        """Do a step if it is ready, and send what it made ready."""
+    def run(
+        self, thread_id: str, step_id: str, sent_ms: int, tell: InPlace = lambda *_: None
+    ) -> None:
+        """Do a step if it is ready, go on in place for a while, and send what is ready then.
+
+        Args:
+            thread_id: the thread.
+            step_id: the step.
+            sent_ms: when the message was sent, by the store's clock; 0 if that is not known.
+            tell: is told of each step that was done in place: id of the task, name, when it began,
+                in seconds since the epoch, and how many it took.
+        """
+        self._slice.end_ms = self.access.clock.monotonic_ms() + self.slice_ms
         try:
             report = self._run(check_stored_thread_id(thread_id), step_id, sent_ms)
+            while report.claim is not None:
+                report = self._go_on(report.claim, tell)
         except SystemExit as exit_:
             if type(exit_) is not SystemExit:
                 raise  # Celery's own, by which it ends this process.
@@ -80,6 +107,23 @@ class Runtime:
             return defer_step(self.access, claim, reason)
         return protocol.run_claimed(claim, known)
 
+    def _go_on(self, claim: Claim, tell: InPlace) -> Report:
+        """Do a step that was claimed together with the commit before it."""
+        step = claim.step
+        assert step is not None
+        protocol = self._protocol(step.graph)
+        assert protocol is not None  # It made the step ready.
+        began_ms = self.access.clock.monotonic_ms()
+        report = protocol.go_on(claim)
+        took_ms = self.access.clock.monotonic_ms() - began_ms
+        if report.refused is None:
+            began_s = self.access.clock.now_ms() / 1000 - took_ms / 1000
+            tell(step.task_id, step.shadow, began_s, took_ms / 1000)
+        return report
+
+    def _may_go_on(self) -> bool:
+        return self.access.clock.monotonic_ms() < self._slice.end_ms
+
     def _protocol(self, name: str) -> StepProtocol | None:
         """Return how to do the steps of a graph: `graph`, or `graph|node` for a subgraph."""
         if name not in self.protocols:
@@ -97,7 +141,15 @@ class Runtime:
         if graph is None:
             return None
         live = Live(store=store, cache=cache, children=Children())
-        return StepProtocol(graph.spec, graph.records, self.access, self.queue, live)
+        return StepProtocol(
+            graph.spec,
+            graph.records,
+            self.access,
+            self.queue,
+            live,
+            dispatch=self.dispatch_default,
+            in_place=self._may_go_on,
+        )
 
     def _advance(self, thread_id: str) -> Report:
         """Advance a thread whose superstep may be done, though nobody did it. (INV-7)"""
@@ -144,7 +196,16 @@ def _make() -> Runtime:
     store = open_store(settings, template, answer_s=_ANSWER_S)
     access = Access(store, new_owner(), attempts_max=float("inf"))
     _register(access.owner)
-    return Runtime(access, registry(), settings.queue, dispatcher(store, settings), store.pushes)
+    dispatch = dispatcher(store, settings)
+    return Runtime(
+        access,
+        registry(),
+        settings.queue,
+        dispatch,
+        store.pushes,
+        slice_ms=settings.slice_ms,
+        dispatch_default=checked_dispatch(settings.dispatch) or "queue",
+    )
 
 
 def _register(owner: str) -> None:

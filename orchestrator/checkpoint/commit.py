@@ -40,6 +40,7 @@ class Refusal(StrEnum):
     HEAD_MOVED = "head_moved"
     WRONG_RUN = "wrong_run"
     WRONG_STATUS = "wrong_status"
+    UNSETTLED = "unsettled"  # A step of the superstep is open (again).
     CLAIMED = "claimed"  # Somebody else runs the step, or a step of the thread.
     COMPLETED = "completed"  # The step has its one committed result. (INV-2)
     STALE_FENCE = "stale_fence"  # A newer claim exists, or the claim was taken away. (INV-3)
@@ -82,6 +83,11 @@ class ReadyStep:
         """Return the id of the Celery task that runs the step."""
         base = f"{self.thread_id}:{self.number}:{self.node}"
         return base if self.index < 0 else f"{base}:{self.index}"
+
+    @property
+    def shadow(self) -> str:
+        """Return the name under which Flower shows it."""
+        return f"{self.graph}.{self.node}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +184,7 @@ class Commit:
     expect_head: int | None = None  # The head checkpoint must have this id.
     expect_status: tuple[RunStatus, ...] = ()  # The run must be in one of these.
     expect_run: str | None = None
+    expect_settled: bool = False  # No step of the superstep may be open.
     guard: StepGuard | None = None
 
     checkpoint: StoredCheckpoint | None = None

@@ -137,6 +137,13 @@ def refusal(thread: Thread | None, commit: Commit) -> tuple[Refusal | None, str]
         return Refusal.WRONG_RUN, head.run_id
     if commit.expect_status and head.status not in commit.expect_status:
         return Refusal.WRONG_STATUS, head.status
+    if commit.expect_settled and head.open:
+        return Refusal.UNSETTLED, str(head.open)
+    return _refused_parts(thread, commit)
+
+
+def _refused_parts(thread: Thread, commit: Commit) -> tuple[Refusal | None, str]:
+    """Return why one of the things that a commit speaks of cannot be changed."""
     for answer in commit.answers:
         if not asks(thread, answer):
             return Refusal.NO_INTERRUPT, answer.interrupt_id

@@ -33,6 +33,7 @@ __all__ = [
     "HEAD_FIELDS",
     "head_seal",
     "is_whole",
+    "opened_blobs",
     "opened_checkpoint",
     "opened_claim",
     "opened_config",
@@ -94,7 +95,7 @@ def opened_thread(thread_id: str, loaded: LoadedThread) -> LoadedThread:
     return replace(
         loaded,
         checkpoint=opened_checkpoint(thread_id, loaded.checkpoint),
-        blobs=_opened(f"{thread_id}\x1fvalue\x1f", loaded.blobs),
+        blobs=opened_blobs(thread_id, loaded.blobs),
         steps=steps,
         outcomes={i: unseal(_outcome(thread_id, i), o) for i, o in loaded.outcomes.items()},
         line=_opened(_waiting(thread_id), loaded.line),
@@ -109,7 +110,7 @@ def opened_claim(thread_id: str, claim: Claim) -> Claim:
     header = f"{thread_id}\x1fheader\x1f{step.checkpoint_id:x}"
     changes: dict[str, object] = {
         "header": unseal(header, claim.header),
-        "blobs": _opened(f"{thread_id}\x1fvalue\x1f", claim.blobs),
+        "blobs": opened_blobs(thread_id, claim.blobs),
     }
     if claim.asks:
         changes["asks"] = _opened(_question(thread_id), claim.asks)
@@ -117,6 +118,11 @@ def opened_claim(thread_id: str, claim: Claim) -> Claim:
     if claim.notes:
         changes["notes"] = _opened(_note(thread_id, step.step_id), claim.notes)
     return _with(claim, changes)
+
+
+def opened_blobs(thread_id: str, blobs: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return values of a thread that were checked, by name."""
+    return _opened(f"{thread_id}\x1fvalue\x1f", blobs)
 
 
 def opened_events(thread_id: str, events: list[Event]) -> list[Event]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import replace
 from typing import Any, Literal, Unpack
 
 from orchestrator import limits
@@ -23,7 +24,8 @@ from orchestrator.execute.base import Executor
 from orchestrator.execute.inprocess import InProcess
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.drawing import Drawing, drawing_of
-from orchestrator.graph.spec import GraphSpec
+from orchestrator.graph.settings import checked_dispatch
+from orchestrator.graph.spec import DispatchMode, GraphSpec
 from orchestrator.ids import new_uuid
 from orchestrator.serde.msgpack import Codec
 from orchestrator.step.access import Access, new_owner
@@ -49,6 +51,7 @@ class StateGraph(GraphBuilder):
         interrupt_before: Iterable[str] | Literal["*"] | None = None,
         interrupt_after: Iterable[str] | Literal["*"] | None = None,
         executor: Executor | None = None,
+        dispatch: DispatchMode | None = None,
     ) -> CompiledStateGraph:
         """Check the graph and return it ready to run.
 
@@ -63,11 +66,17 @@ class StateGraph(GraphBuilder):
             interrupt_before: nodes before which a run pauses; `"*"` for all.
             interrupt_after: nodes after which a run pauses.
             executor: who runs the steps, if not this process.
+            dispatch: how a fleet gets to the next step. `"queue"`: always by a message, to any
+                worker of its queue. `"inline"`: where it is the only one, and of the same queue,
+                the worker that did the one before may do it at once, for a slice of time, then by
+                a message again. It is claimed and committed as ever. A node may say otherwise.
+                By default as the workers are set, `"queue"` if nothing is (`GRAPHSTALK_DISPATCH`).
 
         Raises:
             InvalidGraphError: if something is wrong with the graph.
         """
         spec = self.freeze(name or "graph", interrupt_before or (), interrupt_after or ())
+        spec = replace(spec, dispatch=checked_dispatch(dispatch))
         graph = CompiledStateGraph(spec, checkpointer=checkpointer, executor=executor)
         graph.cache, graph.store = cache, store
         graph.builder = self

@@ -151,7 +151,7 @@ class Running:
         loaded = self.store.load(self.thread_id, values=False)
         if loaded is not None and loaded.head.status.active:
             rest = ended(self.thread_id, loaded.head.checkpoint_id, RunStatus.PAUSED)
-            self.store.commit(rest)
+            self.store.commit(dataclasses.replace(rest, expect_settled=False))
         raise GraphDrained(run.drained)
 
     def output(self, error: BaseException | None) -> Any:

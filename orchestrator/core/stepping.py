@@ -321,6 +321,7 @@ def ended(thread_id: str, checkpoint_id: int, status: RunStatus, error: bytes = 
         thread_id=thread_id,
         expect_head=checkpoint_id,
         expect_status=ACTIVE,
+        expect_settled=True,  # It may go on by now: answered, or carried on by a person.
         status=status,
         head={"error": error} if error else {},
         events=(_ended(status),),

@@ -121,7 +121,7 @@ class _Publisher:
                         kwargs=step_arguments(step, now_ms),
                         task_id=step.task_id,
                         queue=step.queue,
-                        shadow=f"{step.graph}.{step.node}",
+                        shadow=step.shadow,
                         producer=producer,
                         ignore_result=True,
                     )

@@ -65,7 +65,7 @@ class InProcess:
         run_id: str = "",
     ) -> LocalRun:
         """Return the run, to be taken on one round at a time."""
-        protocol.in_place = True
+        protocol.in_place = _always
         run = LocalRun(self, protocol, thread_id, list(ready), run_id)
         if not run.todo:
             run.look()
@@ -127,7 +127,7 @@ class LocalRun:
     def look(self) -> None:
         """Find out what is ready although no report said so."""
         left = self._left()
-        self.todo = list(left.ready)
+        self.todo, self._taken = list(left.ready), left.claim
         if left.error is not None:
             self._errors.append(((0, 0, "", 0), left.error))
 
@@ -186,6 +186,10 @@ class _Alive:
             self._run.protocol.access.checkpointer.commit(commit)
         except CheckpointerUnavailableError:
             return  # Its lease will run out.
+
+
+def _always() -> bool:
+    return True
 
 
 def _claimable(loaded: LoadedThread) -> list[ReadyStep]:

@@ -94,7 +94,7 @@ class MessageRenderer:
 
     def _cut(self, step: ReadyStep) -> list[str]:
         """Return the template for a node, cut so that each blank is a piece of its own."""
-        text = self._message.replace(_SHADOW, _escaped(f"{step.graph}.{step.node}"))
+        text = self._message.replace(_SHADOW, _escaped(step.shadow))
         text = text.replace(_QUEUE, _escaped(step.queue))
         return re.split(f"({_ID}|{_BODY}|{_TAG}|{_REPR})", text)
 

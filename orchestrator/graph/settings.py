@@ -10,9 +10,9 @@ from typing import Any, TypedDict
 from orchestrator.errors import InvalidGraphError
 from orchestrator.graph.inspecting import injected
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy, policies_of
-from orchestrator.graph.spec import Handler, NodeOptions
+from orchestrator.graph.spec import DispatchMode, Handler, NodeOptions
 
-__all__ = ["NodeDefaults", "NodeSettings", "options_of"]
+__all__ = ["NodeDefaults", "NodeSettings", "checked_dispatch", "options_of"]
 
 
 class NodeSettings(TypedDict, total=False):
@@ -30,6 +30,7 @@ class NodeSettings(TypedDict, total=False):
             labels.
         timeout: seconds, a `timedelta` or a `TimeoutPolicy` for one attempt.
         queue: the Celery queue whose workers run it, if not the default one.
+        dispatch: how it gets to a worker, if not as the graph's nodes do; see `compile`.
     """
 
     defer: bool
@@ -41,6 +42,7 @@ class NodeSettings(TypedDict, total=False):
     destinations: Iterable[str] | Mapping[str, str | None] | None
     timeout: float | timedelta | TimeoutPolicy | None
     queue: str | None
+    dispatch: DispatchMode | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,7 @@ def options_of(name: str, settings: NodeSettings, defaults: NodeDefaults) -> Nod
         raise InvalidGraphError(f"the timeout of the node {name!r}: {error}") from error
     return NodeOptions(
         queue=settings.get("queue"),
+        dispatch=checked_dispatch(settings.get("dispatch")),
         retry=policies_of(chosen["retry_policy"]),
         defer=bool(settings.get("defer")),
         metadata=dict(settings.get("metadata") or {}),
@@ -97,6 +100,17 @@ def options_of(name: str, settings: NodeSettings, defaults: NodeDefaults) -> Nod
             else None
         ),
     )
+
+
+def checked_dispatch(dispatch: DispatchMode | None) -> DispatchMode | None:
+    """Return how steps get to workers.
+
+    Raises:
+        InvalidGraphError: if there is no such way.
+    """
+    if dispatch not in {None, "queue", "inline"}:
+        raise InvalidGraphError(f'dispatch must be "queue" or "inline", not {dispatch!r}')
+    return dispatch
 
 
 def _labelled(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from orchestrator.channels import Channel
 from orchestrator.graph.lineage import Lineage
@@ -17,6 +17,7 @@ from orchestrator.ids import short_hash
 __all__ = [
     "SINGLE",
     "Branch",
+    "DispatchMode",
     "GraphSpec",
     "Handler",
     "NodeOptions",
@@ -26,6 +27,7 @@ __all__ = [
 
 
 # States of one value: of a schema without fields, and of an entrypoint. They are shown without key.
+DispatchMode = Literal["queue", "inline"]
 SINGLE = frozenset({(ROOT,), (END,)})
 
 
@@ -57,6 +59,7 @@ class NodeOptions:
     """How and where a node is run."""
 
     queue: str | None = None  # The Celery queue of its steps; `None`: the deployment's default.
+    dispatch: DispatchMode | None = None  # `None`: as the graph says.
     retry: tuple[RetryPolicy, ...] = ()
     defer: bool = False  # Run only when the run would otherwise end.
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -113,6 +116,7 @@ class GraphSpec:
     input_schema: Any = None
     output_schema: Any = None
     context_schema: Any = None  # The type of the `context` that callers pass.
+    dispatch: DispatchMode | None = None  # How steps get to workers; `None`: as the workers say.
     strict: bool = True  # Whether an update of a key that the state does not have is an error.
     lineage: Lineage = field(
         default_factory=Lineage
@@ -195,6 +199,10 @@ class GraphSpec:
     def queue_of(self, node: str, default: str) -> str:
         """Return the Celery queue on which steps of `node` run."""
         return self.nodes[node].options.queue or default
+
+    def is_inline(self, node: str, default: DispatchMode) -> bool:
+        """Return whether a worker may do a step of `node` at once after the one before."""
+        return (self.nodes[node].options.dispatch or self.dispatch or default) == "inline"
 
     @property
     def start(self) -> NodeSpec:

@@ -84,12 +84,14 @@ def _advance_loaded(protocol: StepProtocol, thread_id: str, loaded: LoadedThread
         raise
     except GraphstalkError as error:
         return _fail(protocol, thread_id, loaded, error)
-    commit = replace(commit, expect_status=ACTIVE)
+    protocol.remember(thread_id, commit, loaded.blobs)
+    queue = next(iter(loaded.steps.values())).step.queue
+    commit = protocol.taking(replace(commit, expect_status=ACTIVE), queue)
     result = protocol.access.commit(commit)
     if result.refused is not None:
-        return Report(refused=result.refused)
-    protocol.remember(thread_id, commit, loaded.blobs)
-    return protocol.advanced(commit, following, loaded.head.stop, waiting=result.waiting)
+        return Report(refused=result.refused, claim=protocol.access.taken(commit))
+    report = protocol.advanced(commit, following, loaded.head.stop, waiting=result.waiting)
+    return replace(report, claim=result.claim)
 
 
 def _fail(

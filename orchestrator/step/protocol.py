@@ -34,7 +34,7 @@ from orchestrator.errors import (
 )
 from orchestrator.graph.policy import delay_after
 from orchestrator.graph.routing import Command
-from orchestrator.graph.spec import GraphSpec
+from orchestrator.graph.spec import DispatchMode, GraphSpec
 from orchestrator.ids import mint_checkpoint_id, root_thread
 from orchestrator.step.access import Access
 from orchestrator.step.advancing import advance_thread
@@ -55,6 +55,12 @@ __all__ = ["SETTLED", "Report", "StepProtocol", "defer_step"]
 SETTLED = frozenset({Refusal.COMPLETED, Refusal.WAITING})
 
 Settle = Callable[[], Report]  # Commits what became of an attempt.
+
+
+def _never() -> bool:
+    return False
+
+
 _DEFER_MS = 5_000  # How long a step waits that a worker could not run, before another tries.
 
 
@@ -67,7 +73,8 @@ class StepProtocol:
     access: Access
     default_queue: str = ""  # Empty: next steps run in this process.
     live: Live = field(default_factory=Live)
-    in_place: bool = False  # Whether whoever does a step does the next one too, if it is alone.
+    dispatch: DispatchMode = "queue"  # Where neither the node nor the graph says.
+    in_place: Callable[[], bool] = _never  # Whether this process may do the next step, too.
     breaks_after: frozenset[str] | None = None  # Where it stops, if not where the graph does.
     breaks_before: frozenset[str] | None = None
 
@@ -230,8 +237,7 @@ class StepProtocol:
         commit = self.stepping.complete(step, outcome, attempt.head, following)
         if following is not None:
             self.remember(step.thread_id, commit, attempt.blobs)
-            if self.in_place and commit.status is None:
-                commit = self.access.taking(commit)
+            commit = self.taking(commit, step.queue)
 
         def settle() -> Report:
             sent = self.access.commit(commit)
@@ -283,6 +289,20 @@ class StepProtocol:
         if report.refused is None:
             self._tell_of(Failed, step, error=record)
         return replace(report, error=None if report.refused else error)
+
+    def taking(self, commit: Commit, queue: str) -> Commit:
+        """Let a commit claim the one step that it makes ready, if this process may go on in place.
+
+        Args:
+            commit: what brings the next checkpoint.
+            queue: that of the step which was done.
+        """
+        if commit.status is not None or len(commit.ready) != 1:
+            return commit
+        step = commit.ready[0]
+        if step.queue != queue or (queue and not self.spec.is_inline(step.node, self.dispatch)):
+            return commit
+        return self.access.taking(commit) if self.in_place() else commit
 
     # ---- committing -----------------------------------------------------------------------
 

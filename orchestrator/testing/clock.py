@@ -21,6 +21,10 @@ class ManualClock:
         """Return the milliseconds at which the clock stands."""
         return self._now_ms
 
+    def monotonic_ms(self) -> float:
+        """Return the same."""
+        return self._now_ms
+
     def sleep(self, seconds: float) -> None:
         """Move on at once by that much."""
         with self._lock:

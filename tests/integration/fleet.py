@@ -39,7 +39,7 @@ __all__ = ["GRAPHS", "Fleet", "Ran", "Worker", "inputs", "twin"]
 _T = TypeVar("_T")
 
 ROOT = Path(__file__).resolve().parents[2]
-GRAPHS = ("tour", "row", "fan", "placed", "patient", "bounded", "opaque")
+GRAPHS = ("tour", "row", "fan", "placed", "patient", "bounded", "opaque", "ticker", "hopper")
 WAIT_S = 40.0  # Two cores, shared with whatever else runs.
 STOP_S = 20.0
 POLL_S = 0.02
@@ -49,6 +49,7 @@ QUICK = {
     "GRAPHSTALK_LEASE_TTL_S": "1.5",
     "GRAPHSTALK_BEAT_S": "0.15",
     "GRAPHSTALK_HINT_GRACE_S": "0.7",
+    "GRAPHSTALK_DISPATCH": os.environ.get("TEST_DISPATCH", "queue"),
 }
 
 

@@ -242,6 +242,20 @@ def _opaque() -> StateGraph:
     return builder
 
 
+def _ticker(dispatch: Any = None) -> StateGraph:
+    def tick(state: State) -> State:
+        return {"total": 1}
+
+    def further(state: State) -> str:
+        return "tick" if state["total"] < state["width"] else END
+
+    builder = StateGraph(State)
+    builder.add_node("tick", tick, dispatch=dispatch)
+    builder.add_edge(START, "tick")
+    builder.add_conditional_edges("tick", further, ["tick", END])
+    return builder
+
+
 tour = _tour().compile(name="tour")
 row = _row("one", "two", "three").compile(name="row")
 longer_row = _row("one", "two", "three", "four").compile(name="row")
@@ -250,3 +264,5 @@ placed = _row("here", "there", "back", queues={"there": "cpu"}).compile(name="pl
 patient = _patient().compile(name="patient")
 bounded = _bounded().compile(name="bounded")
 opaque = _opaque().compile(name="opaque")
+ticker = _ticker().compile(name="ticker")  # As many quick steps as it is wide.
+hopper = _ticker("queue").compile(name="hopper")  # The same by messages, whatever the workers say.

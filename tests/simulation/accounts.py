@@ -92,7 +92,10 @@ class Accounts:
         if commit.checkpoint is not None:
             self._check_plan(commit)
         self._check_told(commit)
-        assert result.claim is None, "workers of a fleet leave the next step to the queue"
+        if result.claim is not None:  # Who committed goes on in place.
+            assert commit.take is not None
+            self.world.counts["in place"] += 1
+            self._took(thread_id, result.claim, commit.take.owner, commit.take.token)
         thread = store._threads[thread_id]
         self._check_not_forgotten(thread_id, thread)
         return result

@@ -193,7 +193,13 @@ class Fleet:
         store = self.seam(process)
         access = Access(store, process.name, attempts_max=float("inf"), clock=process)
         runtime = Runtime(
-            access, self.graphs, SETTINGS.queue, self.dispatch(process, store), store.pushes
+            access,
+            self.graphs,
+            SETTINGS.queue,
+            self.dispatch(process, store),
+            store.pushes,
+            slice_ms=SETTINGS.slice_ms,
+            dispatch_default=self.world.chance.choice(("queue", "inline")),
         )
         while True:
             message = self.broker.take(process)

@@ -72,6 +72,10 @@ class Process(greenlet):
         """Return the time: a process is a `Clock`."""
         return self.world.clock.now_ms()
 
+    def monotonic_ms(self) -> float:
+        """Return the same: the clock of a world is never set."""
+        return self.now_ms()
+
     def sleep(self, seconds: float) -> None:
         """Let time pass, as a `Clock`."""
         self.sleep_ms(round(seconds * 1000))

@@ -56,7 +56,7 @@ def step_from_json(data: bytes) -> ReadyStep:
 
 
 def commit_arguments(
-    commit: Commit, renderer: Renderer | None, now_ms: int
+    commit: Commit, renderer: Renderer | None, now_ms: int, lease_ms: int
 ) -> tuple[list[str], list[_Arg]]:
     """Return the broker lists (further KEYS) and the arguments of a commit.
 
@@ -64,9 +64,10 @@ def commit_arguments(
     whoever publishes.
     """
     lists: list[str] = []
+    taken = commit.takes
 
     def message(step: ReadyStep) -> tuple[_Arg, _Arg]:
-        if renderer is None or not step.queue:
+        if renderer is None or not step.queue or step is taken:
             return "", ""
         queue, text = renderer(step, now_ms)
         if queue not in lists:
@@ -81,6 +82,7 @@ def commit_arguments(
         "" if commit.expect_head is None else f"{commit.expect_head:016x}",
         commit.expect_run or "",
         f" {' '.join(commit.expect_status)} " if commit.expect_status else "",
+        int(commit.expect_settled),
         guard.step_id if guard else "",
         guard.fence if guard else "",
         *(key or ("", "")),
@@ -99,6 +101,7 @@ def commit_arguments(
         args += _update(update)
         args += message(update.step) if update.wait is Wait.NOTHING else ("", "")
     args += _checkpoint(commit)
+    args += _take(commit, lease_ms)
     args.append(len(commit.ready))
     for step in commit.ready:
         args += [step.step_id, f"{step.checkpoint_id:016x}", step.queue, step.arg]
@@ -107,6 +110,23 @@ def commit_arguments(
     for event in commit.events:
         args += [event.type, *_pairs({key: _text(value) for key, value in event.fields.items()})]
     return lists, args
+
+
+def blobs_to_bring(commit: Commit) -> list[str]:
+    """Return the blobs that a claim needs which goes with a commit, and that only the store has."""
+    step, take, stored = commit.takes, commit.take, commit.checkpoint
+    assert step is not None
+    assert take is not None
+    wanted = [*(stored.refs if stored else ()), *([step.arg] if step.arg else ())]
+    return [name for name in wanted if name not in take.known and name not in commit.blobs]
+
+
+def _take(commit: Commit, lease_ms: int) -> list[_Arg]:
+    step, take = commit.takes, commit.take
+    if step is None or take is None:
+        return [""]
+    brought = blobs_to_bring(commit)
+    return [take.owner, take.token, lease_ms, len(brought), *brought]
 
 
 def _text(value: _Arg) -> _Arg:

@@ -9,6 +9,7 @@ import redis
 
 from orchestrator.checkpoint.commit import (
     Claim,
+    Commit,
     Event,
     LoadedStep,
     LoadedThread,
@@ -16,15 +17,16 @@ from orchestrator.checkpoint.commit import (
     Wait,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
-from orchestrator.checkpointer.redis.arguments import step_from_json
+from orchestrator.checkpointer.redis.arguments import blobs_to_bring, step_from_json
 from orchestrator.checkpointer.sealing import (
     HEAD_FIELDS,
     is_whole,
+    opened_blobs,
     opened_config,
     opened_error,
 )
 
-__all__ = ["claim", "event", "load", "threads"]
+__all__ = ["claim", "event", "load", "taken", "threads"]
 
 
 def claim(thread_id: str, answer: Sequence[Any]) -> Claim:
@@ -45,6 +47,28 @@ def claim(thread_id: str, answer: Sequence[Any]) -> Claim:
         asks=_prefixed(fields, b"ask:"),
         answers=_prefixed(fields, b"ans:"),
         notes=_prefixed(fields, b"note:"),
+    )
+
+
+def taken(commit: Commit, answer: Sequence[Any], now_ms: int) -> Claim:
+    """Return the claim that `commit.lua` gave together with a commit."""
+    fence, head, values = answer
+    step, take, stored = commit.takes, commit.take, commit.checkpoint
+    assert step is not None
+    assert take is not None
+    assert stored is not None
+    thread_id = commit.thread_id
+    brought = dict(zip(blobs_to_bring(commit), values, strict=True))
+    fetched = {name: value for name, value in brought.items() if value is not None}
+    new = {k: v for k, v in commit.blobs.items() if k in {*stored.refs, step.arg} - {*take.known}}
+    return Claim(
+        now_ms=now_ms,
+        step=step,
+        fence=fence,
+        head=_head(thread_id, _pairs(head)),
+        header=stored.header,
+        refs=stored.refs,
+        blobs={**new, **opened_blobs(thread_id, fetched)},
     )
 
 

@@ -146,15 +146,16 @@ class RedisCheckpointer:
 
     def commit(self, commit: Commit) -> CommitResult:
         """See `Checkpointer.commit`."""
-        commit = sealed(commit)
+        unsealed, commit = commit, sealed(commit)
         sends = self._renderer is not None and (commit.ready or commit.updates)
-        lists, args = commit_arguments(commit, self._renderer, self.now_ms() if sends else 0)
+        now_ms, lease_ms = self.now_ms() if sends else 0, int(self.settings.lease_ttl_s * 1000)
+        lists, args = commit_arguments(commit, self._renderer, now_ms, lease_ms)
         prefixes = self.keys.of_thread(commit.thread_id)
         answer = self._run("commit", [*prefixes, *lists], args, self._safely)
         if self._safely:
             answer, reached = answer
             self._check_safe(reached)
-        refused, detail, now, open_, waiting = answer
+        refused, detail, now, open_, waiting, *taken = answer
         self._saw(now)
         return CommitResult(
             refused=Refusal(refused.decode()) if refused else None,
@@ -162,6 +163,7 @@ class RedisCheckpointer:
             now_ms=now,
             open=open_,
             waiting=bool(waiting),
+            claim=_taken(unsealed, taken, now) if taken else None,
         )
 
     def claim(
@@ -356,6 +358,12 @@ class RedisCheckpointer:
     def close(self) -> None:
         """Give back connections."""
         self.client.close()
+
+
+def _taken(commit: Commit, answer: Sequence[Any], now_ms: int) -> Claim:
+    """Return the claim that was made with a commit: what the store alone knew, and the commit."""
+    with parsing(commit.thread_id):
+        return reading.taken(commit, answer, now_ms)
 
 
 def _steps(records: Sequence[bytes]) -> Iterator[ReadyStep]:

@@ -139,6 +139,8 @@ class _Change:
             return Refusal.WRONG_RUN, text(head["run_id"])
         if commit.expect_status and head["status"] not in commit.expect_status:
             return Refusal.WRONG_STATUS, head["status"]
+        if commit.expect_settled and head["open"]:
+            return Refusal.UNSETTLED, str(head["open"])
         return self._refused_parts()
 
     def _refused_parts(self) -> tuple[Refusal | None, str]:

@@ -78,6 +78,7 @@ _REASONS: dict[Refusal, _Refuse] = {
     Refusal.WRONG_STATUS: lambda _d, _c, commit: replace(
         commit, expect_status=(RunStatus.PAUSED, RunStatus.FAILED)
     ),
+    Refusal.UNSETTLED: lambda _d, _c, commit: replace(commit, expect_settled=True),
     Refusal.NO_INTERRUPT: lambda d, _c, commit: replace(
         commit, answers=(*commit.answers, Answer(d.step("asking").step.step_id, "q-old", b"x"))
     ),
@@ -152,6 +153,17 @@ class RefusingContract(Contract):
         result = driver.commit(expect_status=others)
         assert (result.refused, result.detail) == (Refusal.WRONG_STATUS, status)
         driver.change(expect_status=(others[0], status))
+
+    def test_a_superstep_that_is_open_again_is_not_settled(self, driver: Driver) -> None:
+        driver.start("a")
+        question = {"q": b"?"}
+        driver.update(driver.claimed("a"), wait=Wait.ANSWER, asks=question)
+        assert driver.commit(expect_settled=True).refused is None
+        answer = Answer(driver.step("a").step.step_id, "q", b"x")
+        driver.change(answers=(answer,))
+        driver.revive("a")
+        result = driver.commit(expect_settled=True, status=RunStatus.PAUSED)
+        assert (result.refused, result.detail) == (Refusal.UNSETTLED, "1")
 
     def test_whatever_is_not_expected_is_not_checked(self, driver: Driver) -> None:
         driver.start("a")

@@ -4,7 +4,8 @@
 -- KEYS[3..] the broker's lists that messages go to, if this server is the broker
 -- ARGV     the commit, flat; see `arguments.py`, which writes it in the order it is read here
 --
--- Returns {refusal, detail, now, open, 1 if the run has ended with others in line}. All checks come before the first write.
+-- Returns {refusal, detail, now, open, 1 if the run has ended with others in line}, and if the one ready step was claimed
+--         in the same go, also fence, head fields, {values asked for}. All checks come before the first write.
 
 local P, T = KEYS[1], KEYS[2]
 local time = redis.call('TIME')
@@ -34,7 +35,7 @@ end
 
 local thread, log = take(), take()
 local expect_new, expect_head, expect_run = take(), take(), take()
-local statuses = take()
+local statuses, settled = take(), take() == '1'
 local guard, guard_fence = take(), take()
 local key, key_run = take(), take()
 local enqueue, begins, dequeue = take(), take(), take()
@@ -82,6 +83,7 @@ else
   if statuses ~= '' and not string.find(statuses, ' ' .. head[1] .. ' ', 1, true) then
     return refuse('wrong_status', head[1])
   end
+  if settled and head[4] ~= '0' then return refuse('unsettled', head[4]) end
   for _, a in ipairs(answers) do
     local s = redis.call('HMGET', step_key(a[1]), 'ask:' .. a[2], 'ans:' .. a[2], 'wait')
     local open = s[1] and not s[2] and s[3] == 'answer'
@@ -126,6 +128,18 @@ local function dispatch(step, queue, list, message)
   redis.call('LPUSH', KEYS[tonumber(list)], message)
   redis.call('ZADD', P .. 'ready:' .. queue, now, step .. thread)
   if redis.call('SISMEMBER', P .. 'queues', queue) == 0 then redis.call('SADD', P .. 'queues', queue) end
+end
+
+-- Claim a new step, as `claim.lua` does.
+local fence
+local function claim_for(owner, step, token, lease)
+  fence = redis.call('HINCRBY', head_key, 'fence', 1)
+  redis.call('HSET', step_key(step), 'owner', owner, 'fence', fence, 'token', token, 'attempt', 1, 'claimed', now)
+  redis.call('SADD', P .. 'claims:' .. owner, step .. thread)
+  local ends = redis.call('ZSCORE', P .. 'leases', owner)
+  if not ends or tonumber(ends) < now + lease / 2 then
+    redis.call('ZADD', P .. 'leases', 'GT', now + lease, owner)
+  end
 end
 
 local function forget(step)
@@ -232,20 +246,30 @@ if id ~= '' then
   news[#news + 1], news[#news + 2] = 'checkpoint_id', id
   open = 0
 end
+local taker, token, lease, brought = take(), nil, nil, {}
+if taker ~= '' then
+  token, lease = take(), take()
+  for i = 1, tonumber(take()) do brought[i] = take() end
+end
+local taking = taker ~= '' and active
 local ids = {}
 for i = 1, tonumber(take()) do -- new steps
   local step, cp, queue, arg, json, list, message = take(), take(), take(), take(), take(), take(), take()
   ids[i] = step
   redis.call('HSET', step_key(step), 'cp', cp, 'queue', queue, 'step', json, 'arg', arg)
-  dispatch(step, queue, list, message)
   open = open + 1
+  if taking then claim_for(taker, step, token, lease) else dispatch(step, queue, list, message) end
 end
 if stored then
   redis.call('HSET', T .. 'cp', id .. ':s', table.concat(ids, ' '), unpack(stored))
 end
 local told = take_pairs()
 for _, item in ipairs(told) do news[#news + 1] = item end
-if status ~= '' then news[#news + 1], news[#news + 2] = 'status', status end
+if status == '' and fence and head[1] == 'queued' then
+  news[#news + 1], news[#news + 2] = 'status', 'running'
+elseif status ~= '' then
+  news[#news + 1], news[#news + 2] = 'status', status
+end
 if not exists then news[#news + 1], news[#news + 2] = 'created_ms', now end
 news[2] = open
 for _ = 1, tonumber(take()) do note(take(), take_pairs()) end
@@ -289,4 +313,6 @@ if open == 0 and active then
 elseif head[4] == '0' then
   redis.call('ZREM', P .. 'stuck', thread)
 end
-return {'', '', now, open, waiting}
+if not fence then return {'', '', now, open, waiting} end
+local values = #brought > 0 and redis.call('HMGET', T .. 'blob', unpack(brought)) or {}
+return {'', '', now, open, waiting, fence, redis.call('HGETALL', head_key), values}
