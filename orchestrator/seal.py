@@ -16,17 +16,20 @@ from hashlib import blake2b
 
 from orchestrator.errors import StateCorruptedError
 
-__all__ = ["check_damage", "damaged", "is_damaged", "seal", "unseal"]
+__all__ = ["SEAL_BYTES", "check_damage", "damaged", "is_damaged", "seal", "unseal"]
 
 _LAYOUT = b"\x01"
 _SIZE = 8  # Bytes of checksum: one damaged record in 10^19 passes.
-_START = 1 + _SIZE
+_JOINED_MAX = 4096  # A record that is not longer is copied, which is faster than a second call.
+SEAL_BYTES = 1 + _SIZE  # What a seal adds to a record, in front of it.
 _DAMAGED = b"\xc1"  # The one byte with which nothing in msgpack begins.
 
 
 def _checksum(place: str, record: bytes) -> bytes:
-    made = blake2b(place.encode("utf-8", "surrogatepass"), digest_size=_SIZE)
-    made.update(b"\0")
+    prefix = place.encode("utf-8", "surrogatepass") + b"\0"
+    if len(record) <= _JOINED_MAX:
+        return blake2b(prefix + record, digest_size=_SIZE).digest()
+    made = blake2b(prefix, digest_size=_SIZE)
     made.update(record)
     return made.digest()
 
@@ -43,8 +46,8 @@ def seal(place: str, record: bytes) -> bytes:
 
 def unseal(place: str, stored: bytes) -> bytes:
     """Return the record; if it is not what was stored in that place, bytes that say so."""
-    record = bytes(stored[_START:])
-    if stored[:1] == _LAYOUT and stored[1:_START] == _checksum(place, record):
+    record = bytes(stored[SEAL_BYTES:])
+    if stored[:1] == _LAYOUT and stored[1:SEAL_BYTES] == _checksum(place, record):
         return record
     return damaged(place)
 

@@ -6,10 +6,11 @@ Everything here is ids, numbers and bytes: a checkpointer never sees a user's va
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from orchestrator.checkpoint.model import Head, RunStatus
+from orchestrator.record import record
 
 __all__ = [
     "Answer",
@@ -60,7 +61,7 @@ class Wait(StrEnum):
     PERSON = "person"  # It failed for good.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class ReadyStep:
     """A step that is due and must reach a queue: enough to send its message, nothing more."""
 
@@ -90,7 +91,7 @@ class ReadyStep:
         return f"{self.graph}.{self.node}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class StoredCheckpoint:
     """A checkpoint as it is stored."""
 
@@ -101,7 +102,7 @@ class StoredCheckpoint:
     refs: tuple[str, ...] = ()  # The blobs that hold the state's values.
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class StepGuard:
     """The right under which a step is changed: it must still be claimed with this fence. (INV-3)"""
 
@@ -109,7 +110,7 @@ class StepGuard:
     fence: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class StepUpdate:
     """What becomes of a step that is not completed."""
 
@@ -123,7 +124,7 @@ class StepUpdate:
     reason: str = ""  # For people: why it waits.
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Answer:
     """The answer to an open interrupt of a step. (INV-8)"""
 
@@ -132,16 +133,17 @@ class Answer:
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Take:
     """The wish to go on in place: to claim the one step that a commit makes ready, at once.
 
-    The fields are those of `Checkpointer.claim`.
+    The fields are those of `Checkpointer.claim`, and the head as the owner knows it.
     """
 
     owner: str
     token: str
     known: tuple[str, ...] = ()
+    head: Head | None = None  # What it says of the run need not be brought, if it is still so.
 
 
 def as_bytes(value: str | int | bytes) -> bytes:
@@ -149,7 +151,7 @@ def as_bytes(value: str | int | bytes) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class EventDraft:
     """An event before it has its number."""
 
@@ -157,7 +159,7 @@ class EventDraft:
     fields: Mapping[str, str | int | bytes] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Event:
     """One immutable fact of a thread; `seq` orders them without gaps, `ts_ms` is server time."""
 
@@ -167,7 +169,7 @@ class Event:
     fields: Mapping[str, bytes]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Commit:
     """One atomic change of a thread: all of it, or nothing.
 
@@ -221,7 +223,7 @@ class Commit:
         return bool(self.notes) and not settles
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class CommitResult:
     """What a commit did. A refused one changed nothing; a stale one is counted."""
 
@@ -233,7 +235,7 @@ class CommitResult:
     waiting: bool = False  # The run has ended and others are in line: somebody begins the next.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Claim:
     """The right to run a step, with all that running it needs; or why not."""
 
@@ -254,7 +256,7 @@ class Claim:
     notes: Mapping[str, bytes] = field(default_factory=dict)  # Of this and earlier attempts.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class LoadedStep:
     """A step of the current plan as it stands."""
 
@@ -278,7 +280,7 @@ class LoadedStep:
         return tuple(key for key in self.asks if key not in self.answers)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class LoadedThread:
     """One checkpoint of a thread with its values, and the thread's head."""
 
@@ -293,7 +295,7 @@ class LoadedThread:
     now_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Swept:
     """What one look at a partition found to do."""
 

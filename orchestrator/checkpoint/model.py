@@ -13,11 +13,12 @@ Rule 3: a checkpoint holds control channels (what triggers nodes) itself and ref
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
 from orchestrator.ids import step_id
+from orchestrator.record import record, replace
 
 __all__ = [
     "Checkpoint",
@@ -64,7 +65,7 @@ def send_key(ns: str, version: int, index: int) -> str:
     return f"{ns}\x1f\x1f{version:x}.{index}"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PlannedStep:
     """One node to run in a superstep; its place in the plan decides the order of its writes."""
 
@@ -83,7 +84,7 @@ class PlannedStep:
         return (0, self.node, 0) if self.index < 0 else (1, "", self.index)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """The state after a superstep, and what comes next."""
 
@@ -109,7 +110,7 @@ class Checkpoint:
         return replace(self, plan=plan, **changes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Head:
     """The thread's small mutable record."""
 
@@ -128,9 +129,12 @@ class Head:
     created_ms: int = 0
     updated_ms: int = 0
     error: bytes = b""  # The record of the failure that ended the run, encoded.
+    seal: str = field(
+        default="", compare=False
+    )  # The store's own, over what callers say of a run; empty: it has none.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class StepError:
     """What a failed step left behind, for people and for callers."""
 
@@ -144,7 +148,7 @@ class StepError:
     worker: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Interrupt:
     """A question of a step that waits for its answer.
 
@@ -161,7 +165,7 @@ class Interrupt:
     response_schema: Any = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What a completed step did; kept with the checkpoint that planned it."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from orchestrator import limits
@@ -43,6 +42,7 @@ from orchestrator.checkpointer.sweeping import LEAD_MS, Trust
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.config import Settings
 from orchestrator.ids import CHILD, below, partition_of, root_thread
+from orchestrator.record import replace
 
 __all__ = ["MemoryCheckpointer"]
 

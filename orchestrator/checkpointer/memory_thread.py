@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from orchestrator import limits
 from orchestrator.checkpoint.commit import (
@@ -22,6 +22,7 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.sealing import opened_config, opened_error
+from orchestrator.record import replace
 
 __all__ = [
     "Step",

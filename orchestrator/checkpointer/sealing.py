@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from hashlib import sha1
-from typing import TypeVar
+from typing import Any
+
+import msgpack
 
 from orchestrator.checkpoint.commit import (
     Answer,
@@ -27,7 +28,8 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.errors import GraphstalkError, StateCorruptedError
 from orchestrator.ids import root_thread
-from orchestrator.seal import damaged, seal, unseal
+from orchestrator.record import replace
+from orchestrator.seal import SEAL_BYTES, damaged, seal, unseal
 
 __all__ = [
     "HEAD_FIELDS",
@@ -54,13 +56,12 @@ _NO_SEAL = "-"  # Of a server that cannot make one: fakeredis has no `redis.sha1
 _BY_SCRIPTS = ("commit_refused", "step_released")  # Events that a store makes itself, unsealed.
 
 _Fields = Mapping[str, str | int | bytes]
-_Record = TypeVar("_Record", Commit, Claim)
 
 
 def sealed(commit: Commit) -> Commit:
     """Return a commit whose records are sealed."""
     thread = commit.thread_id
-    changes: dict[str, object] = {}
+    changes: dict[str, Any] = {}
     if commit.checkpoint is not None:
         changes["checkpoint"] = _sealed_checkpoint(thread, commit.checkpoint)
     if commit.blobs:
@@ -86,7 +87,7 @@ def sealed(commit: Commit) -> Commit:
     if commit.enqueue is not None:
         run, begins = commit.enqueue
         changes["enqueue"] = run, seal(_waiting(thread) + run, begins)
-    return _with(commit, changes) if changes else commit
+    return replace(commit, **changes) if changes else commit
 
 
 def opened_thread(thread_id: str, loaded: LoadedThread) -> LoadedThread:
@@ -108,7 +109,7 @@ def opened_claim(thread_id: str, claim: Claim) -> Claim:
         return claim  # It was refused.
     step = claim.step
     header = f"{thread_id}\x1fheader\x1f{step.checkpoint_id:x}"
-    changes: dict[str, object] = {
+    changes: dict[str, Any] = {
         "header": unseal(header, claim.header),
         "blobs": opened_blobs(thread_id, claim.blobs),
     }
@@ -117,7 +118,7 @@ def opened_claim(thread_id: str, claim: Claim) -> Claim:
         changes["answers"] = _opened(_answer(thread_id), claim.answers)
     if claim.notes:
         changes["notes"] = _opened(_note(thread_id, step.step_id), claim.notes)
-    return _with(claim, changes)
+    return replace(claim, **changes)
 
 
 def opened_blobs(thread_id: str, blobs: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -178,15 +179,16 @@ def parsing(thread_id: str) -> Iterator[None]:
         raise StateCorruptedError(msg) from error
 
 
-def _event_place(log: str, type_: str, fields: Mapping[str, bytes]) -> str:
-    return f"{log}\x1f{type_}\x1f{sorted(fields.items())!r}"
+def _event_seal(log: str, type_: str, fields: Mapping[str, bytes]) -> bytes:
+    return seal(f"{log}\x1f{type_}", msgpack.packb(sorted(fields.items())))[:SEAL_BYTES]
 
 
 def sealed_event(log: str, draft: EventDraft) -> EventDraft:
     """Return an event of a log with its seal."""
     fields = {key: as_bytes(value) for key, value in draft.fields.items()}
-    made = seal(_event_place(log, draft.type, fields), b"")
-    return EventDraft(draft.type, {**fields, "seal": made})
+    made = _event_seal(log, draft.type, fields)
+    fields["seal"] = made
+    return EventDraft(draft.type, fields)
 
 
 def _opened_event(log: str, event: Event) -> Event:
@@ -194,17 +196,9 @@ def _opened_event(log: str, event: Event) -> Event:
     made = event.fields.get("seal")
     if made is None and event.type in _BY_SCRIPTS:
         return event
-    if made == seal(_event_place(log, event.type, fields), b""):
+    if made == _event_seal(log, event.type, fields):
         return Event(event.seq, event.ts_ms, event.type, fields)
     return Event(event.seq, event.ts_ms, "damaged", {})
-
-
-def _with(record: _Record, changes: Mapping[str, object]) -> _Record:
-    """Do as `dataclasses.replace`, three times as fast: each step does it twice."""
-    made = object.__new__(type(record))
-    for name in record.__slots__:
-        object.__setattr__(made, name, changes[name] if name in changes else getattr(record, name))
-    return made
 
 
 def _sealed_head(thread: str, fields: _Fields) -> _Fields:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 from typing import Any
 
 from orchestrator.channels import MISSING
@@ -13,11 +13,12 @@ from orchestrator.core.steering import NOTES, Steering, is_steered, kept_in, not
 from orchestrator.graph.managed import Loop
 from orchestrator.graph.routing import START, Command, Send
 from orchestrator.graph.spec import GraphSpec
+from orchestrator.record import record, replace
 
 __all__ = ["Frame", "Next", "accept_input", "advance", "breaks_at"]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Frame:
     """A checkpoint with the values it refers to.
 
@@ -41,7 +42,7 @@ class Frame:
         return Loop(self.checkpoint.step + 1, self.stop)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Next:
     """A new checkpoint and what is new about it."""
 

@@ -7,7 +7,6 @@ so whoever commits the last step may apply them all. (INV-6)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.channels import MISSING, UNCHANGED
@@ -16,6 +15,7 @@ from orchestrator.core.steering import kept_in
 from orchestrator.errors import GraphstalkError, InvalidUpdateError
 from orchestrator.graph.routing import Command, Send
 from orchestrator.graph.spec import GraphSpec
+from orchestrator.record import record
 
 __all__ = ["HANDLED", "NO_CHANNELS", "RETURN", "SENDS", "Applied", "Writes", "apply", "plan"]
 
@@ -27,7 +27,7 @@ NO_CHANNELS = frozenset({Command.PARENT, HANDLED, RETURN})
 Writes = Sequence[tuple[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Applied:
     """The state after a superstep."""
 

@@ -6,7 +6,7 @@ Every record begins with the version of its layout, so that a later one can be t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 from typing import Any
 
 from orchestrator.channels import MISSING, storable
@@ -25,6 +25,7 @@ from orchestrator.errors import NewerLayoutError, StateCorruptedError, Unseriali
 from orchestrator.graph.lineage import Lineage
 from orchestrator.graph.policy import TimeoutPolicy
 from orchestrator.graph.routing import Send
+from orchestrator.record import record, replace
 
 __all__ = ["Records", "StoredValues"]
 
@@ -37,7 +38,7 @@ _UPGRADES: Mapping[tuple[str, int], Callable[[list[Any]], list[Any]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class StoredValues(Mapping[str, Any]):
     """The values of a state, decoded anew at every look-up.
 
@@ -73,7 +74,7 @@ class StoredValues(Mapping[str, Any]):
         return len(self.keys_)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Records:
     """The records of this layout, over a codec's two functions."""
 

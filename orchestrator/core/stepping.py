@@ -12,7 +12,6 @@ Rule 2: everything is encoded here, before anything is committed: a value that c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from orchestrator.checkpoint.commit import (
     Commit,
@@ -37,6 +36,7 @@ from orchestrator.core.records import Records
 from orchestrator.graph.routing import START
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text, root_thread
+from orchestrator.record import record, replace
 
 __all__ = [
     "ACTIVE",
@@ -55,7 +55,7 @@ ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
 IN_SUBGRAPH = "its subgraph runs"  # Why a step waits whose node is a graph.
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Placement:
     """Where the steps of a thread run."""
 
@@ -110,7 +110,7 @@ def recursion_error(checkpoint: Checkpoint) -> StepError:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Stepping:
     """The decisions for one graph's steps."""
 

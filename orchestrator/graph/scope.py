@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from orchestrator.graph.interrupt import Scratchpad, current_scratchpad
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
 from orchestrator.graph.runtime import Runtime, StreamWriter
+from orchestrator.record import record
 
 __all__ = [
     "Host",
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class TaskCall:
     """One call of a `@task`."""
 
@@ -54,7 +54,7 @@ class Host(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Scope:
     """The surroundings of code in a step."""
 

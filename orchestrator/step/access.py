@@ -11,16 +11,17 @@ import os
 import random
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Claim, Commit, CommitResult, LoadedThread, Take
+from orchestrator.checkpoint.model import Head
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core.stepping import in_one_log
 from orchestrator.errors import CheckpointerUnavailableError
-from orchestrator.ids import new_uuid
+from orchestrator.record import replace
 from orchestrator.step.cache import BlobCache
 
 __all__ = ["Access", "new_owner"]
@@ -49,7 +50,7 @@ class Access:
         self, thread_id: str, step_id: str, sent_ms: int = 0
     ) -> tuple[Claim, Mapping[str, bytes]]:
         """Claim a step; return the claim and the blobs that this process knew before."""
-        known, token = self.cache.get(thread_id), new_uuid()
+        known, token = self.cache.get(thread_id), _token()
         names = tuple(known)
         claim = self.patiently(
             lambda: self.checkpointer.claim(
@@ -58,10 +59,15 @@ class Access:
         )
         return claim, known
 
-    def taking(self, commit: Commit) -> Commit:
-        """Return a commit that also claims the one step it makes ready, for this process."""
+    def taking(self, commit: Commit, head: Head) -> Commit:
+        """Return a commit that also claims the one step it makes ready, for this process.
+
+        Args:
+            commit: the commit.
+            head: of its thread, as this process knows it.
+        """
         known = tuple(self.cache.get(commit.thread_id))
-        return replace(commit, take=Take(self.owner, new_uuid(), known))
+        return replace(commit, take=Take(self.owner, _token(), known, head))
 
     def taken(self, commit: Commit) -> Claim | None:
         """Return the claim of a commit that was made although its answer was lost, if it was."""
@@ -112,6 +118,11 @@ class Access:
                     raise
                 delay_s = min(0.05 * 2 ** min(attempt, 10), 1.0)
                 self.clock.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
+
+
+def _token() -> str:
+    """Return a name for one attempt to claim, that nobody else uses."""
+    return os.urandom(16).hex()
 
 
 def new_owner() -> str:

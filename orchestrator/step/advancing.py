@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.checkpoint.commit import Claim, Commit, LoadedThread, Wait
@@ -12,6 +11,7 @@ from orchestrator.core.adopting import control_written, mismatch
 from orchestrator.core.advance import Frame
 from orchestrator.core.stepping import ACTIVE, ended
 from orchestrator.errors import GraphstalkError, StateCorruptedError
+from orchestrator.record import replace
 from orchestrator.step.failure import error_record
 from orchestrator.step.report import Report
 from orchestrator.step.untracked import Overlaid
@@ -86,7 +86,7 @@ def _advance_loaded(protocol: StepProtocol, thread_id: str, loaded: LoadedThread
         return _fail(protocol, thread_id, loaded, error)
     protocol.remember(thread_id, commit, loaded.blobs)
     queue = next(iter(loaded.steps.values())).step.queue
-    commit = protocol.taking(replace(commit, expect_status=ACTIVE), queue)
+    commit = protocol.taking(replace(commit, expect_status=ACTIVE), loaded.head, queue)
     result = protocol.access.commit(commit)
     if result.refused is not None:
         return Report(refused=result.refused, claim=protocol.access.taken(commit))

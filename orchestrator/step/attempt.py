@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.checkpoint.commit import Claim, ReadyStep
@@ -35,6 +35,7 @@ from orchestrator.graph.schema import Reader
 from orchestrator.graph.scope import Scope, open_scope
 from orchestrator.graph.spec import Handler, NodeSpec
 from orchestrator.ids import root_thread, short_hash
+from orchestrator.record import record, replace
 from orchestrator.seal import check_damage
 from orchestrator.step import bridge
 from orchestrator.step.answers import fit
@@ -55,7 +56,7 @@ __all__ = ["Attempt", "Result"]
 FAILED = "failed"  # The note under which a failure is kept while its handler runs.
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Result:
     """What an attempt wrote."""
 

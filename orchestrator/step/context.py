@@ -6,10 +6,11 @@ import datetime as dt
 import random
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UnknownEffectError
+from orchestrator.record import record
 
 if TYPE_CHECKING:
     from orchestrator.step.host import StepHost
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["StepContext"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class StepContext:
     """Passed to nodes that have a parameter named `ctx`.
 

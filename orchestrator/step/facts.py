@@ -7,11 +7,12 @@ from the thread's event log and its checkpoints.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from orchestrator.checkpoint.model import Interrupt, PlannedStep, StepError
 from orchestrator.core.advance import Frame
+from orchestrator.record import record
 
 __all__ = [
     "Advanced",
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Fact:
     """Something that happened to a thread.
 
@@ -38,7 +39,7 @@ class Fact:
     thread_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Advanced(Fact):
     """There is a new checkpoint, or a run goes on from one.
 
@@ -55,12 +56,12 @@ class Advanced(Fact):
     completed: Mapping[str, tuple[tuple[str, Any], ...]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Stopped(Fact):
     """A run stopped before or after a node, as it was told."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Done(Fact):
     """A step completed."""
 
@@ -71,7 +72,7 @@ class Done(Fact):
     cached: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Asked(Fact):
     """A step waits for answers; `values` is the state it waits in."""
 
@@ -82,7 +83,7 @@ class Asked(Fact):
     values: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Failed(Fact):
     """A step failed for good."""
 
@@ -92,7 +93,7 @@ class Failed(Fact):
     error: StepError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class TaskStarted(Fact):
     """A `@task` began inside a step."""
 
@@ -102,7 +103,7 @@ class TaskStarted(Fact):
     input: Any
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class TaskDone(Fact):
     """A `@task` ended inside a step."""
 
@@ -115,7 +116,7 @@ class TaskDone(Fact):
     cached: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Written(Fact):
     """Something was written to a stream; `mode` is `custom` or `messages`."""
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator import limits
@@ -36,6 +36,7 @@ from orchestrator.graph.policy import delay_after
 from orchestrator.graph.routing import Command
 from orchestrator.graph.spec import DispatchMode, GraphSpec
 from orchestrator.ids import mint_checkpoint_id, root_thread
+from orchestrator.record import replace
 from orchestrator.step.access import Access
 from orchestrator.step.advancing import advance_thread
 from orchestrator.step.answers import json_schema_of
@@ -237,7 +238,7 @@ class StepProtocol:
         commit = self.stepping.complete(step, outcome, attempt.head, following)
         if following is not None:
             self.remember(step.thread_id, commit, attempt.blobs)
-            commit = self.taking(commit, step.queue)
+            commit = self.taking(commit, attempt.head, step.queue)
 
         def settle() -> Report:
             sent = self.access.commit(commit)
@@ -290,11 +291,12 @@ class StepProtocol:
             self._tell_of(Failed, step, error=record)
         return replace(report, error=None if report.refused else error)
 
-    def taking(self, commit: Commit, queue: str) -> Commit:
+    def taking(self, commit: Commit, head: Head, queue: str) -> Commit:
         """Let a commit claim the one step that it makes ready, if this process may go on in place.
 
         Args:
             commit: what brings the next checkpoint.
+            head: of the thread, as it was before.
             queue: that of the step which was done.
         """
         if commit.status is not None or len(commit.ready) != 1:
@@ -302,7 +304,7 @@ class StepProtocol:
         step = commit.ready[0]
         if step.queue != queue or (queue and not self.spec.is_inline(step.node, self.dispatch)):
             return commit
-        return self.access.taking(commit) if self.in_place() else commit
+        return self.access.taking(commit, head) if self.in_place() else commit
 
     # ---- committing -----------------------------------------------------------------------
 

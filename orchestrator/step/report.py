@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from orchestrator.checkpoint.commit import Claim, ReadyStep, Refusal
+from orchestrator.record import record
 
 __all__ = ["Report"]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Report:
     """What became of one attempt at a step."""
 

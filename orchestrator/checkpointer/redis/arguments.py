@@ -126,7 +126,8 @@ def _take(commit: Commit, lease_ms: int) -> list[_Arg]:
     if step is None or take is None:
         return [""]
     brought = blobs_to_bring(commit)
-    return [take.owner, take.token, lease_ms, len(brought), *brought]
+    seal = take.head.seal if take.head else ""
+    return [take.owner, take.token, lease_ms, seal, len(brought), *brought]
 
 
 def _text(value: _Arg) -> _Arg:

@@ -25,6 +25,7 @@ from orchestrator.checkpointer.sealing import (
     opened_config,
     opened_error,
 )
+from orchestrator.record import replace
 
 __all__ = ["claim", "event", "load", "taken", "threads"]
 
@@ -52,12 +53,18 @@ def claim(thread_id: str, answer: Sequence[Any]) -> Claim:
 
 def taken(commit: Commit, answer: Sequence[Any], now_ms: int) -> Claim:
     """Return the claim that `commit.lua` gave together with a commit."""
-    fence, head, values = answer
+    fence, values, *told = answer
     step, take, stored = commit.takes, commit.take, commit.checkpoint
     assert step is not None
     assert take is not None
     assert stored is not None
     thread_id = commit.thread_id
+    if told:
+        head = _head(thread_id, _pairs(told[0]))
+    else:
+        assert take.head is not None
+        status = RunStatus.RUNNING if take.head.status is RunStatus.QUEUED else take.head.status
+        head = replace(take.head, checkpoint_id=stored.id, status=status, open=1, updated_ms=now_ms)
     brought = dict(zip(blobs_to_bring(commit), values, strict=True))
     fetched = {name: value for name, value in brought.items() if value is not None}
     new = {k: v for k, v in commit.blobs.items() if k in {*stored.refs, step.arg} - {*take.known}}
@@ -65,7 +72,7 @@ def taken(commit: Commit, answer: Sequence[Any], now_ms: int) -> Claim:
         now_ms=now_ms,
         step=step,
         fence=fence,
-        head=_head(thread_id, _pairs(head)),
+        head=head,
         header=stored.header,
         refs=stored.refs,
         blobs={**new, **opened_blobs(thread_id, fetched)},
@@ -139,6 +146,7 @@ def _head(thread_id: str, fields: Mapping[bytes, bytes]) -> Head:
     told = {name: fields[name.encode()] for name in HEAD_FIELDS if name.encode() in fields}
     whole = is_whole(told, fields.get(b"seal", b"").decode(), thread_id)
     return Head(
+        seal=fields.get(b"seal", b"").decode() if whole else "",
         graph=fields.get(b"graph", b"").decode(),
         fingerprint=fields.get(b"fingerprint", b"").decode(),
         run_id=fields.get(b"run_id", b"").decode(),

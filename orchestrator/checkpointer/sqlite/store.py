@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Self
 
 from orchestrator.checkpoint.audit import Audited
@@ -38,6 +37,7 @@ from orchestrator.checkpointer.sqlite.database import Database, Synchronous
 from orchestrator.checkpointer.sqlite.sweeping import Sweeping, mark_sent
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.config import Settings
+from orchestrator.record import replace
 
 __all__ = ["SqliteCheckpointer"]
 

@@ -5,7 +5,8 @@
 -- ARGV     the commit, flat; see `arguments.py`, which writes it in the order it is read here
 --
 -- Returns {refusal, detail, now, open, 1 if the run has ended with others in line}, and if the one ready step was claimed
---         in the same go, also fence, head fields, {values asked for}. All checks come before the first write.
+--         in the same go, also fence, {values asked for}, head fields unless the owner knows them. All checks come before
+--         the first write.
 
 local P, T = KEYS[1], KEYS[2]
 local time = redis.call('TIME')
@@ -44,7 +45,7 @@ for i = 1, tonumber(take()) do answers[i] = {take(), take(), take()} end
 local updated = {}
 for i = 1, tonumber(take()) do updated[i] = take() end
 
-local head = redis.call('HMGET', head_key, 'status', 'checkpoint_id', 'run_id', 'open', 'seq')
+local head = redis.call('HMGET', head_key, 'status', 'checkpoint_id', 'run_id', 'open', 'seq', 'fence', 'seal')
 local exists = head[1]
 seq = tonumber(head[5] or 0)
 if log ~= '' and log ~= thread then
@@ -130,11 +131,8 @@ local function dispatch(step, queue, list, message)
   if redis.call('SISMEMBER', P .. 'queues', queue) == 0 then redis.call('SADD', P .. 'queues', queue) end
 end
 
--- Claim a new step, as `claim.lua` does.
-local fence
-local function claim_for(owner, step, token, lease)
-  fence = redis.call('HINCRBY', head_key, 'fence', 1)
-  redis.call('HSET', step_key(step), 'owner', owner, 'fence', fence, 'token', token, 'attempt', 1, 'claimed', now)
+-- Index a step that is claimed from its beginning, as `claim.lua` does.
+local function claimed_by(owner, step, lease)
   redis.call('SADD', P .. 'claims:' .. owner, step .. thread)
   local ends = redis.call('ZSCORE', P .. 'leases', owner)
   if not ends or tonumber(ends) < now + lease / 2 then
@@ -239,26 +237,37 @@ if id ~= '' then
   stored = {id .. ':h', take(), id .. ':p', take(), id .. ':r', take(), id .. ':n', take()}
   -- Before anything is deleted: a server that is out of memory refuses a script at its first write or never.
   redis.call('ZADD', T .. 'ids', 0, id)
+  local alone = true -- Was the step that brings the checkpoint: then none was completed before it.
   for step in planned(head[2] or '') do
-    if step ~= guard then forget(step) end
+    if step ~= guard then
+      alone = false
+      forget(step)
+    end
   end
-  redis.call('DEL', T .. 'done')
+  if not alone or guard == '' then redis.call('DEL', T .. 'done') end
   news[#news + 1], news[#news + 2] = 'checkpoint_id', id
   open = 0
 end
-local taker, token, lease, brought = take(), nil, nil, {}
+local taker, token, lease, known_head, brought = take(), nil, nil, nil, {}
 if taker ~= '' then
-  token, lease = take(), take()
+  token, lease, known_head = take(), take(), take()
   for i = 1, tonumber(take()) do brought[i] = take() end
 end
-local taking = taker ~= '' and active
+local fence = taker ~= '' and active and tonumber(head[6] or 0) + 1 or nil
 local ids = {}
 for i = 1, tonumber(take()) do -- new steps
   local step, cp, queue, arg, json, list, message = take(), take(), take(), take(), take(), take(), take()
   ids[i] = step
-  redis.call('HSET', step_key(step), 'cp', cp, 'queue', queue, 'step', json, 'arg', arg)
   open = open + 1
-  if taking then claim_for(taker, step, token, lease) else dispatch(step, queue, list, message) end
+  if fence then
+    redis.call('HSET', step_key(step), 'cp', cp, 'queue', queue, 'step', json, 'arg', arg, 'owner', taker,
+      'fence', fence, 'token', token, 'attempt', 1, 'claimed', now)
+    claimed_by(taker, step, lease)
+    news[#news + 1], news[#news + 2] = 'fence', fence
+  else
+    redis.call('HSET', step_key(step), 'cp', cp, 'queue', queue, 'step', json, 'arg', arg)
+    dispatch(step, queue, list, message)
+  end
 end
 if stored then
   redis.call('HSET', T .. 'cp', id .. ':s', table.concat(ids, ' '), unpack(stored))
@@ -315,4 +324,5 @@ elseif head[4] == '0' then
 end
 if not fence then return {'', '', now, open, waiting} end
 local values = #brought > 0 and redis.call('HMGET', T .. 'blob', unpack(brought)) or {}
-return {'', '', now, open, waiting, fence, redis.call('HGETALL', head_key), values}
+local same = #told == 0 and head[7] == known_head
+return {'', '', now, open, waiting, fence, values, not same and redis.call('HGETALL', head_key) or nil}
