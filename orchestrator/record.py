@@ -16,21 +16,28 @@ if TYPE_CHECKING:
     from dataclasses import dataclass as record
     from dataclasses import replace
 else:
-    from dataclasses import dataclass, fields
-
-    def record(**options: Any) -> Callable[[type], type]:
-        """Do as `dataclasses.dataclass`; always with slots, and frozen as said above."""
-        return dataclass(**{**options, "frozen": False, "unsafe_hash": True})
+    import dataclasses
 
     _SHAPES: dict[type, tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]] = {}
 
+    def record(**options: Any) -> Callable[[type], type]:
+        """Do as `dataclasses.dataclass`; frozen as said above."""
+        decorate = dataclasses.dataclass(**{**options, "frozen": False, "unsafe_hash": True})
+
+        def decorated(cls: type) -> type:
+            made = decorate(cls)
+            names = tuple(field.name for field in dataclasses.fields(made))
+            _SHAPES[made] = (names, attrgetter(*names, "__class__"))
+            return made
+
+        return decorated
+
     def replace(given: Any, /, **changes: Any) -> Any:
-        """Do as `dataclasses.replace`, without making the record anew."""
+        """Do as `dataclasses.replace`; a record is copied, not made anew."""
         cls = type(given)
         shape = _SHAPES.get(cls)
         if shape is None:
-            names = tuple(field.name for field in fields(cls))
-            shape = _SHAPES[cls] = (names, attrgetter(*names, "__class__"))
+            return dataclasses.replace(given, **changes)
         made = object.__new__(cls)
         for name, value in zip(shape[0], shape[1](given), strict=False):
             setattr(made, name, value)
