@@ -65,7 +65,7 @@ def parse_checkpoint_id(text: str) -> int:
 
 def short_hash(*parts: str | int) -> str:
     """Return 32 hex digits that stand for `parts`, in this order and with these borders."""
-    text = "\x00".join(str(part) for part in parts)
+    text = "\x00".join(map(str, parts))
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

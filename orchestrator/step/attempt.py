@@ -64,6 +64,17 @@ class Result:
     cached: bool = False
 
 
+class _Extras(dict[str, Any]):
+    """What may be asked for by name; the one that takes making is made when it is."""
+
+    context: Callable[[], StepContext]
+
+    def __missing__(self, name: str) -> Any:
+        if name != "ctx":
+            raise KeyError(name)
+        return self.context()
+
+
 @dataclass(slots=True)
 class Attempt:
     """One attempt at a claimed step."""
@@ -214,7 +225,7 @@ class Attempt:
             return self.host.run_child(node.subgraph, seen, {})
         if node.action is None:
             return self._hooked(seen)
-        extras = self.extras()
+        extras = self.extras() if node.injected else {}
         given = {name: extras[name] for name in node.injected}
         try:
             return finish(node.action(seen, **given))
@@ -234,20 +245,22 @@ class Attempt:
             return given if update is None else update
         return [*dict(given).items(), *dict(update).items()]  # Both: a key may be written twice.
 
-    def extras(self) -> Mapping[str, Any]:
-        """Return what nodes and routers may ask for by parameter name."""
+    def extras(self, error: NodeError | None = None) -> Mapping[str, Any]:
+        """Return what nodes, routers and handlers may ask for by parameter name."""
         runtime = self.scope.runtime
-        return {
-            "config": self.scope.config,
-            "ctx": self._context(),
-            "error": None,
-            "previous": runtime.previous,
-            "runtime": runtime,
-            "store": runtime.store,
-            "writer": runtime.stream_writer,
-        }
+        made = _Extras(
+            config=self.scope.config,
+            error=error,
+            previous=runtime.previous,
+            runtime=runtime,
+            store=runtime.store,
+            writer=runtime.stream_writer,
+        )
+        made.context = self.context
+        return made
 
-    def _context(self) -> StepContext:
+    def context(self) -> StepContext:
+        """Return what code asks for as `ctx`."""
         root, _ = root_thread(self.step.thread_id)
         return StepContext(
             thread_id=root,
@@ -295,7 +308,7 @@ class Attempt:
         assert handler is not None
         told = NodeError(node.name, error)
         with bridge.node_run(self, seen) as run:
-            extras = {**self.extras(), "error": told}
+            extras = self.extras(told)
             given = {name: extras[name] for name in handler.injected}
             run.result = self._tried(handler, lambda: finish(handler.action(seen, **given)))
             # As in LangGraph, nothing follows but where the handler leads.

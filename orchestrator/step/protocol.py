@@ -105,8 +105,9 @@ class StepProtocol:
         step, head = claim.step, claim.head
         assert step is not None
         assert head is not None
-        step = self.records.step(step)
-        claim = replace(claim, step=step)
+        named = self.records.step(step)
+        if named is not step:
+            step, claim = named, replace(claim, step=named)
         reason = self._mismatch(head, claim.header, step.node)
         if reason:
             return defer_step(self.access, claim, reason)
