@@ -8,6 +8,7 @@ VALUE_DEPTH_MAX = 400  # Nesting of one stored value; msgpack itself stops at 51
 RECURSION_LIMIT_DEFAULT = 10_007  # Supersteps of one run; LangGraph's own default.
 EVENTS_MAX = 10_000  # Events kept per thread; older ones are trimmed (approximately).
 LINE_MAX = 1_000  # Runs that wait in one thread's line.
+FAN_OUT_WINDOW = 256  # Steps of one superstep that are sent at a time.
 SWEEP_BATCH_MAX = 256  # Steps one sweep of one partition hands out.
 AUDIT_BATCH_MAX = 256  # Threads that one audit of one partition looks at, about.
 THREADS_PAGE_MAX = 1_000

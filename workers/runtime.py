@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from orchestrator.checkpoint.commit import Claim
@@ -89,6 +90,8 @@ class Runtime:
             return
         if report.ready and not self.pushes:
             self.dispatch(report.ready)
+        if report.due:
+            self.dispatch(report.due)
 
     def _run(self, thread_id: str, step_id: str, sent_ms: int) -> Report:
         claim, known = self.access.claim(thread_id, step_id, sent_ms)
@@ -196,7 +199,7 @@ def _make() -> Runtime:
     store = open_store(settings, template, answer_s=_ANSWER_S)
     access = Access(store, new_owner(), attempts_max=float("inf"))
     _register(access.owner)
-    dispatch = dispatcher(store, settings)
+    dispatch = partial(store.push, again=False) if store.pushes else dispatcher(store, settings)
     return Runtime(
         access,
         registry(),

@@ -232,6 +232,7 @@ class CommitResult:
     now_ms: int = 0  # The store's own time.
     open: int = 0  # Steps that still keep the superstep open; 0: somebody must advance it.
     claim: Claim | None = None  # The claim on the one step that is ready now, if it was taken.
+    due: tuple[ReadyStep, ...] = ()  # Of a wide superstep, those whose turn to be sent has come.
     waiting: bool = False  # The run has ended and others are in line: somebody begins the next.
 
 

@@ -177,7 +177,7 @@ class StepProtocol:
 
             def begin() -> Report:
                 report = self._send(wait)
-                return report if report.refused else Report(ready=child.start())
+                return report if report.refused else replace(report, ready=child.start())
 
             return begin
         except InterruptedError as pause:
@@ -252,7 +252,7 @@ class StepProtocol:
             if following is not None:
                 report = self.advanced(commit, following, attempt.head.stop, waiting=sent.waiting)
                 return replace(report, claim=claim)
-            return self.advance(step.thread_id) if sent.open == 0 else Report()
+            return self.advance(step.thread_id) if sent.open == 0 else Report(due=sent.due)
 
         return settle
 
@@ -270,7 +270,9 @@ class StepProtocol:
         if delay_s is not None:
             delay_ms = int(delay_s * 1000)
             result = self.access.commit(self.stepping.retry(step, claim.fence, record, delay_ms))
-            return Report(refused=result.refused, retry_ms=None if result.refused else delay_ms)
+            if result.refused is not None:
+                return Report(refused=result.refused)
+            return Report(retry_ms=delay_ms, due=result.due)
         try:
             handled = attempt.handle(error, record) if attempt else None
             settle = self._complete(attempt, handled) if attempt and handled else None
@@ -318,7 +320,7 @@ class StepProtocol:
             return Report(ready=self.rested(commit.thread_id, waiting=result.waiting))
         if result.open == 0:
             return self.advance(commit.thread_id)
-        return Report()
+        return Report(due=result.due)
 
     def advanced(
         self, commit: Commit, following: Next, stop: int, *, waiting: bool = False
@@ -398,7 +400,7 @@ def defer_step(access: Access, claim: Claim, reason: str) -> Report:
     """Hand back a claimed step that this process cannot run, and say why."""
     assert claim.step is not None
     result = access.commit(defer(claim.step, claim.fence, reason, _DEFER_MS))
-    return Report(refused=result.refused, retry_ms=_DEFER_MS)
+    return Report(refused=result.refused, retry_ms=_DEFER_MS, due=result.due)
 
 
 def _plain_target(target: Any) -> Any:

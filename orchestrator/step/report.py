@@ -14,6 +14,7 @@ class Report:
 
     refused: Refusal | None = None  # Of the claim or of the commit.
     ready: tuple[ReadyStep, ...] = ()  # Steps that are ready now and not yet sent anywhere.
+    due: tuple[ReadyStep, ...] = ()  # Steps of the same superstep whose turn to be sent has come.
     retry_ms: int | None = None  # The step is due again after so long.
     error: BaseException | None = None  # What the node raised, if it failed for good.
     claim: Claim | None = None  # On the one step that is ready, if it was taken in the same commit.

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from hashlib import blake2b
 
+from orchestrator import limits
 from orchestrator.checkpoint.commit import Commit, ReadyStep, StepUpdate, Wait
 from orchestrator.checkpointer.base import Renderer
 from orchestrator.errors import StateCorruptedError
@@ -66,9 +67,11 @@ def commit_arguments(
     lists: list[str] = []
     taken = commit.takes
 
-    def message(step: ReadyStep) -> tuple[_Arg, _Arg]:
+    def message(step: ReadyStep, place: int = 0) -> tuple[_Arg, _Arg]:
         if renderer is None or not step.queue or step is taken:
             return "", ""
+        if place >= limits.FAN_OUT_WINDOW:
+            return "later", ""
         queue, text = renderer(step, now_ms)
         if queue not in lists:
             lists.append(queue)
@@ -78,6 +81,7 @@ def commit_arguments(
     args: list[_Arg] = [
         commit.thread_id,
         commit.log,
+        limits.FAN_OUT_WINDOW if renderer else 0,
         int(commit.expect_new),
         "" if commit.expect_head is None else f"{commit.expect_head:016x}",
         commit.expect_run or "",
@@ -103,9 +107,9 @@ def commit_arguments(
     args += _checkpoint(commit)
     args += _take(commit, lease_ms)
     args.append(len(commit.ready))
-    for step in commit.ready:
+    for place, step in enumerate(commit.ready):
         args += [step.step_id, f"{step.checkpoint_id:016x}", step.queue, step.arg]
-        args += [step_to_json(step), *message(step)]
+        args += [step_to_json(step), *message(step, place)]
     args += [*_pairs(commit.head), len(commit.events)]
     for event in commit.events:
         args += [event.type, *_pairs({key: _text(value) for key, value in event.fields.items()})]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import zip_longest
 
+from orchestrator import limits
 from orchestrator.checkpoint.audit import DamageCode
 from orchestrator.checkpoint.commit import Event, ReadyStep
 from orchestrator.checkpoint.model import RunStatus
@@ -224,9 +225,21 @@ class ThreadJudge:
             what = f"{open_} steps are open, and the head counts {self.look.head.open}"
             self._set(DamageCode.MISCOUNTED, what, open=open_)
         self._indexes(status, open_)
+        if status.active:
+            self._turns(judges, open_)
         if self.fixes and status.active:
             self._doubt(status)
         return True
+
+    def _turns(self, judges: Sequence[StepJudge], open_: int) -> None:
+        """Look whether the steps of a wide superstep that are sent later will ever be."""
+        later = [judge for judge in judges if judge.is_later]
+        if not later or open_ > len(later):
+            return
+        following = later[: limits.FAN_OUT_WINDOW]
+        changes = [change for judge in following for change in judge.sent_now()]
+        what = f"{len(later)} of its steps are to be sent when others are done, and there are none"
+        self.fixes.append(Fix(DamageCode.UNINDEXED, what, tuple(changes)))
 
     def _status(self) -> RunStatus | None:
         """Return the status of the run; `None` if it was not right."""

@@ -15,6 +15,7 @@ Per thread, `<p>` = `<namespace>:{<partition>}:` and `<t>` = `<p>t:<thread id>:`
 | `<t>out` | hash | `<checkpoint>/<step id>` → outcome of a completed step | thread |
 | `<t>done` | set | completedSteps of the superstep; older ones are below the head | superstep |
 | `<t>s:<step id>` | hash | a step of the current superstep, see below | superstep |
+| `<t>later` | zset | steps of a wide superstep that were not sent yet → place | superstep |
 | `<t>keys` | hash | idempotency key → run id | thread |
 | `<t>line` | list | ids of the runs that wait for the one there is, first first | while any |
 | `<t>begins` | hash | run id → how it begins, of those in `line` | while any |

@@ -66,6 +66,7 @@ class SeenStep(NamedTuple):
     queue_known: str | None
     ready: str | None
     unsent: str | None
+    later: str | None  # Its place among those that are sent when others are done.
     timer: str | None  # The score itself.
     claimed: str | None
     lease: str | None

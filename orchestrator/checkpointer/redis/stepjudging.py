@@ -103,6 +103,19 @@ class StepJudge:
             return ()
         return (("ZADD", "P", "unsent", score, self._member),)
 
+    @property
+    def is_later(self) -> bool:
+        """Whether it is sent when others of its superstep are done."""
+        seen = self.seen
+        indexed = seen.ready is not None or seen.unsent is not None
+        waits = seen.owner or seen.wait or self.done or self.settled
+        return seen.later is not None and not (indexed or waits)
+
+    def sent_now(self) -> tuple[Change, ...]:
+        """Return the changes by which the sweeper sends it at once."""
+        taken = ("ZREM", "T", "later", self.planned.step_id)
+        return (taken, *self._again(self.seen.queue or ""))
+
     def _written(self, step: ReadyStep) -> Change:
         cp = f"{step.checkpoint_id:016x}"
         fields = ("step", step_to_json(step), "cp", cp, "queue", step.queue, "arg", step.arg)
@@ -280,7 +293,7 @@ class StepJudge:
 
     def _ready(self, queue: str) -> None:
         seen = self.seen
-        if seen.unsent is None and seen.ready is None:
+        if seen.unsent is None and seen.ready is None and seen.later is None:
             self._fix(DamageCode.UNINDEXED, "it is ready, and nobody knows", *self._again(queue))
         elif seen.ready is not None and seen.queue_known is None:
             what = f"it was sent to the queue {queue!r}, which nobody watches"

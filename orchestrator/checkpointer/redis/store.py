@@ -155,7 +155,7 @@ class RedisCheckpointer:
         if self._safely:
             answer, reached = answer
             self._check_safe(reached)
-        refused, detail, now, open_, waiting, *taken = answer
+        refused, detail, now, open_, waiting, due, *taken = answer
         self._saw(now)
         return CommitResult(
             refused=Refusal(refused.decode()) if refused else None,
@@ -163,6 +163,7 @@ class RedisCheckpointer:
             now_ms=now,
             open=open_,
             waiting=bool(waiting),
+            due=tuple(_steps(due)),
             claim=_taken(unsealed, taken, now) if taken else None,
         )
 
@@ -265,17 +266,19 @@ class RedisCheckpointer:
             queues: Any = self.client.smembers(prefix + "queues")
         return [queue for queue in queues if self._is_empty(queue.decode())]
 
-    def push(self, steps: Sequence[ReadyStep]) -> None:
-        """Send the messages of steps again, where this server is the broker.
+    def push(self, steps: Sequence[ReadyStep], *, again: bool = True) -> None:
+        """Send the messages of steps, where this server is the broker.
 
-        They go to the front of their queues, where they have stood before. So they say nothing of
-        what was sent before them: their time is left out.
+        Those that are sent again go to the front of their queues, where they have stood before. So
+        they say nothing of what was sent before them: their time is left out.
         """
         assert self._renderer is not None
+        now_ms = 0 if again else self._ask_ms()
         with available():
             pipe = self.client.pipeline(transaction=False)
             for step in steps:
-                pipe.rpush(*self._renderer(step, 0))
+                queue, message = self._renderer(step, now_ms)
+                pipe.rpush(queue, message) if again else pipe.lpush(queue, message)
             pipe.execute()
         self.mark_sent(steps)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from orchestrator import limits
 from orchestrator.checkpoint.commit import Answer, ReadyStep, Refusal, StepUpdate, Wait
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.testing.contract import drafts
@@ -65,10 +66,18 @@ class PushingContract(Contract):
         assert (_nodes(queue("one")), _nodes(queue("two"))) == (["a", "c"], ["b"])
         assert (_nodes(queue("tw ö{1}")), queue("")) == (["e"], [])
 
-    def test_many_messages_are_one_commit(self, driver: Driver, queue: Queue) -> None:
+    def test_of_a_wide_superstep_more_is_sent_when_half_of_what_was_sent_is_done(
+        self, driver: Driver, queue: Queue
+    ) -> None:
+        window = limits.FAN_OUT_WINDOW
         nodes = [f"n{n}" for n in range(1500)]
         driver.start(*nodes)
-        assert _nodes(queue(drafts.QUEUE)) == nodes
+        assert _nodes(queue(drafts.QUEUE)) == nodes[:window]
+        half = [driver.complete(driver.claimed(node)) for node in nodes[: window // 2]]
+        assert [len(result.due) for result in half] == [0] * (window // 2 - 1) + [window // 2]
+        assert [s.node for s in half[-1].due] == nodes[window : window + window // 2]
+        driver.advance("next")
+        assert driver.complete(driver.claimed("next")).due == ()
 
     def test_a_completion_pushes_what_follows(self, driver: Driver, queue: Queue) -> None:
         driver.start("a")

@@ -4,9 +4,9 @@
 -- KEYS[3..] the broker's lists that messages go to, if this server is the broker
 -- ARGV     the commit, flat; see `arguments.py`, which writes it in the order it is read here
 --
--- Returns {refusal, detail, now, open, 1 if the run has ended with others in line}, and if the one ready step was claimed
---         in the same go, also fence, {values asked for}, head fields unless the owner knows them. All checks come before
---         the first write.
+-- Returns {refusal, detail, now, open, 1 if the run has ended with others in line, {records of steps to be sent now}}, and
+--         if the one ready step was claimed in the same go, also fence, {values asked for}, head fields unless the owner
+--         knows them. All checks come before the first write.
 
 local P, T = KEYS[1], KEYS[2]
 local time = redis.call('TIME')
@@ -34,7 +34,7 @@ end
 
 -- ---- preconditions ---------------------------------------------------------------------
 
-local thread, log = take(), take()
+local thread, log, window = take(), take(), tonumber(take())
 local expect_new, expect_head, expect_run = take(), take(), take()
 local statuses, settled = take(), take() == '1'
 local guard, guard_fence = take(), take()
@@ -62,11 +62,11 @@ local function refuse(why, detail)
     note('commit_refused', fields)
     redis.call('HSET', L .. 'head', 'seq', seq)
   end
-  return {why, detail, now, 0, 0}
+  return {why, detail, now, 0, 0, {}}
 end
 local guard_owner, guard_cp, guard_noted
 if not exists then
-  if expect_new ~= '1' then return {'unknown_thread', thread, now, 0, 0} end
+  if expect_new ~= '1' then return {'unknown_thread', thread, now, 0, 0, {}} end
 else
   if key ~= '' then
     local run = redis.call('HGET', T .. 'keys', key)
@@ -194,6 +194,7 @@ if take() == '1' then -- revoke
 end
 for _, a in ipairs(answers) do redis.call('HSET', step_key(a[1]), 'ans:' .. a[2], a[3]) end
 
+local on_timers = 0
 local function update(step, wait, delay, reset, failed, has_error, error, reason)
   local asks, queue, list, message = take_pairs(), take(), take(), take()
   if redis.call('SISMEMBER', T .. 'done', step) == 1 then return end -- It has its one result.
@@ -213,9 +214,11 @@ local function update(step, wait, delay, reset, failed, has_error, error, reason
   end
   if wait ~= '' then redis.call('HSET', record, 'wait', wait) end
   if wait == 'timer' then
+    on_timers = on_timers + 1
     redis.call('HSET', record, 'due', now + delay)
     if queue ~= '' then redis.call('ZADD', P .. 'timers', now + delay, member) end
   elseif wait == '' and not claimed then
+    redis.call('ZREM', T .. 'later', step)
     dispatch(step, queue, list, message)
   end
   local settled = wait == 'answer' or wait == 'person'
@@ -246,7 +249,7 @@ if id ~= '' then
       forget(step)
     end
   end
-  if not alone or guard == '' then redis.call('DEL', T .. 'done') end
+  if not alone or guard == '' then redis.call('DEL', T .. 'done', T .. 'later') end
   news[#news + 1], news[#news + 2] = 'checkpoint_id', id
   open = 0
 end
@@ -268,11 +271,34 @@ for i = 1, tonumber(take()) do -- new steps
     news[#news + 1], news[#news + 2] = 'fence', fence
   else
     redis.call('HSET', step_key(step), 'cp', cp, 'queue', queue, 'step', json, 'arg', arg)
-    dispatch(step, queue, list, message)
+    if list == 'later' then
+      redis.call('ZADD', T .. 'later', i, step)
+    else
+      dispatch(step, queue, list, message)
+    end
   end
 end
 if stored then
   redis.call('HSET', T .. 'cp', id .. ':s', table.concat(ids, ' '), unpack(stored))
+end
+-- Of a wide superstep so many are sent at a time: when half of them are done, those that follow. Whoever sends them may
+-- die before, so until then they count as unsent.
+local due = {}
+if window > 0 and id == '' and active and (completes == '1' or #updated > 0) then
+  local later = redis.call('ZCARD', T .. 'later')
+  if later > 0 then
+    if guard ~= '' then later = later - redis.call('ZREM', T .. 'later', guard) end
+    local flying = open - later
+    local n = flying * 2 <= window and window - flying or on_timers
+    local popped = n > 0 and redis.call('ZPOPMIN', T .. 'later', n) or {}
+    for i = 1, #popped, 2 do
+      local record = redis.call('HGET', step_key(popped[i]), 'step')
+      if record then
+        redis.call('ZADD', P .. 'unsent', now, popped[i] .. thread)
+        due[#due + 1] = record
+      end
+    end
+  end
 end
 local told = take_pairs()
 for _, item in ipairs(told) do news[#news + 1] = item end
@@ -329,7 +355,7 @@ if open == 0 and active then
 elseif head[4] == '0' then
   redis.call('ZREM', P .. 'stuck', thread)
 end
-if not fence then return {'', '', now, open, waiting} end
+if not fence then return {'', '', now, open, waiting, due} end
 local values = #brought > 0 and redis.call('HMGET', T .. 'blob', unpack(brought)) or {}
 local same = #told == 0 and head[7] == known_head
-return {'', '', now, open, waiting, fence, values, not same and redis.call('HGETALL', head_key) or nil}
+return {'', '', now, open, waiting, due, fence, values, not same and redis.call('HGETALL', head_key) or nil}
