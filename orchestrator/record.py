@@ -9,7 +9,6 @@ real.
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 else:
     import dataclasses
 
-    _SHAPES: dict[type, tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]] = {}
+    _COPIERS: dict[type, Callable[[Any], Any]] = {}
 
     def record(**options: Any) -> Callable[[type], type]:
         """Do as `dataclasses.dataclass`; frozen as said above."""
@@ -26,21 +25,25 @@ else:
 
         def decorated(cls: type) -> type:
             made = decorate(cls)
-            names = tuple(field.name for field in dataclasses.fields(made))
-            _SHAPES[made] = (names, attrgetter(*names, "__class__"))
+            _COPIERS[made] = _copier(made)
             return made
 
         return decorated
 
+    def _copier(cls: type) -> Callable[[Any], Any]:
+        """Write the function that copies a record, as `dataclasses` writes `__init__`."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        lines = ["made = new(cls)", *(f"made.{n} = given.{n}" for n in names), "return made"]
+        made: dict[str, Any] = {}
+        exec("def copy(given):\n " + "\n ".join(lines), {"new": object.__new__, "cls": cls}, made)  # noqa: S102 - names of fields in this package
+        return made["copy"]
+
     def replace(given: Any, /, **changes: Any) -> Any:
         """Do as `dataclasses.replace`; a record is copied, not made anew."""
-        cls = type(given)
-        shape = _SHAPES.get(cls)
-        if shape is None:
+        copy = _COPIERS.get(type(given))
+        if copy is None:
             return dataclasses.replace(given, **changes)
-        made = object.__new__(cls)
-        for name, value in zip(shape[0], shape[1](given), strict=False):
-            setattr(made, name, value)
+        made = copy(given)
         for name, value in changes.items():
             setattr(made, name, value)
         return made

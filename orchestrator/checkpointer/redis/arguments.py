@@ -112,7 +112,7 @@ def commit_arguments(
         args += [step_to_json(step), *message(step, place)]
     args += [*_pairs(commit.head), len(commit.events)]
     for event in commit.events:
-        args += [event.type, *_pairs({key: _text(value) for key, value in event.fields.items()})]
+        args += [event.type, *_pairs(event.fields)]
     return lists, args
 
 
