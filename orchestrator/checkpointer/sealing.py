@@ -55,6 +55,8 @@ HEAD_FIELDS = (
 _NO_SEAL = "-"  # Of a server that cannot make one: fakeredis has no `redis.sha1hex`.
 _BY_SCRIPTS = ("commit_refused", "step_released")  # Events that a store makes itself, unsealed.
 
+_pack = msgpack.Packer().pack  # One for all: of plain values it is done in one go.
+
 _Fields = Mapping[str, str | int | bytes]
 
 
@@ -180,7 +182,7 @@ def parsing(thread_id: str) -> Iterator[None]:
 
 
 def _event_seal(log: str, type_: str, fields: Mapping[str, bytes]) -> bytes:
-    return seal(f"{log}\x1f{type_}", msgpack.packb(sorted(fields.items())))[:SEAL_BYTES]
+    return seal(f"{log}\x1f{type_}", _pack(sorted(fields.items())))[:SEAL_BYTES]
 
 
 def sealed_event(log: str, draft: EventDraft) -> EventDraft:

@@ -17,13 +17,16 @@ _Arg = str | bytes | int
 _CHECKSUM_CHARS = 16
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def step_to_json(step: ReadyStep) -> str:
     """Return a step as it is stored: a checksum, and enough to send its message again."""
     fields = [
         *(step.thread_id, step.step_id, step.checkpoint_id, step.graph, step.node, step.ns),
         *(step.index, step.number, step.queue, step.solo, list(step.triggers), step.arg),
     ]
-    text = json.dumps(fields, separators=(",", ":"))
+    text = _encode(fields)
     return _checksum(text.encode()) + text
 
 
