@@ -17,35 +17,27 @@ if TYPE_CHECKING:
 else:
     import dataclasses
 
-    _COPIERS: dict[type, Callable[[Any], Any]] = {}
+    _RECORDS: set[type] = set()
 
     def record(**options: Any) -> Callable[[type], type]:
-        """Do as `dataclasses.dataclass`; frozen as said above."""
-        decorate = dataclasses.dataclass(**{**options, "frozen": False, "unsafe_hash": True})
+        """Do as `dataclasses.dataclass`; frozen as said above, and never with slots."""
+        changed = {"frozen": False, "slots": False, "unsafe_hash": True}
+        decorate = dataclasses.dataclass(**{**options, **changed})
 
         def decorated(cls: type) -> type:
             made = decorate(cls)
-            _COPIERS[made] = _copier(made)
+            _RECORDS.add(made)
             return made
 
         return decorated
 
-    def _copier(cls: type) -> Callable[[Any], Any]:
-        """Write the function that copies a record, as `dataclasses` writes `__init__`."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        lines = ["made = new(cls)", *(f"made.{n} = given.{n}" for n in names), "return made"]
-        made: dict[str, Any] = {}
-        exec("def copy(given):\n " + "\n ".join(lines), {"new": object.__new__, "cls": cls}, made)  # noqa: S102 - names of fields in this package
-        return made["copy"]
-
     def replace(given: Any, /, **changes: Any) -> Any:
-        """Do as `dataclasses.replace`; a record is copied, not made anew."""
-        copy = _COPIERS.get(type(given))
-        if copy is None:
+        """Do as `dataclasses.replace`; a record is copied in one go, not made anew."""
+        cls = type(given)
+        if cls not in _RECORDS:
             return dataclasses.replace(given, **changes)
-        made = copy(given)
-        for name, value in changes.items():
-            setattr(made, name, value)
+        made = object.__new__(cls)
+        made.__dict__.update(given.__dict__, **changes)
         return made
 
 

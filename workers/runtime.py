@@ -24,7 +24,7 @@ from orchestrator.graph.spec import DispatchMode
 from orchestrator.ids import check_stored_thread_id
 from orchestrator.step.access import Access, new_owner
 from orchestrator.step.live import Live
-from orchestrator.step.protocol import SETTLED, StepProtocol, defer_step
+from orchestrator.step.protocol import SETTLED, StepProtocol
 from orchestrator.step.report import Report
 from workers.registry import Registry, configured
 
@@ -107,7 +107,7 @@ class Runtime:
                 f"it knows: {known_graphs}. Configure the graph (--graphs), or use another queue"
             )
             self._say(reason)
-            return defer_step(self.access, claim, reason)
+            return self.access.defer(claim, reason)
         return protocol.run_claimed(claim, known)
 
     def _go_on(self, claim: Claim, tell: InPlace) -> Report:

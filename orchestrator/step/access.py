@@ -19,14 +19,16 @@ from orchestrator.checkpoint.commit import Claim, Commit, CommitResult, LoadedTh
 from orchestrator.checkpoint.model import Head
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.core.stepping import in_one_log
+from orchestrator.core.stepping import defer, in_one_log
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.record import replace
 from orchestrator.step.cache import BlobCache
+from orchestrator.step.report import Report
 
 __all__ = ["Access", "new_owner"]
 
 _T = TypeVar("_T")
+_DEFER_MS = 5_000  # How long a step waits that a worker could not run, before another tries.
 
 
 @dataclass(slots=True)
@@ -97,6 +99,12 @@ class Access:
         """
         logged = in_one_log(commit)
         return self.patiently(lambda: self.checkpointer.commit(logged))
+
+    def defer(self, claim: Claim, reason: str) -> Report:
+        """Hand back a claimed step that this process cannot run, and say why."""
+        assert claim.step is not None
+        result = self.commit(defer(claim.step, claim.fence, reason, _DEFER_MS))
+        return Report(refused=result.refused, retry_ms=_DEFER_MS, due=result.due)
 
     def load(self, thread_id: str) -> LoadedThread | None:
         """Return the thread at its head, with values."""

@@ -24,7 +24,7 @@ from orchestrator.core.adopting import mismatch
 from orchestrator.core.advance import Frame, Next, advance
 from orchestrator.core.records import Records
 from orchestrator.core.steering import done_in
-from orchestrator.core.stepping import Stepping, defer, hand_back
+from orchestrator.core.stepping import Stepping, hand_back
 from orchestrator.errors import (
     GraphInterrupt,
     InvalidUpdateError,
@@ -50,7 +50,7 @@ from orchestrator.step.report import Report
 from orchestrator.step.salvage import salvage
 from orchestrator.step.waiting import ChildPaused, ChildRuns
 
-__all__ = ["SETTLED", "Report", "StepProtocol", "defer_step"]
+__all__ = ["SETTLED", "Report", "StepProtocol"]
 
 # What a claim may be refused for when the superstep is over, and nobody has seen to it. (Rule 3)
 SETTLED = frozenset({Refusal.COMPLETED, Refusal.WAITING})
@@ -60,9 +60,6 @@ Settle = Callable[[], Report]  # Commits what became of an attempt.
 
 def _never() -> bool:
     return False
-
-
-_DEFER_MS = 5_000  # How long a step waits that a worker could not run, before another tries.
 
 
 @dataclass(slots=True)
@@ -110,7 +107,7 @@ class StepProtocol:
             step, claim = named, replace(claim, step=named)
         reason = self._mismatch(head, claim.header, step.node)
         if reason:
-            return defer_step(self.access, claim, reason)
+            return self.access.defer(claim, reason)
         attempt: Attempt | None = None
         try:
             attempt = Attempt(self, claim, {**known, **claim.blobs})
@@ -394,13 +391,6 @@ class StepProtocol:
         encoded = self.records.check(f"what the node {step.node!r} streams", data)
         event = EventDraft("stream_" + mode, {"step": step.step_id, "data": encoded})
         self.access.commit(Commit(thread_id=step.thread_id, events=(event,)))
-
-
-def defer_step(access: Access, claim: Claim, reason: str) -> Report:
-    """Hand back a claimed step that this process cannot run, and say why."""
-    assert claim.step is not None
-    result = access.commit(defer(claim.step, claim.fence, reason, _DEFER_MS))
-    return Report(refused=result.refused, retry_ms=_DEFER_MS, due=result.due)
 
 
 def _plain_target(target: Any) -> Any:
