@@ -56,7 +56,7 @@ class Settings:
             wait_fsync=bool(_number(env, "GRAPHSTALK_WAIT_FSYNC", 0)),
             wait_ms=int(_number(env, "GRAPHSTALK_WAIT_MS", 1_000)),
             dispatch=env.get("GRAPHSTALK_DISPATCH") or "queue",
-            slice_ms=_number(env, "GRAPHSTALK_SLICE_MS", 50.0),
+            slice_ms=_number(env, "GRAPHSTALK_SLICE_MS", 50.0, or_none=True),
             drain_s=_number(env, "GRAPHSTALK_DRAIN_S", 60.0),
         )
 
@@ -66,7 +66,7 @@ class Settings:
         return self.broker_url == self.url
 
 
-def _number(env: Mapping[str, str], name: str, default: float) -> float:
+def _number(env: Mapping[str, str], name: str, default: float, *, or_none: bool = False) -> float:
     text = env.get(name)
     if text is None:
         return default
@@ -75,7 +75,7 @@ def _number(env: Mapping[str, str], name: str, default: float) -> float:
     except ValueError:
         msg = f"{name}={text!r} is not a number"
         raise ValueError(msg) from None
-    if value <= 0:
+    if value < 0 or (value == 0 and not or_none):
         msg = f"{name}={text!r} must be greater than 0"
         raise ValueError(msg)
     return value

@@ -24,7 +24,7 @@ from orchestrator.config import Settings
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.execute.dispatch import Dispatch, dispatcher, open_store
 from workers.health import heartbeat_file
-from workers.runtime import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE
+from workers.runtime import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE, mark_stopping
 
 __all__ = ["Drain", "hand_back"]
 
@@ -47,6 +47,7 @@ class Drain(bootsteps.Step):
         threading.Thread(target=self._wait, name="drain", daemon=True).start()
 
     def _begin(self, **_: Any) -> None:
+        mark_stopping()
         self._told.set()
 
     def _wait(self) -> None:

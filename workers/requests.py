@@ -15,6 +15,8 @@ from celery.worker.request import Request
 
 __all__ = ["DoneInPlace", "StepRequest"]
 
+_log = logging.getLogger(__name__)
+
 
 def _brief(record: logging.LogRecord) -> bool:
     """Leave out of the log what a message brought back."""
@@ -74,12 +76,16 @@ class StepRequest(Request):
         vars(type(self))["on_success"](self, (failed, text, runtime), **kwargs)
 
     def _tell(self, text: str) -> None:
+        """Log and tell of steps that had no request of their own, as Celery does of requests."""
         eventer = self._eventer
-        if not (eventer and eventer.enabled):
+        listened = bool(eventer and eventer.enabled)
+        if not (listened or _log.isEnabledFor(logging.INFO)):
             return
         for task_id, name, started_s, took_s in json.loads(text):
-            told = {"uuid": task_id, "timestamp": started_s}
-            eventer.send("task-received", name=name, args="()", kwargs="{}", retries=0, **told)
-            eventer.send("task-started", **told)
-            told["timestamp"] = started_s + took_s
-            eventer.send("task-succeeded", result="None", runtime=took_s, **told)
+            _log.info("Task %s[%s] succeeded in %.6gs, in place", name, task_id, took_s)
+            if listened:
+                told = {"uuid": task_id, "timestamp": started_s}
+                eventer.send("task-received", name=name, args="()", kwargs="{}", retries=0, **told)
+                eventer.send("task-started", **told)
+                told["timestamp"] = started_s + took_s
+                eventer.send("task-succeeded", result="None", runtime=took_s, **told)

@@ -9,16 +9,18 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from orchestrator.checkpoint.commit import Claim
+from orchestrator.checkpoint.commit import Claim, ReadyStep
 from orchestrator.client.children import Children
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.config import Settings
 from orchestrator.errors import StateCorruptedError
 from orchestrator.execute.dispatch import Dispatch, dispatcher, open_store
+from orchestrator.execute.inbox import Inbox
 from orchestrator.graph.settings import checked_dispatch
 from orchestrator.graph.spec import DispatchMode
 from orchestrator.ids import check_stored_thread_id
@@ -28,7 +30,14 @@ from orchestrator.step.protocol import SETTLED, StepProtocol
 from orchestrator.step.report import Report
 from workers.registry import Registry, configured
 
-__all__ = ["RUN_FOLDER_VARIABLE", "TEMPLATE_VARIABLE", "Runtime", "registry", "runtime"]
+__all__ = [
+    "RUN_FOLDER_VARIABLE",
+    "TEMPLATE_VARIABLE",
+    "Runtime",
+    "mark_stopping",
+    "registry",
+    "runtime",
+]
 
 RUN_FOLDER_VARIABLE = "GRAPHSTALK_RUN_FOLDER"  # Where processes tell their keeper that they exist.
 TEMPLATE_VARIABLE = "GRAPHSTALK_MESSAGE_TEMPLATE"  # Rendered once by the parent of a pool.
@@ -39,6 +48,10 @@ _ANSWER_S = (
 _log = logging.getLogger(__name__)
 
 InPlace = Callable[[str, str, float, float], None]
+
+
+def _never() -> bool:
+    return False
 
 
 class _Slice(threading.local):
@@ -58,14 +71,17 @@ class Runtime:
     pushes: bool
     slice_ms: float = 0.0  # How long it goes on in place.
     dispatch_default: DispatchMode = "queue"  # Of graphs and nodes that do not say.
+    inbox: Inbox | None = None  # Of the broker, if a process can take messages itself.
+    stops: Callable[[], bool] = _never  # Whether the worker was told to stop.
     protocols: dict[str, StepProtocol | None] = field(default_factory=dict)
     deferred: set[str] = field(default_factory=set)  # Reasons that were logged already.
     _slice: _Slice = field(default_factory=_Slice)
+    _took_ms: dict[str, float] = field(default_factory=dict)  # How long a node took, last time.
 
     def run(
         self, thread_id: str, step_id: str, sent_ms: int, tell: InPlace = lambda *_: None
     ) -> None:
-        """Do a step if it is ready, go on in place for a while, and send what is ready then.
+        """Do a step if it is ready, go on in place for a slice, and send what is ready then.
 
         Args:
             thread_id: the thread.
@@ -75,6 +91,27 @@ class Runtime:
                 in seconds since the epoch, and how many it took.
         """
         self._slice.end_ms = self.access.clock.monotonic_ms() + self.slice_ms
+        self._do(thread_id, step_id, sent_ms, tell)
+
+    def run_waiting(self, queue: str, tell: InPlace) -> None:
+        """Do what waits in a queue, one message after the other, for the rest of the slice.
+
+        A message that this process takes itself costs a fraction of one that comes to it through
+        the worker's main process. It is that of any thread, in the order of the queue. Only steps
+        of nodes that were quick here are taken so: others are for Celery, which shows in Flower
+        that they run.
+        """
+        clock = self.access.clock
+        while self.inbox is not None and self._has_time():
+            message = self.inbox.take(queue, self._is_quick)
+            if message is None:
+                return
+            began_ms = clock.monotonic_ms()
+            self._do(message.thread, message.step, message.sent_ms, tell)
+            took_s = (clock.monotonic_ms() - began_ms) / 1000
+            tell(message.task_id, message.shadow, clock.now_ms() / 1000 - took_s, took_s)
+
+    def _do(self, thread_id: str, step_id: str, sent_ms: int, tell: InPlace) -> None:
         try:
             report = self._run(check_stored_thread_id(thread_id), step_id, sent_ms)
             while report.claim is not None:
@@ -108,7 +145,13 @@ class Runtime:
             )
             self._say(reason)
             return self.access.defer(claim, reason)
-        return protocol.run_claimed(claim, known)
+        return self._timed(claim.step, lambda: protocol.run_claimed(claim, known))
+
+    def _timed(self, step: ReadyStep, run: Callable[[], Report]) -> Report:
+        began_ms = self.access.clock.monotonic_ms()
+        report = run()
+        self._took_ms[step.shadow] = self.access.clock.monotonic_ms() - began_ms
+        return report
 
     def _go_on(self, claim: Claim, tell: InPlace) -> Report:
         """Do a step that was claimed together with the commit before it."""
@@ -116,16 +159,22 @@ class Runtime:
         assert step is not None
         protocol = self._protocol(step.graph)
         assert protocol is not None  # It made the step ready.
-        began_ms = self.access.clock.monotonic_ms()
-        report = protocol.go_on(claim)
-        took_ms = self.access.clock.monotonic_ms() - began_ms
+        report = self._timed(step, lambda: protocol.go_on(claim))
         if report.refused is None:
-            began_s = self.access.clock.now_ms() / 1000 - took_ms / 1000
-            tell(step.task_id, step.shadow, began_s, took_ms / 1000)
+            took_s = self._took_ms[step.shadow] / 1000
+            tell(step.task_id, step.shadow, self.access.clock.now_ms() / 1000 - took_s, took_s)
         return report
 
-    def _may_go_on(self) -> bool:
-        return self.access.clock.monotonic_ms() < self._slice.end_ms
+    def _may_go_on(self, step: ReadyStep) -> bool:
+        """Whether to do a step at once: there is time, and its node was not slow."""
+        return self._has_time() and self._took_ms.get(step.shadow, 0.0) < self.slice_ms
+
+    def _has_time(self) -> bool:
+        """Whether the slice lasts, and the worker was not told to stop."""
+        return self.access.clock.monotonic_ms() < self._slice.end_ms and not self.stops()
+
+    def _is_quick(self, shadow: str) -> bool:
+        return self._took_ms.get(shadow, self.slice_ms) < self.slice_ms
 
     def _protocol(self, name: str) -> StepProtocol | None:
         """Return how to do the steps of a graph: `graph`, or `graph|node` for a subgraph."""
@@ -208,7 +257,19 @@ def _make() -> Runtime:
         store.pushes,
         slice_ms=settings.slice_ms,
         dispatch_default=checked_dispatch(settings.dispatch) or "queue",
+        inbox=Inbox(store) if store.pushes else None,
+        stops=_stop_marker().exists,
     )
+
+
+def mark_stopping() -> None:
+    """Tell all processes of this worker that it was told to stop."""
+    with suppress(OSError):  # Without its folder there are none.
+        _stop_marker().touch()
+
+
+def _stop_marker() -> Path:
+    return Path(os.environ.get(RUN_FOLDER_VARIABLE, os.devnull), "stopping")
 
 
 def _register(owner: str) -> None:

@@ -55,7 +55,8 @@ HEAD_FIELDS = (
 _NO_SEAL = "-"  # Of a server that cannot make one: fakeredis has no `redis.sha1hex`.
 _BY_SCRIPTS = ("commit_refused", "step_released")  # Events that a store makes itself, unsealed.
 
-_pack = msgpack.Packer().pack  # One for all: of plain values it is done in one go.
+# One for all: plain values are packed in one go.
+_pack = msgpack.Packer(unicode_errors="surrogatepass").pack
 
 _Fields = Mapping[str, str | int | bytes]
 

@@ -188,7 +188,7 @@ class _Alive:
             return  # Its lease will run out.
 
 
-def _always() -> bool:
+def _always(_step: ReadyStep) -> bool:
     return True
 
 

@@ -12,17 +12,52 @@ import json
 import re
 import threading
 import uuid
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.checkpoint.commit import ReadyStep
 
-__all__ = ["STEP_TASK", "MessageRenderer", "celery_template", "importing", "step_arguments"]
+__all__ = [
+    "STEP_TASK",
+    "MessageRenderer",
+    "StepMessage",
+    "celery_template",
+    "importing",
+    "parse_message",
+    "step_arguments",
+]
 
 STEP_TASK = "graphstalk.step"  # The Celery task that does a step.
 
 importing = threading.Lock()  # Celery's names appear one by one: it must be imported by one only.
 
 _ID, _SHADOW, _QUEUE, _BODY, _TAG, _REPR = (f"@@{i}@@" for i in range(6))
+
+
+class StepMessage(NamedTuple):
+    """What the message of a step says."""
+
+    task_id: str
+    shadow: str  # The name that Flower shows.
+    thread: str
+    step: str
+    sent_ms: int
+
+
+def parse_message(data: bytes) -> StepMessage | None:
+    """Return what a message on a broker's list says; `None` if it is not that of a step."""
+    try:
+        message = json.loads(data)
+        headers, body = message["headers"], message["body"]
+        if headers["task"] != STEP_TASK:
+            return None
+        if message["properties"]["body_encoding"] == "base64":
+            body = base64.b64decode(body)
+        _, given, _ = json.loads(body)
+        shadow = str(headers.get("shadow") or STEP_TASK)
+        sent_ms = int(given.get("sent", 0))
+        return StepMessage(headers["id"], shadow, given["thread"], given["step"], sent_ms)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
 
 
 def step_arguments(step: ReadyStep, now_ms: int) -> dict[str, Any]:

@@ -58,7 +58,7 @@ SETTLED = frozenset({Refusal.COMPLETED, Refusal.WAITING})
 Settle = Callable[[], Report]  # Commits what became of an attempt.
 
 
-def _never() -> bool:
+def _never(_step: ReadyStep) -> bool:
     return False
 
 
@@ -72,7 +72,7 @@ class StepProtocol:
     default_queue: str = ""  # Empty: next steps run in this process.
     live: Live = field(default_factory=Live)
     dispatch: DispatchMode = "queue"  # Where neither the node nor the graph says.
-    in_place: Callable[[], bool] = _never  # Whether this process may do the next step, too.
+    in_place: Callable[[ReadyStep], bool] = _never  # Whether this process may do a step next, too.
     breaks_after: frozenset[str] | None = None  # Where it stops, if not where the graph does.
     breaks_before: frozenset[str] | None = None
 
@@ -304,7 +304,7 @@ class StepProtocol:
         step = commit.ready[0]
         if step.queue != queue or (queue and not self.spec.is_inline(step.node, self.dispatch)):
             return commit
-        return self.access.taking(commit, head) if self.in_place() else commit
+        return self.access.taking(commit, head) if self.in_place(step) else commit
 
     # ---- committing -----------------------------------------------------------------------
 

@@ -71,7 +71,7 @@ def test_what_asks_for_a_message_gets_one(inline: Fleet) -> None:
     inline.start()
     inline.submit("hopper", width=10)
     assert inline.result()["total"] == 10
-    assert messages(inline) == 11
+    assert inline.redis.info("commandstats")["cmdstat_lpush"]["calls"] == 11
 
 
 def test_a_step_of_another_queue_goes_there(inline: Fleet) -> None:
@@ -111,7 +111,6 @@ def test_a_thread_of_many_quick_steps_lets_others_have_their_turn(tmp_path: Path
             assert fleet.result(fleet.submit("row", f"short{number}"))["total"] == 3
         assert not fleet.client.status("long").final
         assert fleet.result("long")["total"] == 4_000
-        assert_settled(fleet, "long")
 
 
 def test_flower_lists_steps_that_were_done_in_place(inline: Fleet, tmp_path: Path) -> None:

@@ -131,8 +131,8 @@ BUGS = (
         (
             Edit(
                 "orchestrator/step/protocol.py",
-                "return self.advance(step.thread_id) if sent.open == 0 else Report()",
-                "return self.advance(step.thread_id) if sent.open <= 1 else Report()",
+                "return self.advance(step.thread_id) if sent.open == 0 else Report(",
+                "return self.advance(step.thread_id) if sent.open <= 1 else Report(",
             ),
             Edit(ADVANCING, "loaded.head.open or not", "loaded.head.open > 1 or not"),
             Edit(ADVANCING, "    if not unfinished:", "    if loaded.head.open or not unfinished:"),

@@ -65,6 +65,15 @@ class Scripts:
                 self._client.script_load(self._sources[name])
                 return self._ask(command, then)
 
+    def plain(self, *command: Any) -> Any:
+        """Return the answer to a plain command, by the same short way.
+
+        Raises:
+            CheckpointerUnavailableError: if the server does not answer, or refuses writes.
+        """
+        with available():
+            return self._ask(command)
+
     def _ask(self, command: tuple[Any, ...], then: Sequence[Any] = ()) -> Any:
         connection = self._take()
         packed = [hiredis.pack_command(each) for each in (command, tuple(then)) if each]

@@ -282,6 +282,15 @@ class RedisCheckpointer:
             pipe.execute()
         self.mark_sent(steps)
 
+    def take_message(self, queue: str) -> bytes | None:
+        """Take the first message of a queue, where this server is the broker."""
+        taken: bytes | None = self._scripts.plain("RPOP", queue)
+        return taken
+
+    def put_back(self, queue: str, message: bytes) -> None:
+        """Put a message back that was taken, where it was."""
+        self._scripts.plain("RPUSH", queue, message)
+
     def mark_sent(self, steps: Sequence[ReadyStep]) -> None:
         """See `Checkpointer.mark_sent`."""
         # Asked, not reckoned: a clock that was set since would make every message look lost.
