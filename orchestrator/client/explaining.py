@@ -36,6 +36,7 @@ class ReasonCode(StrEnum):
     ABANDONED = "ABANDONED"
     SETTLED = "SETTLED"
     IN_LINE = "IN_LINE"
+    HALTED = "HALTED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +100,7 @@ class Facts:
     lease_ms: int = 5000  # How long a lease lasts when it is renewed.
     claims: Mapping[str, Claimed] = field(default_factory=dict)  # By step id.
     workers: Sequence[Station] = ()
+    halted: str = ""  # Why nothing of the thread's partition runs, if that is so.
     events: Sequence[Event] = ()  # The newest of the log, newest first.
     attempts_max: Mapping[str, int] = field(default_factory=dict)  # Node → by its retry policy.
     children: Mapping[str, Explanation] = field(default_factory=dict)  # Step id → of its subgraph.
@@ -117,6 +119,9 @@ def explain(facts: Facts, run_id: str = "") -> Explanation:
             reasons=tuple(reasons),
         )
     reasons = list(_Explainer(facts).reasons())
+    if facts.halted and not head.status.final:
+        text = f"nothing runs until somebody decides: {facts.halted}; see graphstalk doctor"
+        reasons.insert(0, Reason(code=ReasonCode.HALTED, text=text))
     if line:
         begins = "the next begins at once" if head.status.final else "they begin when it has ended"
         text = f"{len(line)} runs wait in line ({', '.join(line)}): {begins}"

@@ -79,6 +79,15 @@ def test_a_queue_that_nobody_takes_from() -> None:
     assert said(facts(step(), workers=[other]))[0] == "NO_WORKER"
 
 
+def test_a_server_that_lost_what_it_had_is_the_first_reason() -> None:
+    first, second = explain(facts(step(), halted="the server went back in time by 5 s")).reasons
+    assert (first.code, second.code) == ("HALTED", "NO_WORKER")
+    assert first.text == (
+        "nothing runs until somebody decides: the server went back in time by 5 s; "
+        "see graphstalk doctor"
+    )
+
+
 def test_workers_that_do_not_know_the_graph() -> None:
     worker = Station(queues=["gpu"], graphs=["other"])
     assert said(facts(step(), workers=[worker, worker])) == (
