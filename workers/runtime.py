@@ -26,6 +26,7 @@ from orchestrator.step.access import Access, new_owner
 from orchestrator.step.live import Live
 from orchestrator.step.protocol import SETTLED, StepProtocol
 from orchestrator.step.report import Report
+from orchestrator.step.resuming import record_takeover
 from workers.registry import Registry, configured
 
 __all__ = ["RUN_FOLDER_VARIABLE", "TEMPLATE_VARIABLE", "Runtime", "registry", "runtime"]
@@ -108,6 +109,7 @@ class Runtime:
             )
             self._say(reason)
             return self.access.defer(claim, reason)
+        record_takeover(self.access, claim)
         return protocol.run_claimed(claim, known)
 
     def _go_on(self, claim: Claim, tell: InPlace) -> Report:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import ReadyStep, Swept
+from orchestrator.checkpoint.commit import CRASHED, HANDED_BACK, ReadyStep, Swept
 from orchestrator.checkpointer.redis.arguments import step_from_json
 from orchestrator.checkpointer.redis.epochs import Known
 from orchestrator.checkpointer.redis.scripting import Scripts, available
@@ -79,7 +79,8 @@ class Sweeping:
     ) -> tuple[int, list[ReadyStep]]:
         """Return how many claims were taken away, and the steps to send again."""
         prefix = self._store.keys.partition(partition)
-        count, found = self._run("release", [prefix], [owner, int(expired), int(died)])
+        reason = CRASHED if died else HANDED_BACK
+        count, found = self._run("release", [prefix], [owner, int(expired), int(died), reason])
         return count, list(steps_in(found))
 
     def _field(self, prefix: str, name: str) -> str:
