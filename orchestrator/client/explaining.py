@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.checkpoint.commit import Event, LoadedStep, LoadedThread, Wait
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.core.records import Records
-from orchestrator.core.stepping import IN_SUBGRAPH
+from orchestrator.core.stepping import ASLEEP, IN_SUBGRAPH
 from orchestrator.ids import root_thread
 
 __all__ = ["Claimed", "Explanation", "Facts", "Reason", "ReasonCode", "Station", "explain"]
@@ -28,6 +28,7 @@ class ReasonCode(StrEnum):
     LEASE_RAN_OUT = "LEASE_RAN_OUT"
     RETRY = "RETRY"
     DEFERRED = "DEFERRED"
+    ASLEEP = "ASLEEP"
     SUBGRAPH = "SUBGRAPH"
     NO_WORKER = "NO_WORKER"
     NO_GRAPH = "NO_GRAPH"
@@ -238,6 +239,8 @@ class _Explainer:
             text = f"node {node} waits for its subgraph: {below}"
             inner = child.thread_id if child else ""
             return self._of(step, ReasonCode.SUBGRAPH, text, thread_id=inner)
+        if step.reason == ASLEEP:
+            return self._of(step, ReasonCode.ASLEEP, f"node {node} sleeps for {left} more")
         if step.failures and step.error:
             limit = self.facts.attempts_max.get(node)
             of = f" of {limit}" if limit else ""
