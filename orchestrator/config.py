@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 __all__ = ["Settings"]
@@ -31,6 +32,7 @@ class Settings:
     dispatch: Any = "queue"  # How steps get to workers whose graph does not say, or "inline".
     slice_ms: float = 50.0  # How long a process goes on in place before others have their turn.
     drain_s: float = 60.0  # How long a worker's nodes may run on when it is told to stop.
+    state_dir: str = ""  # Where a host keeps what it has seen of the server.
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, *, url: str | None = None) -> Settings:
@@ -52,18 +54,25 @@ class Settings:
             beat_s=_number(env, "GRAPHSTALK_BEAT_S", 0.5),
             sweep_s=_number(env, "GRAPHSTALK_SWEEP_S", 0.2),
             hint_grace_s=_number(env, "GRAPHSTALK_HINT_GRACE_S", 2.0),
-            wait_replicas=int(_number(env, "GRAPHSTALK_WAIT_REPLICAS", 0)),
-            wait_fsync=bool(_number(env, "GRAPHSTALK_WAIT_FSYNC", 0)),
+            wait_replicas=int(_number(env, "GRAPHSTALK_WAIT_REPLICAS", 0, or_none=True)),
+            wait_fsync=bool(_number(env, "GRAPHSTALK_WAIT_FSYNC", 0, or_none=True)),
             wait_ms=int(_number(env, "GRAPHSTALK_WAIT_MS", 1_000)),
             dispatch=env.get("GRAPHSTALK_DISPATCH") or "queue",
             slice_ms=_number(env, "GRAPHSTALK_SLICE_MS", 50.0, or_none=True),
             drain_s=_number(env, "GRAPHSTALK_DRAIN_S", 60.0),
+            state_dir=env.get("GRAPHSTALK_STATE_DIR") or _state_folder(env),
         )
 
     @property
     def one_redis(self) -> bool:
         """Whether broker and checkpointer are one server, so that a commit can push messages."""
         return self.broker_url == self.url
+
+
+def _state_folder(env: Mapping[str, str]) -> str:
+    """Return where programs keep what should outlive a restart."""
+    base = env.get("XDG_STATE_HOME") or Path(env.get("HOME") or "/", ".local", "state")
+    return str(Path(base, "graphstalk"))
 
 
 def _number(env: Mapping[str, str], name: str, default: float, *, or_none: bool = False) -> float:

@@ -10,6 +10,9 @@ EVENTS_MAX = 10_000  # Events kept per thread; older ones are trimmed (approxima
 LINE_MAX = 1_000  # Runs that wait in one thread's line.
 FAN_OUT_WINDOW = 256  # Steps of one superstep that are sent at a time.
 SWEEP_BATCH_MAX = 256  # Steps one sweep of one partition hands out.
+LOSS_MS_MAX = (
+    3_000  # Of a server that crashed; one that has lost more runs nothing until a person says so.
+)
 AUDIT_BATCH_MAX = 256  # Threads that one audit of one partition looks at, about.
 THREADS_PAGE_MAX = 1_000
 ERROR_TEXT_CHARS_MAX = 8_000  # Of a stored traceback or message.

@@ -30,6 +30,8 @@ from pathlib import Path
 
 import psutil
 
+from orchestrator.checkpointer.redis.epochfile import EpochFile
+from orchestrator.checkpointer.redis.epochs import Epochs
 from orchestrator.checkpointer.redis.fleet import Fleet, Worker
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
 from orchestrator.config import Settings
@@ -167,6 +169,7 @@ def main(argv: list[str]) -> int:
     keeper = Keeper(folder, int(argv[0]), store, dispatch, settings, worker)
     stop = threading.Event()
     sweeper_store = open_store(settings, template)
+    sweeper_store.epochs = Epochs(EpochFile(Path(settings.state_dir), settings))
     sweeper = Sweeper(
         sweeper_store,
         dispatcher(sweeper_store, settings),

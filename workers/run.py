@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from orchestrator.config import Settings
 from orchestrator.errors import GraphstalkError
@@ -64,7 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GraphstalkError as error:
         sys.stderr.write(f"graphstalk: {error} [{error.code}]\n")
         return 2
+    from celery.signals import worker_init  # noqa: PLC0415 - slow to import
+
     from workers.app import app  # noqa: PLC0415 - reads the environment that was just set
 
+    made: list[Any] = []
+    worker_init.connect(lambda sender, **_: made.append(sender), weak=False)
     app.worker_main(arguments)
-    return 0
+    # `worker_main` does not tell it: 1 if a pool process died before the worker was ready, which
+    # Celery takes for processes that cannot start. Whoever supervises it shall start another.
+    return int(made[0].exitcode or 0)

@@ -28,6 +28,7 @@ from orchestrator.step.access import Access, new_owner
 from orchestrator.step.live import Live
 from orchestrator.step.protocol import SETTLED, StepProtocol
 from orchestrator.step.report import Report
+from orchestrator.step.resuming import record_takeover
 from workers.registry import Registry, configured
 
 __all__ = [
@@ -145,6 +146,7 @@ class Runtime:
             )
             self._say(reason)
             return self.access.defer(claim, reason)
+        record_takeover(self.access, claim)
         return self._timed(claim.step, lambda: protocol.run_claimed(claim, known))
 
     def _timed(self, step: ReadyStep, run: Callable[[], Report]) -> Report:

@@ -13,6 +13,8 @@ from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.record import record
 
 __all__ = [
+    "CRASHED",
+    "HANDED_BACK",
     "Answer",
     "Claim",
     "Commit",
@@ -31,6 +33,11 @@ __all__ = [
     "Wait",
     "as_bytes",
 ]
+
+
+# Why a step has no claim any more that had one: its reason until it is claimed and ends otherwise.
+CRASHED = "crash"
+HANDED_BACK = "deploy"  # By a worker that was told to stop.
 
 
 class Refusal(StrEnum):
@@ -248,6 +255,7 @@ class Claim:
     attempt: int = 1  # How often the step was claimed, this time included.
     failures: int = 0  # How many attempts failed.
     deaths: int = 0  # How many times its worker died.
+    reason: str = ""  # Why the attempt before did not complete it.
     head: Head | None = None
     header: bytes = b""
     refs: tuple[str, ...] = ()

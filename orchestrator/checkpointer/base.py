@@ -110,7 +110,7 @@ class Checkpointer(Protocol):
 
         Each counts as a worker's death under its step, unless the process only has to stop
         (`died=False`), and leaves an event: in the log of the thread that a caller named, also if
-        the step is one of its subgraphs.
+        the step is one of its subgraphs. Which of both it was is the step's reason.
         """
         ...
 

@@ -13,6 +13,8 @@ from typing import Any
 from orchestrator import limits
 from orchestrator.checkpoint.audit import Audited
 from orchestrator.checkpoint.commit import (
+    CRASHED,
+    HANDED_BACK,
     Claim,
     Commit,
     CommitResult,
@@ -200,6 +202,7 @@ class MemoryCheckpointer:
             attempt=step.attempt,
             failures=step.failures,
             deaths=step.deaths,
+            reason=step.reason,
             head=opened_head(step.ready.thread_id, thread.head),
             header=checkpoint.header,
             refs=checkpoint.refs,
@@ -238,6 +241,7 @@ class MemoryCheckpointer:
         self._log(root_thread(ready.thread_id)[0], thread, now, "step_released", what)
         step.owner = ""
         step.deaths += died
+        step.reason = CRASHED if died else HANDED_BACK
         step.since_ms, step.sent_ms = now, -1
 
     # ---- sweeping -------------------------------------------------------------------------

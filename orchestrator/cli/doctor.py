@@ -25,11 +25,22 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 @click.option(
     "--repair", is_flag=True, help="With --threads: put right what is wrong, where it can be."
 )
+@click.option(
+    "--accept-loss",
+    is_flag=True,
+    help="Let everything go on although the server lost what it had; what was lost may run again.",
+)
 @graphs_option
 @as_json_option
 @connecting
 def doctor(
-    *, threads: bool, repair: bool, graphs: dict[str, str], as_json: bool, url: str | None
+    *,
+    threads: bool,
+    repair: bool,
+    accept_loss: bool,
+    graphs: dict[str, str],
+    as_json: bool,
+    url: str | None,
 ) -> int:
     """Say what would hurt: the server, its settings, imports, graphs, workers.
 
@@ -39,6 +50,8 @@ def doctor(
     """
     if repair and not threads:
         raise click.UsageError("--repair goes with --threads: there is nothing else to repair")
+    if accept_loss:
+        return _accept(url, as_json=as_json)
     if threads:
         return _threads(url, repair=repair, as_json=as_json)
     from orchestrator.cli.facts import gather  # --help must not pay for it.
@@ -51,6 +64,22 @@ def doctor(
     else:
         show(listing(findings))
     return Exit.FAILURE if failed else Exit.OK
+
+
+def _accept(url: str | None, *, as_json: bool) -> int:
+    """Accept a loss, if there is one."""
+    from orchestrator.cli.audit import accepted
+
+    found = {partition: str(halt) for partition, halt in accepted(url).items()}
+    if as_json:
+        show_json({"accepted": found})
+    elif found:
+        for what in dict.fromkeys(found.values()):
+            say(f"accepted: {what}")
+        say("everything goes on; look at your threads with: graphstalk doctor --threads")
+    else:
+        say("there is nothing to accept: nothing is halted")
+    return Exit.OK
 
 
 def _threads(url: str | None, *, repair: bool, as_json: bool) -> int:

@@ -124,14 +124,21 @@ def broker_facts() -> dict[str, Any]:
 
 
 def fleet_facts(settings: Settings) -> dict[str, Any]:
-    """Count the workers that are alive."""
+    """Count the workers that are alive, and ask whether they are halted."""
+    from orchestrator.cli.audit import halted
     from orchestrator.client.client import Client
 
     try:
         with Client(settings=settings) as client:
-            return {"workers": len(client.workers())}
+            workers = len(client.workers())
+        halts = halted(settings)
     except GraphstalkError:
         return {}
+    return {
+        "workers": workers,
+        "halts": {partition: str(halt) for partition, halt in halts.items()},
+        "emptied": all(halt.kind == "other" for halt in halts.values()),
+    }
 
 
 def gather(url: str | None, graphs: Mapping[str, str]) -> Facts:

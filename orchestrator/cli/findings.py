@@ -65,6 +65,8 @@ class Facts:
     places: Mapping[str, Place] = field(default_factory=dict)  # Import name → where it leads.
     optimized: bool = False
     workers: int | None = None
+    halts: Mapping[int, str] = field(default_factory=dict)  # Partition → what has happened to it.
+    emptied: bool = False  # Whether of what is halted nothing is left.
 
 
 Check = Callable[[Facts], Iterator[Finding]]
@@ -83,6 +85,23 @@ def server_answers(facts: Facts) -> Iterator[Finding]:
         )
         remedy = "allow INFO, or check persistence and eviction policy at your provider"
         yield Finding(Level.WARN, "INFO_FORBIDDEN", what, remedy)
+
+
+def server_has_what_it_had(facts: Facts) -> Iterator[Finding]:
+    """Look whether the server lost what workers have seen on it; nothing runs then."""
+    if not facts.halts:
+        return
+    told = "; ".join(dict.fromkeys(facts.halts.values()))
+    where = ", ".join(str(partition) for partition in facts.halts)
+    what = f"{told}. Nothing of the partitions {where} runs"
+    better = "connect the server that was there" if facts.emptied else "put a newer copy back"
+    remedy = (
+        f"{better}, and everything goes on; or accept that what came after is lost, so that what "
+        "it did may be done again: graphstalk doctor --accept-loss"
+    )
+    yield Finding(
+        Level.FAIL, "SERVER_EMPTIED" if facts.emptied else "SERVER_WENT_BACK", what, remedy
+    )
 
 
 def version_is_enough(facts: Facts) -> Iterator[Finding]:
@@ -270,6 +289,7 @@ def somebody_works(facts: Facts) -> Iterator[Finding]:
 
 CHECKS: tuple[Check, ...] = (
     server_answers,
+    server_has_what_it_had,
     version_is_enough,
     state_survives_a_restart,
     nothing_is_evicted,

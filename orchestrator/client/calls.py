@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from orchestrator.channels import MISSING
 from orchestrator.checkpoint.commit import Commit, LoadedThread, ReadyStep, Refusal
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.client.resuming import Resume
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core import calling, lining
 from orchestrator.core.accepting import RunConfig, accept, paused_by_node, plain
@@ -33,6 +32,7 @@ from orchestrator.ids import checkpoint_text, child_thread, root_thread
 from orchestrator.step.answers import check_answer
 from orchestrator.step.lease import LEASE_TTL_S, owner_is_dead
 from orchestrator.step.line import begin_next
+from orchestrator.step.resuming import Resume
 from orchestrator.step.salvage import salvage
 
 __all__ = ["Calls"]

@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.checkpoint.commit import Event, LoadedStep, LoadedThread, Wait
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.core.records import Records
-from orchestrator.core.stepping import IN_SUBGRAPH
+from orchestrator.core.stepping import ASLEEP, IN_SUBGRAPH
 from orchestrator.ids import root_thread
 
 __all__ = ["Claimed", "Explanation", "Facts", "Reason", "ReasonCode", "Station", "explain"]
@@ -28,6 +28,7 @@ class ReasonCode(StrEnum):
     LEASE_RAN_OUT = "LEASE_RAN_OUT"
     RETRY = "RETRY"
     DEFERRED = "DEFERRED"
+    ASLEEP = "ASLEEP"
     SUBGRAPH = "SUBGRAPH"
     NO_WORKER = "NO_WORKER"
     NO_GRAPH = "NO_GRAPH"
@@ -36,6 +37,7 @@ class ReasonCode(StrEnum):
     ABANDONED = "ABANDONED"
     SETTLED = "SETTLED"
     IN_LINE = "IN_LINE"
+    HALTED = "HALTED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,7 @@ class Facts:
     lease_ms: int = 5000  # How long a lease lasts when it is renewed.
     claims: Mapping[str, Claimed] = field(default_factory=dict)  # By step id.
     workers: Sequence[Station] = ()
+    halted: str = ""  # Why nothing of the thread's partition runs, if that is so.
     events: Sequence[Event] = ()  # The newest of the log, newest first.
     attempts_max: Mapping[str, int] = field(default_factory=dict)  # Node → by its retry policy.
     children: Mapping[str, Explanation] = field(default_factory=dict)  # Step id → of its subgraph.
@@ -117,6 +120,9 @@ def explain(facts: Facts, run_id: str = "") -> Explanation:
             reasons=tuple(reasons),
         )
     reasons = list(_Explainer(facts).reasons())
+    if facts.halted and not head.status.final:
+        text = f"nothing runs until somebody decides: {facts.halted}; see graphstalk doctor"
+        reasons.insert(0, Reason(code=ReasonCode.HALTED, text=text))
     if line:
         begins = "the next begins at once" if head.status.final else "they begin when it has ended"
         text = f"{len(line)} runs wait in line ({', '.join(line)}): {begins}"
@@ -233,6 +239,8 @@ class _Explainer:
             text = f"node {node} waits for its subgraph: {below}"
             inner = child.thread_id if child else ""
             return self._of(step, ReasonCode.SUBGRAPH, text, thread_id=inner)
+        if step.reason == ASLEEP:
+            return self._of(step, ReasonCode.ASLEEP, f"node {node} sleeps for {left} more")
         if step.failures and step.error:
             limit = self.facts.attempts_max.get(node)
             of = f" of {limit}" if limit else ""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.checkpoint.commit import Event, LoadedStep, LoadedThread, Wait
+from orchestrator.checkpointer.redis.epochs import halted_at
 from orchestrator.checkpointer.redis.fleet import Fleet
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
 from orchestrator.client.explaining import Claimed, Explanation, Facts, Station, explain
@@ -47,6 +48,7 @@ class Inquiry:
             records=records,
             lease_ms=int(self.store.settings.lease_ttl_s * 1000),
             claims={id_: Claimed(h.since_ms, h.lease_ends_ms) for id_, h in held.items()},
+            halted=str(halted_at(self.store, thread_id) or ""),
             workers=[Station(worker.queues, worker.graphs) for worker in fleet.workers()],
             events=self._events(thread_id, loaded),
             attempts_max=dict(_attempts(spec)) if spec else {},

@@ -40,6 +40,7 @@ from orchestrator.record import record, replace
 
 __all__ = [
     "ACTIVE",
+    "ASLEEP",
     "IN_SUBGRAPH",
     "Placement",
     "Stepping",
@@ -52,6 +53,7 @@ __all__ = [
 ]
 
 ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
+ASLEEP = "it sleeps"  # Why a step waits whose node does.
 IN_SUBGRAPH = "its subgraph runs"  # Why a step waits whose node is a graph.
 
 
@@ -230,10 +232,12 @@ class Stepping:
         commit = self._settle(step, fence, update, RunStatus.PAUSED, [event])
         return replace(commit, notes=notes)
 
-    def wait(self, step: ReadyStep, fence: int, delay_ms: int) -> Commit:
-        """Let a step wait for its subgraph, or for so long: then it looks again itself. (INV-7)"""
-        update = StepUpdate(step=step, wait=Wait.TIMER, delay_ms=delay_ms, reason=IN_SUBGRAPH)
-        return _updated(step, fence, update)
+    def wait(
+        self, step: ReadyStep, fence: int, delay_ms: int, reason: str, notes: Mapping[str, bytes]
+    ) -> Commit:
+        """Let a step wait, at most for so long: then it looks again itself. (INV-7)"""
+        update = StepUpdate(step=step, wait=Wait.TIMER, delay_ms=delay_ms, reason=reason)
+        return replace(_updated(step, fence, update), notes=notes)
 
     def fail(self, step: ReadyStep, fence: int, error: StepError) -> Commit:
         """Park a step that failed for good; a person may try it again."""

@@ -47,6 +47,7 @@ from orchestrator.step.host import StepHost
 from orchestrator.step.surroundings import PREVIOUS, config_for, context_for, info_for
 from orchestrator.step.timing import Watch
 from orchestrator.step.untracked import Overlaid
+from orchestrator.step.waiting import StepWaits
 
 if TYPE_CHECKING:
     from orchestrator.step.protocol import StepProtocol
@@ -83,6 +84,7 @@ class Attempt:
     claim: Claim
     blobs: Mapping[str, bytes]
     step: ReadyStep = field(init=False)
+    began_ms: float = field(init=False)  # By the monotonic clock of this process.
     head: Head = field(init=False)
     planned: PlannedStep = field(init=False)
     frame: Frame = field(init=False)
@@ -99,6 +101,7 @@ class Attempt:
         assert self.claim.step is not None
         assert self.claim.head is not None
         self.step, self.head = self.claim.step, self.claim.head
+        self.began_ms = self.protocol.access.clock.monotonic_ms()
         records = self.protocol.records
         for blob in self.claim.blobs.values():
             check_damage(blob)  # Also what this node does not look at: soon it would be history.
@@ -213,6 +216,9 @@ class Attempt:
             others = self.host.settle()
             known = {i.id: i for i in (*asked.interrupts, *others)}
             raise GraphInterrupt(tuple(known.values())) from None
+        except StepWaits:
+            self.host.settle()  # What has begun beside it shall be noted.
+            raise
         except (asyncio.CancelledError, CancelledError) as error:
             raise NodeCancelledError(node.name) from error
         questions = self.host.settle()
@@ -330,6 +336,11 @@ class Attempt:
                 if delay_s is None:
                     raise
                 self.protocol.access.clock.sleep(delay_s)
+
+    def now_ms(self) -> int:
+        """Return the store's time, reckoned from the claim."""
+        passed_ms = self.protocol.access.clock.monotonic_ms() - self.began_ms
+        return self.claim.now_ms + int(passed_ms)
 
     @property
     def began_s(self) -> float:

@@ -91,6 +91,21 @@ class StepContext:
         host.note(done, records.check(f"the result of the effect {name!r}", result))
         return result
 
+    def sleep(self, seconds: float | dt.timedelta) -> None:
+        """Let that much time pass, and hold no worker meanwhile.
+
+        The node ends here, and runs again from its beginning when the time has come; then this call
+        returns at once. So what stands before it runs again, as with `interrupt`, and neither
+        deaths nor deploys begin the time anew. Sleeps are told apart by the order in which a node
+        comes to them. Not to be caught: it ends the node by an exception.
+
+        Args:
+            seconds: how long, in the time of the store.
+        """
+        if isinstance(seconds, dt.timedelta):
+            seconds = seconds.total_seconds()
+        self._host().sleep(seconds)
+
     def now(self) -> dt.datetime:
         """Return the time (UTC) at which an attempt at the step first asked for it here."""
         found: dt.datetime = self._host().drawn("now", lambda: dt.datetime.now(dt.UTC))

@@ -26,6 +26,7 @@ from orchestrator.step.call import finish
 from orchestrator.step.facts import Fact, TaskDone, TaskStarted
 from orchestrator.step.futures import TaskFuture
 from orchestrator.step.timing import Watch
+from orchestrator.step.waiting import Asleep
 
 if TYPE_CHECKING:
     from orchestrator.step.attempt import Attempt
@@ -80,6 +81,18 @@ class StepHost:
             found = records.encode(draw())
             self.note(name, found)
         return records.decode(found)
+
+    def sleep(self, seconds: float) -> None:
+        """Return if the time has come; else let the step wait until then.
+
+        Raises:
+            Asleep: if it has not.
+        """
+        name = f"sleep:{self._count()}"
+        found, now = self.noted(name), self.attempt.now_ms()
+        due = now + round(seconds * 1000) if found is None else int(found)
+        if due > now:
+            raise Asleep(due - now, {} if found else {name: str(due).encode()})
 
     def _count(self) -> str:
         self._calls += 1

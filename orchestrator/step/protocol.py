@@ -27,13 +27,11 @@ from orchestrator.core.steering import done_in
 from orchestrator.core.stepping import Stepping, hand_back
 from orchestrator.errors import (
     GraphInterrupt,
-    InvalidUpdateError,
     ParentCommand,
     StateCorruptedError,
     WorkerLostError,
 )
 from orchestrator.graph.policy import delay_after
-from orchestrator.graph.routing import Command
 from orchestrator.graph.spec import DispatchMode, GraphSpec
 from orchestrator.ids import mint_checkpoint_id, root_thread
 from orchestrator.record import replace
@@ -48,7 +46,8 @@ from orchestrator.step.line import begin_next
 from orchestrator.step.live import Live
 from orchestrator.step.report import Report
 from orchestrator.step.salvage import salvage
-from orchestrator.step.waiting import ChildPaused, ChildRuns
+from orchestrator.step.steering import parent_result
+from orchestrator.step.waiting import ChildPaused, StepWaits
 
 __all__ = ["SETTLED", "Report", "StepProtocol"]
 
@@ -167,21 +166,24 @@ class StepProtocol:
         except GraphInterrupt as asked:
             return self._ask(attempt, asked.interrupts)
         except ParentCommand as steering:
-            result = self._steer_parent(attempt, steering.command)
-        except ChildRuns as waiting:
-            child = waiting
-            wait = self.stepping.wait(step, claim.fence, child.look_again_ms)
-
-            def begin() -> Report:
-                report = self._send(wait)
-                return report if report.refused else replace(report, ready=child.start())
-
-            return begin
+            result = parent_result(attempt, steering.command)
+        except StepWaits as waiting:
+            return self._wait(attempt, waiting)
         except InterruptedError as pause:
             notes = pause.notes if isinstance(pause, ChildPaused) else {}
             commit = self.stepping.pause(step, claim.fence, str(pause), notes)
             return lambda: self._send(commit)
         return self._complete(attempt, result)
+
+    def _wait(self, attempt: Attempt, waits: StepWaits) -> Settle:
+        step, fence = attempt.step, attempt.claim.fence
+        commit = self.stepping.wait(step, fence, waits.look_again_ms, waits.reason, waits.notes)
+
+        def settle() -> Report:
+            report = self._send(commit)
+            return report if report.refused else waits.begun(report)
+
+        return settle
 
     def _ask(self, attempt: Attempt, interrupts: tuple[Interrupt, ...]) -> Settle:
         questions = tuple(
@@ -197,17 +199,6 @@ class StepProtocol:
             return report
 
         return settle
-
-    def _steer_parent(self, attempt: Attempt, command: Any) -> Result:
-        """Return the write by which a step hands its command to the graph around its own."""
-        if not root_thread(attempt.step.thread_id)[1] or command.graph != Command.PARENT:
-            msg = (
-                f"the node {attempt.step.node!r} returned a Command for the graph "
-                f"{command.graph!r}, but there is no such graph around this one: leave out graph=…"
-            )
-            raise InvalidUpdateError(msg)
-        plain = [command.update, [_plain_target(target) for target in command.targets()]]
-        return Result(((Command.PARENT, plain),))
 
     def _complete(self, attempt: Attempt, result: Result) -> Settle:
         step, claim = attempt.step, attempt.claim
@@ -278,6 +269,9 @@ class StepProtocol:
         except GraphInterrupt as asked:
             assert attempt is not None
             settle = self._ask(attempt, asked.interrupts)
+        except StepWaits as waiting:
+            assert attempt is not None
+            return self._wait(attempt, waiting)()
         except Exception as failed:  # noqa: BLE001 - the handler's failure is the step's
             error, record = failed, error_record(failed, claim, self.access.owner)
             settle = None
@@ -391,7 +385,3 @@ class StepProtocol:
         encoded = self.records.check(f"what the node {step.node!r} streams", data)
         event = EventDraft("stream_" + mode, {"step": step.step_id, "data": encoded})
         self.access.commit(Commit(thread_id=step.thread_id, events=(event,)))
-
-
-def _plain_target(target: Any) -> Any:
-    return target if isinstance(target, str) else [target.node, target.arg]

@@ -26,6 +26,12 @@ def impatient(tmp_path: Path) -> Iterator[Fleet]:
         yield fleet
 
 
+def reasons(fleet: Fleet) -> list[str]:
+    """Return why steps were resumed, by their records."""
+    records = of_type(fleet.client.events("t"), "checkpoint_resume")
+    return [record.fields["reason"].decode() for record in records]
+
+
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
 def test_a_step_that_outlasts_the_grace_is_handed_back_and_runs_elsewhere_at_once(
     impatient: Fleet, pool: str
@@ -44,6 +50,7 @@ def test_a_step_that_outlasts_the_grace_is_handed_back_and_runs_elsewhere_at_onc
     assert [ran.attempt for ran in fleet.ran() if ran.name == "two"] == [1, 2]
     (released,) = of_type(fleet.client.events("t"), "step_released")
     assert released.fields["owner"].decode() == running.worker
+    assert reasons(fleet) == ["deploy"]
     assert_settled(fleet)
 
 
@@ -57,6 +64,7 @@ def test_a_step_is_not_parked_however_many_workers_were_stopped_under_it(impatie
         assert fleet.stop(worker) == [0]
         worker = following
     assert fleet.result()["total"] == 3
+    assert reasons(fleet) == ["deploy"] * 3
     assert_settled(fleet)
 
 

@@ -156,3 +156,22 @@ def test_a_step_that_kills_its_workers_is_parked_and_its_siblings_are_kept(
     assert fleet.result() == undisturbed(tmp_path)
     assert attempts(fleet) == {"split": 1, "piece:0": 1, "piece:1": 4, "piece:2": 1, "gather": 1}
     assert_settled(fleet)
+
+
+def test_a_worker_that_loses_a_process_before_it_is_ready_says_that_it_failed(fleet: Fleet) -> None:
+    def start_and_kill() -> None:
+        worker = fleet.start(wait=False)  # It waits for the broker, with its pool at hand.
+
+        def pool() -> set[int]:
+            return set(worker.pids()) - {worker.pid, worker.keeper} if worker.keeper else set()
+
+        os.kill(min(fleet.wait_until(pool, "there is a pool")), signal.SIGKILL)
+
+    fleet.restart_server(while_down=start_and_kill)
+    [worker] = fleet.workers
+    fleet.wait_until(lambda: not worker.is_running(), "the worker has given up", 15)
+    assert worker.child.exit_code() == 1
+    fleet.start()
+    fleet.submit("row")
+    assert fleet.result()["total"] == 3
+    assert_settled(fleet)

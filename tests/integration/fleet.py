@@ -143,6 +143,7 @@ class Fleet:
         self.server = EmbeddedServer(self.folder / "store", binary=server_binary())
         self.server.start()
         variables = {**self._env, "REDIS_URL": self.server.url}
+        variables["GRAPHSTALK_STATE_DIR"] = str(self.folder / "state")
         if self._own_broker:
             self.broker = EmbeddedServer(self.folder / "broker", binary=server_binary())
             self.broker.start()

@@ -79,6 +79,8 @@ def witness(state: State, ctx: StepContext, name: str) -> None:
     acts = state.get("script", {}).get(name, [])
     if ctx.attempt <= len(acts):
         verb, _, more = acts[ctx.attempt - 1].partition(" ")
+        if verb == "doze":
+            ctx.sleep(float(more))
         act(verb, more, gate_of(state["ledger"], more or name))
 
 

@@ -111,7 +111,7 @@ MUTANTS = (
     Mutant(
         "waits before its subgraph runs",
         "orchestrator/step/protocol.py",
-        "return report if report.refused else Report(ready=child.start())",
+        "return report if report.refused else waits.begun(report)",
         "return report",
         ("tests/integration/test_fleet_language.py", "-k", "nested"),
     ),

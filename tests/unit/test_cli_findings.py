@@ -90,6 +90,8 @@ def test_what_the_server_says_is_judged(info: dict[str, Any], code: str, level: 
         ({"optimized": True}, "ASSERTIONS_OFF", Level.FAIL),
         ({"server_ahead_s": -7.0}, "CLOCK_SKEW", Level.WARN),
         ({"workers": 0}, "NO_WORKERS", Level.WARN),
+        ({"halts": {0: "back by 3 min", 2: "back by 3 min"}}, "SERVER_WENT_BACK", Level.FAIL),
+        ({"halts": {0: "nothing left"}, "emptied": True}, "SERVER_EMPTIED", Level.FAIL),
     ],
 )
 def test_every_other_fact_is_judged(changes: dict[str, Any], code: str, level: Level) -> None:

@@ -18,6 +18,7 @@ from orchestrator.checkpoint.commit import (
 from orchestrator.checkpoint.model import Head, Interrupt, RunStatus, StepError
 from orchestrator.client.explaining import Claimed, Facts, Station, explain
 from orchestrator.core.records import Records
+from orchestrator.core.stepping import ASLEEP
 from orchestrator.serde.msgpack import Codec
 
 NOW = 1_800_000_000_000
@@ -77,6 +78,20 @@ def test_a_queue_that_nobody_takes_from() -> None:
     )
     other = Station(queues=["cpu"], graphs=["g"])
     assert said(facts(step(), workers=[other]))[0] == "NO_WORKER"
+
+
+def test_a_node_that_sleeps() -> None:
+    asleep = step(wait=Wait.TIMER, due_ms=NOW + 8000, reason=ASLEEP)
+    assert said(facts(asleep)) == ("ASLEEP", "node pay sleeps for 8 s more")
+
+
+def test_a_server_that_lost_what_it_had_is_the_first_reason() -> None:
+    first, second = explain(facts(step(), halted="the server went back in time by 5 s")).reasons
+    assert (first.code, second.code) == ("HALTED", "NO_WORKER")
+    assert first.text == (
+        "nothing runs until somebody decides: the server went back in time by 5 s; "
+        "see graphstalk doctor"
+    )
 
 
 def test_workers_that_do_not_know_the_graph() -> None:

@@ -132,6 +132,29 @@ def test_a_superstep_of_questions_whose_last_asker_died_is_ended_by_the_next_mes
     assert fleet.status is RunStatus.PAUSED
 
 
+@pytest.mark.parametrize(("died", "reason"), [(True, "crash"), (False, "deploy")])
+def test_a_step_that_a_process_had_to_leave_tells_why_it_is_resumed(
+    died: bool,
+    reason: str,
+) -> None:
+    fleet = Fleet(two_questions())
+    fleet.start()
+    fleet.step(fleet.process("1"))
+    step, other = fleet.sent
+    fleet.store.claim(step.thread_id, step.step_id, owner="2", token="t")
+    fleet.clock.sleep(0.7)
+    fleet.store.release("2", died=died)
+    fleet.work(fleet.process("3"))
+    [event] = [e for e in fleet.store.events("t") if e.type == "checkpoint_resume"]
+    record = {name: value.decode() for name, value in event.fields.items()}
+    loaded = fleet.store.load("t")
+    assert record["reason"] == reason
+    assert record["phase"].split() == [step.node, other.node]
+    assert (record["run_id"], record["step"], record["age_ms"]) == ("run", "1", "700")
+    assert int(record["checkpoint_id"], 16) == loaded.head.checkpoint_id
+    assert fleet.status is RunStatus.PAUSED
+
+
 def test_an_answer_reaches_a_subgraph_that_was_cancelled_before_it_got_it() -> None:
     fleet = Fleet(nested())
     fleet.start()

@@ -43,7 +43,7 @@ _LOG_MAX = 1000  # Events that are read to find out how a step stood.
 _SKEW_MS = 1000  # A time in an index so far from now was never meant.
 _LEASE_MAX_MS = 60_000  # Processes that run graphs themselves take longer ones than workers.
 _TYPES = {
-    **dict.fromkeys(("leases", "unsent", "timers", "stuck", "waiting", "threads"), b"zset"),
+    **dict.fromkeys(("leases", "unsent", "timers", "stuck", "waiting", "threads", "gaps"), b"zset"),
     **dict.fromkeys(("marks", "stats", "sweep"), b"hash"),
     "queues": b"set",
 }

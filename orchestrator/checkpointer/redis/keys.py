@@ -44,8 +44,13 @@ Per partition, where a *member* is `<step id>` (32 hex digits) followed by the t
 | `<p>waiting` | zset | threads whose run has ended with others in line → since when |
 | `<p>marks` | hash | queue → when the newest claimed message of it was sent (the watermark) |
 | `<p>threads` | zset | thread → when its run last changed its status; none of subgraphs |
-| `<p>stats` | hash | counters: `stale_refused`, `released`, `repaired` (by the auditor) |
-| `<p>sweep` | hash | `leader`, `until`, and `last`, `since` of `Trust` |
+| `<p>stats` | hash | counters: `stale_refused`, `released`, `repaired`, `went_back` |
+| `<p>sweep` | hash | `leader`, `until`; `last`, `since` of `Trust`; and see below |
+| `<p>gaps` | zset | mark after which nobody looked for a while → when somebody did |
+
+In `<p>sweep` also stand the `epoch` and `mark` (see `epochs.py`), `was` (former epochs), `halted`
+(why nothing runs), `slipped` (claims are still to be taken away), `floor` (a time, below which no
+fence is given); a step is claimed only between `opens` and `shuts`.
 
 What an audit finds to be of another type than it should be is renamed to `<key>:aside` and kept.
 

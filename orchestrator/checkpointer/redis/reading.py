@@ -41,6 +41,7 @@ def claim(thread_id: str, answer: Sequence[Any]) -> Claim:
         attempt=int(fields[b"attempt"]),
         failures=int(fields.get(b"failures", 0)),
         deaths=int(fields.get(b"deaths", 0)),
+        reason=fields.get(b"reason", b"").decode("utf-8", "surrogatepass"),
         head=_head(thread_id, _pairs(head)),
         header=header,
         refs=_lines(refs),

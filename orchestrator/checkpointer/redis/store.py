@@ -6,7 +6,6 @@ in which order, in `memory.py` and the scripts, which do the same.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from orchestrator import limits
 from orchestrator.checkpoint.audit import Audited
 from orchestrator.checkpoint.commit import (
     Claim,
@@ -31,10 +29,12 @@ from orchestrator.checkpoint.commit import (
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.base import Planner, Renderer
 from orchestrator.checkpointer.redis import reading
-from orchestrator.checkpointer.redis.arguments import commit_arguments, step_from_json
+from orchestrator.checkpointer.redis.arguments import commit_arguments
 from orchestrator.checkpointer.redis.auditing import Auditing
+from orchestrator.checkpointer.redis.epochs import Epochs, halted_error
 from orchestrator.checkpointer.redis.keys import Keys
 from orchestrator.checkpointer.redis.scripting import Scripts, available
+from orchestrator.checkpointer.redis.sweeping import Sweeping, steps_in
 from orchestrator.checkpointer.sealing import (
     opened_claim,
     opened_events,
@@ -42,13 +42,11 @@ from orchestrator.checkpointer.sealing import (
     parsing,
     sealed,
 )
-from orchestrator.checkpointer.sweeping import silence_max_ms
 from orchestrator.config import Settings
-from orchestrator.errors import NotReplicatedError, StateCorruptedError
+from orchestrator.errors import NotReplicatedError
 
 __all__ = ["RedisCheckpointer", "connect"]
 
-_log = logging.getLogger(__name__)
 _ANSWER_S = 5.0  # An answer that takes longer is not waited for: it may never come.
 _BLOCK_S = 5.0  # How long one command waits for an event.
 
@@ -111,12 +109,13 @@ class RedisCheckpointer:
         self.settings = settings or Settings.from_env(url=url)
         self.client = client or connect(url or self.settings.url, _patience_s(self.settings))
         self._renderer = renderer
-        self._is_empty = is_empty
         self.pushes = renderer is not None
         self.partitions = self.settings.partitions
         self.keys = Keys(self.settings.namespace, self.partitions)
         self._scripts = Scripts(self.client)
         self._run = self._scripts.call
+        self.epochs: Epochs | None = None  # What it has seen of the server, where it watches that.
+        self._sweeping = Sweeping(self, self._scripts, is_empty)
         # The client gives up on an answer that takes longer than its time-out.
         patience_s = self.client.connection_pool.connection_kwargs.get("socket_timeout")
         self._block_s = patience_s / 2 if patience_s else _BLOCK_S
@@ -163,7 +162,7 @@ class RedisCheckpointer:
             now_ms=now,
             open=open_,
             waiting=bool(waiting),
-            due=tuple(_steps(due)),
+            due=tuple(steps_in(due)),
             claim=_taken(unsealed, taken, now) if taken else None,
         )
 
@@ -182,6 +181,8 @@ class RedisCheckpointer:
         args = [thread_id, step_id, owner, lease_ms, sent_ms, token, *known]
         answer = self._run("claim", self.keys.of_thread(thread_id), args)
         self._saw(answer[2])
+        if answer[0] == b"halted":
+            raise halted_error(answer[1])
         if answer[0]:
             return Claim(
                 refused=Refusal(answer[0].decode()), detail=answer[1].decode(), now_ms=answer[2]
@@ -222,49 +223,18 @@ class RedisCheckpointer:
 
     def release(self, owner: str, *, died: bool = True) -> list[ReadyStep]:
         """See `Checkpointer.release`."""
-        found = [self._release(p, owner, died=died)[1] for p in range(self.partitions)]
+        found = [self._sweeping.release(p, owner, died=died)[1] for p in range(self.partitions)]
         return [step for steps in found for step in steps]
 
-    def _release(
-        self, partition: int, owner: str, *, expired: bool = False, died: bool = True
-    ) -> tuple[int, list[ReadyStep]]:
-        """Return how many claims were taken away, and the steps to send again."""
-        prefix = self.keys.partition(partition)
-        count, found = self._run("release", [prefix], [owner, int(expired), int(died)])
-        return count, list(_steps(found))
+    def release_in(self, partition: int, owner: str | bytes) -> int:
+        """Take all claims of one partition from an owner that has to stop; return how many."""
+        return self._sweeping.release(partition, owner, died=False)[0]
 
     # ---- sweeping -----------------------------------------------------------------------
 
     def sweep(self, partition: int, *, leader: str) -> Swept:
         """See `Checkpointer.sweep`."""
-        lease_ms = int(self.settings.lease_ttl_s * 1000)
-        prefix = self.keys.partition(partition)
-        args = [
-            leader,
-            lease_ms,
-            silence_max_ms(lease_ms),
-            int(self.settings.hint_grace_s * 1000),
-            limits.SWEEP_BATCH_MAX,
-            int(self.pushes),
-            *self._empty_queues(prefix),
-        ]
-        leading, owners, due, stuck, waiting = self._run("sweep", [prefix], args)
-        released = [self._release(partition, owner, expired=True) for owner in owners]
-        return Swept(
-            leading=bool(leading),
-            due=(*(step for _, steps in released for step in steps), *_steps(due)),
-            stuck=tuple(_steps(stuck)),
-            waiting=tuple(name.decode() for name in waiting),
-            released=sum(count for count, _ in released),
-        )
-
-    def _empty_queues(self, prefix: str) -> list[bytes]:
-        """Return the queues in which nothing waits, where the script cannot see that itself."""
-        if self._is_empty is None:
-            return []
-        with available():
-            queues: Any = self.client.smembers(prefix + "queues")
-        return [queue for queue in queues if self._is_empty(queue.decode())]
+        return self._sweeping.once(partition, leader)
 
     def push(self, steps: Sequence[ReadyStep], *, again: bool = True) -> None:
         """Send the messages of steps, where this server is the broker.
@@ -376,15 +346,6 @@ def _taken(commit: Commit, answer: Sequence[Any], now_ms: int) -> Claim:
     """Return the claim that was made with a commit: what the store alone knew, and the commit."""
     with parsing(commit.thread_id):
         return reading.taken(commit, answer, now_ms)
-
-
-def _steps(records: Sequence[bytes]) -> Iterator[ReadyStep]:
-    """Return stored steps. One that is damaged stops none of the others; the auditor repairs it."""
-    for record in records:
-        try:
-            yield step_from_json(record)
-        except StateCorruptedError as error:
-            _log.error("%s", error)
 
 
 def _patience_s(settings: Settings) -> float:

@@ -6,7 +6,15 @@ import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from orchestrator.checkpoint.commit import Claim, EventDraft, ReadyStep, Refusal, Wait
+from orchestrator.checkpoint.commit import (
+    CRASHED,
+    HANDED_BACK,
+    Claim,
+    EventDraft,
+    ReadyStep,
+    Refusal,
+    Wait,
+)
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.sqlite import reading
 from orchestrator.checkpointer.sqlite.committing import add_events, find_head, find_step
@@ -98,6 +106,7 @@ def _claimed(
         attempt=step.attempt,
         failures=step.failures,
         deaths=step.deaths,
+        reason=text(step.reason),
         head=head.head(asked.thread_id),
         header=header,
         refs=refs,
@@ -154,5 +163,6 @@ def take_away(
     connection.execute(_SQL["set_seq"], (log["seq"], log["thread"]))
     connection.execute(_SQL["raise_fence"], (step.fence, step.thread))
     connection.execute(_SQL["unclaim"], step.key)
-    connection.execute(_SWEEP["take_away"], (step.attempt, died, since_ms, *step.key))
+    reason = CRASHED if died else HANDED_BACK
+    connection.execute(_SWEEP["take_away"], (step.attempt, died, reason, since_ms, *step.key))
     connection.execute(_SQL["count"], ("released",))

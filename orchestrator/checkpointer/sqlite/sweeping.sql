@@ -21,7 +21,7 @@ SELECT 1 FROM claim c
 WHERE ifnull((SELECT end_ms FROM lease l WHERE l.owner = c.owner), 0) < ? LIMIT 1;
 
 -- name: take_away
-UPDATE step SET attempt = ?, deaths = deaths + ?, since_ms = ?, sent_ms = -1
+UPDATE step SET attempt = ?, deaths = deaths + ?, reason = ?, since_ms = ?, sent_ms = -1
 WHERE thread = ? AND plan = ? AND id = ?;
 
 -- name: forget_lease

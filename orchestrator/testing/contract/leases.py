@@ -7,7 +7,14 @@ from functools import partial
 
 import pytest
 
-from orchestrator.checkpoint.commit import Claim, ReadyStep, Refusal, Swept
+from orchestrator.checkpoint.commit import (
+    CRASHED,
+    HANDED_BACK,
+    Claim,
+    ReadyStep,
+    Refusal,
+    Swept,
+)
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.testing.contract.base import Contract
 from orchestrator.testing.contract.driver import Driver, guard
@@ -137,6 +144,7 @@ class LeasesContract(Contract):
         assert len(driver.events("step_released")) == 1
         again = driver.claimed("a", owner="other")
         assert (again.attempt, again.deaths, again.failures) == (2, 0, 0)
+        assert (first.reason, again.reason) == ("", HANDED_BACK)
         assert _commit(driver, first) is Refusal.STALE_FENCE
         driver.complete(again)
 
@@ -147,6 +155,7 @@ class LeasesContract(Contract):
         again = driver.claimed("a", owner="alive")
         assert again.fence > first.fence
         assert (again.attempt, again.deaths, again.failures) == (2, 1, 0)
+        assert again.reason == CRASHED
         assert _commit(driver, first) is Refusal.STALE_FENCE
         driver.complete(again)
 

@@ -7,7 +7,10 @@
 --
 -- Returns {refusal, detail, now} or
 --         {"", "", now, head fields, step fields, header, blob names, {name, value, ...}}
--- A claim is the only way to a new fence, and fences of a thread only grow.
+-- A refusal `halted` says in its detail why nothing may run now: nobody has looked at the partition since it was
+-- silent (''), or the server has gone back in time. See `sweep.lua`.
+-- A claim is the only way to a new fence, and fences of a thread only grow: by `floor` also beyond those that were given
+-- and then lost.
 
 local P, T = KEYS[1], KEYS[2]
 local thread, step, owner = ARGV[1], ARGV[2], ARGV[3]
@@ -15,10 +18,13 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local head, record, member = T .. 'head', T .. 's:' .. step, step .. thread
 
-local status = redis.call('HGET', head, 'status')
+local h = redis.call('HMGET', head, 'status', 'fence')
+local status = h[1]
 if not status then return {'unknown_thread', thread, now} end
 if status ~= 'running' and status ~= 'queued' then return {'wrong_status', status, now} end
 if redis.call('SISMEMBER', T .. 'done', step) == 1 then return {'completed', step, now} end
+local gate = redis.call('HMGET', P .. 'sweep', 'halted', 'opens', 'shuts', 'floor')
+if gate[1] then return {'halted', gate[1], now} end
 local s = redis.call('HMGET', record, 'queue', 'wait', 'owner', 'due', 'cp', 'arg', 'token', 'attempt')
 local queue = s[1]
 if not queue then return {'unknown_step', step, now} end
@@ -26,10 +32,14 @@ if not queue then return {'unknown_step', step, now} end
 local again = s[3] and s[7] == ARGV[6]
 if s[3] and not again then return {'claimed', step, now} end
 if s[2] and not (s[2] == 'timer' and tonumber(s[4]) <= now) then return {'waiting', step, now} end
+-- Where nobody sweeps, in process, nobody can have looked.
+local shut = gate[3] and (now < (tonumber(gate[2]) or 0) or now > (tonumber(gate[3]) or now))
+if shut and queue ~= '' and not again then return {'halted', '', now} end
 
 if not again then
-  local fence = redis.call('HINCRBY', head, 'fence', 1)
+  local fence = math.max((tonumber(h[2] or '') or 0) + 1, tonumber(gate[4] or '') or 0)
   local attempt = tonumber(s[8] or 0) + 1
+  redis.call('HSET', head, 'fence', fence)
   redis.call('HSET', record, 'owner', owner, 'fence', fence, 'token', ARGV[6], 'attempt', attempt, 'claimed', now)
   if s[2] then
     redis.call('HDEL', record, 'wait', 'due')

@@ -258,7 +258,12 @@ if taker ~= '' then
   token, lease, known_head = take(), take(), take()
   for i = 1, tonumber(take()) do brought[i] = take() end
 end
-local fence = taker ~= '' and active and tonumber(head[6] or 0) + 1 or nil
+local fence = nil
+if taker ~= '' and active then -- Unless nothing may run now: see `claim.lua`.
+  local gate = redis.call('HMGET', P .. 'sweep', 'halted', 'opens', 'shuts', 'floor')
+  local shut = gate[3] and (now < (tonumber(gate[2]) or 0) or now > (tonumber(gate[3]) or now))
+  if not gate[1] and not shut then fence = math.max(tonumber(head[6] or 0) + 1, tonumber(gate[4] or 0)) end
+end
 local ids = {}
 for i = 1, tonumber(take()) do -- new steps
   local step, cp, queue, arg, json, list, message = take(), take(), take(), take(), take(), take(), take()

@@ -1,7 +1,7 @@
 -- Take all claims from an owner that is known to be dead, or has to stop; its steps are ready again.
 --
 -- KEYS[1]  prefix of a partition      ARGV[1]  owner      ARGV[2]  1: only if its lease has run out
--- ARGV[3]  1: count a death under each of its steps
+-- ARGV[3]  1: count a death under each of its steps      ARGV[4]  the reason that each of them gets
 -- Returns {how many, {records of the released steps that have a queue and an active run}}. Their messages are still
 -- to be sent; until then they stand in `unsent`, where the sweeper finds them.
 
@@ -18,6 +18,7 @@ for _, member in ipairs(redis.call('SMEMBERS', P .. 'claims:' .. owner)) do
   local s = redis.call('HMGET', record, 'owner', 'queue', 'step', 'fence')
   if s[1] == owner then
     redis.call('HDEL', record, 'owner')
+    redis.call('HSET', record, 'reason', ARGV[4])
     -- Damaged records must not keep others from being released.
     if ARGV[3] == '1' then redis.pcall('HINCRBY', record, 'deaths', 1) end
     local fields = {'step', step, 'owner', owner, 'fence', s[4] or ''}

@@ -1,12 +1,18 @@
--- Look once at a partition: what is due, lost, unsent or stuck. (INV-7)
+-- Look once at a partition: whether it is what it was, then what is due, lost, unsent or stuck. (INV-7)
 --
 -- KEYS[1]  prefix of the partition
 -- ARGV[1]  leader   ARGV[2]  lease, ms   ARGV[3]  silence after which leases are doubted, ms
 -- ARGV[4]  grace, ms   ARGV[5]  batch   ARGV[6]  1: this server is the broker, its queues can be seen
--- ARGV[7..] queues of another broker that are known to be empty
+-- ARGV[7]  the epoch that the caller knows, or ''   ARGV[8]  the greatest mark of it that it has seen
+-- ARGV[9]  1: it has seen them itself; 0: it has read that somebody did   ARGV[10] id for a new epoch
+-- ARGV[11] ms after which claims need another look; 0: the caller does not watch what the server has
+-- ARGV[12] loss that is borne, ms
+-- ARGV[13..] queues of another broker that are known to be empty
 --
 -- Returns {leading, {owners whose lease has run out}, {records of due steps}, {a record of each stuck superstep},
---         {threads whose run has ended with others in line}}
+--         {threads whose run has ended with others in line}, {epoch, mark, what was found out, how much is lost in ms}}
+-- Found out is '' or `slipped` (a loss that is borne: `owners` are all then), `back`, `other` or `halted`, after which
+-- nothing is handed out until somebody accepts it, or `new` (as `other`, but the caller has not seen it itself).
 -- A step handed out here is unsent until it is marked: whoever dies before sending it has it found again.
 -- What is not as it was written is passed over, never an error: one damaged thread must not stop the others. The
 -- auditor finds it.
@@ -17,7 +23,66 @@ local lead = math.min(lease, 1000) -- How long a leader leads that has stopped a
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local sweep = redis.call('HMGET', P .. 'sweep', 'leader', 'until', 'last', 'since')
+local sweep = redis.call('HMGET', P .. 'sweep', 'leader', 'until', 'last', 'since', 'epoch', 'mark', 'halted', 'was', 'opens', 'slipped')
+
+-- Whether the server has gone back in time: whoever looks tells what it has seen here before.
+local epoch, halted, opens = sweep[5], sweep[7], math.min(tonumber(sweep[9] or '') or 0, now + lease)
+local mark = tonumber(sweep[6] or '') or 0
+local known, seen, loss = ARGV[7], tonumber(ARGV[8]), 0
+local found, informed, watches = '', false, ARGV[11] ~= '0'
+if known ~= '' and not halted then
+  if known == epoch then
+    informed = mark - seen < 3000 -- It has looked nearly to the end of what is stored here.
+    -- Others may have looked since, and have known nothing; but they left the gap.
+    local gap = redis.call('ZRANGEBYSCORE', P .. 'gaps', '(' .. string.format('%.0f', seen), '+inf', 'LIMIT', 0, 1)
+    local from = seen > mark and mark or tonumber(gap[1] or seen)
+    loss = math.max(0, seen - from)
+    if loss > 0 then
+      found = loss > tonumber(ARGV[12]) and 'back' or 'slipped'
+      redis.call('HINCRBY', P .. 'stats', 'went_back', 1)
+      if found == 'slipped' then redis.call('HSET', P .. 'sweep', 'slipped', 1, 'floor', now) end
+      if gap[1] and seen <= mark then redis.call('ZREM', P .. 'gaps', gap[1]) end
+    end
+  elseif not (sweep[8] and string.find(sweep[8], known, 1, true)) then
+    found = ARGV[9] == '1' and 'other' or 'new'
+    -- A copy from before anybody has looked: it is as old as the last change of a thread.
+    local last = not epoch and redis.call('ZREVRANGE', P .. 'threads', 0, 0, 'WITHSCORES')[2]
+    if last and found == 'other' then found, loss = 'back', math.max(0, seen - tonumber(last)) end
+  end
+  if found == 'back' or found == 'other' then
+    halted = table.concat({found, known, string.format('%.0f', seen - loss), string.format('%.0f', seen)}, ' ')
+    redis.call('HSET', P .. 'sweep', 'halted', halted)
+  end
+elseif halted then
+  found = 'halted'
+end
+if not watches then
+  epoch = epoch or ''
+elseif not epoch then
+  epoch, mark = ARGV[10], now
+  redis.call('HSET', P .. 'sweep', 'epoch', epoch, 'mark', now, 'opens', 0, 'shuts', now + ARGV[11])
+elseif now - mark >= 100 then
+  if now - mark > tonumber(ARGV[11]) then -- Perhaps somebody knows of more: who has seen the end, or time will tell.
+    redis.call('ZADD', P .. 'gaps', now, string.format('%.0f', mark))
+    redis.call('ZREMRANGEBYRANK', P .. 'gaps', 0, -101)
+    opens = now + lease
+  end
+  if informed then opens = math.min(opens, now) end
+  mark = now
+  redis.call('HSET', P .. 'sweep', 'mark', now, 'opens', opens, 'shuts', now + ARGV[11])
+elseif informed and opens > now then
+  opens = now
+  redis.call('HSET', P .. 'sweep', 'opens', opens)
+end
+local state = {epoch, mark, found, loss}
+if halted or opens > now then return {0, {}, {}, {}, {}, state} end
+if found == 'slipped' or sweep[10] then
+  -- What was claimed in the copy may be done: its owner lives, and does not know that it holds it. Until they are
+  -- released, which takes `slipped` away.
+  state[3] = 'slipped'
+  return {0, redis.call('ZRANGE', P .. 'leases', 0, -1), {}, {}, {}, state}
+end
+
 -- Nothing here can lie ahead, unless it was altered or the server's clock was set back.
 local last, since = math.min(tonumber(sweep[3] or '') or 0, now), math.min(tonumber(sweep[4] or '') or now, now)
 local ends = tonumber(sweep[2] or '') or 0
@@ -25,7 +90,7 @@ if now - last > silence then since = now end
 if sweep[1] and sweep[1] ~= leader and ends > now and ends <= now + lead then
   -- A dead leader is no silence: that others ask shows that keepers could have renewed.
   if now - last > silence / 2 then redis.call('HSET', P .. 'sweep', 'last', now, 'since', since) end
-  return {0, {}, {}, {}, {}}
+  return {0, {}, {}, {}, {}, state}
 end
 redis.call('HSET', P .. 'sweep', 'leader', leader, 'until', now + lead, 'last', now, 'since', since)
 
@@ -35,7 +100,7 @@ if now - since >= lease then
 end
 
 local empty = {}
-for i = 7, #ARGV do empty[ARGV[i]] = true end
+for i = 13, #ARGV do empty[ARGV[i]] = true end
 local due = {}
 -- Hand out a member if its step is really ready (or its timer due) and its run active.
 local function hand_out(member, from)
@@ -88,4 +153,4 @@ for _, thread in ipairs(redis.call('ZRANGEBYSCORE', P .. 'waiting', '-inf', now 
     waiting[#waiting + 1] = thread
   end
 end
-return {1, owners, due, stuck, waiting}
+return {1, owners, due, stuck, waiting, state}

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from time import perf_counter
 
-from orchestrator.checkpoint.commit import Commit, EventDraft, LoadedThread
+from orchestrator.checkpoint.commit import (
+    CRASHED,
+    HANDED_BACK,
+    Claim,
+    Commit,
+    EventDraft,
+    LoadedThread,
+)
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.ids import checkpoint_text
+from orchestrator.step.access import Access
 
-__all__ = ["EVENT", "Resume"]
+__all__ = ["EVENT", "Resume", "record_takeover"]
 
 EVENT = "checkpoint_resume"
 _log = logging.getLogger(__name__)
@@ -20,7 +29,7 @@ class Resume:
     """One resume, measured.
 
     Attributes:
-        reason: why the run goes on: `answer`, `pause`, `failure`, `crash` or `cancel`.
+        reason: why the run goes on: `answer`, `pause`, `failure`, `crash`, `deploy` or `cancel`.
         load_ms: how long loading the thread took.
         reconstruct_ms: how long it took to find out what is left to do.
     """
@@ -33,6 +42,10 @@ class Resume:
         """Return the commit with the record of the resume, if it lets the run go on."""
         if commit.status is not RunStatus.RUNNING:
             return commit
+        return replace(commit, events=(*commit.events, self.event(loaded)))
+
+    def event(self, loaded: LoadedThread) -> EventDraft:
+        """Return the record."""
         steps = loaded.steps.values()
         left = [step.step for step in steps if not step.completed]
         fields: dict[str, str | int | bytes] = {
@@ -46,7 +59,7 @@ class Resume:
             "skipped_steps": sum(step.completed for step in steps),
             "reason": self.reason,
         }
-        return replace(commit, events=(*commit.events, EventDraft(EVENT, fields)))
+        return EventDraft(EVENT, fields)
 
     @staticmethod
     def log(commit: Commit) -> None:
@@ -56,3 +69,18 @@ class Resume:
                 if event.type == EVENT:
                     told = " ".join(f"{key}={value!s}" for key, value in event.fields.items())
                     _log.info("event=%s thread_id=%s %s", EVENT, commit.thread_id, told)
+
+
+def record_takeover(access: Access, claim: Claim) -> None:
+    """Record that a fleet goes on with a step which a process had to leave, if that is so."""
+    if claim.step is None or claim.reason not in {CRASHED, HANDED_BACK}:
+        return
+    thread_id, began = claim.step.thread_id, perf_counter()
+    loaded = access.patiently(lambda: access.checkpointer.load(thread_id, values=False))
+    if loaded is None:
+        return
+    # The step itself came with the claim: there is nothing to reconstruct.
+    resume = Resume(claim.reason, load_ms=(perf_counter() - began) * 1000, reconstruct_ms=0.0)
+    commit = Commit(thread_id=thread_id, events=(resume.event(loaded),))
+    access.commit(commit)
+    Resume.log(commit)
