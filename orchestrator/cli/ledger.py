@@ -79,7 +79,7 @@ class Takeover:
     step: str
     owner: str  # Who died.
     released_ms: int
-    claimed_ms: int
+    claimed_ms: int | None  # `None`: the one that took it died, too, before it could commit.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,12 +165,12 @@ def takeovers(accounts: Iterable[ThreadAccount], kills: Iterable[Kill]) -> list[
         (rerun.claimed_ms - died[rerun.owner]) / 1000
         for account in accounts
         for rerun in account.rerun
-        if rerun.owner in died
+        if rerun.owner in died and rerun.claimed_ms is not None
     ]
 
 
 def _reruns(events: Iterable[Fact]) -> Iterable[Takeover]:
-    """Pair each release with the commit that came of a later claim; releases may share one."""
+    """Pair the last release before a commit with the claim of that commit; give the others, too."""
     open_: dict[str, list[Fact]] = {}
     for event in events:
         step = text_of(event, "step")
@@ -178,8 +178,10 @@ def _reruns(events: Iterable[Fact]) -> Iterable[Takeover]:
             open_.setdefault(step, []).append(event)
         elif event.type == COMMITTED:
             claimed_ms = int(text_of(event, "claimed_ms") or event.ts_ms)
-            for release in open_.pop(step, ()):
-                yield Takeover(step, text_of(release, "owner"), release.ts_ms, claimed_ms)
+            releases = open_.pop(step, [])
+            for release in releases:
+                claimed = claimed_ms if release is releases[-1] else None
+                yield Takeover(step, text_of(release, "owner"), release.ts_ms, claimed)
 
 
 def _gaps(events: Sequence[Fact]) -> int:

@@ -92,7 +92,8 @@ class Sabotage:
         for rerun in reruns if self._open else ():
             step = self._open.pop((rerun.step, rerun.owner), None)
             if step is not None:
-                after_s = (rerun.claimed_ms - died_ms[rerun.owner]) / 1000
+                claimed_ms = rerun.claimed_ms or rerun.released_ms
+                after_s = (claimed_ms - died_ms[rerun.owner]) / 1000
                 self.board.note(
                     f"{step.task} was taken over {after_s:.1f} s after the kill and is committed"
                 )

@@ -121,7 +121,9 @@ def test_an_incomplete_record_is_no_clean_one(record: Record) -> None:
 def test_a_takeover_is_timed_from_the_last_kill_of_its_process() -> None:
     one = Takeover("s", "host:7:x", released_ms=2_050, claimed_ms=2_100)
     other = Takeover("s", "host:8:x", released_ms=2_050, claimed_ms=2_100)  # Frozen, not killed.
-    assert takeover_times([one, other], {7: [1_000.0, 2_000.0, 9_000.0]}) == [0.1]
+    again = Takeover("s", "host:7:x", released_ms=1_200, claimed_ms=None)  # The next one died, too.
+    found = takeover_times([again, one, other], {7: [1_000.0, 2_000.0, 9_000.0]})
+    assert found == ([0.2, 0.05], [0.1])
 
 
 def test_percentiles_of_few_values_are_among_them() -> None:

@@ -41,6 +41,8 @@ WORDS = {
     "gaps": "threads with an incomplete record",
     "failed": "runs that failed",
     "stale_refused": "late commits refused",
+    "noticed_s_p50": "a kill is noticed, p50 (s)",
+    "noticed_s_p99": "a kill is noticed, p99 (s)",
     "takeover_s_p50": "takeover after a kill, p50 (s)",
     "takeover_s_p99": "takeover after a kill, p99 (s)",
 }
@@ -275,7 +277,7 @@ def report_of(
     from orchestrator.cli.chaos.verdict import percentile, takeover_times
 
     verdict = drill.verdict
-    times = takeover_times(verdict.rerun, crew.deaths)
+    noticed, times = takeover_times(verdict.rerun, crew.deaths)
     return {
         "minutes": order.minutes,
         "faults": injector.hits.total(),
@@ -287,6 +289,8 @@ def report_of(
         "gaps": verdict.count("gap"),
         "failed": drill.failed,
         "stale_refused": stale,
+        "noticed_s_p50": percentile(noticed, 0.5),
+        "noticed_s_p99": percentile(noticed, 0.99),
         "takeover_s_p50": percentile(times, 0.5),
         "takeover_s_p99": percentile(times, 0.99),
         "threads": verdict.threads,

@@ -141,22 +141,29 @@ def _contradictions(
             yield "duplicated", f"step {step}: attempt {attempt} ran after its commit on {worker}"
 
 
-def takeover_times(rerun: Iterable[Takeover], deaths: Mapping[int, Sequence[float]]) -> list[float]:
-    """Return the seconds from each kill to the next claim of a step that died with it.
+def takeover_times(
+    rerun: Iterable[Takeover], deaths: Mapping[int, Sequence[float]]
+) -> tuple[list[float], list[float]]:
+    """Return the seconds from each kill until it was noticed, and until its step was claimed anew.
+
+    The second needs a worker that is free; a step whose next worker died, too, has only the first.
 
     Args:
         rerun: the steps that were taken over.
         deaths: process → when it was killed, in the server's time (ms). Processes' numbers come
             again, so a process may have several.
     """
-    times = []
+    noticed, claimed = [], []
     for one in rerun:
         parts = one.owner.rsplit(":", 2)
         pid = int(parts[1]) if len(parts) == 3 and parts[1].isdigit() else 0
-        before = [at_ms for at_ms in deaths.get(pid, ()) if at_ms <= one.claimed_ms]
-        if before:
-            times.append((one.claimed_ms - max(before)) / 1000)
-    return times
+        before = [at_ms for at_ms in deaths.get(pid, ()) if at_ms <= one.released_ms]
+        if not before:
+            continue
+        noticed.append((one.released_ms - max(before)) / 1000)
+        if one.claimed_ms is not None:
+            claimed.append((one.claimed_ms - max(before)) / 1000)
+    return noticed, claimed
 
 
 def percentile(values: Sequence[float], part: float) -> float | None:
