@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
-from benchmarks.fleet import process, wait_until
+from benchmarks.peers.contract import program, until
 from orchestrator import START, Client, StateGraph
 from orchestrator.checkpointer.redis import RedisCheckpointer
 from orchestrator.cli.children import session_members
@@ -123,13 +123,13 @@ class _Fleet:
         """Start a worker, and wait until all of them are whole."""
         log = self._folder / f"worker{len(self._workers)}-{time.monotonic_ns()}.log"
         graphs = "--graphs=takeover=benchmarks.takeover:graph"
-        command = ("-m", "workers", graphs, f"--concurrency={CONCURRENCY}")
+        command = (sys.executable, "-m", "workers", graphs, f"--concurrency={CONCURRENCY}")
         env = {
             "REDIS_URL": self._settings.url,
             "GRAPHSTALK_HEARTBEAT_FILE": str(log.with_suffix(".heartbeat")),
         }
-        self._workers.append(self._stack.enter_context(process(*command, env=env, log=log)).pid)
-        wait_until(self._whole, WAIT_S, "workers with all of their processes")
+        self._workers.append(self._stack.enter_context(program(*command, env=env, log=log)).pid)
+        until(self._whole, "workers with all of their processes")
 
     def _whole(self) -> bool:
         """Whether every worker has its main process, its keeper at work and its pool."""
@@ -139,10 +139,10 @@ class _Fleet:
 
     def kill(self, thread: str, *, whole: bool) -> None:
         """Kill whoever runs a thread's step, or its whole worker, and wait for the thread."""
-        wait_until(self._whole, WAIT_S, "workers with all of their processes")
+        until(self._whole, "workers with all of their processes")
         self._client.submit("takeover", {"ledger": str(self._ledger)}, thread_id=thread)
         before = len(self._lines())
-        wait_until(lambda: len(self._lines()) > before, WAIT_S, "a step that runs")
+        until(lambda: len(self._lines()) > before, "a step that runs")
         loaded = self._store.load(thread, values=False)
         assert loaded is not None
         owner = next(step.owner for step in loaded.steps.values() if step.owner)

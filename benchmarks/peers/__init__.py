@@ -1,0 +1,1 @@
+"""One program per peer: `python -m benchmarks.peers.<peer> WORKLOAD …` prints one line of JSON."""
