@@ -18,7 +18,8 @@ from orchestrator.ids import parse_checkpoint_id
 
 __all__ = ["run_of", "wait_for_rest"]
 
-_LOOK_S = 2.0  # How long one look at the events waits, at most.
+_LOOK_S = 2.0  # After so long without news a thread is looked at anew.
+_PAUSE_PART, _PAUSE_MAX_S = 0.03, 0.01  # Between two looks at its events.
 
 
 def wait_for_rest(
@@ -39,7 +40,6 @@ def wait_for_rest(
         UnknownThreadError: if there is no such thread.
     """
     end = None if timeout_s is None else time.monotonic() + timeout_s
-    seen = 0
     while True:
         left = _LOOK_S if end is None else end - time.monotonic()
         try:
@@ -52,12 +52,26 @@ def wait_for_rest(
                 return
             if left <= 0:
                 raise RunNotFinishedError(_late(thread_id, loaded, timeout_s))
-            events = store.events(thread_id, after=seen, wait_s=min(left, _LOOK_S))
-            seen = events[-1].seq if events else seen
+            _wait_for_news(store, thread_id, loaded.seq, min(left, _LOOK_S))
         except CheckpointerUnavailableError:
             if left <= 0:
                 raise
             time.sleep(min(0.2, left))
+
+
+def _wait_for_news(store: Checkpointer, thread_id: str, seen: int, wait_s: float) -> None:
+    """Return once something happened to a run of a thread, or after a while.
+
+    What happens to its steps is let pass. A run that takes long is looked at less often: what that
+    adds to it is a part of what it took.
+    """
+    began = time.monotonic()
+    while (left := began + wait_s - time.monotonic()) > 0:
+        events = store.events(thread_id, after=seen, wait_s=left)
+        if any(event.type.startswith("run_") for event in events):
+            return
+        seen = events[-1].seq if events else seen
+        time.sleep(min(_PAUSE_MAX_S, _PAUSE_PART * (time.monotonic() - began)))
 
 
 def run_of(
