@@ -12,7 +12,9 @@ from orchestrator.checkpoint.commit import ReadyStep
 from orchestrator.execute.messages import (
     STEP_TASK,
     MessageRenderer,
+    StepMessage,
     celery_template,
+    parse_message,
     step_arguments,
 )
 
@@ -151,3 +153,39 @@ def test_the_template_is_text_that_another_process_can_use(template):
 
 def test_nobody_waits_for_a_result(render):
     assert json.loads(render(ready(), NOW_MS)[1])["headers"]["ignore_result"] is True
+
+
+@pytest.mark.parametrize("thread_id", ODD_IDS)
+def test_a_message_says_again_what_it_was_made_of(template, thread_id):
+    step = ready(thread_id, node="naïve")
+    _, message = MessageRenderer(template)(step, NOW_MS)
+    said = StepMessage(step.task_id, "my-graph.naïve", thread_id, step.step_id, NOW_MS)
+    assert parse_message(message) == said
+
+
+def test_a_message_that_celery_encoded_is_read_too(template):
+    _, message = MessageRenderer(template)(ready(), NOW_MS)
+    coded = json.loads(message)
+    coded["body"] = base64.b64encode(coded["body"].encode()).decode()
+    coded["properties"]["body_encoding"] = "base64"
+    assert parse_message(json.dumps(coded).encode()) == parse_message(message)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff\x00",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"headers": {"task": "graphstalk.step"}, "body": "", "properties": {}}',
+        b'{"headers": {"task": "of.another"}, "body": "[[], {}, {}]", "properties": {}}',
+        b'{"headers": {"task": "graphstalk.step", "id": "1"}, "body": "[[], {}, {}]", '
+        b'"properties": {"body_encoding": "utf-8"}}',
+        b'{"headers": {"task": "graphstalk.step", "id": "1"}, "body": "%%%", '
+        b'"properties": {"body_encoding": "base64"}}',
+    ],
+)
+def test_what_is_no_message_of_a_step_is_none(data):
+    assert parse_message(data) is None
