@@ -181,10 +181,14 @@ def test_a_message_that_celery_encoded_is_read_too(template):
         b"{}",
         b'{"headers": {"task": "graphstalk.step"}, "body": "", "properties": {}}',
         b'{"headers": {"task": "of.another"}, "body": "[[], {}, {}]", "properties": {}}',
-        b'{"headers": {"task": "graphstalk.step", "id": "1"}, "body": "[[], {}, {}]", '
-        b'"properties": {"body_encoding": "utf-8"}}',
-        b'{"headers": {"task": "graphstalk.step", "id": "1"}, "body": "%%%", '
-        b'"properties": {"body_encoding": "base64"}}',
+        (
+            b'{"headers": {"task": "graphstalk.step", "id": "1"}, "body": "[[], {}, {}]", '
+            b'"properties": {"body_encoding": "utf-8"}}'
+        ),
+        (
+            b'{"headers": {"task": "graphstalk.step", "id": "1"}, "body": "%%%", '
+            b'"properties": {"body_encoding": "base64"}}'
+        ),
     ],
 )
 def test_what_is_no_message_of_a_step_is_none(data):
