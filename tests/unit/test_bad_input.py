@@ -17,6 +17,7 @@ from orchestrator.errors import (
     UnknownThreadError,
     UnserializableValueError,
 )
+from tests.fixtures.ids import plain
 
 
 class State(TypedDict, total=False):
@@ -143,7 +144,7 @@ def test_a_router_that_leads_nowhere_fails_its_step(target, ends, texts):
         (Command(update=[("conut", 1)]), ["Did you mean 'count'?"]),
         ({3: 1}, ["updates 3, which is no key"]),
     ],
-    ids=repr,
+    ids=plain,
 )
 def test_a_result_that_is_no_update_fails_its_step(result, texts):
     error = fails(compiled(lambda state: result), InvalidUpdateError, *texts)
@@ -257,7 +258,7 @@ def done():
         (Command(graph=Command.PARENT, goto="work"), InvalidUpdateError, ["leave out graph=…"]),
         (Command(resume=1), NoPendingInterruptError, ["'t' (succeeded) asks nothing", "stored"]),
     ],
-    ids=repr,
+    ids=plain,
 )
 def test_a_wrong_input_is_refused_and_changes_nothing(done, value, error, texts):
     refused(done, error, lambda: done.invoke(value, "t"), *texts)

@@ -22,6 +22,7 @@ import pytest
 from orchestrator import limits
 from orchestrator.errors import StateCorruptedError, UnserializableValueError
 from orchestrator.serde.msgpack import Codec
+from tests.fixtures.ids import plain
 
 CODEC = Codec()
 
@@ -142,7 +143,7 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize("value", VALUES, ids=ascii)
+@pytest.mark.parametrize("value", VALUES, ids=plain)
 def test_a_value_comes_back_with_its_type(value):
     back = CODEC.decode(CODEC.encode(value))
     assert back == value
@@ -229,7 +230,7 @@ def test_models_come_back_with_what_was_set_extra_and_private():
         (Frozen(1), "give it to orchestrator.register_type"),
         (Named((1,)), "Named, which cannot be stored"),
     ],
-    ids=ascii,
+    ids=plain,
 )
 def test_what_cannot_be_stored_is_found_by_its_path(value, text):
     with pytest.raises(UnserializableValueError) as raised:
@@ -370,7 +371,7 @@ def test_a_codec_tells_what_it_knows(cls, known):
         msgpack.packb([msgpack.ExtType(1, b"pattern"), ["(", 0]]),
         b"\x91" * 5000,
     ],
-    ids=ascii,
+    ids=plain,
 )
 def test_damaged_bytes_are_refused(data):
     with pytest.raises(StateCorruptedError):

@@ -12,6 +12,7 @@ import pytest
 from orchestrator.errors import UnserializableValueError
 from orchestrator.serde.buffers import hold_buffers, may_hold_bytes
 from orchestrator.serde.msgpack import Codec
+from tests.fixtures.ids import plain
 
 CODEC = Codec()
 LENGTHS = [0, 1, 195, 196, 197, 198, 216, 217, 255, 256, 0xC4C4, 0xFFFF, 0x10000]
@@ -80,7 +81,7 @@ def test_bytes_look_like_bytes(data):
         [memoryview(b"")],
         [msgpack.ExtType(5, b"")],
     ],
-    ids=repr,
+    ids=plain,
 )
 def test_what_is_no_bytes_is_found(value):
     assert hold_buffers(value)
@@ -89,7 +90,7 @@ def test_what_is_no_bytes_is_found(value):
 @pytest.mark.parametrize(
     "value",
     [[], [b"x"], [[1.5, 2, 2.5]], [1.0, decimal.Decimal("sNaN"), 2.0], [{"a": []}], [[[[]]]]],
-    ids=repr,
+    ids=plain,
 )
 def test_plain_data_holds_none(value):
     assert not hold_buffers(value)

@@ -23,6 +23,7 @@ import typing_extensions
 
 from orchestrator.channels import Topic
 from orchestrator.graph.schema import codec_classes
+from tests.fixtures.ids import plain
 
 T = TypeVar("T")
 
@@ -108,7 +109,7 @@ class WithPrivate(pydantic.BaseModel):
         (WithPrivate, {WithPrivate, Drink}),
         (type[Meal], {Meal}),
     ],
-    ids=str,
+    ids=plain,
 )
 def test_a_schema_names_all_classes_that_its_values_may_have(hint, classes):
     assert set(codec_classes([hint])) == classes

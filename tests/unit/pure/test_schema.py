@@ -23,6 +23,7 @@ from orchestrator.graph.schema import (
     field_hints,
     update_items,
 )
+from tests.fixtures.ids import plain
 
 
 class Colour(enum.Enum):
@@ -131,7 +132,7 @@ def test_reserved_keys_are_refused(key):
         (Annotated[list, "words", Topic(int), "more"], Topic),
         (Annotated[dict, lambda a, b, /: a], BinaryOperatorAggregate),
     ],
-    ids=repr,
+    ids=plain,
 )
 def test_an_annotation_says_the_rule(hint, kind):
     assert kinds(TypedDict("One", {"key": hint})) == {"key": kind}
