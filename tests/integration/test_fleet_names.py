@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import urllib.request
 from itertools import count
 from pathlib import Path
@@ -32,12 +31,15 @@ def test_a_message_bears_the_place_of_its_step_and_the_name_of_its_node(fleet: F
         assert f"Task fan.piece[t:2:piece:{index}] " in log
 
 
-def test_flower_lists_every_step_as_graph_and_node(fleet: Fleet, tmp_path: Path) -> None:
+def listed_by_flower(
+    fleet: Fleet, folder: Path, count_: int, graph: str, **state: Any
+) -> dict[str, str]:
+    """Return the steps of a run that Flower lists as done, once there are so many."""
     port = free_port()
-    command = [sys.executable, "-m", "celery", f"--broker={fleet.server.url}", "flower"]
+    command = ["-m", "celery", f"--broker={fleet.server.url}", "flower"]
     command += [f"--address={HOST}", f"--port={port}"]
     env = {"FLOWER_UNAUTHENTICATED_API": "true"}
-    with running(["python", *command[1:]], env, tmp_path / "flower.log") as flower:
+    with running(["python", *command], env, folder / "flower.log") as flower:
         fleet.start(events=True)
         before = (f"before{number}" for number in count())
 
@@ -46,15 +48,19 @@ def test_flower_lists_every_step_as_graph_and_node(fleet: Fleet, tmp_path: Path)
             return bool(shown(port, ""))
 
         flower.wait_until(listens)
-        fleet.result(fleet.submit("fan", width=2))
-        flower.wait_until(lambda: len(done(port)) == 5)
-        assert done(port) == {
-            "t:0:__start__": "fan.__start__",
-            "t:1:split": "fan.split",
-            "t:2:piece:0": "fan.piece",
-            "t:2:piece:1": "fan.piece",
-            "t:3:gather": "fan.gather",
-        }
+        fleet.result(fleet.submit(graph, **state))
+        flower.wait_until(lambda: len(done(port)) == count_)
+        return done(port)
+
+
+def test_flower_lists_every_step_as_graph_and_node(fleet: Fleet, tmp_path: Path) -> None:
+    assert listed_by_flower(fleet, tmp_path, 5, "fan", width=2) == {
+        "t:0:__start__": "fan.__start__",
+        "t:1:split": "fan.split",
+        "t:2:piece:0": "fan.piece",
+        "t:2:piece:1": "fan.piece",
+        "t:3:gather": "fan.gather",
+    }
 
 
 def done(port: int) -> dict[str, str]:

@@ -16,18 +16,23 @@ from tests.integration.fleet import Fleet, inputs, strip, twin
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
-def test_a_graph_with_everything_is_the_same_on_a_fleet_as_in_process(
-    fleet: Fleet, tmp_path: Path, pool: str
-) -> None:
+def assert_as_in_process(fleet: Fleet, folder: Path, pool: str) -> None:
+    """Run the graph with everything on a worker of a pool; compare with what it is in process."""
     fleet.start(pool=pool, concurrency=1 if pool == "solo" else 2)
     fleet.submit("tour", width=4)
     asked = fleet.result()["__interrupt__"]
     fleet.client.resume("t", {"yes": 1}, interrupt_id=asked[0].id)
-    here, output = twin(graphs.tour, tmp_path, [{"yes": 1}], width=4)
+    here, output = twin(graphs.tour, folder, [{"yes": 1}], width=4)
     assert fleet.result() == output
     assert history_of(fleet.client.history("t")) == history_of(here.get_state_history("t"))
     assert_settled(fleet)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_a_graph_with_everything_is_the_same_on_a_fleet_as_in_process(
+    fleet: Fleet, tmp_path: Path, pool: str
+) -> None:
+    assert_as_in_process(fleet, tmp_path, pool)
 
 
 def test_the_celery_executor_runs_a_graph_on_the_workers(fleet: Fleet, tmp_path: Path) -> None:

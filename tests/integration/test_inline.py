@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from orchestrator import InvalidGraphError, StateGraph
-from orchestrator.cli.embedded import HOST, free_port
-from tests.fixtures.processes import running
 from tests.integration import graphs
-from tests.integration.accounts import assert_settled, history_of
-from tests.integration.fleet import Fleet, twin
-from tests.integration.test_fleet_names import done, shown
+from tests.integration.accounts import assert_settled
+from tests.integration.fleet import Fleet
+from tests.integration.test_fleet_names import listed_by_flower
+from tests.integration.test_fleet_runs import assert_as_in_process
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -37,16 +35,9 @@ def messages(fleet: Fleet) -> int:
 def test_a_graph_with_everything_is_the_same_in_place_as_in_process(
     inline: Fleet, tmp_path: Path, pool: str
 ) -> None:
-    inline.start(pool=pool, concurrency=1 if pool == "solo" else 2)
-    inline.submit("tour", width=4)
-    asked = inline.result()["__interrupt__"]
-    inline.client.resume("t", {"yes": 1}, interrupt_id=asked[0].id)
-    here, output = twin(graphs.tour, tmp_path, [{"yes": 1}], width=4)
-    assert inline.result() == output
-    assert history_of(inline.client.history("t")) == history_of(here.get_state_history("t"))
+    assert_as_in_process(inline, tmp_path, pool)
     # __start__ and plan in one; left, right; join; 4 pieces; collect and ask; ask again.
     assert messages(inline) <= 1 + 2 + 4 + 1
-    assert_settled(inline)
 
 
 def test_steps_in_a_row_take_one_message_and_one_round_trip_each(inline: Fleet) -> None:
@@ -114,27 +105,12 @@ def test_a_thread_of_many_quick_steps_lets_others_have_their_turn(tmp_path: Path
 
 
 def test_flower_lists_steps_that_were_done_in_place(inline: Fleet, tmp_path: Path) -> None:
-    port = free_port()
-    command = ["-m", "celery", f"--broker={inline.server.url}", "flower"]
-    command += [f"--address={HOST}", f"--port={port}"]
-    env = {"FLOWER_UNAUTHENTICATED_API": "true"}
-    with running([sys.executable, *command], env, tmp_path / "flower.log") as flower:
-        inline.start(events=True)
-        before = (f"before{number}" for number in itertools.count())
-
-        def listens() -> bool:
-            inline.result(inline.submit("row", next(before)))
-            return bool(shown(port, ""))
-
-        flower.wait_until(listens)
-        inline.result(inline.submit("row"))
-        flower.wait_until(lambda: len(done(port)) == 4)
-        assert done(port) == {
-            "t:0:__start__": "row.__start__",
-            "t:1:one": "row.one",
-            "t:2:two": "row.two",
-            "t:3:three": "row.three",
-        }
+    assert listed_by_flower(inline, tmp_path, 4, "row") == {
+        "t:0:__start__": "row.__start__",
+        "t:1:one": "row.one",
+        "t:2:two": "row.two",
+        "t:3:three": "row.three",
+    }
 
 
 def test_an_unknown_way_of_dispatch_is_an_error() -> None:
