@@ -17,6 +17,7 @@ from typing import TypeVar
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Claim, Commit, CommitResult, LoadedThread, Take
 from orchestrator.checkpoint.model import Head
+from orchestrator.checkpoint.tails import joined
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core.stepping import defer, in_one_log
@@ -59,7 +60,7 @@ class Access:
                 thread_id, step_id, owner=self.owner, token=token, known=names, sent_ms=sent_ms
             )
         )
-        return claim, known
+        return _whole(claim, known), known
 
     def taking(self, commit: Commit, head: Head) -> Commit:
         """Return a commit that also claims the one step it makes ready, for this process.
@@ -80,16 +81,30 @@ class Access:
         found = loaded.steps.get(step.step_id) if loaded else None
         if found is None or found.owner != self.owner:
             return None
+        known = self.cache.get(commit.thread_id)
         claim = self.patiently(
             lambda: self.checkpointer.claim(
-                step.thread_id, step.step_id, owner=take.owner, token=take.token, known=take.known
+                step.thread_id, step.step_id, owner=take.owner, token=take.token, known=tuple(known)
             )
         )
-        return claim if claim.refused is None else None
+        return _whole(claim, known) if claim.refused is None else None
 
     def known(self, thread_id: str) -> Mapping[str, bytes]:
         """Return the blobs of a thread that this process knows."""
         return self.cache.get(thread_id)
+
+    def remember(self, commit: Commit, blobs: Mapping[str, bytes]) -> None:
+        """Keep the encoded values of a new checkpoint for the next claim.
+
+        Args:
+            commit: what brings the checkpoint.
+            blobs: the values of the checkpoint before.
+        """
+        assert commit.checkpoint is not None
+        known = {**blobs, **commit.blobs}
+        for name, before in commit.tails.items():
+            known[name] = joined([known[before], known[name]])
+        self.cache.put(commit.thread_id, {key: known[key] for key in commit.checkpoint.refs})
 
     def commit(self, commit: Commit) -> CommitResult:
         """Commit, or be refused.
@@ -98,7 +113,10 @@ class Access:
         up its claim; its result is the stored one all the same.
         """
         logged = in_one_log(commit)
-        return self.patiently(lambda: self.checkpointer.commit(logged))
+        result = self.patiently(lambda: self.checkpointer.commit(logged))
+        if result.claim is None or not result.claim.tails:
+            return result
+        return replace(result, claim=_whole(result.claim, self.cache.get(commit.thread_id)))
 
     def defer(self, claim: Claim, reason: str) -> Report:
         """Hand back a claimed step that this process cannot run, and say why."""
@@ -126,6 +144,18 @@ class Access:
                     raise
                 delay_s = min(0.05 * 2 ** min(attempt, 10), 1.0)
                 self.clock.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
+
+
+def _whole(claim: Claim, known: Mapping[str, bytes]) -> Claim:
+    """Return a claim whose values are whole: tails are joined to what this process knows."""
+    if not claim.tails:
+        return claim
+    blobs = dict(claim.blobs)
+    for name, before in claim.tails.items():
+        tail = blobs.pop(name)
+        if before in known:
+            blobs[name] = joined([known[before], tail])
+    return replace(claim, blobs=blobs, tails={})
 
 
 def _token() -> str:
