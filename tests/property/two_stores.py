@@ -18,10 +18,10 @@ from orchestrator.checkpoint.commit import (
     StepUpdate,
     Wait,
 )
-from orchestrator.checkpoint.model import RunStatus, blob_key
+from orchestrator.checkpoint.model import RunStatus
 from orchestrator.ids import child_thread, root_thread
-from orchestrator.serde.msgpack import Codec
 from orchestrator.testing.contract import drafts
+from tests.property.growing_lists import GrowingLists
 from tests.property.pair import Pair, World
 
 __all__ = ["Agreement"]
@@ -36,7 +36,6 @@ NOTES = ("n1", "n2", "q1")
 KEYS = ("k1", "k2")
 RUNS = ("run-2", "run-3")
 HOUR_MS = 3_600_000
-encode = Codec().encode
 OFF = st.sampled_from([0, 0, 0, 0, 0, 1])  # Of an expected head: mostly it is right.
 
 threads = st.sampled_from(THREADS)
@@ -55,7 +54,7 @@ class Agreement(RuleBasedStateMachine):
         self.asked: list[dict] = []  # How claims were asked for.
         self.claims: list[tuple[ReadyStep, StepGuard]] = []  # All that were given.
         self.steps: list[ReadyStep] = []  # All that were ever planned.
-        self.logs: dict[str, list[str]] = {}  # Names of lists that were ever to be stored.
+        self.lists = GrowingLists()
         self.seqs = dict.fromkeys(THREADS, 0)  # Events that were compared already.
 
     def both(self, method: str, *args, **kwargs):
@@ -89,22 +88,10 @@ class Agreement(RuleBasedStateMachine):
             send = drafts.ready(thread_id, id_, "c", index=0, arg=f"arg-{id_}", queue=queue)
             steps = (*steps[:2], send)
         self.steps += steps
-        log = blob_key("", "log", id_)
-        blobs = {
-            f"blob-{id_}": b"%d" % id_,
-            f"arg-{id_}": b"argument",
-            log: encode([id_, "x" * 300]),
-        }
-        stored = drafts.checkpoint(id_, (f"blob-{id_}", log))
-        tails = self.tails(thread_id, log)
+        name, value, tails = self.lists.grow(thread_id, id_)
+        blobs = {f"blob-{id_}": b"%d" % id_, f"arg-{id_}": b"argument", name: value}
+        stored = drafts.checkpoint(id_, (f"blob-{id_}", name))
         return {"checkpoint": stored, "blobs": blobs, "tails": tails, "ready": steps}
-
-    def tails(self, thread_id: str, log: str) -> dict[str, str]:
-        """Return what a list goes on: most often the newest, now and then an older one, or none."""
-        known = self.logs.setdefault(thread_id, [])
-        earlier, pick = [name for name in known if name != log], len(known) * 7 % 11
-        known.append(log)  # Whether it will be stored or not.
-        return {log: earlier[-1 - pick % 3 % len(earlier)]} if earlier and pick else {}
 
     def planned(self, *, active: bool = False) -> list[LoadedStep]:
         """Return the steps of all current plans, or only of runs that are active."""
@@ -221,7 +208,7 @@ class Agreement(RuleBasedStateMachine):
             "step_id": step.step_id,
             "owner": owner,
             "token": f"token {len(self.asked)}",
-            "known": self.known(step) if known else (),
+            "known": self.lists.known(step, len(self.asked)) if known else (),
             "sent_ms": self.clock.now_ms() + overtaking_ms if late else 0,
         }
         claim = self.both("claim", **asked)
@@ -230,11 +217,6 @@ class Agreement(RuleBasedStateMachine):
             return None
         self.claims.append((step, StepGuard(step.step_id, claim.fence)))
         return self.claims[-1][1]
-
-    def known(self, step: ReadyStep) -> tuple[str, ...]:
-        """Return names that somebody knows: of values, an argument, and a list some time ago."""
-        older = self.logs[step.thread_id][-1 - len(self.asked) % 4 :][:1]
-        return (f"blob-{step.checkpoint_id}", step.arg, *older)
 
     @precondition(lambda self: self.asked)
     @rule(pick=picks)
