@@ -159,11 +159,8 @@ def opened_values(
         while at in records and len(parts) < len(records):
             parts.append(records[at])
             at = before.get(at, "")
-        if len(parts) > 1:
-            broken = next(filter(is_damaged, parts), None)
-            whole[name] = joined(parts[::-1]) if broken is None else broken
-        elif parts:
-            whole[name] = parts[0]
+        if parts:  # Of parts one of which is damaged, that one is left.
+            whole[name] = joined(parts[::-1]) if len(parts) > 1 else parts[0]
         if at and parts:
             unfinished[name] = at
     return whole, unfinished

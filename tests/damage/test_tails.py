@@ -135,6 +135,8 @@ def test_whatever_goes_on_shares_what_it_did_not_change(stored: Stored, graph: A
 
 def test_a_fork_is_a_thread_of_its_own(stored: Stored, graph: Any) -> None:
     graph.fork(at(graph, 10).config, "other")
+    forked = stored.store.load("other")
+    assert graph.records.checkpoint(forked.checkpoint.header).tails == {}
     graph.update_state("other", {"log": ["o"]}, as_node="grow")
     graph.update_state("other", {"log": ["p"]}, as_node="grow")
     expected = [*(item(n) for n in range(10)), "o", "p"]

@@ -150,7 +150,7 @@ BUGS = (
         "attempts share decoded values",
         (
             Edit(
-                "orchestrator/core/records.py",
+                "orchestrator/core/values.py",
                 "        return self.decode(self.blobs[name])\n",
                 "        data = self.blobs[name]\n"
                 "        if data not in _SHARED:\n"
@@ -158,9 +158,9 @@ BUGS = (
                 "        return _SHARED[data]\n",
             ),
             Edit(
-                "orchestrator/core/records.py",
-                "_VERSION = 1 ",
-                "_SHARED: dict[bytes, Any] = {}\n_VERSION = 1 ",
+                "orchestrator/core/values.py",
+                "class Values(",
+                "_SHARED: dict[bytes, Any] = {}\n\n\nclass Values(",
             ),
         ),
     ),

@@ -11,6 +11,7 @@ from orchestrator import START, Overwrite, StateGraph, add_messages, limits
 from orchestrator.channels import BinaryOperatorAggregate, Topic
 from orchestrator.checkpoint.model import Checkpoint, PlannedStep, blob_key
 from orchestrator.core.advance import Frame, Next, advance
+from orchestrator.core.apply import apply
 from orchestrator.core.records import Records
 from orchestrator.core.storing import kept_values
 from orchestrator.errors import UnserializableValueError
@@ -83,6 +84,14 @@ def test_the_values_after_it_are_whole_and_fresh() -> None:
     following.values["log"].append("spoilt")
     assert following.values["log"] == [*LONG, "a"]
     assert dict(following.values) == {"log": [*LONG, "a"]}
+
+
+def test_a_list_that_grew_is_news() -> None:
+    stepper = Stepper(log=LONG)
+    values = stepper.records.values(stepper.checkpoint, stepper.blobs)
+    applied = apply(SPEC, stepper.checkpoint, values, [(PlannedStep("a"), [("log", ["a"])])], NEW)
+    assert (applied.updated, applied.versions) == ({"log"}, {"log": NEW})
+    assert (applied.changed, applied.appended) == ({}, {"log": ["a"]})
 
 
 @pytest.mark.parametrize(
