@@ -2,7 +2,8 @@
 
 A list that grew is stored as its tail: the list of what was added to an earlier version of it. The
 tail is an encoded list like any other, and what is joined is byte for byte what encoding the whole
-list would have given.
+list would have given. Joining copies the list; so what a process knows of one is kept in parts, and
+joined when somebody looks at it.
 
 Rule 1: nothing here raises. What is no list has no tail, and does not become a list by joining.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["is_list", "joined", "tail_of"]
+__all__ = ["Encoded", "Grown", "is_list", "joined", "tail_of", "whole"]
 
 # How msgpack begins a list: with its length in the head itself, in two bytes, or in four.
 _SHORT, _SHORT_MAX = 0x90, 0xF
@@ -19,6 +20,36 @@ _WIDE, _WIDE_MAX = 0xDC, 0xFFFF
 _WIDEST = 0xDD
 # What only the first item of a list can begin with that stands for a value of a type.
 _TAGS = frozenset((0xC7, 0xC8, 0xC9, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8))
+
+
+class Grown:
+    """An encoded list in parts: the bytes of an earlier version, and its tails since."""
+
+    __slots__ = ("_size", "parts")
+
+    def __init__(self, before: bytes | Grown, tail: bytes) -> None:
+        """Go on a list by a tail."""
+        parts = before.parts if isinstance(before, Grown) else (before,)
+        self.parts: tuple[bytes, ...] = (*parts, tail)
+        self._size = len(before) + len(tail)
+
+    def __len__(self) -> int:
+        """Return how many bytes the parts have."""
+        return self._size
+
+    def joined(self) -> bytes:
+        """Return the whole list; it is joined once."""
+        if len(self.parts) > 1:
+            self.parts = (joined(self.parts),)
+        return self.parts[0]
+
+
+Encoded = bytes | Grown  # A value as a process knows it.
+
+
+def whole(data: Encoded) -> bytes:
+    """Return the bytes of an encoded value."""
+    return data.joined() if isinstance(data, Grown) else data
 
 
 def _head(data: bytes) -> tuple[int, int] | None:
@@ -45,9 +76,9 @@ def _headed(count: int, *items: bytes | memoryview) -> bytes:
     return b"".join((head, *items))
 
 
-def is_list(data: bytes) -> bool:
+def is_list(data: Encoded) -> bool:
     """Return whether an encoded value is a list, and nothing that a list stands for."""
-    return _head(data) is not None
+    return _head(data.parts[0] if isinstance(data, Grown) else data) is not None
 
 
 def joined(parts: Sequence[bytes]) -> bytes:

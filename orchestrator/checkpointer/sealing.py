@@ -124,10 +124,10 @@ def opened_claim(thread_id: str, claim: Claim) -> Claim:
         return claim  # It was refused.
     step = claim.step
     header = f"{thread_id}\x1fheader\x1f{step.checkpoint_id:x}"
-    blobs, tails = opened_values(thread_id, claim.blobs, (*claim.refs, step.arg))
-    changes: dict[str, Any] = {"header": unseal(header, claim.header), "blobs": blobs}
-    if tails:
-        changes["tails"] = tails
+    changes: dict[str, Any] = {"header": unseal(header, claim.header)}
+    if claim.blobs:
+        wanted = (*claim.refs, step.arg)
+        changes["blobs"], changes["tails"] = opened_values(thread_id, claim.blobs, wanted)
     if claim.asks:
         changes["asks"] = _opened(_question(thread_id), claim.asks)
         changes["answers"] = _opened(_answer(thread_id), claim.answers)

@@ -57,11 +57,10 @@ def sealed_outcome(place: str, commit: Commit) -> bytes:
     """Return an outcome without what is a value of the same commit: it names that instead."""
     outcome, end = commit.completed, 0
     assert outcome is not None
-    found = [
-        (at, name, len(value))
-        for name, value in commit.blobs.items()
-        if len(value) >= limits.NAMED_BYTES_MIN and (at := outcome.find(value)) >= 0
-    ]
+    found = []
+    for name, value in commit.blobs.items():
+        if len(value) >= limits.NAMED_BYTES_MIN and (at := outcome.find(value)) >= 0:
+            found.append((at, name, len(value)))
     if not found:
         return seal(place, outcome)
     names, places, parts = [], [], []

@@ -103,7 +103,9 @@ class _Board:
             return MISSING
         if channel in self.control:
             return self.control[channel]
-        return _value_in(channel, self.before, self.changed, self.appended)
+        if channel in self.appended:
+            return self.before[channel] + self.appended[channel]
+        return self.changed[channel] if channel in self.changed else self.before[channel]
 
     def see(self, steps: Sequence[PlannedStep]) -> None:
         """Mark the triggers as seen by their nodes, and use up those that are for once."""
@@ -205,17 +207,6 @@ class _Board:
         )
 
 
-def _value_in(
-    key: str,
-    before: Mapping[str, Any],
-    changed: dict[str, Any],
-    appended: dict[str, list[Any]],
-) -> Any:
-    if key in changed:
-        return changed[key]
-    return before[key] + appended[key] if key in appended else before[key]
-
-
 class _Overlay(Mapping[str, Any]):
     """New values over the ones before; keys without a value are in neither."""
 
@@ -231,7 +222,9 @@ class _Overlay(Mapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         if key not in self._keys:
             raise KeyError(key)
-        return _value_in(key, self._before, self._changed, self._appended)
+        if key in self._appended:
+            return self._before[key] + self._appended[key]
+        return self._changed[key] if key in self._changed else self._before[key]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)

@@ -19,6 +19,7 @@ from orchestrator.checkpoint.model import (
     StepError,
     blob_key,
 )
+from orchestrator.checkpoint.tails import Encoded, whole
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import SENDS
 from orchestrator.core.values import StoredValues
@@ -113,7 +114,7 @@ class Records:
             if key not in checkpoint.control
         }
 
-    def values(self, checkpoint: Checkpoint, blobs: Mapping[str, bytes]) -> StoredValues:
+    def values(self, checkpoint: Checkpoint, blobs: Mapping[str, Encoded]) -> StoredValues:
         """Return the values of the state that a checkpoint refers to; see `StoredValues`.
 
         Those of an earlier version of the graph are migrated.
@@ -126,7 +127,7 @@ class Records:
         after = self.lineage.migrated(version, before)
         held = {key: self.encode(storable(value)) for key, value in after.items()}
         own = {key: key for key in held}
-        was = {key: blobs[name] for key, name in stored.keys_.items()}
+        was = {key: whole(blobs[name]) for key, name in stored.keys_.items()}
         changes = {k: after[k] for k, data in held.items() if data != was.get(k)}
         gone = dict.fromkeys((key for key in was if key not in held), MISSING)
         return StoredValues(own, held, self.decode, {**changes, **gone}, migrated=True)

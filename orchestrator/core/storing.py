@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator import limits
 from orchestrator.checkpoint.model import Checkpoint, blob_key
-from orchestrator.checkpoint.tails import joined, tail_of
+from orchestrator.checkpoint.tails import Encoded, joined, tail_of, whole
 from orchestrator.core.advance import Next
 from orchestrator.core.records import Records
 from orchestrator.core.values import encoded_in
@@ -49,7 +49,7 @@ def kept_values(records: Records, following: Next, untracked: frozenset[str]) ->
         data = records.check(f"the value of {key!r}", value)
         if type(value) is list and len(data) > limits.LIST_WHOLE_BYTES_MAX:
             stored = encoded_in(before, key)
-            tail = tail_of(stored[1], data) if stored else None
+            tail = tail_of(whole(stored[1]), data) if stored else None
             if stored and tail and _keep_tail(kept, checkpoint, key, stored, tail):
                 continue
         kept.blobs[blob_key(checkpoint.ns, key, checkpoint.id)] = data
@@ -58,7 +58,7 @@ def kept_values(records: Records, following: Next, untracked: frozenset[str]) ->
         assert stored is not None
         if not _keep_tail(kept, checkpoint, key, stored, tail):
             name = blob_key(checkpoint.ns, key, checkpoint.id)
-            kept.blobs[name] = joined((stored[1], tail))
+            kept.blobs[name] = joined((whole(stored[1]), tail))
     return kept
 
 
@@ -77,12 +77,12 @@ def _encoded(records: Records, following: Next, key: str, items: list[Any]) -> b
 
 
 def _keep_tail(
-    kept: Kept, checkpoint: Checkpoint, key: str, stored: tuple[str, bytes], tail: bytes
+    kept: Kept, checkpoint: Checkpoint, key: str, stored: tuple[str, Encoded], tail: bytes
 ) -> bool:
     """Keep the tail of a list, if the list is long enough for that."""
-    before, whole = stored
+    before, list_ = stored
     count = checkpoint.tails.get(key, 0)
-    if len(whole) <= max(limits.LIST_WHOLE_BYTES_MAX, limits.TAIL_BYTES_MIN * count):
+    if len(list_) <= max(limits.LIST_WHOLE_BYTES_MAX, limits.TAIL_BYTES_MIN * count):
         return False
     name = blob_key(checkpoint.ns, key, checkpoint.id)
     kept.blobs[name], kept.goes_on[name], kept.tails[key] = tail, before, count + 1

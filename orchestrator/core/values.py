@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from typing import Any
 
+from orchestrator.checkpoint.tails import Encoded, whole
 from orchestrator.errors import StateCorruptedError
 from orchestrator.record import record
 
@@ -17,12 +18,12 @@ class Values(Mapping[str, Any]):
 
     __slots__ = ()
 
-    def encoded(self, key: str) -> tuple[str, bytes] | None:
+    def encoded(self, key: str) -> tuple[str, Encoded] | None:
         """Return under which name the value of a key is stored, and its bytes, if they are here."""
         raise NotImplementedError
 
 
-def encoded_in(values: Mapping[str, Any], key: str) -> tuple[str, bytes] | None:
+def encoded_in(values: Mapping[str, Any], key: str) -> tuple[str, Encoded] | None:
     """Return how the value of a key is stored, as `Values.encoded`; `None`: it is not."""
     find = getattr(values, "encoded", None)  # To ask for the class of a mapping takes far longer.
     return find(key) if find is not None else None
@@ -37,7 +38,7 @@ class StoredValues(Values):
     """
 
     keys_: Mapping[str, str]  # Key of the state → blob.
-    blobs: Mapping[str, bytes]
+    blobs: Mapping[str, Encoded]
     decode: Callable[[bytes], Any]
     # What a migration changed, to be stored with the next checkpoint; `MISSING`: it is gone.
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -54,7 +55,7 @@ class StoredValues(Values):
         if name not in self.blobs:
             msg = f"the stored value of {key!r} is missing ({name!r})"
             raise StateCorruptedError(msg)
-        return self.decode(self.blobs[name])
+        return self.decode(whole(self.blobs[name]))
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the keys that hold a value."""
@@ -64,7 +65,7 @@ class StoredValues(Values):
         """Return how many keys hold a value."""
         return len(self.keys_)
 
-    def encoded(self, key: str) -> tuple[str, bytes] | None:
+    def encoded(self, key: str) -> tuple[str, Encoded] | None:
         """Return how the value of a key is stored; see `Values.encoded`."""
         name = self.keys_.get(key, "")
         return (name, self.blobs[name]) if name in self.blobs and not self.migrated else None

@@ -20,6 +20,7 @@ from typing import Any
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Claim, Commit, EventDraft, ReadyStep, Refusal
 from orchestrator.checkpoint.model import Head, Interrupt, Outcome, PlannedStep, RunStatus
+from orchestrator.checkpoint.tails import Encoded
 from orchestrator.core.adopting import mismatch
 from orchestrator.core.advance import Frame, Next, advance
 from orchestrator.core.records import Records
@@ -96,7 +97,7 @@ class StepProtocol:
         assert claim.step is not None
         self.access.commit(hand_back(claim.step, claim.fence, "the run was told to stop"))
 
-    def run_claimed(self, claim: Claim, known: Mapping[str, bytes]) -> Report:
+    def run_claimed(self, claim: Claim, known: Mapping[str, Encoded]) -> Report:
         """Run a claimed step's node and commit."""
         step, head = claim.step, claim.head
         assert step is not None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator import limits
+from orchestrator.checkpoint.tails import Encoded
 from orchestrator.core.values import Values
 from orchestrator.graph.spec import GraphSpec
 
@@ -74,6 +75,6 @@ class Overlaid(Values):
         """Return how many keys hold a value."""
         return len(set(self.stored) | set(self.own))
 
-    def encoded(self, key: str) -> tuple[str, bytes] | None:
+    def encoded(self, key: str) -> tuple[str, Encoded] | None:
         """Return how the value of a key is stored; see `Values.encoded`."""
         return None if key in self.own else self.stored.encoded(key)

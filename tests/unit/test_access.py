@@ -9,6 +9,8 @@ import pytest
 from orchestrator import MemoryCheckpointer
 from orchestrator.checkpoint.commit import Claim, Commit, StepGuard
 from orchestrator.checkpoint.model import blob_key
+from orchestrator.checkpoint.tails import Encoded, whole
+from orchestrator.seal import is_damaged
 from orchestrator.serde.msgpack import Codec
 from orchestrator.step.access import Access
 from orchestrator.testing.contract import drafts
@@ -29,13 +31,13 @@ class Turns:
     def process(self, name: str) -> Access:
         return Access(self.store, name)
 
-    def claimed(self, access: Access) -> tuple[Claim, dict[str, bytes]]:
+    def claimed(self, access: Access) -> tuple[Claim, dict[str, Encoded]]:
         """Claim the step there is; return the claim, and all values that are there then."""
         [step] = drafts.plan("t", drafts.FIRST + self.number, "a")
         claim, known = access.claim("t", step.step_id)
         return claim, {**known, **claim.blobs}
 
-    def do(self, access: Access, claim: Claim, blobs: dict[str, bytes], **fields: Any) -> Commit:
+    def do(self, access: Access, claim: Claim, blobs: dict[str, Encoded], **fields: Any) -> Commit:
         """Commit a claimed step; the process remembers what it knows then."""
         self.number += 1
         id_, name = drafts.FIRST + self.number, NAMES[self.number]
@@ -55,7 +57,7 @@ class Turns:
 
     def turn(self, access: Access) -> Claim:
         claim, blobs = self.claimed(access)
-        assert blobs[NAMES[self.number]] == encode(list(range(self.number + 1)))
+        assert whole(blobs[NAMES[self.number]]) == encode(list(range(self.number + 1)))
         assert access.commit(self.do(access, claim, blobs)).refused is None
         return claim
 
@@ -66,8 +68,19 @@ def test_whoever_knows_a_beginning_gets_the_rest_and_has_the_whole_list() -> Non
     for access in (one, one, two, two, one, two):
         turns.turn(access)
     claim, blobs = turns.claimed(one)
-    assert (list(claim.blobs), claim.tails) == ([NAMES[6]], {})
-    assert blobs[NAMES[6]] == encode(list(range(7)))
+    assert (claim.blobs, claim.tails) == ({}, {})
+    assert whole(blobs[NAMES[6]]) == encode(list(range(7)))
+    assert len(blobs[NAMES[6]]) < 30
+
+
+def test_a_tail_that_is_damaged_fails_whoever_claims() -> None:
+    turns = Turns()
+    one = turns.process("one")
+    turns.turn(one)
+    turns.turn(turns.process("two"))
+    turns.store._threads["t"].blobs[NAMES[2]] = b"\x02garbage"
+    claim, _ = turns.claimed(one)
+    assert is_damaged(claim.blobs[NAMES[2]])
 
 
 def test_whoever_knows_nothing_gets_the_whole_list() -> None:
@@ -85,7 +98,7 @@ def test_what_is_not_known_any_more_is_missing_not_wrong(monkeypatch: pytest.Mon
     monkeypatch.setattr(access.cache, "get", lambda _: dict.fromkeys(known, b"\xc1is damaged"))
     claim, blobs = turns.claimed(access)
     assert claim.tails == {}
-    assert blobs[NAMES[2]] == b"\xc1is damaged"
+    assert whole(blobs[NAMES[2]]) == b"\xc1is damaged"
 
 
 @pytest.mark.parametrize("forgets", [False, True])
@@ -101,5 +114,5 @@ def test_a_commit_that_takes_the_next_step_has_the_whole_list(forgets: bool) -> 
     assert claim.head is not None
     taken = one.commit(one.taking(commit, claim.head)).claim
     assert taken is not None
-    whole = {**one.known("t"), **taken.blobs}[NAMES[3]]
-    assert (whole, taken.tails) == (encode([0, 1, 2, 3]), {})
+    found = {**one.known("t"), **taken.blobs}[NAMES[3]]
+    assert (whole(found), taken.tails) == (encode([0, 1, 2, 3]), {})

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.checkpoint.tails import is_list, joined, tail_of
+from orchestrator.checkpoint.tails import Grown, is_list, joined, tail_of, whole
 from orchestrator.serde.msgpack import Codec
 
 CODEC = Codec()
@@ -63,6 +63,20 @@ def test_what_is_no_list_has_no_tail_and_is_joined_to_nothing(value: Any) -> Non
     assert tail_of(data, encode([value])) is None
     assert tail_of(encode([]), data) is None
     assert joined([encode([1]), data]) == data
+
+
+def test_a_list_in_parts_is_joined_when_it_is_looked_at_and_goes_on() -> None:
+    parts = [[1], ["two"], [], [4, 5]]
+    grown = Grown(encode(parts[0]), encode(parts[1]))
+    for part in parts[2:]:
+        grown = Grown(grown, encode(part))
+    assert (len(grown.parts), len(grown), is_list(grown)) == (4, 11, True)
+    earlier = Grown(grown, encode(["branch"]))
+    assert whole(grown) == encode([1, "two", 4, 5])
+    assert grown.parts == (whole(grown),)
+    assert whole(Grown(grown, encode([6]))) == encode([1, "two", 4, 5, 6])
+    assert whole(earlier) == encode([1, "two", 4, 5, "branch"])
+    assert not is_list(Grown(b"\xc1is damaged", encode([1])))
 
 
 def test_a_list_of_values_of_types_is_a_list() -> None:
