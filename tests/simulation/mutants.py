@@ -151,8 +151,8 @@ BUGS = (
         (
             Edit(
                 "orchestrator/core/values.py",
-                "        return self.decode(self.blobs[name])\n",
-                "        data = self.blobs[name]\n"
+                "        return self.decode(whole(self.blobs[name]))\n",
+                "        data = whole(self.blobs[name])\n"
                 "        if data not in _SHARED:\n"
                 "            _SHARED[data] = self.decode(data)\n"
                 "        return _SHARED[data]\n",
