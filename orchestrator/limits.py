@@ -6,6 +6,11 @@ NAMESPACE_CHARS_MAX = 4096  # Of a subgraph in subgraphs.
 NODE_NAME_CHARS_MAX = 200
 VALUE_DEPTH_MAX = 400  # Nesting of one stored value; msgpack itself stops at 511.
 RECURSION_LIMIT_DEFAULT = 10_007  # Supersteps of one run; LangGraph's own default.
+# A list is stored anew, not its tail, if it is not longer than this, or than so much for each tail
+# that it has: bringing these together would cost more than another one saves.
+LIST_WHOLE_BYTES_MAX = 256
+TAIL_BYTES_MIN = 64
+NAMED_BYTES_MIN = 256  # A shorter value is stored with the outcome that holds it, too.
 EVENTS_MAX = 10_000  # Events kept per thread; older ones are trimmed (approximately).
 LINE_MAX = 1_000  # Runs that wait in one thread's line.
 FAN_OUT_WINDOW = 256  # Steps of one superstep that are sent at a time.

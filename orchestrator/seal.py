@@ -4,6 +4,9 @@ A sealed record is one byte for the layout of the seal, eight bytes of checksum,
 checksum covers the record and its place: the thread, what kind of record it is, and its name. So
 damage shows, and so does a record that was moved to another place. (INV-10)
 
+A record may need others to be whole. Then it has the second layout, and begins with their names,
+one a line, up to an empty line: whoever keeps it can bring them along without understanding it.
+
 Rule 1: a seal proves nothing against somebody who can write to the store and make seals: that would
         take a key.
 Rule 2: a record that does not fit its seal is never decoded. It becomes bytes that no codec
@@ -12,16 +15,30 @@ Rule 2: a record that does not fit its seal is never decoded. It becomes bytes t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 
 from orchestrator.errors import StateCorruptedError
 
-__all__ = ["SEAL_BYTES", "check_damage", "damaged", "is_damaged", "seal", "unseal"]
+__all__ = [
+    "SEAL_BYTES",
+    "check_damage",
+    "damaged",
+    "is_damaged",
+    "needs",
+    "needs_any",
+    "seal",
+    "seal_needing",
+    "unseal",
+    "unseal_needing",
+]
 
 _LAYOUT = b"\x01"
+_NEEDING = b"\x02"
 _SIZE = 8  # Bytes of checksum: one damaged record in 10^19 passes.
 _JOINED_MAX = 4096  # A record that is not longer is copied, which is faster than a second call.
 SEAL_BYTES = 1 + _SIZE  # What a seal adds to a record, in front of it.
+_NEEDED = "\x1fneeds"  # Ends the place of a record of the second layout.
 _DAMAGED = b"\xc1"  # The one byte with which nothing in msgpack begins.
 
 
@@ -50,6 +67,40 @@ def unseal(place: str, stored: bytes) -> bytes:
     if stored[:1] == _LAYOUT and stored[1:SEAL_BYTES] == _checksum(place, record):
         return record
     return damaged(place)
+
+
+def seal_needing(place: str, names: Sequence[str], record: bytes) -> bytes:
+    """Return a record with its seal, which names the records that it needs."""
+    head = "".join(f"{name}\n" for name in names) + "\n"
+    record = head.encode("utf-8", "surrogatepass") + record
+    return _NEEDING + _checksum(place + _NEEDED, record) + record
+
+
+def unseal_needing(place: str, stored: bytes) -> tuple[tuple[str, ...], bytes]:
+    """Return the names of what a record needs, and the record; as `unseal` if it is damaged."""
+    if not needs_any(stored):
+        return (), unseal(place, stored)
+    record = stored[SEAL_BYTES:]
+    if stored[1:SEAL_BYTES] != _checksum(place + _NEEDED, record):
+        return (), damaged(place)
+    return needs(stored), record[record.index(b"\n\n") + 2 :]
+
+
+def needs_any(stored: bytes) -> bool:
+    """Return whether a stored record needs others, if it is not damaged."""
+    return stored[:1] == _NEEDING
+
+
+def needs(stored: bytes) -> tuple[str, ...]:
+    """Return the names of the records that a stored one needs, if it is not damaged."""
+    if not needs_any(stored):
+        return ()
+    end = stored.find(b"\n\n", SEAL_BYTES)
+    try:
+        names = stored[SEAL_BYTES : max(end, SEAL_BYTES)].decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return ()
+    return tuple(names.split("\n"))
 
 
 def damaged(place: str) -> bytes:

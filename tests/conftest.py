@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import redis
 
+from orchestrator import limits
 from orchestrator.cli.embedded import EmbeddedServer, ServerNotFoundError, find_server
 from orchestrator.config import Settings
 from orchestrator.testing.clock import ManualClock
@@ -70,6 +71,14 @@ def fake_clock(monkeypatch):
     time = SimpleNamespace(time=lambda: clock.now_ms() / 1000)
     monkeypatch.setattr(server_mixin, "time", time)
     return clock
+
+
+@pytest.fixture
+def small_tails(monkeypatch):
+    """Small lists are stored by their tails, too, as long ones are; some are still stored anew."""
+    monkeypatch.setattr(limits, "LIST_WHOLE_BYTES_MAX", 4)
+    monkeypatch.setattr(limits, "TAIL_BYTES_MIN", 2)
+    monkeypatch.setattr(limits, "NAMED_BYTES_MIN", 3)
 
 
 @pytest.fixture(scope="session")

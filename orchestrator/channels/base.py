@@ -49,6 +49,7 @@ class Channel:
     transient = False  # Whether a superstep that writes nothing here clears the value.
     consumes = False  # Whether triggering a node uses the value up.
     finishes = False  # Whether the value only shows once the run has nothing else to do.
+    appends = False  # Whether `appended` may tell something.
     persisted = True  # Whether the value is stored with the checkpoint.
 
     def update(self, value: Any, writes: Sequence[Any]) -> Any:
@@ -58,6 +59,14 @@ class Channel:
             InvalidUpdateError: if the rule does not allow these writes in one superstep.
         """
         raise NotImplementedError
+
+    def appended(self, writes: Sequence[Any]) -> list[Any] | None:
+        """Return what `update` adds to the end of a list, whatever the list holds; else `None`.
+
+        So a list that grows needs not be looked at to be stored.
+        """
+        del writes
+        return None
 
     def get(self, value: Any) -> Any:
         """Return what a node sees of the stored value, or `MISSING`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ __all__ = [
 ]
 
 
+_CONCATENATING = (operator.add, operator.iadd, operator.concat, operator.iconcat)
+
+
 class BinaryOperatorAggregate(Channel):
     """Fold every write into the value with a function of two arguments."""
 
@@ -26,6 +30,7 @@ class BinaryOperatorAggregate(Channel):
         """Start from `typ()` where that works, else from the first write."""
         self.typ, self.operator, self.key = typ, operator, key
         self._factory = start_of(typ)
+        self.appends = any(operator is each for each in _CONCATENATING)
 
     def get(self, value: Any) -> Any:
         """Return the value, or a fresh start value."""
@@ -50,6 +55,12 @@ class BinaryOperatorAggregate(Channel):
             value = operator(value, write)
         return value
 
+    def appended(self, writes: Sequence[Any]) -> list[Any] | None:
+        """Return the writes in one list, where the operator concatenates lists."""
+        if not self.appends or any(type(write) is not list for write in writes):
+            return None
+        return writes[0] if len(writes) == 1 else [item for write in writes for item in write]
+
     def describe(self) -> str:
         """Name the reducer."""
         return f"{self.kind}:{name_of(self.operator)}"
@@ -62,7 +73,7 @@ class Topic(Channel):
         """Remember whether values outlive a superstep."""
         self.typ, self.accumulate, self.key = typ, accumulate, key
         self.kind = "topic:accumulate" if accumulate else "topic"
-        self.transient = not accumulate
+        self.transient, self.appends = not accumulate, accumulate
 
     def update(self, value: Any, writes: Sequence[Any]) -> Any:
         """Append the writes; a list write adds its items."""
@@ -71,6 +82,10 @@ class Topic(Channel):
         if not items:
             return UNCHANGED if self.accumulate or value is MISSING else MISSING
         return kept + items
+
+    def appended(self, writes: Sequence[Any]) -> list[Any] | None:
+        """Return the writes, where they outlive the superstep."""
+        return (list(_flatten(writes)) or None) if self.appends else None
 
 
 class NamedBarrierValue(Channel):

@@ -198,6 +198,7 @@ class Commit:
 
     checkpoint: StoredCheckpoint | None = None
     blobs: Mapping[str, bytes] = field(default_factory=dict)
+    tails: Mapping[str, str] = field(default_factory=dict)  # Blob → the one whose list it goes on.
     ready: tuple[ReadyStep, ...] = ()  # The steps of the new plan.
     completed: bytes | None = None  # The outcome of the guarded step: it is completed. (INV-2)
     updates: tuple[StepUpdate, ...] = ()
@@ -260,6 +261,7 @@ class Claim:
     header: bytes = b""
     refs: tuple[str, ...] = ()
     blobs: Mapping[str, bytes] = field(default_factory=dict)  # Those the caller did not know.
+    tails: Mapping[str, str] = field(default_factory=dict)  # Of these: what goes on a known one.
     asks: Mapping[str, bytes] = field(default_factory=dict)
     answers: Mapping[str, bytes] = field(default_factory=dict)
     notes: Mapping[str, bytes] = field(default_factory=dict)  # Of this and earlier attempts.

@@ -8,6 +8,8 @@ Rule 2: a channel's version is the id of the checkpoint that changed it. Checkpo
         branches share what they did not change.
 Rule 3: a checkpoint holds control channels (what triggers nodes) itself and refers to the state's
         values by version, so its size follows the graph's width, not the state's size. (INV-11)
+Rule 4: a version of a list may be kept as a tail: what it adds to an earlier version. Any number of
+        branches may go on the same one.
 """
 
 from __future__ import annotations
@@ -103,6 +105,7 @@ class Checkpoint:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     plan: tuple[PlannedStep, ...] = ()  # What runs next; empty when it was not loaded.
     state_version: int | None = None  # Of the graph that made the state; `None`: there is none yet.
+    tails: Mapping[str, int] = field(default_factory=dict)  # Key → tails that its list consists of.
 
     def again(self, **changes: Any) -> Checkpoint:
         """Return the same state and plan as another checkpoint."""

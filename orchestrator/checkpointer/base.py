@@ -9,6 +9,8 @@ Rule 2: time is the store's own; a checkpointer never reads the clock of the pro
 Rule 3: a method that cannot decide raises `CheckpointerUnavailableError`; it never guesses.
 Rule 4: a step is ready unless it is completed, claimed, or waits. Only a ready step is claimed, and
         each claim gets a fence greater than any before. (INV-2, INV-3)
+Rule 5: a value may be the tail of a list, which goes on another value, kept before. It is loaded
+        whole; any number of values go on the same one. (INV-11)
 """
 
 from __future__ import annotations
@@ -69,6 +71,7 @@ class Checkpointer(Protocol):
     ) -> Claim:
         """Give `owner` the right to run a ready step, with what it needs beyond the `known` blobs.
 
+        Of a list of which a beginning is known comes what it grew by since; `Claim.tails` says so.
         Claiming renews the owner's lease. `token` names this attempt to claim: whoever did not get
         the answer asks again with the same token and gets the same claim. `sent_ms` is when the
         message that led here was sent (the store's time): older messages of that queue which nobody

@@ -41,6 +41,7 @@ from orchestrator.checkpointer.memory_thread import (
     update_step,
 )
 from orchestrator.checkpointer.sweeping import LEAD_MS, Trust
+from orchestrator.checkpointer.values import found_values, named_values
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.config import Settings
 from orchestrator.ids import CHILD, below, partition_of, root_thread
@@ -206,7 +207,7 @@ class MemoryCheckpointer:
             head=opened_head(step.ready.thread_id, thread.head),
             header=checkpoint.header,
             refs=checkpoint.refs,
-            blobs={key: thread.blobs[key] for key in wanted if key not in known},
+            blobs=found_values(thread.blobs.get, wanted, known),
             asks=dict(step.asks),
             answers=dict(step.answers),
             notes=dict(step.notes),
@@ -338,7 +339,8 @@ class MemoryCheckpointer:
             if found is None:
                 return None
             found = replace(found, head=opened_head(thread_id, found.head))
-            return sealing.opened_thread(thread_id, found)
+            named = named_values(thread.blobs.get, found.outcomes.values())
+            return sealing.opened_thread(thread_id, found, named)
 
     def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
         """See `Checkpointer.history`."""

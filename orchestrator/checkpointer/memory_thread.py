@@ -22,6 +22,7 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.sealing import opened_config, opened_error
+from orchestrator.checkpointer.values import found_values
 from orchestrator.record import replace
 
 __all__ = [
@@ -213,7 +214,7 @@ def loaded_thread(
     return LoadedThread(
         head=thread.head,
         checkpoint=checkpoint,
-        blobs={key: thread.blobs[key] for key in ([*checkpoint.refs, *args] if values else ())},
+        blobs=found_values(thread.blobs.get, [*checkpoint.refs, *args] if values else ()),
         steps={step.ready.step_id: _loaded_step(step, thread) for step in steps},
         outcomes={
             step_id: outcome

@@ -26,6 +26,12 @@ from orchestrator.checkpoint.commit import (
     StoredCheckpoint,
     as_bytes,
 )
+from orchestrator.checkpointer.values import (
+    opened_outcome,
+    opened_values,
+    sealed_outcome,
+    sealed_values,
+)
 from orchestrator.errors import GraphstalkError, StateCorruptedError
 from orchestrator.ids import root_thread
 from orchestrator.record import replace
@@ -35,7 +41,6 @@ __all__ = [
     "HEAD_FIELDS",
     "head_seal",
     "is_whole",
-    "opened_blobs",
     "opened_checkpoint",
     "opened_claim",
     "opened_config",
@@ -68,11 +73,11 @@ def sealed(commit: Commit) -> Commit:
     if commit.checkpoint is not None:
         changes["checkpoint"] = _sealed_checkpoint(thread, commit.checkpoint)
     if commit.blobs:
-        changes["blobs"] = _sealed(f"{thread}\x1fvalue\x1f", commit.blobs)
+        changes["blobs"] = sealed_values(thread, commit)
     if commit.guard is not None:
         step = commit.guard.step_id
         if commit.completed is not None:
-            changes["completed"] = seal(_outcome(thread, step), commit.completed)
+            changes["completed"] = sealed_outcome(_outcome(thread, step), commit)
         if commit.notes:
             changes["notes"] = _sealed(_note(thread, step), commit.notes)
     if commit.answers:
@@ -93,15 +98,22 @@ def sealed(commit: Commit) -> Commit:
     return replace(commit, **changes) if changes else commit
 
 
-def opened_thread(thread_id: str, loaded: LoadedThread) -> LoadedThread:
-    """Return a thread whose records were checked."""
+def opened_thread(thread_id: str, loaded: LoadedThread, named: Mapping[str, bytes]) -> LoadedThread:
+    """Return a thread whose records were checked; `named`: the values that outcomes name."""
     steps = {i: _opened_step(thread_id, i, step) for i, step in loaded.steps.items()}
+    args = (step.step.arg for step in loaded.steps.values())
+    blobs, broken = opened_values(thread_id, loaded.blobs, (*loaded.checkpoint.refs, *args))
+    for name in broken:
+        del blobs[name]  # What it goes on is gone.
     return replace(
         loaded,
         checkpoint=opened_checkpoint(thread_id, loaded.checkpoint),
-        blobs=opened_blobs(thread_id, loaded.blobs),
+        blobs=blobs,
         steps=steps,
-        outcomes={i: unseal(_outcome(thread_id, i), o) for i, o in loaded.outcomes.items()},
+        outcomes={
+            i: opened_outcome(thread_id, _outcome(thread_id, i), stored, named)
+            for i, stored in loaded.outcomes.items()
+        },
         line=_opened(_waiting(thread_id), loaded.line),
     )
 
@@ -112,21 +124,16 @@ def opened_claim(thread_id: str, claim: Claim) -> Claim:
         return claim  # It was refused.
     step = claim.step
     header = f"{thread_id}\x1fheader\x1f{step.checkpoint_id:x}"
-    changes: dict[str, Any] = {
-        "header": unseal(header, claim.header),
-        "blobs": opened_blobs(thread_id, claim.blobs),
-    }
+    changes: dict[str, Any] = {"header": unseal(header, claim.header)}
+    if claim.blobs:
+        wanted = (*claim.refs, step.arg)
+        changes["blobs"], changes["tails"] = opened_values(thread_id, claim.blobs, wanted)
     if claim.asks:
         changes["asks"] = _opened(_question(thread_id), claim.asks)
         changes["answers"] = _opened(_answer(thread_id), claim.answers)
     if claim.notes:
         changes["notes"] = _opened(_note(thread_id, step.step_id), claim.notes)
     return replace(claim, **changes)
-
-
-def opened_blobs(thread_id: str, blobs: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return values of a thread that were checked, by name."""
-    return _opened(f"{thread_id}\x1fvalue\x1f", blobs)
 
 
 def opened_events(thread_id: str, events: list[Event]) -> list[Event]:

@@ -113,7 +113,7 @@ class Calls:
     def _mended(self, thread_id: str, config: RunConfig) -> RunConfig:
         """Set a damaged thread back; return how a run begins on it, or raise the error again."""
         try:
-            if not self._salvaged(thread_id):
+            if not self._salvaged(thread_id, afresh=True):
                 raise  # noqa: PLE0704 - called while the error is handled
         except StateCorruptedError:
             if config.on_corrupt != "restart" or config.fresh:
@@ -273,9 +273,10 @@ class Calls:
             commit = self._decide(thread_id, decide, calling.reason_of)
         return None if commit is None else _ready(commit)
 
-    def _salvaged(self, thread_id: str) -> bool:
+    def _salvaged(self, thread_id: str, *, afresh: bool = False) -> bool:
         """Set a thread back if it is damaged; return whether it was."""
-        return salvage(self.store, self.records, thread_id, self.default_queue) is not None
+        queue = self.default_queue
+        return salvage(self.store, self.records, thread_id, queue, afresh=afresh) is not None
 
     def cancel(self, thread_id: str, run_id: str = "") -> bool:
         """End a run, also one that waits in line; return whether there was one to end.

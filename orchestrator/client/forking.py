@@ -41,7 +41,7 @@ def fork_of(
             raise missing(thread_id)
         loaded = found
     before = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
-    checkpoint = before.again(parent=None, source="fork")
+    checkpoint = before.again(parent=None, source="fork", tails={})
     where = Placement(new_id, graph.name, graph.executor.default_queue)
     ready = steps_of(checkpoint, where, graph.spec)
     run = graph.run_config(parsed, {})

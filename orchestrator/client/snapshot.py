@@ -15,7 +15,7 @@ from orchestrator.core.apply import HANDLED, NO_CHANNELS, RETURN, SENDS, apply
 from orchestrator.core.records import Records
 from orchestrator.core.salvage import damage_to_state
 from orchestrator.core.steering import carried_in
-from orchestrator.errors import InvalidUpdateError
+from orchestrator.errors import InvalidUpdateError, StateCorruptedError
 from orchestrator.graph.schema import CONTROL
 from orchestrator.graph.spec import SINGLE, GraphSpec
 from orchestrator.ids import checkpoint_text, root_thread
@@ -198,7 +198,14 @@ class _View:
         step_id, records = step.id_in(self.checkpoint), self.records
         live: LoadedStep | None = self.loaded.steps.get(step_id)
         stored = self.loaded.outcomes.get(step_id)
-        outcome = records.outcome(stored) if stored is not None else None
+        outcome, lost = None, None
+        try:
+            outcome = records.outcome(stored) if stored is not None else None
+        except StateCorruptedError as error:  # Or a value is, that this result names.
+            if self.latest:
+                raise
+            module = StateCorruptedError.__module__
+            lost = StepError(type="StateCorruptedError", module=module, message=str(error))
         asked: tuple[Interrupt, ...] = ()
         open_ = live is not None and not live.completed
         if live is not None and open_:
@@ -211,7 +218,7 @@ class _View:
             id=step_id,
             name=name,
             path=pulled if step.index < 0 else ("__pregel_push", step.index, False),
-            error=records.error(live.error) if live is not None and open_ else None,
+            error=records.error(live.error) if live is not None and open_ else lost,
             interrupts=asked,
             state=self._state(step, step_id),
             result=_result(outcome.writes, self.spec) if outcome is not None else None,

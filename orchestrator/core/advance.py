@@ -51,6 +51,13 @@ class Next:
     changed: Mapping[str, Any]  # Key of the state → its new value.
     sends: tuple[Send, ...] = ()
     steered: bool = False  # Whether it goes on where a caller steered it: no break stops it there.
+    appended: Mapping[str, list[Any]] = field(default_factory=dict)  # Key → what its list grew by.
+    before: Mapping[str, Any] = field(default_factory=dict)  # The values before.
+
+    @property
+    def news(self) -> frozenset[str]:
+        """Return the keys of the state that have a new value."""
+        return frozenset((*self.changed, *self.appended) if self.appended else self.changed)
 
 
 def advance(
@@ -106,7 +113,15 @@ def advance(
         plan=steps,
         state_version=spec.lineage.version,
     )
-    return Next(checkpoint, applied.values, applied.changed, tuple(sends), is_steered(before))
+    return Next(
+        checkpoint,
+        applied.values,
+        applied.changed,
+        tuple(sends),
+        is_steered(before),
+        applied.appended,
+        frame.values,
+    )
 
 
 def _taken_over(frame: Frame, new_id: int) -> Checkpoint:
@@ -156,6 +171,7 @@ def accept_input(
         writers=writers,
         metadata=dict(metadata),
         state_version=before.state_version if before else None,
+        tails=before.tails if before else {},
         plan=(PlannedStep(START, -1, (START,)),),
     )
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from orchestrator import limits
 from orchestrator.channels import MISSING, UNCHANGED
 from orchestrator.checkpoint.model import Checkpoint, PlannedStep
+from orchestrator.checkpoint.tails import is_list
 from orchestrator.core.steering import kept_in
+from orchestrator.core.values import encoded_in
 from orchestrator.errors import GraphstalkError, InvalidUpdateError
 from orchestrator.graph.routing import Command, Send
 from orchestrator.graph.spec import GraphSpec
@@ -33,6 +36,7 @@ class Applied:
 
     values: Mapping[str, Any]  # All keys of the state that hold a value.
     changed: dict[str, Any]  # The keys of the state that this superstep set, with their values.
+    appended: dict[str, list[Any]]  # Keys whose stored lists only grew, with what was added.
     control: dict[str, Any]
     versions: dict[str, int]
     seen: dict[str, dict[str, int]]
@@ -86,6 +90,7 @@ class _Board:
         self.spec, self.version, self.before = spec, version, values
         self.control = {k: v for k, v in checkpoint.control.items() if k in spec.channels}
         self.changed: dict[str, Any] = {}
+        self.appended: dict[str, list[Any]] = {}
         gone = checkpoint.control.keys() - self.control.keys()
         self.versions = {k: v for k, v in checkpoint.versions.items() if k not in gone}
         self.seen = {node: dict(channels) for node, channels in checkpoint.seen.items()}
@@ -98,6 +103,8 @@ class _Board:
             return MISSING
         if channel in self.control:
             return self.control[channel]
+        if channel in self.appended:
+            return self.before[channel] + self.appended[channel]
         return self.changed[channel] if channel in self.changed else self.before[channel]
 
     def see(self, steps: Sequence[PlannedStep]) -> None:
@@ -123,9 +130,23 @@ class _Board:
                 elif channel not in NO_CHANNELS:
                     grouped.setdefault(channel, []).append(value)
         for channel, written in grouped.items():
-            self.put(channel, self._update(channel, written))
+            if channel not in self.spec.growing or not self._append(channel, written):
+                self.put(channel, self._update(channel, written))
             self.written.add(channel)
         return sends
+
+    def _append(self, channel: str, written: list[Any]) -> bool:
+        """Let a long list that is stored grow without looking at it, if it does nothing else."""
+        stored = encoded_in(self.before, channel) if channel in self.versions else None
+        if stored is None or len(stored[1]) <= limits.LIST_WHOLE_BYTES_MAX:
+            return False
+        items = self.spec.channels[channel].appended(written)
+        if items is None or not is_list(stored[1]):
+            return False
+        self.appended[channel] = items
+        self.versions[channel] = self.version
+        self.updated.add(channel)
+        return True
 
     def _update(self, channel: str, written: list[Any]) -> Any:
         rule, value = self.spec.channels[channel], self.value(channel)
@@ -170,8 +191,14 @@ class _Board:
             if (kept := {c: v for c, v in channels.items() if c in self.versions})
         }
         return Applied(
-            values=_Overlay(self.before, self.changed, self.versions.keys() - self.control.keys()),
+            values=_Overlay(
+                self.before,
+                self.changed,
+                self.appended,
+                self.versions.keys() - self.control.keys(),
+            ),
             changed=self.changed,
+            appended=self.appended,
             control=self.control,
             versions=self.versions,
             seen=seen,
@@ -183,12 +210,20 @@ class _Board:
 class _Overlay(Mapping[str, Any]):
     """New values over the ones before; keys without a value are in neither."""
 
-    def __init__(self, before: Mapping[str, Any], changed: dict[str, Any], keys: set[str]) -> None:
-        self._before, self._changed, self._keys = before, changed, keys
+    def __init__(
+        self,
+        before: Mapping[str, Any],
+        changed: dict[str, Any],
+        appended: dict[str, list[Any]],
+        keys: set[str],
+    ) -> None:
+        self._before, self._changed, self._appended, self._keys = before, changed, appended, keys
 
     def __getitem__(self, key: str) -> Any:
         if key not in self._keys:
             raise KeyError(key)
+        if key in self._appended:
+            return self._before[key] + self._appended[key]
         return self._changed[key] if key in self._changed else self._before[key]
 
     def __iter__(self) -> Iterator[str]:

@@ -5,7 +5,7 @@ Every record begins with the version of its layout, so that a later one can be t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any
 
@@ -19,59 +19,26 @@ from orchestrator.checkpoint.model import (
     StepError,
     blob_key,
 )
+from orchestrator.checkpoint.tails import Encoded, whole
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import SENDS
+from orchestrator.core.values import StoredValues
 from orchestrator.errors import NewerLayoutError, StateCorruptedError, UnserializableValueError
 from orchestrator.graph.lineage import Lineage
 from orchestrator.graph.policy import TimeoutPolicy
 from orchestrator.graph.routing import Send
 from orchestrator.record import record, replace
 
-__all__ = ["Records", "StoredValues"]
+__all__ = ["Records"]
 
 _VERSION = 1  # Of every record but these:
-_VERSIONS = {"checkpoint": 2}
+_VERSIONS = {"checkpoint": 3}
 # What makes a record one layout newer, by kind and layout. Pure, and never changed: what they read
 # stands in stores for years.
 _UPGRADES: Mapping[tuple[str, int], Callable[[list[Any]], list[Any]]] = {
     ("checkpoint", 1): lambda fields: [2, *fields[1:], 1],  # The version of the state came.
+    ("checkpoint", 2): lambda fields: [3, *fields[1:], {}],  # Tails came.
 }
-
-
-@record(frozen=True, slots=True)
-class StoredValues(Mapping[str, Any]):
-    """The values of a state, decoded anew at every look-up.
-
-    So a node may do with its input what it likes: what is applied to the state later was never in
-    its hands. And what nobody looks at is not decoded.
-    """
-
-    keys_: Mapping[str, str]  # Key of the state → blob.
-    blobs: Mapping[str, bytes]
-    decode: Callable[[bytes], Any]
-    # What a migration changed, to be stored with the next checkpoint; `MISSING`: it is gone.
-    changes: Mapping[str, Any] = field(default_factory=dict)
-
-    def __getitem__(self, key: str) -> Any:
-        """Return a fresh copy of the value of `key`.
-
-        Raises:
-            KeyError: if the key holds no value.
-            StateCorruptedError: if it does, and the value is not there or damaged.
-        """
-        name = self.keys_[key]
-        if name not in self.blobs:
-            msg = f"the stored value of {key!r} is missing ({name!r})"
-            raise StateCorruptedError(msg)
-        return self.decode(self.blobs[name])
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the keys that hold a value."""
-        return iter(self.keys_)
-
-    def __len__(self) -> int:
-        """Return how many keys hold a value."""
-        return len(self.keys_)
 
 
 @record(frozen=True, slots=True)
@@ -88,7 +55,7 @@ class Records:
         header = [
             *(_VERSIONS["checkpoint"], c.id, c.ns, c.parent, c.step, c.source, c.created_ms),
             *(c.versions, c.control, c.seen, list(c.writers), c.sends, c.sends_version),
-            *(c.metadata, c.state_version),
+            *(c.metadata, c.state_version, c.tails),
         ]
         plan = [_VERSION, [[s.node, s.index, list(s.triggers)] for s in c.plan]]
         return StoredCheckpoint(
@@ -109,7 +76,7 @@ class Records:
         Raises:
             StateCorruptedError: if the bytes are no checkpoint of a known layout.
         """
-        fields = self._fields(header, 15, "checkpoint")
+        fields = self._fields(header, 16, "checkpoint")
         steps = self._fields(plan, 2, "plan")[1] if plan is not None else []
         checkpoint = Checkpoint(
             id=fields[1],
@@ -127,6 +94,7 @@ class Records:
             metadata=fields[13],
             plan=tuple(PlannedStep(node, index, tuple(t)) for node, index, t in steps),
             state_version=fields[14],
+            tails=fields[15],
         )
         return self.lineage.renamed(checkpoint)
 
@@ -146,7 +114,7 @@ class Records:
             if key not in checkpoint.control
         }
 
-    def values(self, checkpoint: Checkpoint, blobs: Mapping[str, bytes]) -> StoredValues:
+    def values(self, checkpoint: Checkpoint, blobs: Mapping[str, Encoded]) -> StoredValues:
         """Return the values of the state that a checkpoint refers to; see `StoredValues`.
 
         Those of an earlier version of the graph are migrated.
@@ -159,10 +127,10 @@ class Records:
         after = self.lineage.migrated(version, before)
         held = {key: self.encode(storable(value)) for key, value in after.items()}
         own = {key: key for key in held}
-        was = {key: blobs[name] for key, name in stored.keys_.items()}
+        was = {key: whole(blobs[name]) for key, name in stored.keys_.items()}
         changes = {k: after[k] for k, data in held.items() if data != was.get(k)}
         gone = dict.fromkeys((key for key in was if key not in held), MISSING)
-        return StoredValues(own, held, self.decode, {**changes, **gone})
+        return StoredValues(own, held, self.decode, {**changes, **gone}, migrated=True)
 
     def frame(self, loaded: LoadedThread) -> Frame:
         """Return a loaded thread's checkpoint with its values, and what its `Send`s carry.

@@ -9,6 +9,7 @@ from orchestrator.core.stepping import Placement, steps_of
 from orchestrator.errors import StateCorruptedError
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text, mint_checkpoint_id
+from orchestrator.record import replace
 from orchestrator.seal import check_damage
 
 __all__ = ["damage_to_state", "damage_to_steps", "set_back"]
@@ -51,10 +52,13 @@ def set_back(
     loaded: LoadedThread,
     good: LoadedThread,
     why: str,
+    *,
+    lost: bool = False,
 ) -> Commit:
     """Make a good checkpoint the head again, as a new one; the damaged one stays in the history.
 
-    A run whose very input is damaged cannot go on: it fails, on the state from before it.
+    A run whose very input is damaged cannot go on: it fails, on the state from before it, and what
+    was left to do there, by an earlier run, is not done.
 
     Args:
         records: how the thread is stored.
@@ -63,6 +67,7 @@ def set_back(
         loaded: the thread at its damaged head.
         good: the thread at the checkpoint to go back to.
         why: what is damaged.
+        lost: whether the input of the run is.
     """
     before = records.checkpoint(good.checkpoint.header, good.checkpoint.plan)
     checkpoint = before.again(
@@ -72,6 +77,8 @@ def set_back(
         source="fork",
         created_ms=loaded.now_ms,
     )
+    if lost:
+        checkpoint = replace(checkpoint, plan=())
     ready = steps_of(checkpoint, where, spec)
     aside = {
         "checkpoint": checkpoint_text(loaded.head.checkpoint_id),
@@ -80,7 +87,7 @@ def set_back(
     }
     events = [EventDraft("checkpoint_set_aside", aside)]
     status, error = None, b""
-    if loaded.head.status.active and not ready:
+    if lost or (loaded.head.status.active and not ready):
         status = RunStatus.FAILED
         what = f"the input of the run {loaded.head.run_id} is damaged: {why}. Give it again"
         module = StateCorruptedError.__module__

@@ -28,11 +28,11 @@ from orchestrator.checkpoint.model import (
     Outcome,
     RunStatus,
     StepError,
-    blob_key,
     send_key,
 )
 from orchestrator.core.advance import Next, breaks_at
 from orchestrator.core.records import Records
+from orchestrator.core.storing import kept_values
 from orchestrator.graph.routing import START
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text, root_thread
@@ -136,15 +136,10 @@ class Stepping:
     def next(self, thread_id: str, head: Head, following: Next) -> Commit:
         """Return the commit that makes `following` the head, where its parent still is."""
         where = Placement(thread_id, head.graph, self.default_queue)
-        checkpoint, check = following.checkpoint, self.records.check
-        ns, untracked = checkpoint.ns, self.spec.untracked
-        blobs = {
-            blob_key(ns, key, checkpoint.id): check(f"the value of {key!r}", value)
-            for key, value in following.changed.items()
-            if key not in untracked
-        }
+        checkpoint, untracked = following.checkpoint, self.spec.untracked
+        kept = kept_values(self.records, following, untracked)
         for index, send in enumerate(following.sends):
-            blobs[send_key(ns, checkpoint.id, index)] = check(
+            kept.blobs[send_key(checkpoint.ns, checkpoint.id, index)] = self.records.check(
                 f"what is sent to {send.node!r}", send.arg
             )
         ready = steps_of(checkpoint, where, self.spec)
@@ -163,8 +158,9 @@ class Stepping:
         return Commit(
             thread_id=where.thread_id,
             expect_head=checkpoint.parent,
-            checkpoint=self.records.store_checkpoint(_tracked(checkpoint, untracked)),
-            blobs=blobs,
+            checkpoint=self.records.store_checkpoint(_tracked(checkpoint, untracked, kept.tails)),
+            blobs=kept.blobs,
+            tails=kept.goes_on,
             ready=ready,
             status=status,
             head=fields,
@@ -287,11 +283,15 @@ class Stepping:
         )
 
 
-def _tracked(checkpoint: Checkpoint, untracked: frozenset[str]) -> Checkpoint:
+def _tracked(
+    checkpoint: Checkpoint, untracked: frozenset[str], tails: Mapping[str, int]
+) -> Checkpoint:
+    """Return a checkpoint as it is stored: without what never is, and with its tails counted."""
     if not untracked:
-        return checkpoint
+        same = tails == checkpoint.tails
+        return checkpoint if same else replace(checkpoint, tails=tails)
     versions = {k: v for k, v in checkpoint.versions.items() if k not in untracked}
-    return replace(checkpoint, versions=versions)
+    return replace(checkpoint, versions=versions, tails=tails)
 
 
 def in_one_log(commit: Commit) -> Commit:

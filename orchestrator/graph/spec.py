@@ -143,6 +143,11 @@ class GraphSpec:
         return tuple(key for key, channel in self.channels.items() if channel.finishes)
 
     @cached_property
+    def growing(self) -> frozenset[str]:
+        """Return the keys of the state whose lists may grow without being looked at."""
+        return frozenset(key for key in self.state_keys if self.channels[key].appends)
+
+    @cached_property
     def untracked(self) -> frozenset[str]:
         """Return the keys of the state whose values are never stored."""
         return frozenset(key for key in self.state_keys if not self.channels[key].persisted)

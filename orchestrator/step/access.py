@@ -17,11 +17,13 @@ from typing import TypeVar
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Claim, Commit, CommitResult, LoadedThread, Take
 from orchestrator.checkpoint.model import Head
+from orchestrator.checkpoint.tails import Encoded, Grown, joined, whole
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core.stepping import defer, in_one_log
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.record import replace
+from orchestrator.seal import is_damaged
 from orchestrator.step.cache import BlobCache
 from orchestrator.step.report import Report
 
@@ -50,8 +52,8 @@ class Access:
 
     def claim(
         self, thread_id: str, step_id: str, sent_ms: int = 0
-    ) -> tuple[Claim, Mapping[str, bytes]]:
-        """Claim a step; return the claim and the blobs that this process knew before."""
+    ) -> tuple[Claim, Mapping[str, Encoded]]:
+        """Claim a step; return the claim and the blobs that this process knows besides."""
         known, token = self.cache.get(thread_id), _token()
         names = tuple(known)
         claim = self.patiently(
@@ -59,7 +61,7 @@ class Access:
                 thread_id, step_id, owner=self.owner, token=token, known=names, sent_ms=sent_ms
             )
         )
-        return claim, known
+        return _gone_on(claim, known)
 
     def taking(self, commit: Commit, head: Head) -> Commit:
         """Return a commit that also claims the one step it makes ready, for this process.
@@ -80,16 +82,30 @@ class Access:
         found = loaded.steps.get(step.step_id) if loaded else None
         if found is None or found.owner != self.owner:
             return None
+        known = self.cache.get(commit.thread_id)
         claim = self.patiently(
             lambda: self.checkpointer.claim(
-                step.thread_id, step.step_id, owner=take.owner, token=take.token, known=take.known
+                step.thread_id, step.step_id, owner=take.owner, token=take.token, known=tuple(known)
             )
         )
-        return claim if claim.refused is None else None
+        return _whole(claim, known) if claim.refused is None else None
 
-    def known(self, thread_id: str) -> Mapping[str, bytes]:
+    def known(self, thread_id: str) -> Mapping[str, Encoded]:
         """Return the blobs of a thread that this process knows."""
         return self.cache.get(thread_id)
+
+    def remember(self, commit: Commit, blobs: Mapping[str, Encoded]) -> None:
+        """Keep the encoded values of a new checkpoint for the next claim.
+
+        Args:
+            commit: what brings the checkpoint.
+            blobs: the values of the checkpoint before.
+        """
+        assert commit.checkpoint is not None
+        known: dict[str, Encoded] = {**blobs, **commit.blobs}
+        for name, before in commit.tails.items():
+            known[name] = Grown(known[before], commit.blobs[name])
+        self.cache.put(commit.thread_id, {key: known[key] for key in commit.checkpoint.refs})
 
     def commit(self, commit: Commit) -> CommitResult:
         """Commit, or be refused.
@@ -98,7 +114,10 @@ class Access:
         up its claim; its result is the stored one all the same.
         """
         logged = in_one_log(commit)
-        return self.patiently(lambda: self.checkpointer.commit(logged))
+        result = self.patiently(lambda: self.checkpointer.commit(logged))
+        if result.claim is None or not result.claim.tails:
+            return result
+        return replace(result, claim=_whole(result.claim, self.cache.get(commit.thread_id)))
 
     def defer(self, claim: Claim, reason: str) -> Report:
         """Hand back a claimed step that this process cannot run, and say why."""
@@ -126,6 +145,32 @@ class Access:
                     raise
                 delay_s = min(0.05 * 2 ** min(attempt, 10), 1.0)
                 self.clock.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
+
+
+def _gone_on(claim: Claim, known: Mapping[str, Encoded]) -> tuple[Claim, Mapping[str, Encoded]]:
+    """Return a claim without tails of what this process knows, and what it knows with them."""
+    if not claim.tails:
+        return claim, known
+    blobs, known = dict(claim.blobs), dict(known)
+    for name, before in claim.tails.items():
+        tail = blobs.pop(name)
+        if is_damaged(tail):
+            blobs[name] = tail
+        elif before in known:
+            known[name] = Grown(known[before], tail)
+    return replace(claim, blobs=blobs, tails={}), known
+
+
+def _whole(claim: Claim, known: Mapping[str, Encoded]) -> Claim:
+    """Return a claim whose values are whole: tails are joined to what this process knows."""
+    if not claim.tails:
+        return claim
+    blobs = dict(claim.blobs)
+    for name, before in claim.tails.items():
+        tail = blobs.pop(name)
+        if before in known:
+            blobs[name] = joined([whole(known[before]), tail])
+    return replace(claim, blobs=blobs, tails={})
 
 
 def _token() -> str:

@@ -84,7 +84,7 @@ def _advance_loaded(protocol: StepProtocol, thread_id: str, loaded: LoadedThread
         raise
     except GraphstalkError as error:
         return _fail(protocol, thread_id, loaded, error)
-    protocol.remember(thread_id, commit, loaded.blobs)
+    protocol.access.remember(commit, loaded.blobs)
     queue = next(iter(loaded.steps.values())).step.queue
     commit = protocol.taking(replace(commit, expect_status=ACTIVE), loaded.head, queue)
     result = protocol.access.commit(commit)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.checkpoint.commit import Claim, ReadyStep
 from orchestrator.checkpoint.model import Head, PlannedStep, StepError
+from orchestrator.checkpoint.tails import Encoded, whole
 from orchestrator.core.accepting import planned
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import HANDLED
@@ -82,7 +83,7 @@ class Attempt:
 
     protocol: StepProtocol
     claim: Claim
-    blobs: Mapping[str, bytes]
+    blobs: Mapping[str, Encoded]
     step: ReadyStep = field(init=False)
     began_ms: float = field(init=False)  # By the monotonic clock of this process.
     head: Head = field(init=False)
@@ -188,7 +189,7 @@ class Attempt:
         node, spec = self.node, self.protocol.spec
         arg = None
         if self.step.arg:
-            arg = self.protocol.records.decode(self.blobs[self.step.arg])
+            arg = self.protocol.records.decode(whole(self.blobs[self.step.arg]))
         seen = input_of(spec, self.frame, self.planned, arg)
         if FAILED in self.notes:  # An earlier attempt had come as far as the handler.
             return self._handled(node, seen, self._failure())
@@ -297,7 +298,7 @@ class Attempt:
         try:
             arg = None
             if self.step.arg:
-                arg = self.protocol.records.decode(self.blobs[self.step.arg])
+                arg = self.protocol.records.decode(whole(self.blobs[self.step.arg]))
             seen = input_of(self.protocol.spec, self.frame, self.planned, arg)
             return self._handled(node, seen, error)
         finally:

@@ -9,6 +9,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 
+from orchestrator.checkpoint.tails import Encoded
+
 __all__ = ["BlobCache"]
 
 
@@ -19,15 +21,15 @@ class BlobCache:
         """Start empty."""
         self._bytes_max = bytes_max
         self._bytes = 0
-        self._threads: OrderedDict[str, Mapping[str, bytes]] = OrderedDict()
+        self._threads: OrderedDict[str, Mapping[str, Encoded]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, thread_id: str) -> Mapping[str, bytes]:
+    def get(self, thread_id: str) -> Mapping[str, Encoded]:
         """Return what is known of a thread; the caller may keep it."""
         with self._lock:
             return self._threads.get(thread_id, {})
 
-    def put(self, thread_id: str, blobs: Mapping[str, bytes]) -> None:
+    def put(self, thread_id: str, blobs: Mapping[str, Encoded]) -> None:
         """Remember the blobs of a thread's checkpoint, and forget older ones of that thread."""
         with self._lock:
             self._bytes -= _size(self._threads.pop(thread_id, {}))
@@ -37,5 +39,5 @@ class BlobCache:
                 self._bytes -= _size(self._threads.popitem(last=False)[1])
 
 
-def _size(blobs: Mapping[str, bytes]) -> int:
+def _size(blobs: Mapping[str, Encoded]) -> int:
     return sum(map(len, blobs.values()))

@@ -20,6 +20,7 @@ from typing import Any
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Claim, Commit, EventDraft, ReadyStep, Refusal
 from orchestrator.checkpoint.model import Head, Interrupt, Outcome, PlannedStep, RunStatus
+from orchestrator.checkpoint.tails import Encoded
 from orchestrator.core.adopting import mismatch
 from orchestrator.core.advance import Frame, Next, advance
 from orchestrator.core.records import Records
@@ -96,7 +97,7 @@ class StepProtocol:
         assert claim.step is not None
         self.access.commit(hand_back(claim.step, claim.fence, "the run was told to stop"))
 
-    def run_claimed(self, claim: Claim, known: Mapping[str, bytes]) -> Report:
+    def run_claimed(self, claim: Claim, known: Mapping[str, Encoded]) -> Report:
         """Run a claimed step's node and commit."""
         step, head = claim.step, claim.head
         assert step is not None
@@ -226,7 +227,7 @@ class StepProtocol:
             untracked.keep(step.thread_id, step.step_id, self.spec, result.writes)
         commit = self.stepping.complete(step, outcome, attempt.head, following)
         if following is not None:
-            self.remember(step.thread_id, commit, attempt.blobs)
+            self.access.remember(commit, attempt.blobs)
             commit = self.taking(commit, attempt.head, step.queue)
 
         def settle() -> Report:
@@ -317,7 +318,8 @@ class StepProtocol:
         self, commit: Commit, following: Next, stop: int, *, waiting: bool = False
     ) -> Report:
         """Tell of a new checkpoint; return the steps that are ready."""
-        news = {k: v for k, v in following.changed.items() if k in self.spec.untracked}
+        own = self.spec.untracked
+        news = {k: v for k, v in following.changed.items() if k in own} if own else {}
         self.live.untracked.set(commit.thread_id, news)
         args = {i: send.arg for i, send in enumerate(following.sends)}
         frame = Frame(following.checkpoint, following.values, stop, args)
@@ -327,7 +329,7 @@ class StepProtocol:
             Advanced,
             thread_id,
             frame=frame,
-            changed=frozenset(following.changed),
+            changed=following.news,
             begins=following.checkpoint.plan if live else (),
         )
         if live:
@@ -356,12 +358,6 @@ class StepProtocol:
         """Return what follows a superstep, by the writes of its steps."""
         new_id = mint_checkpoint_id(frame.checkpoint.id, now_ms)
         return advance(self.spec, frame, results, new_id=new_id, now_ms=now_ms)
-
-    def remember(self, thread_id: str, commit: Commit, blobs: Mapping[str, bytes]) -> None:
-        """Keep the encoded values of a new checkpoint for the next claim."""
-        assert commit.checkpoint is not None
-        known = {**blobs, **commit.blobs}
-        self.access.cache.put(thread_id, {key: known[key] for key in commit.checkpoint.refs})
 
     # ---- telling ----------------------------------------------------------------------------
 

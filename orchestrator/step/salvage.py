@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from orchestrator.checkpoint.commit import Commit, LoadedThread
 from orchestrator.checkpointer.base import Checkpointer
@@ -30,6 +31,7 @@ def salvage(
     queue: str,
     *,
     spec: GraphSpec | None = None,
+    afresh: bool = False,
 ) -> Commit | None:
     """Set a thread back to its latest good checkpoint; return the commit, `None` if none is needed.
 
@@ -39,6 +41,8 @@ def salvage(
         thread_id: the thread.
         queue: where its steps go; empty: they run in the process that calls.
         spec: the graph, if the caller has it.
+        afresh: whether another run is about to begin. Else a run that has lost its input fails: it
+            would do the steps of an earlier one.
 
     Raises:
         StateCorruptedError: if no checkpoint is good.
@@ -58,8 +62,9 @@ def salvage(
             f"Start anew with an input and on_corrupt='restart', or use another thread"
         )
         raise StateCorruptedError(msg)
+    lost = not afresh and bool(to_state) and _loses_input(store, records, thread_id, loaded, good)
     where = Placement(thread_id, loaded.head.graph, queue)
-    commit = in_one_log(set_back(records, where, spec, loaded, good, why))
+    commit = in_one_log(set_back(records, where, spec, loaded, good, why, lost=lost))
     if store.commit(commit).refused is not None:
         return None  # Somebody else did something about it.
     fields = commit.events[0].fields
@@ -85,3 +90,23 @@ def _last_good(
                 return one
         before = ids[-1]
     return None
+
+
+def _loses_input(
+    store: Checkpointer,
+    records: Records,
+    thread_id: str,
+    loaded: LoadedThread,
+    good: LoadedThread,
+) -> bool:
+    """Return whether the input of a run is among what is set aside, as far as that can be read."""
+    before, passed = loaded.head.checkpoint_id + 1, True
+    while passed and (ids := store.history(thread_id, before=before, limit=_PAGE)):
+        passed = ids[-1] > good.checkpoint.id
+        for checkpoint_id in (id_ for id_ in ids if id_ > good.checkpoint.id):
+            one = store.load(thread_id, checkpoint_id=checkpoint_id, values=False)
+            with suppress(StateCorruptedError):
+                if one is not None and records.checkpoint(one.checkpoint.header).source == "input":
+                    return True
+        before = ids[-1]
+    return False

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator import limits
+from orchestrator.checkpoint.tails import Encoded
+from orchestrator.core.values import Values
 from orchestrator.graph.spec import GraphSpec
 
 __all__ = ["Overlaid", "Untracked"]
@@ -55,10 +57,10 @@ class Untracked:
 
 
 @dataclass(frozen=True, slots=True)
-class Overlaid(Mapping[str, Any]):
+class Overlaid(Values):
     """Stored values, with those that only this process has."""
 
-    stored: Mapping[str, Any]
+    stored: Values
     own: Mapping[str, Any]
 
     def __getitem__(self, key: str) -> Any:
@@ -72,3 +74,7 @@ class Overlaid(Mapping[str, Any]):
     def __len__(self) -> int:
         """Return how many keys hold a value."""
         return len(set(self.stored) | set(self.own))
+
+    def encoded(self, key: str) -> tuple[str, Encoded] | None:
+        """Return how the value of a key is stored; see `Values.encoded`."""
+        return None if key in self.own else self.stored.encoded(key)

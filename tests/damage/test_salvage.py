@@ -21,6 +21,7 @@ from orchestrator.ids import checkpoint_text
 from tests.damage.stored import Cell, MemoryCells, SqliteCells, Stored
 from tests.damage.test_stored_bytes import State, builder
 
+pytestmark = pytest.mark.usefixtures("small_tails")
 GARBAGE = b"\x01garbage of some length"
 
 

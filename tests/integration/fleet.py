@@ -39,7 +39,10 @@ __all__ = ["GRAPHS", "Fleet", "Ran", "Worker", "inputs", "twin"]
 _T = TypeVar("_T")
 
 ROOT = Path(__file__).resolve().parents[2]
-GRAPHS = ("tour", "row", "fan", "placed", "patient", "bounded", "opaque", "ticker", "hopper")
+GRAPHS = (
+    *("tour", "row", "fan", "placed", "patient", "bounded", "opaque", "ticker", "hopper"),
+    "relay",
+)
 WAIT_S = 40.0  # Two cores, shared with whatever else runs.
 STOP_S = 20.0
 POLL_S = 0.02

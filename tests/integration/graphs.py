@@ -258,6 +258,26 @@ def _ticker(dispatch: Any = None) -> StateGraph:
     return builder
 
 
+def _relay() -> StateGraph:
+    def carry(name: str) -> Any:
+        def run(state: State, ctx: StepContext) -> State:
+            witness(state, ctx, name)
+            numbers = [int(item[:4]) for item in state["seen"]]
+            assert numbers == list(range(len(numbers))), numbers
+            state["seen"].clear()  # What a node does to what it was given is nobody's business.
+            return {"seen": [f"{len(numbers):04}" * 1000], "total": 1}
+
+        return run
+
+    def further(state: State) -> str:
+        return "here" if state["total"] < state["width"] else END
+
+    builder = StateGraph(State)
+    builder.add_node("here", carry("here")).add_node("there", carry("there"), queue="cpu")
+    builder.add_edge(START, "here").add_edge("here", "there")
+    return builder.add_conditional_edges("there", further, ["here", END])
+
+
 tour = _tour().compile(name="tour")
 row = _row("one", "two", "three").compile(name="row")
 longer_row = _row("one", "two", "three", "four").compile(name="row")
@@ -268,3 +288,4 @@ bounded = _bounded().compile(name="bounded")
 opaque = _opaque().compile(name="opaque")
 ticker = _ticker().compile(name="ticker")  # As many quick steps as it is wide.
 hopper = _ticker("queue").compile(name="hopper")  # The same by messages, whatever the workers say.
+relay = _relay().compile(name="relay")  # By turns on two queues, a growing list in its hands.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from orchestrator.checkpoint.commit import Swept
 from orchestrator.checkpointer.base import Checkpointer
@@ -59,7 +59,7 @@ class Pair:
             return record
         if isinstance(record, dict):
             return {key: self.timeless(value) for key, value in record.items()}
-        names = set(record.__slots__)
+        names = {field.name for field in fields(record)}
         changes = dict.fromkeys(_TIMES & names, 0)
         if "due_ms" in names:
             changes["due_ms"] = int(record.due_ms > 0)

@@ -43,7 +43,7 @@ def shrunk(case: Case) -> Case:
 
 
 @pytest.mark.timeout(7200 if NIGHTLY else 240)
-@pytest.mark.usefixtures("no_luck")
+@pytest.mark.usefixtures("no_luck", "small_tails")
 def test_any_graph_runs_as_in_langgraph(capsys: pytest.CaptureFixture[str]) -> None:
     met: Counter[str] = Counter()
     features: Counter[str] = Counter()
@@ -80,7 +80,7 @@ def test_every_deviation_has_a_name_of_its_own_and_a_reason() -> None:
     )
 
 
-@pytest.mark.usefixtures("no_luck")
+@pytest.mark.usefixtures("no_luck", "small_tails")
 def test_a_difference_is_found_and_made_small(monkeypatch: pytest.MonkeyPatch) -> None:
     def odd(plan: NodePlan, who: str, answers: list[object]) -> dict[str, object]:
         odd.calls += 1

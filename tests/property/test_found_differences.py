@@ -92,7 +92,7 @@ WORKFLOWS = {
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-@pytest.mark.usefixtures("no_luck")
+@pytest.mark.usefixtures("no_luck", "small_tails")
 def test_a_mended_difference_stays_away(name: str) -> None:
     met: Counter[str] = Counter()
     found = difference(GRAPHS[name], met)
@@ -101,7 +101,7 @@ def test_a_mended_difference_stays_away(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-@pytest.mark.usefixtures("no_luck")
+@pytest.mark.usefixtures("no_luck", "small_tails")
 def test_a_mended_difference_of_workflows_stays_away(name: str) -> None:
     met: Counter[str] = Counter()
     found = differing(*WORKFLOWS[name], met)

@@ -48,7 +48,7 @@ def differing(plan: WorkflowPlan, todo: list[Do], met: Counter[str]) -> Moment |
 
 
 @pytest.mark.timeout(3600 if NIGHTLY else 120)
-@pytest.mark.usefixtures("no_luck")
+@pytest.mark.usefixtures("no_luck", "small_tails")
 def test_any_workflow_runs_as_in_langgraph(capsys: pytest.CaptureFixture[str]) -> None:
     met: Counter[str] = Counter()
     features: Counter[str] = Counter()

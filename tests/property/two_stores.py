@@ -21,6 +21,7 @@ from orchestrator.checkpoint.commit import (
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.ids import child_thread, root_thread
 from orchestrator.testing.contract import drafts
+from tests.property.growing_lists import GrowingLists
 from tests.property.pair import Pair, World
 
 __all__ = ["Agreement"]
@@ -53,6 +54,7 @@ class Agreement(RuleBasedStateMachine):
         self.asked: list[dict] = []  # How claims were asked for.
         self.claims: list[tuple[ReadyStep, StepGuard]] = []  # All that were given.
         self.steps: list[ReadyStep] = []  # All that were ever planned.
+        self.lists = GrowingLists()
         self.seqs = dict.fromkeys(THREADS, 0)  # Events that were compared already.
 
     def both(self, method: str, *args, **kwargs):
@@ -86,9 +88,10 @@ class Agreement(RuleBasedStateMachine):
             send = drafts.ready(thread_id, id_, "c", index=0, arg=f"arg-{id_}", queue=queue)
             steps = (*steps[:2], send)
         self.steps += steps
-        blobs = {f"blob-{id_}": b"%d" % id_, f"arg-{id_}": b"argument"}
-        stored = drafts.checkpoint(id_, (f"blob-{id_}",))
-        return {"checkpoint": stored, "blobs": blobs, "ready": steps}
+        name, value, tails = self.lists.grow(thread_id, id_)
+        blobs = {f"blob-{id_}": b"%d" % id_, f"arg-{id_}": b"argument", name: value}
+        stored = drafts.checkpoint(id_, (f"blob-{id_}", name))
+        return {"checkpoint": stored, "blobs": blobs, "tails": tails, "ready": steps}
 
     def planned(self, *, active: bool = False) -> list[LoadedStep]:
         """Return the steps of all current plans, or only of runs that are active."""
@@ -205,7 +208,7 @@ class Agreement(RuleBasedStateMachine):
             "step_id": step.step_id,
             "owner": owner,
             "token": f"token {len(self.asked)}",
-            "known": (f"blob-{step.checkpoint_id}", step.arg) if known else (),
+            "known": self.lists.known(step, len(self.asked)) if known else (),
             "sent_ms": self.clock.now_ms() + overtaking_ms if late else 0,
         }
         claim = self.both("claim", **asked)
@@ -242,7 +245,12 @@ class Agreement(RuleBasedStateMachine):
         plan, expected = self.next_plan(step.thread_id, width), step.checkpoint_id
         status = None if width else RunStatus.SUCCEEDED
         self.commit(
-            step.thread_id, guard=guard, completed=b"", expect_head=expected, status=status, **plan
+            step.thread_id,
+            guard=guard,
+            completed=b"".join(plan["blobs"].values()) if pick % 2 else b"",
+            expect_head=expected,
+            status=status,
+            **plan,
         )
 
     @precondition(lambda self: self.claims)

@@ -150,17 +150,17 @@ BUGS = (
         "attempts share decoded values",
         (
             Edit(
-                "orchestrator/core/records.py",
-                "        return self.decode(self.blobs[name])\n",
-                "        data = self.blobs[name]\n"
+                "orchestrator/core/values.py",
+                "        return self.decode(whole(self.blobs[name]))\n",
+                "        data = whole(self.blobs[name])\n"
                 "        if data not in _SHARED:\n"
                 "            _SHARED[data] = self.decode(data)\n"
                 "        return _SHARED[data]\n",
             ),
             Edit(
-                "orchestrator/core/records.py",
-                "_VERSION = 1 ",
-                "_SHARED: dict[bytes, Any] = {}\n_VERSION = 1 ",
+                "orchestrator/core/values.py",
+                "class Values(",
+                "_SHARED: dict[bytes, Any] = {}\n\n\nclass Values(",
             ),
         ),
     ),

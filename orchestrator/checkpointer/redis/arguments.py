@@ -124,8 +124,14 @@ def blobs_to_bring(commit: Commit) -> list[str]:
     step, take, stored = commit.takes, commit.take, commit.checkpoint
     assert step is not None
     assert take is not None
-    wanted = [*(stored.refs if stored else ()), *([step.arg] if step.arg else ())]
-    return [name for name in wanted if name not in take.known and name not in commit.blobs]
+    found = []
+    for wanted in [*(stored.refs if stored else ()), *([step.arg] if step.arg else ())]:
+        name = wanted
+        if name in commit.blobs and name not in take.known:
+            name = commit.tails.get(name, "")  # What it goes on, if it is no whole value.
+        if name and name not in take.known:
+            found.append(name)
+    return found
 
 
 def _take(commit: Commit, lease_ms: int) -> list[_Arg]:

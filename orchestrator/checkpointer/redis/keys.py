@@ -11,8 +11,8 @@ Per thread, `<p>` = `<namespace>:{<partition>}:` and `<t>` = `<p>t:<thread id>:`
 | `<t>head` | hash | the fields of `Head`; `seal`; `fence` and `seq`, the last ones given | thread |
 | `<t>cp` | hash | `<id>:` with `h` header, `p` plan, `r` refs by line, `s` steps, `n` ns | thread |
 | `<t>ids` | zset | checkpoint ids as 16 hex digits, score 0, so ordered by id | thread |
-| `<t>blob` | hash | blob name → value | thread |
-| `<t>out` | hash | `<checkpoint>/<step id>` → outcome of a completed step | thread |
+| `<t>blob` | hash | blob name → value, or the tail of a list with the name it goes on | thread |
+| `<t>out` | hash | `<checkpoint>/<step id>` → outcome of a step; it may name blobs | thread |
 | `<t>done` | set | completedSteps of the superstep; older ones are below the head | superstep |
 | `<t>s:<step id>` | hash | a step of the current superstep, see below | superstep |
 | `<t>later` | zset | steps of a wide superstep that were not sent yet → place | superstep |

@@ -17,14 +17,14 @@ from orchestrator.checkpoint.commit import (
     Wait,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
-from orchestrator.checkpointer.redis.arguments import blobs_to_bring, step_from_json
+from orchestrator.checkpointer.redis.arguments import step_from_json
 from orchestrator.checkpointer.sealing import (
     HEAD_FIELDS,
     is_whole,
-    opened_blobs,
     opened_config,
     opened_error,
 )
+from orchestrator.checkpointer.values import opened_values
 from orchestrator.record import replace
 
 __all__ = ["claim", "event", "load", "taken", "threads"]
@@ -66,9 +66,9 @@ def taken(commit: Commit, answer: Sequence[Any], now_ms: int) -> Claim:
         assert take.head is not None
         status = RunStatus.RUNNING if take.head.status is RunStatus.QUEUED else take.head.status
         head = replace(take.head, checkpoint_id=stored.id, status=status, open=1, updated_ms=now_ms)
-    brought = dict(zip(blobs_to_bring(commit), values, strict=True))
-    fetched = {name: value for name, value in brought.items() if value is not None}
-    new = {k: v for k, v in commit.blobs.items() if k in {*stored.refs, step.arg} - {*take.known}}
+    wanted = [name for name in (*stored.refs, step.arg) if name not in take.known]
+    new = {name: commit.blobs[name] for name in wanted if name in commit.blobs}
+    blobs, tails = opened_values(thread_id, _values(values), wanted, new, commit.tails)
     return Claim(
         now_ms=now_ms,
         step=step,
@@ -76,19 +76,23 @@ def taken(commit: Commit, answer: Sequence[Any], now_ms: int) -> Claim:
         head=head,
         header=stored.header,
         refs=stored.refs,
-        blobs={**new, **opened_blobs(thread_id, fetched)},
+        blobs=blobs,
+        tails=tails,
     )
 
 
-def load(thread_id: str, answer: Sequence[Any] | None) -> LoadedThread | None:
-    """Return the thread that `load.lua` read."""
+def load(
+    thread_id: str, answer: Sequence[Any] | None
+) -> tuple[LoadedThread, dict[str, bytes]] | None:
+    """Return the thread that `load.lua` read, and the values that its outcomes name."""
     if answer is None:
         return None
     if len(answer) == 1:
         raise LookupError("the head names a checkpoint that is not there")
-    now, head, checkpoint_id, header, plan, refs, ns, blobs, steps, outcomes, alive, line = answer
+    now, head, checkpoint_id, header, plan, refs, ns, *rest = answer
+    blobs, steps, outcomes, alive, line, named = rest
     fields = _pairs(head)
-    return LoadedThread(
+    loaded = LoadedThread(
         head=_head(thread_id, fields),
         checkpoint=StoredCheckpoint(
             id=int(checkpoint_id, 16),
@@ -108,6 +112,7 @@ def load(thread_id: str, answer: Sequence[Any] | None) -> LoadedThread | None:
         seq=int(fields.get(b"seq", 0)),
         now_ms=now,
     )
+    return loaded, _values(named)
 
 
 def threads(

@@ -26,6 +26,7 @@ __all__ = ["SCRIPTS", "Scripts", "available"]
 _IDLE_S = 0.5  # A connection that was silent for so long is looked at before it is used.
 
 SCRIPTS = ("audit", "claim", "commit", "load", "release", "sweep")
+_BRINGING = frozenset({"claim", "commit", "load"})  # Those that use what stands in `values.lua`.
 
 
 class Scripts:
@@ -157,4 +158,6 @@ def _refuses_writes(error: redis.ResponseError) -> bool:
 
 
 def _source(name: str) -> bytes:
-    return resources.files(__package__).joinpath("scripts", f"{name}.lua").read_bytes()
+    scripts = resources.files(__package__).joinpath("scripts")
+    names = ("values", name) if name in _BRINGING else (name,)
+    return b"".join(scripts.joinpath(f"{each}.lua").read_bytes() for each in names)

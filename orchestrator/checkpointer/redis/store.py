@@ -302,7 +302,7 @@ class RedisCheckpointer:
         answer = self._run("load", self.keys.of_thread(thread_id), [wanted, int(values)])
         with parsing(thread_id):
             loaded = reading.load(thread_id, answer)
-        return loaded and opened_thread(thread_id, loaded)
+        return loaded and opened_thread(thread_id, *loaded)
 
     def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
         """See `Checkpointer.history`."""

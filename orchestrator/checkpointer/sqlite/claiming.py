@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 
 from orchestrator.checkpoint.commit import (
     CRASHED,
@@ -21,6 +22,7 @@ from orchestrator.checkpointer.sqlite.committing import add_events, find_head, f
 from orchestrator.checkpointer.sqlite.packing import text, to_text
 from orchestrator.checkpointer.sqlite.rows import HeadFields, HeadRow, StepRow
 from orchestrator.checkpointer.sqlite.statements import statements
+from orchestrator.checkpointer.values import found_values
 from orchestrator.ids import below, root_thread
 
 __all__ = ["Asked", "claim", "release", "renew", "take_away"]
@@ -96,7 +98,7 @@ def _claimed(
     ready = step.step(asked.thread_id)
     header, refs = reading.header(connection, step.thread, step.plan)
     wanted = (*refs, ready.arg) if ready.arg else refs
-    missing = [name for name in wanted if name not in asked.known]
+    find = partial(reading.blob, connection, step.thread)
     assert step.fence is not None
     questions = connection.execute(_SQL["questions"], step.key).fetchall()
     return Claim(
@@ -110,7 +112,7 @@ def _claimed(
         head=head.head(asked.thread_id),
         header=header,
         refs=refs,
-        blobs=reading.blobs(connection, step.thread, missing),
+        blobs=found_values(find, wanted, asked.known),
         asks={text(name): ask for name, ask, _ in questions},
         answers={text(name): answer for name, _, answer in questions if answer is not None},
         notes={text(name): value for name, value in connection.execute(_SQL["notes"], step.key)},

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from functools import partial
 
 from orchestrator.checkpoint.commit import Event, LoadedStep, LoadedThread, StoredCheckpoint
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.sqlite.packing import text, to_text, unpack_fields, unpack_names
 from orchestrator.checkpointer.sqlite.rows import HeadRow, StepRow, head_row
 from orchestrator.checkpointer.sqlite.statements import statements
+from orchestrator.checkpointer.values import found_values, named_values
 
 __all__ = [
-    "blobs",
+    "blob",
     "events",
     "find_checkpoint",
     "head",
@@ -34,8 +35,11 @@ def load(
     *,
     values: bool,
     now: int,
-) -> LoadedThread | None:
-    """Return a thread at its head or at another checkpoint; `None` if there is none."""
+) -> tuple[LoadedThread, dict[str, bytes]] | None:
+    """Return a thread at its head or at another checkpoint, and the values that outcomes name.
+
+    `None` if there is none.
+    """
     found = head(connection, thread_id)
     if found is None:
         return None
@@ -49,18 +53,20 @@ def load(
     plan = (number, wanted)
     steps = _steps(connection, thread_id, *plan) if wanted == newest else {}
     args = [step.step.arg for step in steps.values() if step.step.arg]
-    outcomes = connection.execute(_SQL["outcomes"], plan).fetchall()
-    return LoadedThread(
+    outcomes = dict(connection.execute(_SQL["outcomes"], plan).fetchall())
+    find = partial(blob, connection, number)
+    loaded = LoadedThread(
         head=found.head(thread_id),
         checkpoint=stored,
-        blobs=blobs(connection, number, (*stored.refs, *args) if values else ()),
+        blobs=found_values(find, (*stored.refs, *args) if values else ()),
         steps=steps,
-        outcomes={text(step_id): outcome for step_id, outcome in outcomes},
+        outcomes={text(step_id): outcome for step_id, outcome in outcomes.items()},
         line=_line(connection, number),
         owner_alive=_is_alive(connection, found.fields["owner"], now),
         seq=found.fields["seq"],
         now_ms=now,
     )
+    return loaded, named_values(find, outcomes.values())
 
 
 def _line(connection: sqlite3.Connection, thread: int) -> dict[str, bytes]:
@@ -118,14 +124,10 @@ def _steps(
     }
 
 
-def blobs(connection: sqlite3.Connection, thread: int, names: Iterable[str]) -> dict[str, bytes]:
-    """Return the values kept under these names."""
-    found = {}
-    for name in names:
-        row = connection.execute(_SQL["blob"], (thread, to_text(name))).fetchone()
-        if row is not None:  # Whoever needs one that is missing says so.
-            found[name] = row[0]
-    return found
+def blob(connection: sqlite3.Connection, thread: int, name: str) -> bytes | None:
+    """Return the value kept under a name, if there is one."""
+    row = connection.execute(_SQL["blob"], (thread, to_text(name))).fetchone()
+    return row[0] if row is not None else None
 
 
 def header(connection: sqlite3.Connection, thread: int, plan: int) -> tuple[bytes, tuple[str, ...]]:

@@ -49,7 +49,8 @@ CREATE TABLE IF NOT EXISTS checkpoint (
   PRIMARY KEY (thread, id)
 ) WITHOUT ROWID;
 
--- Values and arguments of `Send`s. Never changed, shared by all checkpoints that refer to them.
+-- Values and arguments of `Send`s. Never changed, shared by all checkpoints that refer to them. A tail
+-- of a list holds the name of the value that it goes on, and an outcome may name values; see seal.py.
 CREATE TABLE IF NOT EXISTS blob (
   thread INTEGER NOT NULL,
   name   TEXT NOT NULL,

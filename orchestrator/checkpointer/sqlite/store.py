@@ -191,7 +191,7 @@ class SqliteCheckpointer:
         with parsing(thread_id), self._database.reading() as connection:
             now = self._clock.now_ms()
             loaded = reading.load(connection, thread_id, checkpoint_id, values=values, now=now)
-        return loaded and opened_thread(thread_id, loaded)
+        return loaded and opened_thread(thread_id, *loaded)
 
     def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
         """See `Checkpointer.history`."""

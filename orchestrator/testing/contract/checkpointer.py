@@ -9,6 +9,7 @@ from orchestrator.testing.contract.children import ChildrenContract
 from orchestrator.testing.contract.claiming import ClaimingContract
 from orchestrator.testing.contract.completing import CompletingContract
 from orchestrator.testing.contract.fencing import FencingContract
+from orchestrator.testing.contract.growing import GrowingContract
 from orchestrator.testing.contract.hints import HintsContract
 from orchestrator.testing.contract.leading import LeadingContract
 from orchestrator.testing.contract.leases import LeasesContract
@@ -45,5 +46,6 @@ class CheckpointerContract(
     OwningContract,
     LiningContract,
     AuditingContract,
+    GrowingContract,
 ):
     """The whole contract, for a backend's test class to inherit."""

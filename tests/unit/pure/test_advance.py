@@ -88,6 +88,11 @@ def test_a_second_run_keeps_the_state_and_drops_the_steps_that_were_left():
     assert second.plan == (PlannedStep(START, -1, (START,)),)
 
 
+def test_a_second_run_goes_on_counting_the_tails_of_lists():
+    left = replace(after_start().checkpoint, tails={"x": 3})
+    assert started(left, new_id=20).tails == {"x": 3}
+
+
 def test_an_input_that_nobody_took_in_is_replaced_by_the_next_one():
     second = accept_input(started(), {"x": 2}, new_id=20, now_ms=6, metadata={})
     assert second.control == {START: {"x": 2}}

@@ -66,14 +66,7 @@ end
 local known = {}
 for i = 7, #ARGV do known[ARGV[i]] = true end
 local stored = redis.call('HMGET', T .. 'cp', s[5] .. ':h', s[5] .. ':r')
-local wanted = {}
-for name in string.gmatch(stored[2], '[^\n]+') do
-  if not known[name] then wanted[#wanted + 1] = name end
-end
-if s[6] ~= '' and not known[s[6]] then wanted[#wanted + 1] = s[6] end
 local blobs = {}
-for _, name in ipairs(wanted) do
-  blobs[#blobs + 1] = name
-  blobs[#blobs + 1] = redis.call('HGET', T .. 'blob', name)
-end
+for name in string.gmatch(stored[2], '[^\n]+') do bring(T .. 'blob', name, known, blobs) end
+if s[6] ~= '' then bring(T .. 'blob', s[6], known, blobs) end
 return {'', '', now, redis.call('HGETALL', head), redis.call('HGETALL', record), stored[1], stored[2], blobs}

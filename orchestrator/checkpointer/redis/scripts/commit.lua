@@ -5,8 +5,8 @@
 -- ARGV     the commit, flat; see `arguments.py`, which writes it in the order it is read here
 --
 -- Returns {refusal, detail, now, open, 1 if the run has ended with others in line, {records of steps to be sent now}}, and
---         if the one ready step was claimed in the same go, also fence, {values asked for}, head fields unless the owner
---         knows them. All checks come before the first write.
+--         if the one ready step was claimed in the same go, also fence, {name, value, ...} of what was asked for, head
+--         fields unless the owner knows them. All checks come before the first write.
 
 local P, T = KEYS[1], KEYS[2]
 local time = redis.call('TIME')
@@ -361,6 +361,7 @@ elseif head[4] == '0' then
   redis.call('ZREM', P .. 'stuck', thread)
 end
 if not fence then return {'', '', now, open, waiting, due} end
-local values = #brought > 0 and redis.call('HMGET', T .. 'blob', unpack(brought)) or {}
+local values, known = {}, {}
+for _, name in ipairs(brought) do bring(T .. 'blob', name, known, values) end
 local same = #told == 0 and head[7] == known_head
 return {'', '', now, open, waiting, due, fence, values, not same and redis.call('HGETALL', head_key) or nil}

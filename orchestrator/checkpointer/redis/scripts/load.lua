@@ -4,7 +4,8 @@
 -- ARGV[1]  checkpoint id, or '' for the head     ARGV[2]  1: with values
 -- Returns nil, or {now, head fields, checkpoint id, header, plan, blob names, namespace,
 --         {name, value, ...}, {step id, fields, 1 if completed, ...}, {step id, outcome, ...},
---         1 if the head's owner has a lease that has not run out, {run id, how it begins, ...}}
+--         1 if the head's owner has a lease that has not run out, {run id, how it begins, ...},
+--         {name, value, ...} of what outcomes name}
 -- Steps come with the head only.
 
 local P, T = KEYS[1], KEYS[2]
@@ -17,13 +18,17 @@ local id = ARGV[1] ~= '' and ARGV[1] or head_id
 local cp = redis.call('HMGET', T .. 'cp', id .. ':h', id .. ':p', id .. ':r', id .. ':n', id .. ':s')
 if not cp[1] then return ARGV[1] == '' and {now} or nil end -- The head must have its checkpoint.
 
-local steps, outcomes, names = {}, {}, {}
+local steps, outcomes, names, named = {}, {}, {}, {}
 for name in string.gmatch(cp[3], '[^\n]+') do names[#names + 1] = name end
 for step in string.gmatch(cp[5], '%S+') do
   local outcome = redis.call('HGET', T .. 'out', id .. '/' .. step)
   if outcome then
     outcomes[#outcomes + 1] = step
     outcomes[#outcomes + 1] = outcome
+    for _, name in ipairs(needs(outcome)) do
+      named[#named + 1] = name
+      named[#named + 1] = redis.call('HGET', T .. 'blob', name)
+    end
   end
   if id == head_id then
     local fields = redis.call('HGETALL', T .. 's:' .. step)
@@ -34,15 +39,9 @@ for step in string.gmatch(cp[5], '%S+') do
     if arg and arg ~= '' then names[#names + 1] = arg end
   end
 end
-local blobs = {}
+local blobs, known = {}, {}
 if ARGV[2] == '1' then
-  for _, name in ipairs(names) do
-    local value = redis.call('HGET', T .. 'blob', name)
-    if value then
-      blobs[#blobs + 1] = name
-      blobs[#blobs + 1] = value
-    end
-  end
+  for _, name in ipairs(names) do bring(T .. 'blob', name, known, blobs) end
 end
 local line = {}
 for _, run in ipairs(redis.call('LRANGE', T .. 'line', 0, -1)) do
@@ -51,4 +50,4 @@ for _, run in ipairs(redis.call('LRANGE', T .. 'line', 0, -1)) do
 end
 local lease = owner and owner ~= '' and redis.call('ZSCORE', P .. 'leases', owner)
 local alive = lease and tonumber(lease) >= now and 1 or 0
-return {now, redis.call('HGETALL', T .. 'head'), id, cp[1], cp[2], cp[3], cp[4] or '', blobs, steps, outcomes, alive, line}
+return {now, redis.call('HGETALL', T .. 'head'), id, cp[1], cp[2], cp[3], cp[4] or '', blobs, steps, outcomes, alive, line, named}

@@ -1,0 +1,27 @@
+-- Bringing stored values; this stands before the scripts that do. (INV-11)
+--
+-- What begins with \2 needs other values to be whole: after its checksum stand their names, one a line, up to an empty
+-- line; see `seal.py`. Nothing of that is trusted here: whoever reads the values checks them.
+
+local function needs(stored)
+  local names, at = {}, 10
+  if not stored or string.byte(stored) ~= 2 then return names end
+  while true do
+    local last = string.find(stored, '\n', at, true)
+    if not last or last == at then return names end
+    names[#names + 1] = string.sub(stored, at, last - 1)
+    at = last + 1
+  end
+end
+
+-- Add a value to a list of names and values, and all that it goes on with, back to one that is known; that is known then.
+local function bring(hash, name, known, list)
+  while name and not known[name] do
+    local value = redis.call('HGET', hash, name)
+    known[name] = true
+    list[#list + 1] = name
+    list[#list + 1] = value
+    name = needs(value)[1]
+  end
+end
+
