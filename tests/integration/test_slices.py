@@ -42,7 +42,6 @@ def test_steps_of_slow_nodes_come_through_celery(fleet: Fleet) -> None:
     log = worker.log.read_text("utf-8")
     for number in range(6):
         assert f"Task row.two[t{number}:2:two] received" in log
-    assert log.count("row.three") < 6
 
 
 def test_a_message_that_is_not_ours_is_left_to_celery(fleet: Fleet) -> None:
