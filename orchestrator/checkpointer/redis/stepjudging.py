@@ -149,7 +149,7 @@ class StepJudge:
         queue = self._queue(stored)
         step = replace(self.planned, queue=queue, graph=self.planned.graph)
         cp = f"{step.checkpoint_id:016x}"
-        if stored != step or (seen.cp, seen.queue, seen.arg) != (cp, queue, step.arg):
+        if stored != step or (seen.cp, seen.queue, seen.arg or "") != (cp, queue, step.arg):
             again = () if seen.wait or seen.owner or seen.done else self._again(queue)
             what = "its record is not what the plan says"
             self._fix(DamageCode.STEP_ALTERED, what, self._written(step), *again)

@@ -115,7 +115,7 @@ local function set_pairs(target, list)
 end
 
 local function unclaim(step, owner)
-  redis.call('HDEL', step_key(step), 'owner')
+  redis.call('HDEL', step_key(step), 'owner', 'token')
   redis.call('SREM', P .. 'claims:' .. owner, step .. thread)
 end
 
@@ -202,7 +202,7 @@ local function update(step, wait, delay, reset, failed, has_error, error, reason
   local s = redis.call('HMGET', record, 'settled', 'owner')
   local was, claimed = s[1], s[2]
   set_pairs(record, asks)
-  redis.call('HSET', record, 'reason', reason)
+  if reason ~= '' then redis.call('HSET', record, 'reason', reason) else redis.call('HDEL', record, 'reason') end
   if has_error == '1' then redis.call('HSET', record, 'error', error) end
   if failed == '1' then redis.call('HINCRBY', record, 'failures', 1) end
   if reset == '1' then redis.call('HDEL', record, 'failures', 'deaths') end
@@ -269,13 +269,14 @@ for i = 1, tonumber(take()) do -- new steps
   local step, cp, queue, arg, json, list, message = take(), take(), take(), take(), take(), take(), take()
   ids[i] = step
   open = open + 1
+  if arg ~= '' then redis.call('HSET', step_key(step), 'arg', arg) end
   if fence then
-    redis.call('HSET', step_key(step), 'cp', cp, 'queue', queue, 'step', json, 'arg', arg, 'owner', taker,
-      'fence', fence, 'token', token, 'attempt', 1, 'claimed', now)
+    redis.call('HSET', step_key(step), 'cp', cp, 'queue', queue, 'step', json, 'owner', taker, 'fence', fence, 'token', token,
+      'attempt', 1, 'claimed', now)
     claimed_by(taker, step, lease)
     news[#news + 1], news[#news + 2] = 'fence', fence
   else
-    redis.call('HSET', step_key(step), 'cp', cp, 'queue', queue, 'step', json, 'arg', arg)
+    redis.call('HSET', step_key(step), 'cp', cp, 'queue', queue, 'step', json)
     if list == 'later' then
       redis.call('ZADD', T .. 'later', i, step)
     else
