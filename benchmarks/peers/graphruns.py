@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ import psutil
 
 from benchmarks.peers import graphs
 from benchmarks.peers.contract import Order, footprint, kill_and_restart, slope_ms, timed_ms
-from benchmarks.peers.graphs import Kit
+from benchmarks.peers.graphs import PAUSED_BYTES, Kit
 
 __all__ = ["Side", "workloads"]
 
@@ -190,9 +191,10 @@ def _smallest(side: Side, order: Order) -> dict[str, float]:
 def _paused(side: Side, order: Order) -> dict[str, float]:
     with side.store(order) as saver:
         runs = _Runs(side, order, graphs.loop(side.kit), saver)
-        runs("warm", {"count": 0, "depth": 1})
+        value = {"count": 0, "depth": 1, "note": secrets.token_hex(PAUSED_BYTES // 2)}
+        runs("warm", value)
         before = side.stored(order, saver)["stored_bytes"]
         for number in range(order.threads):
-            runs(number, {"count": 0, "depth": 1})
+            runs(number, value)
         after = side.stored(order, saver)["stored_bytes"]
     return {"bytes_per_thread": (after - before) / order.threads, "slots": 0}

@@ -70,11 +70,15 @@ def fan(kit: Kit) -> Any:
     return builder
 
 
+PAUSED_BYTES = 1_024  # Of the state of a thread that is paused.
+
+
 class Loop(TypedDict, total=False):
     """State of fixed size: where the loop stands, and when a node after a pause began."""
 
     count: int
     depth: int
+    note: str  # Bytes that are carried along.
     began: float
 
 

@@ -6,6 +6,7 @@ step that follows). The database of `--where` is emptied first: the server is th
 
 from __future__ import annotations
 
+import secrets
 import statistics
 import sys
 import time
@@ -17,6 +18,7 @@ import psutil
 
 from benchmarks.peers.contract import Order, cpu_s, footprint, program, run, slope_ms, timed_ms
 from benchmarks.peers.fleetgraphs import GRAPHS
+from benchmarks.peers.graphs import PAUSED_BYTES
 from benchmarks.peers.roundtrips import round_trips
 from benchmarks.takeover import measure_takeover
 from orchestrator import Client
@@ -207,7 +209,7 @@ def _paused(order: Order) -> dict[str, float]:
     """Pause many threads; see what the server holds of each, and that a worker is free."""
     with _fleet(order) as fleet:
         server = fleet.store.client
-        value = {"count": 0, "depth": 1}
+        value = {"count": 0, "depth": 1, "note": secrets.token_hex(PAUSED_BYTES // 2)}
         fleet.submit("loop", "warm", value)
         fleet.rest("warm")
         before = server.info("memory")["used_memory"]
