@@ -30,10 +30,12 @@ def back_up(fleet: Fleet) -> None:
     shutil.copytree(fleet.server.folder.path / FILES, fleet.folder / "backup")
 
 
-def wait_looked(fleet: Fleet) -> None:
-    """Wait until somebody has looked at all partitions, and so knows them."""
+def wait_looked(fleet: Fleet, since_ms: int = 0) -> None:
+    """Wait until somebody has looked at all partitions since then, and so knows them."""
     sweeps = [fleet.store.keys.partition(p) + "sweep" for p in range(fleet.store.partitions)]
-    fleet.wait_until(lambda: all(fleet.redis.hget(k, "mark") for k in sweeps), "a first look")
+    fleet.wait_until(
+        lambda: all(int(fleet.redis.hget(k, "mark") or 0) > since_ms for k in sweeps), "a look"
+    )
 
 
 def restore(fleet: Fleet) -> None:
@@ -225,7 +227,8 @@ def test_what_a_crash_may_lose_is_counted_and_done_again(fleet: Fleet) -> None:
     half_done(fleet, "a")
     back_up(fleet)
     finish(fleet, "a")
-    time.sleep(0.5)  # Somebody looks, and so knows that there was more.
+    ended_s, _ = fleet.redis.time()
+    wait_looked(fleet, ended_s * 1000)  # So somebody knows that there was more.
     fleet.restart_server(while_down=lambda: restore(fleet))
     # Its claim is there again, of a process that lives and has long forgotten it.
     assert fleet.result("a")["total"] == 3
