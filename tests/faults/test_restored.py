@@ -227,8 +227,8 @@ def test_what_a_crash_may_lose_is_counted_and_done_again(fleet: Fleet) -> None:
     half_done(fleet, "a")
     back_up(fleet)
     finish(fleet, "a")
-    ended_s, _ = fleet.redis.time()
-    wait_looked(fleet, ended_s * 1000)  # So somebody knows that there was more.
+    ended_s, ended_us = fleet.redis.time()
+    wait_looked(fleet, ended_s * 1000 + ended_us // 1000)  # So somebody knows there was more.
     fleet.restart_server(while_down=lambda: restore(fleet))
     # Its claim is there again, of a process that lives and has long forgotten it.
     assert fleet.result("a")["total"] == 3
