@@ -66,7 +66,9 @@ class Hit:
 
 def _killing(pid_of: Callable[[Hit], int]) -> Callable[[Hit], None]:
     def kill(hit: Hit) -> None:
-        pid = pid_of(hit)
+        end = time.monotonic() + 10  # A keeper whose predecessor was just killed is on its way.
+        while not (pid := pid_of(hit)) and time.monotonic() < end:
+            time.sleep(0.02)
         assert pid  # 0 would be the test itself.
         os.kill(pid, signal.SIGKILL)
 
