@@ -10,6 +10,7 @@ from dataclasses import field
 from enum import StrEnum
 
 from orchestrator.checkpoint.model import Head, RunStatus
+from orchestrator.errors import StateCorruptedError
 from orchestrator.record import record
 
 __all__ = [
@@ -304,6 +305,16 @@ class LoadedThread:
     owner_alive: bool = False  # Whether the head's owner has a lease that has not run out.
     seq: int = 0  # The number of the last event in the thread's own log; 0: there is none.
     now_ms: int = 0
+
+    def outcome(self, step_id: str) -> bytes:
+        """Return what a completed step of the checkpoint did.
+
+        Raises:
+            StateCorruptedError: if that is not there.
+        """
+        if step_id not in self.outcomes:
+            raise StateCorruptedError(f"the result of the completed step {step_id} is missing")
+        return self.outcomes[step_id]
 
 
 @record(frozen=True, slots=True, kw_only=True)

@@ -139,7 +139,7 @@ class Follower:
             frame=frame,
             changed=None,
             begins=frame.checkpoint.plan,
-            completed={i: records.outcome(loaded.outcomes[i]).writes for i in done},
+            completed={i: records.outcome(loaded.outcome(i)).writes for i in done},
         )
 
     def _done(self, thread_id: str, ns: str, fields: Mapping[str, bytes]) -> Iterator[Fact]:

@@ -134,7 +134,7 @@ def live_values(
     """Return the head's values, with what its completed steps wrote, if that fits together."""
     values = records.values(checkpoint, loaded.blobs)
     done = [
-        (step, records.outcome(loaded.outcomes[step.id_in(checkpoint)]).writes)
+        (step, records.outcome(loaded.outcome(step.id_in(checkpoint))).writes)
         for step in checkpoint.plan
         if step.id_in(checkpoint) in loaded.outcomes
     ]

@@ -215,7 +215,7 @@ def _steering(
     if not goes_on and config.on_pending != "apply":
         return Steering(goto=config.goto) if config.goto else None
     done = tuple(
-        (planned(s.step), loaded.outcomes[s.step.step_id])
+        (planned(s.step), loaded.outcome(s.step.step_id))
         for s in loaded.steps.values()
         if s.completed and loaded.head.status is not RunStatus.SUCCEEDED
     )
@@ -253,9 +253,7 @@ def go_on(
     steps = loaded.steps.values()
     steering = Steering(
         kept=tuple(_kept(records, loaded, s, given) for s in steps if not s.completed),
-        done=tuple(
-            (planned(s.step), loaded.outcomes[s.step.step_id]) for s in steps if s.completed
-        ),
+        done=tuple((planned(s.step), loaded.outcome(s.step.step_id)) for s in steps if s.completed),
         reason=reason,
     )
     checkpoint = accept_input(

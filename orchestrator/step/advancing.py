@@ -68,7 +68,7 @@ def _advance_loaded(protocol: StepProtocol, thread_id: str, loaded: LoadedThread
         (
             step,
             (
-                *records.outcome(loaded.outcomes[step.id_in(checkpoint)]).writes,
+                *records.outcome(loaded.outcome(step.id_in(checkpoint))).writes,
                 *untracked.taken(thread_id, step.id_in(checkpoint)),
             ),
         )
