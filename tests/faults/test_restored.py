@@ -218,7 +218,7 @@ def test_an_attempt_from_before_cannot_commit_on_what_was_accepted(fleet: Fleet)
     accept(fleet)
     fleet.wait_for("two", attempt=2, thread="a")
     finish(fleet, "a")
-    assert fleet.stats("stale_refused") == 1
+    fleet.wait_until(lambda: fleet.stats("stale_refused") == 1, "the old attempt is refused", 15)
     assert_settled(fleet, "a")
 
 
