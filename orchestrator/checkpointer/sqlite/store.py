@@ -104,7 +104,7 @@ class SqliteCheckpointer:
         """See `Checkpointer.commit`."""
         commit = sealed(commit)
         now, take, step = self._clock.now_ms(), commit.take, commit.takes
-        with self._database.writing() as connection:
+        with parsing(commit.thread_id), self._database.writing() as connection:
             result = committing.commit(connection, commit, now)
             if result.refused is not None or take is None or step is None:
                 return result
