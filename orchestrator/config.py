@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 __all__ = ["Settings"]
 
@@ -29,7 +29,7 @@ class Settings:
     wait_replicas: int = 0  # A commit returns when so many replicas of the server have it.
     wait_fsync: bool = False  # A commit returns when it is on the disk of the server and of those.
     wait_ms: int = 1_000  # How long a commit waits for that before it is an error.
-    dispatch: Any = "queue"  # How steps get to workers whose graph does not say, or "inline".
+    dispatch: Literal["queue", "inline"] = "queue"  # How steps get to workers if no graph says.
     slice_ms: float = 50.0  # How long a process goes on in place before others have their turn.
     drain_s: float = 60.0  # How long a worker's nodes may run on when it is told to stop.
     state_dir: str = ""  # Where a host keeps what it has seen of the server.
@@ -39,7 +39,7 @@ class Settings:
         """Read `REDIS_URL`, `GRAPHSTALK_BROKER_URL` (or `CELERY_BROKER_URL`) and `GRAPHSTALK_*`.
 
         Raises:
-            ValueError: if a number is not one, with the name of the variable.
+            ValueError: if a value is none that can be, with the name of the variable.
         """
         env = os.environ if env is None else env
         url = url or env.get("REDIS_URL") or DEFAULT_URL
@@ -57,7 +57,7 @@ class Settings:
             wait_replicas=int(_number(env, "GRAPHSTALK_WAIT_REPLICAS", 0, or_none=True)),
             wait_fsync=bool(_number(env, "GRAPHSTALK_WAIT_FSYNC", 0, or_none=True)),
             wait_ms=int(_number(env, "GRAPHSTALK_WAIT_MS", 1_000)),
-            dispatch=env.get("GRAPHSTALK_DISPATCH") or "queue",
+            dispatch=_dispatch(env),
             slice_ms=_number(env, "GRAPHSTALK_SLICE_MS", 50.0, or_none=True),
             drain_s=_number(env, "GRAPHSTALK_DRAIN_S", 60.0),
             state_dir=env.get("GRAPHSTALK_STATE_DIR") or _state_folder(env),
@@ -67,6 +67,16 @@ class Settings:
     def one_redis(self) -> bool:
         """Whether broker and checkpointer are one server, so that a commit can push messages."""
         return self.broker_url == self.url
+
+
+def _dispatch(env: Mapping[str, str]) -> Literal["queue", "inline"]:
+    text = env.get("GRAPHSTALK_DISPATCH") or "queue"
+    if text == "inline":
+        return "inline"
+    if text == "queue":
+        return "queue"
+    msg = f'GRAPHSTALK_DISPATCH={text!r} must be "queue" or "inline"'
+    raise ValueError(msg)
 
 
 def _state_folder(env: Mapping[str, str]) -> str:

@@ -21,7 +21,6 @@ from orchestrator.config import Settings
 from orchestrator.errors import StateCorruptedError
 from orchestrator.execute.dispatch import Dispatch, dispatcher, open_store
 from orchestrator.execute.inbox import Inbox
-from orchestrator.graph.settings import checked_dispatch
 from orchestrator.graph.spec import DispatchMode
 from orchestrator.ids import check_stored_thread_id
 from orchestrator.step.access import Access, new_owner
@@ -92,7 +91,7 @@ class Runtime:
                 in seconds since the epoch, and how many it took.
         """
         self._slice.end_ms = self.access.clock.monotonic_ms() + self.slice_ms
-        self._do(thread_id, step_id, sent_ms, tell)
+        self._do(thread_id, step_id, sent_ms, None, tell)
 
     def run_waiting(self, queue: str, tell: InPlace) -> None:
         """Do what waits in a queue, one message after the other, for the rest of the slice.
@@ -102,19 +101,23 @@ class Runtime:
         of nodes that were quick here are taken so: others are for Celery, which shows in Flower
         that they run.
         """
-        clock = self.access.clock
         while self.inbox is not None and self._has_time():
             message = self.inbox.take(queue, self._is_quick)
             if message is None:
                 return
-            began_ms = clock.monotonic_ms()
-            self._do(message.thread, message.step, message.sent_ms, tell)
-            took_s = (clock.monotonic_ms() - began_ms) / 1000
-            tell(message.task_id, message.shadow, clock.now_ms() / 1000 - took_s, took_s)
+            self._do(message.thread, message.step, message.sent_ms, tell, tell)
 
-    def _do(self, thread_id: str, step_id: str, sent_ms: int, tell: InPlace) -> None:
+    def _do(
+        self,
+        thread_id: str,
+        step_id: str,
+        sent_ms: int,
+        tell_first: InPlace | None,
+        tell: InPlace,
+    ) -> None:
+        """Do a step and those in place after it; Celery tells of the first one, if nobody is to."""
         try:
-            report = self._run(check_stored_thread_id(thread_id), step_id, sent_ms)
+            report = self._run(check_stored_thread_id(thread_id), step_id, sent_ms, tell_first)
             while report.claim is not None:
                 report = self._go_on(report.claim, tell)
         except SystemExit as exit_:
@@ -131,7 +134,7 @@ class Runtime:
         if report.due:
             self.dispatch(report.due)
 
-    def _run(self, thread_id: str, step_id: str, sent_ms: int) -> Report:
+    def _run(self, thread_id: str, step_id: str, sent_ms: int, tell: InPlace | None) -> Report:
         claim, known = self.access.claim(thread_id, step_id, sent_ms)
         if claim.refused in SETTLED:
             return self._advance(thread_id)
@@ -147,12 +150,17 @@ class Runtime:
             self._say(reason)
             return self.access.defer(claim, reason)
         record_takeover(self.access, claim)
-        return self._timed(claim.step, lambda: protocol.run_claimed(claim, known))
+        return self._timed(claim.step, lambda: protocol.run_claimed(claim, known), tell)
 
-    def _timed(self, step: ReadyStep, run: Callable[[], Report]) -> Report:
-        began_ms = self.access.clock.monotonic_ms()
+    def _timed(self, step: ReadyStep, run: Callable[[], Report], tell: InPlace | None) -> Report:
+        """Run a step; remember how long that took, and tell of it if it was not refused."""
+        clock = self.access.clock
+        began_ms = clock.monotonic_ms()
         report = run()
-        self._took_ms[step.shadow] = self.access.clock.monotonic_ms() - began_ms
+        took_ms = self._took_ms[step.shadow] = clock.monotonic_ms() - began_ms
+        if tell is not None and report.refused is None:
+            began_s = (clock.now_ms() - took_ms) / 1000
+            tell(step.task_id, step.shadow, began_s, took_ms / 1000)
         return report
 
     def _go_on(self, claim: Claim, tell: InPlace) -> Report:
@@ -161,11 +169,7 @@ class Runtime:
         assert step is not None
         protocol = self._protocol(step.graph)
         assert protocol is not None  # It made the step ready.
-        report = self._timed(step, lambda: protocol.go_on(claim))
-        if report.refused is None:
-            took_s = self._took_ms[step.shadow] / 1000
-            tell(step.task_id, step.shadow, self.access.clock.now_ms() / 1000 - took_s, took_s)
-        return report
+        return self._timed(step, lambda: protocol.go_on(claim), tell)
 
     def _may_go_on(self, step: ReadyStep) -> bool:
         """Whether to do a step at once: there is time, and its node was not slow."""
@@ -258,7 +262,7 @@ def _make() -> Runtime:
         dispatch,
         store.pushes,
         slice_ms=settings.slice_ms,
-        dispatch_default=checked_dispatch(settings.dispatch) or "queue",
+        dispatch_default=settings.dispatch,
         inbox=Inbox(store) if store.pushes else None,
         stops=_stop_marker().exists,
     )

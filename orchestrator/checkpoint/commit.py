@@ -6,7 +6,7 @@ Everything here is ids, numbers and bytes: a checkpointer never sees a user's va
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.checkpoint.model import Head, RunStatus
@@ -167,7 +167,7 @@ class EventDraft:
     fields: Mapping[str, str | int | bytes] = field(default_factory=dict)
 
 
-@record(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """One immutable fact of a thread; `seq` orders them without gaps, `ts_ms` is server time."""
 

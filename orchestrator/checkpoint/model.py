@@ -15,7 +15,7 @@ Rule 4: a version of a list may be kept as a tail: what it adds to an earlier ve
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -132,12 +132,11 @@ class Head:
     created_ms: int = 0
     updated_ms: int = 0
     error: bytes = b""  # The record of the failure that ended the run, encoded.
-    seal: str = field(
-        default="", compare=False
-    )  # The store's own, over what callers say of a run; empty: it has none.
+    # The store's own, over what callers say of a run; empty: it has none.
+    seal: str = field(default="", compare=False)
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepError:
     """What a failed step left behind, for people and for callers."""
 
@@ -151,7 +150,7 @@ class StepError:
     worker: str = ""
 
 
-@record(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Interrupt:
     """A question of a step that waits for its answer.
 

@@ -6,11 +6,10 @@ import datetime as dt
 import random
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UnknownEffectError
-from orchestrator.record import record
 
 if TYPE_CHECKING:
     from orchestrator.step.host import StepHost
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["StepContext"]
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepContext:
     """Passed to nodes that have a parameter named `ctx`.
 

@@ -26,7 +26,8 @@ __all__ = ["SCRIPTS", "Scripts", "available"]
 _IDLE_S = 0.5  # A connection that was silent for so long is looked at before it is used.
 
 SCRIPTS = ("audit", "claim", "commit", "load", "release", "sweep")
-_BRINGING = frozenset({"claim", "commit", "load"})  # Those that use what stands in `values.lua`.
+# What stands before a script, because others do the same.
+_SHARED = {"claim": ("values", "claims"), "commit": ("values", "claims"), "load": ("values",)}
 
 
 class Scripts:
@@ -159,5 +160,5 @@ def _refuses_writes(error: redis.ResponseError) -> bool:
 
 def _source(name: str) -> bytes:
     scripts = resources.files(__package__).joinpath("scripts")
-    names = ("values", name) if name in _BRINGING else (name,)
+    names = (*_SHARED.get(name, ()), name)
     return b"".join(scripts.joinpath(f"{each}.lua").read_bytes() for each in names)

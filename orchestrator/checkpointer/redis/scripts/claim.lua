@@ -23,8 +23,8 @@ local status = h[1]
 if not status then return {'unknown_thread', thread, now} end
 if status ~= 'running' and status ~= 'queued' then return {'wrong_status', status, now} end
 if redis.call('SISMEMBER', T .. 'done', step) == 1 then return {'completed', step, now} end
-local gate = redis.call('HMGET', P .. 'sweep', 'halted', 'opens', 'shuts', 'floor')
-if gate[1] then return {'halted', gate[1], now} end
+local halted, shut, floor = gate_of(P, now)
+if halted then return {'halted', halted, now} end
 local s = redis.call('HMGET', record, 'queue', 'wait', 'owner', 'due', 'cp', 'arg', 'token', 'attempt')
 local queue = s[1]
 if not queue then return {'unknown_step', step, now} end
@@ -33,11 +33,10 @@ local again = s[3] and s[7] == ARGV[6]
 if s[3] and not again then return {'claimed', step, now} end
 if s[2] and not (s[2] == 'timer' and tonumber(s[4]) <= now) then return {'waiting', step, now} end
 -- Where nobody sweeps, in process, nobody can have looked.
-local shut = gate[3] and (now < (tonumber(gate[2]) or 0) or now > (tonumber(gate[3]) or now))
 if shut and queue ~= '' and not again then return {'halted', '', now} end
 
 if not again then
-  local fence = math.max((tonumber(h[2] or '') or 0) + 1, tonumber(gate[4] or '') or 0)
+  local fence = fence_after(h[2], floor)
   local attempt = tonumber(s[8] or 0) + 1
   redis.call('HSET', head, 'fence', fence)
   redis.call('HSET', record, 'owner', owner, 'fence', fence, 'token', ARGV[6], 'attempt', attempt, 'claimed', now)
@@ -55,11 +54,7 @@ if not again then
       redis.call('HSET', P .. 'marks', queue, sent)
     end
   end
-  redis.call('SADD', P .. 'claims:' .. owner, member)
-  local lease = redis.call('ZSCORE', P .. 'leases', owner)
-  if not lease or tonumber(lease) < now + ARGV[4] / 2 then
-    redis.call('ZADD', P .. 'leases', 'GT', now + ARGV[4], owner)
-  end
+  hold(P, member, owner, ARGV[4], now)
   if status == 'queued' then redis.call('HSET', head, 'status', 'running') end
 end
 

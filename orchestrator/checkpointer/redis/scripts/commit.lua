@@ -131,15 +131,6 @@ local function dispatch(step, queue, list, message)
   if redis.call('SISMEMBER', P .. 'queues', queue) == 0 then redis.call('SADD', P .. 'queues', queue) end
 end
 
--- Index a step that is claimed from its beginning, as `claim.lua` does.
-local function claimed_by(owner, step, lease)
-  redis.call('SADD', P .. 'claims:' .. owner, step .. thread)
-  local ends = redis.call('ZSCORE', P .. 'leases', owner)
-  if not ends or tonumber(ends) < now + lease / 2 then
-    redis.call('ZADD', P .. 'leases', 'GT', now + lease, owner)
-  end
-end
-
 local function forget(step)
   local s = redis.call('HMGET', step_key(step), 'queue', 'owner')
   if s[2] then redis.call('SREM', P .. 'claims:' .. s[2], step .. thread) end
@@ -259,10 +250,9 @@ if taker ~= '' then
   for i = 1, tonumber(take()) do brought[i] = take() end
 end
 local fence = nil
-if taker ~= '' and active then -- Unless nothing may run now: see `claim.lua`.
-  local gate = redis.call('HMGET', P .. 'sweep', 'halted', 'opens', 'shuts', 'floor')
-  local shut = gate[3] and (now < (tonumber(gate[2]) or 0) or now > (tonumber(gate[3]) or now))
-  if not gate[1] and not shut then fence = math.max(tonumber(head[6] or 0) + 1, tonumber(gate[4] or 0)) end
+if taker ~= '' and active then
+  local halted, shut, floor = gate_of(P, now)
+  if not halted and not shut then fence = fence_after(head[6], floor) end
 end
 local ids = {}
 for i = 1, tonumber(take()) do -- new steps
@@ -273,7 +263,7 @@ for i = 1, tonumber(take()) do -- new steps
   if fence then
     redis.call('HSET', step_key(step), 'cp', cp, 'queue', queue, 'step', json, 'owner', taker, 'fence', fence, 'token', token,
       'attempt', 1, 'claimed', now)
-    claimed_by(taker, step, lease)
+    hold(P, step .. thread, taker, lease, now)
     news[#news + 1], news[#news + 2] = 'fence', fence
   else
     redis.call('HSET', step_key(step), 'cp', cp, 'queue', queue, 'step', json)
