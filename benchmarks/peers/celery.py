@@ -16,7 +16,7 @@ import psutil
 import redis
 from celery import Celery, chain, chord
 
-from benchmarks.peers.contract import Order, cpu_s, footprint, program, run, timed_ms, until
+from benchmarks.peers.contract import Order, cpu_s, footprint, program, rates, run, timed_ms, until
 
 URL = os.environ.get("BENCH_CELERY_URL", "redis://127.0.0.1:6379/1")
 
@@ -110,12 +110,7 @@ def _rows(order: Order) -> dict[str, float]:
         fleet.wait()
         took = time.perf_counter() - begun
         worker_s, server_s = cpu_s(worker) - worker_s, cpu_s(server) - server_s
-    steps = order.threads * (order.steps + 1)
-    return {
-        "steps_per_s": steps / took,
-        "worker_cpu_ms": worker_s / steps * 1000,
-        "server_cpu_ms": server_s / steps * 1000,
-    }
+    return rates(order, took, worker_s, server_s)
 
 
 def _fan(order: Order) -> dict[str, float]:

@@ -90,6 +90,23 @@ def stop_in_order() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
+def rates(order: Order, took_s: float, worker_s: float, server_s: float) -> dict[str, float]:
+    """Return steps per second, and the processor's time per step: of many threads at once.
+
+    Args:
+        order: what was to be done; each thread has a step for its input, too.
+        took_s: how long all of it took.
+        worker_s: seconds of CPU that the worker used.
+        server_s: seconds of CPU that the server used.
+    """
+    steps = order.threads * (order.steps + 1)
+    return {
+        "steps_per_s": steps / took_s,
+        "worker_cpu_ms": worker_s / steps * 1000,
+        "server_cpu_ms": server_s / steps * 1000,
+    }
+
+
 def timed_ms(
     call: Callable[[int], object], runs: int, warm: Callable[[], object] | None = None
 ) -> float:

@@ -112,6 +112,17 @@ def loop(kit: Kit) -> Any:
     return builder
 
 
+def _repeated(kit: Kit, schema: type, name: str, node: Any) -> Any:
+    """Return a graph whose one node runs `depth` times."""
+    builder = kit.state_graph(schema)
+    builder.add_node(name, node)
+    builder.add_edge(kit.start, name)
+    builder.add_conditional_edges(
+        name, lambda state: name if state["count"] < state["depth"] else kit.end, [name, kit.end]
+    )
+    return builder
+
+
 class Append(TypedDict, total=False):
     """A log that each step adds a chunk to."""
 
@@ -127,15 +138,7 @@ def _append(state: Append) -> Append:
 
 def append(kit: Kit) -> Any:
     """Return a graph whose `depth` steps append `size` bytes each; of size 0: a number."""
-    builder = kit.state_graph(Append)
-    builder.add_node("append", _append)
-    builder.add_edge(kit.start, "append")
-    builder.add_conditional_edges(
-        "append",
-        lambda state: "append" if state["count"] < state["depth"] else kit.end,
-        ["append", kit.end],
-    )
-    return builder
+    return _repeated(kit, Append, "append", _append)
 
 
 class Carry(TypedDict, total=False):
@@ -148,15 +151,7 @@ class Carry(TypedDict, total=False):
 
 def carry(kit: Kit) -> Any:
     """Return a graph of `depth` steps with a large value that stays as it is."""
-    builder = kit.state_graph(Carry)
-    builder.add_node("work", lambda state: {"count": state["count"] + 1})
-    builder.add_edge(kit.start, "work")
-    builder.add_conditional_edges(
-        "work",
-        lambda state: "work" if state["count"] < state["depth"] else kit.end,
-        ["work", kit.end],
-    )
-    return builder
+    return _repeated(kit, Carry, "work", lambda state: {"count": state["count"] + 1})
 
 
 class Victim(TypedDict, total=False):

@@ -16,7 +16,16 @@ from typing import Any
 
 import psutil
 
-from benchmarks.peers.contract import Order, cpu_s, footprint, program, run, slope_ms, timed_ms
+from benchmarks.peers.contract import (
+    Order,
+    cpu_s,
+    footprint,
+    program,
+    rates,
+    run,
+    slope_ms,
+    timed_ms,
+)
 from benchmarks.peers.fleetgraphs import GRAPHS
 from benchmarks.peers.graphs import PAUSED_BYTES
 from benchmarks.peers.roundtrips import round_trips
@@ -106,12 +115,7 @@ def _rows(order: Order) -> dict[str, float]:
             assert handle.result(WAIT_S)["count"] == order.steps
         took = time.perf_counter() - begun
         worker_s, server_s = cpu_s(fleet.worker) - worker_s, cpu_s(server) - server_s
-    steps = order.threads * (order.steps + 1)
-    return {
-        "steps_per_s": steps / took,
-        "worker_cpu_ms": worker_s / steps * 1000,
-        "server_cpu_ms": server_s / steps * 1000,
-    }
+    return rates(order, took, worker_s, server_s)
 
 
 def _fan(order: Order) -> dict[str, float]:

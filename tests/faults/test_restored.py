@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.checkpointer.redis.epochs import halts
 from tests.integration.accounts import PLANS, assert_settled, leftovers, of_type, text, words
-from tests.integration.fleet import ROOT, Fleet, stopped
+from tests.integration.fleet import ROOT, Fleet, Ran, stopped
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -64,6 +64,13 @@ def wait_halted(fleet: Fleet) -> None:
     """Wait until all partitions are halted."""
     all_ = fleet.store.partitions
     fleet.wait_until(lambda: len(halts(fleet.store)) == all_, "somebody notices")
+
+
+def assert_nothing_runs(fleet: Fleet, thread: str, before: list[Ran]) -> None:
+    """Submit a run, and see that for a while nothing runs but what had run before."""
+    fleet.submit("row", thread)
+    time.sleep(QUIET_S)
+    assert fleet.ran() == before
 
 
 def accept(fleet: Fleet) -> None:
@@ -122,9 +129,7 @@ def test_a_server_restored_from_an_old_copy_runs_nothing_until_that_is_accepted(
     if knows != "a worker that lives":
         fleet.start(concurrency=2)
     wait_halted(fleet)
-    fleet.submit("row", "new")
-    time.sleep(QUIET_S)
-    assert fleet.ran() == before
+    assert_nothing_runs(fleet, "new", before)
 
     told = finding(fleet)
     assert told["code"] == "SERVER_WENT_BACK"
@@ -197,9 +202,7 @@ def test_a_server_that_was_emptied_is_told_in_other_words(fleet: Fleet) -> None:
     wait_looked(fleet)
     fleet.redis.flushall()
     wait_halted(fleet)
-    fleet.submit("row", "b")
-    time.sleep(QUIET_S)
-    assert fleet.ran() == before
+    assert_nothing_runs(fleet, "b", before)
     told = finding(fleet)
     assert told["code"] == "SERVER_EMPTIED"
     assert "nothing of what it had" in told["what"]
