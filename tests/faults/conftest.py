@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.points import behind
 from tests.faults.proxy import Proxy
 from tests.integration.conftest import fleet
 from tests.integration.fleet import Fleet
@@ -18,5 +19,5 @@ __all__ = ["fleet", "proxied"]
 def proxied(tmp_path: Path) -> Iterator[tuple[Fleet, Proxy]]:
     """A fleet whose workers reach their server through a proxy; the test itself does not."""
     with Fleet(tmp_path) as fleet, Proxy(fleet.server.url) as proxy:
-        fleet.variables = {**fleet.variables, "REDIS_URL": proxy.url}
+        behind(fleet, proxy)
         yield fleet, proxy

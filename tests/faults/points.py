@@ -18,15 +18,17 @@ import psutil
 from tests.faults.proxy import Proxy, Side, Trap
 from tests.integration.fleet import Fleet, Worker
 
-__all__ = ["POINTS", "VICTIMS", "Hit", "bring", "keep_up"]
+__all__ = ["IN_PLACE", "POINTS", "VICTIMS", "Hit", "behind", "bring", "keep_up"]
 
 Script = Literal["claim", "commit"]
 
 IN_THE_NODE = "in the node"
 UNACKNOWLEDGED = "before the acknowledgement"
+IN_PLACE = os.environ.get("TEST_DISPATCH") == "inline"
+CLAIM: Script = "commit" if IN_PLACE else "claim"  # In place the commit of a step claims the next.
 CALLS: dict[str, tuple[Script, Side]] = {
-    "before its claim": ("claim", "call"),
-    "after its claim": ("claim", "answer"),
+    "before its claim": (CLAIM, "call"),
+    "after its claim": (CLAIM, "answer"),
     "before its commit": ("commit", "call"),
     "after its commit": ("commit", "answer"),
     UNACKNOWLEDGED: ("commit", "answer"),
@@ -94,7 +96,7 @@ def bring(fleet: Fleet, proxy: Proxy, thread: str, point: str, *, again: Sequenc
     fleet.submit("row", thread, script=script)
     fleet.wait_for("one", thread=thread)
     call, side = CALLS.get(point, ("", "call"))
-    if call == "claim":
+    if point.endswith("its claim"):
         trap = _trap(fleet, proxy, thread, call, side)
         fleet.open(gates["one"])
         return _caught(fleet, trap)
@@ -132,6 +134,16 @@ def ports(pid: int) -> set[int]:
         return {c.laddr.port for c in psutil.Process(pid).net_connections("tcp") if c.laddr}
     except psutil.Error:
         return set()
+
+
+def behind(fleet: Fleet, proxy: Proxy) -> None:
+    """Let the workers of a fleet reach their server through a proxy.
+
+    In place they may hold on to a thread for as long as a test looks at it: no step of it goes back
+    to the queue because a gate was opened late.
+    """
+    more = {"REDIS_URL": proxy.url, "GRAPHSTALK_SLICE_MS": "10000"}
+    fleet.variables = {**fleet.variables, **more}
 
 
 def keep_up(fleet: Fleet, count: int, pool: str) -> None:
