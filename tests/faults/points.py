@@ -73,8 +73,18 @@ def _killing(pid_of: Callable[[Hit], int]) -> Callable[[Hit], None]:
             time.sleep(0.02)
         assert pid  # 0 would be the test itself.
         os.kill(pid, signal.SIGKILL)
+        while is_there(pid):  # A signal is only sent: who asks at once would still find it.
+            time.sleep(0.002)
 
     return kill
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process has not ended."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 VICTIMS: dict[str, Callable[[Hit], None]] = {
@@ -148,6 +158,6 @@ def behind(fleet: Fleet, proxy: Proxy) -> None:
 
 def keep_up(fleet: Fleet, count: int, pool: str) -> None:
     """Start workers until there are so many, all of them kept."""
-    running = [worker for worker in fleet.workers if worker.child.exit_code() is None]
+    running = [worker for worker in fleet.workers if is_there(worker.pid)]
     fleet.start_many(count - len(running), pool=pool)
     fleet.wait_kept(*running)
