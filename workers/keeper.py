@@ -1,13 +1,14 @@
 """The keeper: a small process beside each worker that keeps the leases of its processes.
 
 It is a process of its own, so that a node which holds the interpreter lock for minutes cannot lose
-its lease; and it looks at processes, not at what they say of themselves.
+its lease; and it looks at processes: whether they live is not for them to say.
 
 Rule 1: a process that lives and is not stopped is renewed, whatever it does.
 Rule 2: a process that has died has its claims released at once; its steps are sent again.
 Rule 3: a process that is stopped (SIGSTOP, frozen) is not renewed: its lease runs out.
 Rule 4: the keeper ends when there is nobody left to keep; not by the signals that end the worker,
         because the worker's last steps still need their leases.
+Rule 5: it vouches for claims that a process works on, and takes others away; see `vouching.py`.
 
 It also runs the sweeper and the auditor, which must not depend on what nodes do to the worker's
 processes.
@@ -39,7 +40,9 @@ from orchestrator.coordinate.auditor import Auditor
 from orchestrator.coordinate.sweeper import Sweeper
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.execute.dispatch import Dispatch, dispatcher, open_store
+from workers.busy import busy_file
 from workers.runtime import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE
+from workers.vouching import Voucher
 
 __all__ = ["Keeper", "main"]
 
@@ -114,7 +117,7 @@ class Keeper:
                 pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
             except (psutil.NoSuchProcess, ProcessLookupError):
                 self.dead.add(owner)
-                path.unlink(missing_ok=True)
+                self._forget(pid)
                 continue
             except OSError:
                 pidfd = None
@@ -136,7 +139,11 @@ class Keeper:
         del self.kept[one.pid]
         if one.pidfd is not None:
             os.close(one.pidfd)
-        (self.folder / str(one.pid)).unlink(missing_ok=True)
+        self._forget(one.pid)
+
+    def _forget(self, pid: int) -> None:
+        for path in (self.folder / str(pid), busy_file(self.folder, pid)):
+            path.unlink(missing_ok=True)
 
     def _release(self, owner: str) -> bool:
         try:
@@ -177,7 +184,8 @@ def main(argv: list[str]) -> int:
         settings.sweep_s,
     )
     auditor = Auditor(open_store(settings, os.environ.get(TEMPLATE_VARIABLE)), _leads(sweeper))
-    for one in (sweeper, auditor):
+    voucher = Voucher(folder, sweeper_store, dispatcher(sweeper_store, settings))
+    for one in (sweeper, auditor, voucher):
         name = type(one).__name__.lower()
         threading.Thread(target=_look, args=(one.loop, stop), name=name, daemon=True).start()
     keeper.loop()
@@ -194,7 +202,7 @@ def _leads(sweeper: Sweeper) -> Callable[[], bool]:
 
 
 def _look(loop: Callable[[threading.Event], None], stop: threading.Event) -> None:
-    """Sweep or audit; if that fails, end the process: the worker starts another keeper."""
+    """Sweep, audit or vouch; if that fails, end the process: the worker starts another keeper."""
     try:
         loop(stop)
     except BaseException:  # noqa: BLE001 - whatever it was, the process ends

@@ -28,6 +28,7 @@ from orchestrator.step.live import Live
 from orchestrator.step.protocol import SETTLED, StepProtocol
 from orchestrator.step.report import Report
 from orchestrator.step.resuming import record_takeover
+from workers.busy import Busy, busy_file
 from workers.registry import Registry, configured
 
 __all__ = [
@@ -73,6 +74,7 @@ class Runtime:
     dispatch_default: DispatchMode = "queue"  # Of graphs and nodes that do not say.
     inbox: Inbox | None = None  # Of the broker, if a process can take messages itself.
     stops: Callable[[], bool] = _never  # Whether the worker was told to stop.
+    busy: Busy = field(default_factory=Busy)  # What the keeper vouches for.
     protocols: dict[str, StepProtocol | None] = field(default_factory=dict)
     deferred: set[str] = field(default_factory=set)  # Reasons that were logged already.
     _slice: _Slice = field(default_factory=_Slice)
@@ -116,6 +118,20 @@ class Runtime:
         tell: InPlace,
     ) -> None:
         """Do a step and those in place after it; Celery tells of the first one, if nobody is to."""
+        place = self.busy.begin(thread_id)
+        try:
+            self._try(thread_id, step_id, sent_ms, tell_first, tell)
+        finally:
+            self.busy.end(place)
+
+    def _try(
+        self,
+        thread_id: str,
+        step_id: str,
+        sent_ms: int,
+        tell_first: InPlace | None,
+        tell: InPlace,
+    ) -> None:
         try:
             report = self._run(check_stored_thread_id(thread_id), step_id, sent_ms, tell_first)
             while report.claim is not None:
@@ -253,7 +269,6 @@ def _make() -> Runtime:
     template = os.environ.get(TEMPLATE_VARIABLE)
     store = open_store(settings, template, answer_s=_ANSWER_S)
     access = Access(store, new_owner(), attempts_max=float("inf"))
-    _register(access.owner)
     dispatch = partial(store.push, again=False) if store.pushes else dispatcher(store, settings)
     return Runtime(
         access,
@@ -265,6 +280,7 @@ def _make() -> Runtime:
         dispatch_default=settings.dispatch,
         inbox=Inbox(store) if store.pushes else None,
         stops=_stop_marker().exists,
+        busy=_register(access.owner),
     )
 
 
@@ -278,11 +294,14 @@ def _stop_marker() -> Path:
     return Path(os.environ.get(RUN_FOLDER_VARIABLE, os.devnull), "stopping")
 
 
-def _register(owner: str) -> None:
+def _register(owner: str) -> Busy:
     """Tell the keeper of this worker that this process holds leases."""
     folder = os.environ.get(RUN_FOLDER_VARIABLE)
-    if folder:
-        path = Path(folder, str(os.getpid()))
-        draft = path.with_suffix(".new")
-        draft.write_text(owner, "utf-8")
-        draft.rename(path)  # A file without suffix is complete.
+    if not folder:
+        return Busy()
+    path = Path(folder, str(os.getpid()))
+    busy = Busy(busy_file(path.parent, os.getpid()))
+    draft = path.with_suffix(".new")
+    draft.write_text(owner, "utf-8")
+    draft.rename(path)  # A file without suffix is complete.
+    return busy

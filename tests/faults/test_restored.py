@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from orchestrator.checkpointer.redis.epochs import halts
-from tests.integration.accounts import PLANS, assert_settled, leftovers, of_type, text, words
+from tests.integration.accounts import assert_settled, assert_whole
 from tests.integration.fleet import ROOT, Fleet, Ran, stopped
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -77,20 +77,6 @@ def accept(fleet: Fleet) -> None:
     """Accept the loss."""
     code, told = command(fleet, "doctor", "--accept-loss")
     assert (code, len(told["accepted"])) == (0, fleet.store.partitions)
-
-
-def assert_whole(fleet: Fleet, *threads: str) -> None:
-    """Check what is stored: each planned step committed once, nothing left behind.
-
-    The ledger also has what was lost, so it is no witness.
-    """
-    for thread in threads:
-        events = fleet.client.events(thread)
-        planned = [step for event in of_type(events, *PLANS) for step in words(event, "steps")]
-        commits = [text(event, "step") for event in of_type(events, "step_committed")]
-        assert sorted(commits) == sorted(planned)
-        assert len(set(commits)) == len(commits)
-    fleet.wait_until(lambda: not leftovers(fleet), "nothing is left behind", 15)
 
 
 def half_done(fleet: Fleet, *threads: str) -> None:

@@ -18,7 +18,7 @@ from orchestrator.client.snapshot import StateSnapshot
 if TYPE_CHECKING:
     from tests.integration.fleet import Fleet, Ran
 
-__all__ = ["alive", "assert_settled", "history_of", "leftovers", "of_type"]
+__all__ = ["alive", "assert_settled", "assert_whole", "history_of", "leftovers", "of_type"]
 
 PLANS = {"run_accepted", "superstep"}
 
@@ -37,6 +37,20 @@ def assert_settled(fleet: Fleet, *threads: str) -> None:
     # The idempotency key is the same over all attempts at a step, and no other step has it.
     keys = {((one.thread, one.step), one.key) for one in fleet.ran()}
     assert len(keys) == len({step for step, _ in keys}) == len({key for _, key in keys})
+    fleet.wait_until(lambda: not leftovers(fleet), "nothing is left behind", 15)
+
+
+def assert_whole(fleet: Fleet, *threads: str) -> None:
+    """Check what is stored: each planned step committed once, nothing left behind.
+
+    The ledger also has what was lost, so it is no witness.
+    """
+    for thread in threads:
+        events = fleet.client.events(thread)
+        planned = [step for event in of_type(events, *PLANS) for step in words(event, "steps")]
+        commits = [text(event, "step") for event in of_type(events, "step_committed")]
+        assert sorted(commits) == sorted(planned)
+        assert len(set(commits)) == len(commits)
     fleet.wait_until(lambda: not leftovers(fleet), "nothing is left behind", 15)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -18,6 +19,7 @@ from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.ids import CHILD
 from orchestrator.step.access import Access
 from orchestrator.testing.clock import ManualClock
+from workers.busy import Busy, sign_of, signs_in
 from workers.runtime import Runtime
 
 
@@ -35,11 +37,16 @@ class Store(MemoryCheckpointer):
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock=clock)
         self.before_load: Callable[[str], None] = lambda _: None
+        self.before_claim: Callable[[str], None] = lambda _: None
         self.before_commit: Callable[[Commit], None] = lambda _: None
 
     def load(self, thread_id: str, **options: Any) -> Any:
         self.before_load(thread_id)
         return super().load(thread_id, **options)
+
+    def claim(self, thread_id: str, step_id: str, **options: Any) -> Any:
+        self.before_claim(thread_id)
+        return super().claim(thread_id, step_id, **options)
 
     def commit(self, commit: Commit) -> Any:
         self.before_commit(commit)
@@ -262,3 +269,35 @@ def test_the_ids_of_a_subgraph_follow_the_clock_that_was_passed_in() -> None:
     (child,) = fleet.children()
     head = fleet.store.load(child, values=False).head
     assert abs(head.checkpoint_id // 1000 - fleet.clock.now_ms()) < 1000
+
+
+@pytest.mark.parametrize("graph", [two_questions, nested])
+def test_a_process_says_what_it_is_busy_with_from_before_a_claim_to_after_its_commit(
+    tmp_path: Path, graph: Callable[[], CompiledStateGraph]
+) -> None:
+    fleet, path = Fleet(graph()), tmp_path / "1.busy"
+    fleet.start()
+    process = fleet.process("1")
+    process.busy = Busy(path)
+    said: list[Any] = []
+    fleet.store.before_claim = lambda _: said.append(signs_in(path))
+    fleet.store.before_commit = lambda _: said.append(signs_in(path))
+    fleet.work(process)
+    assert len(said) > 4
+    assert set(said) == {frozenset({sign_of("t")})}
+    assert signs_in(path) == {bytes(8)}
+
+
+def test_a_process_is_not_busy_any_more_when_a_step_has_failed_it(tmp_path: Path) -> None:
+    fleet, path = Fleet(two_questions()), tmp_path / "1.busy"
+    fleet.start()
+    process = fleet.process("1")
+    process.busy = Busy(path)
+
+    def kill(_: str) -> None:
+        raise KilledError
+
+    fleet.store.before_claim = kill
+    with pytest.raises(KilledError):
+        fleet.step(process)
+    assert signs_in(path) == {bytes(8)}

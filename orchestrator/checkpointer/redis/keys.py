@@ -44,7 +44,7 @@ Per partition, where a *member* is `<step id>` (32 hex digits) followed by the t
 | `<p>waiting` | zset | threads whose run has ended with others in line → since when |
 | `<p>marks` | hash | queue → when the newest claimed message of it was sent (the watermark) |
 | `<p>threads` | zset | thread → when its run last changed its status; none of subgraphs |
-| `<p>stats` | hash | counters: `stale_refused`, `released`, `repaired`, `went_back` |
+| `<p>stats` | hash | counters: `stale_refused`, `released`, `forgotten`, `repaired`, `went_back` |
 | `<p>sweep` | hash | `leader`, `until`; `last`, `since` of `Trust`; and see below |
 | `<p>gaps` | zset | mark after which nobody looked for a while → when somebody did |
 

@@ -32,6 +32,7 @@ from orchestrator.checkpointer.redis import reading
 from orchestrator.checkpointer.redis.arguments import commit_arguments
 from orchestrator.checkpointer.redis.auditing import Auditing
 from orchestrator.checkpointer.redis.epochs import Epochs, halted_error
+from orchestrator.checkpointer.redis.holding import HeldClaim
 from orchestrator.checkpointer.redis.keys import Keys
 from orchestrator.checkpointer.redis.scripting import Scripts, available
 from orchestrator.checkpointer.redis.sweeping import Sweeping, steps_in
@@ -229,6 +230,14 @@ class RedisCheckpointer:
     def release_in(self, partition: int, owner: str | bytes) -> int:
         """Take all claims of one partition from an owner that has to stop; return how many."""
         return self._sweeping.release(partition, owner, died=False)[0]
+
+    def release_forgotten(self, claim: HeldClaim) -> tuple[int, list[ReadyStep]]:
+        """Take a claim away on which its owner does not work, though it lives.
+
+        This is no death under its step. Returns how many were taken away, and the steps to send
+        again: neither if the claim has changed since it was seen.
+        """
+        return self._sweeping.release_forgotten(claim)
 
     # ---- sweeping -----------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from orchestrator import limits
 from orchestrator.checkpoint.commit import CRASHED, HANDED_BACK, ReadyStep, Swept
 from orchestrator.checkpointer.redis.arguments import step_from_json
 from orchestrator.checkpointer.redis.epochs import Known
+from orchestrator.checkpointer.redis.holding import HeldClaim
 from orchestrator.checkpointer.redis.scripting import Scripts, available
 from orchestrator.checkpointer.sweeping import silence_max_ms
 from orchestrator.errors import StateCorruptedError
@@ -80,7 +81,14 @@ class Sweeping:
         """Return how many claims were taken away, and the steps to send again."""
         prefix = self._store.keys.partition(partition)
         reason = CRASHED if died else HANDED_BACK
-        count, found = self._run("release", [prefix], [owner, int(expired), int(died), reason])
+        count, found = self._run("release", [prefix], [owner, int(expired), int(died), reason, ""])
+        return count, list(steps_in(found))
+
+    def release_forgotten(self, claim: HeldClaim) -> tuple[int, list[ReadyStep]]:
+        """As `release`, of one claim, if it still has the fence that was seen."""
+        prefix = self._store.keys.partition(claim.partition)
+        args = [claim.owner, 0, 0, CRASHED, claim.member, claim.fence]
+        count, found = self._run("release", [prefix], args)
         return count, list(steps_in(found))
 
     def _field(self, prefix: str, name: str) -> str:

@@ -2,6 +2,7 @@
 --
 -- KEYS[1]  prefix of a partition      ARGV[1]  owner      ARGV[2]  1: only if its lease has run out
 -- ARGV[3]  1: count a death under each of its steps      ARGV[4]  the reason that each of them gets
+-- ARGV[5]  a member, and ARGV[6] its fence: only this claim, which its owner has forgotten; '': all
 -- Returns {how many, {records of the released steps that have a queue and an active run}}. Their messages are still
 -- to be sent; until then they stand in `unsent`, where the sweeper finds them.
 
@@ -11,12 +12,13 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease = redis.call('ZSCORE', P .. 'leases', owner)
 if ARGV[2] == '1' and lease and tonumber(lease) >= now then return {0, {}} end
 local found, count = {}, 0
-for _, member in ipairs(redis.call('SMEMBERS', P .. 'claims:' .. owner)) do
+local one = ARGV[5] ~= '' and ARGV[5]
+for _, member in ipairs(one and {one} or redis.call('SMEMBERS', P .. 'claims:' .. owner)) do
   local step, thread = string.sub(member, 1, 32), string.sub(member, 33)
   local T = P .. 't:' .. thread .. ':'
   local record = T .. 's:' .. step
   local s = redis.call('HMGET', record, 'owner', 'queue', 'step', 'fence')
-  if s[1] == owner then
+  if s[1] == owner and (not one or s[4] == ARGV[6]) then
     redis.call('HDEL', record, 'owner')
     redis.call('HSET', record, 'reason', ARGV[4])
     -- Damaged records must not keep others from being released.
@@ -33,6 +35,10 @@ for _, member in ipairs(redis.call('SMEMBERS', P .. 'claims:' .. owner)) do
       redis.pcall('XADD', L .. 'ev', 'MAXLEN', '~', 10000, seq .. '-0', 'ts', now, 'type', 'step_released', unpack(fields))
     end
     redis.pcall('HINCRBY', P .. 'stats', 'released', 1)
+    if one then
+      redis.call('SREM', P .. 'claims:' .. owner, one)
+      redis.pcall('HINCRBY', P .. 'stats', 'forgotten', 1)
+    end
     count = count + 1
     local status = redis.call('HGET', T .. 'head', 'status')
     if s[2] and s[2] ~= '' and s[3] and (status == 'running' or status == 'queued') then
@@ -41,6 +47,8 @@ for _, member in ipairs(redis.call('SMEMBERS', P .. 'claims:' .. owner)) do
     end
   end
 end
-redis.call('DEL', P .. 'claims:' .. owner)
-redis.call('ZREM', P .. 'leases', owner)
+if not one then
+  redis.call('DEL', P .. 'claims:' .. owner)
+  redis.call('ZREM', P .. 'leases', owner)
+end
 return {count, found}
