@@ -7,6 +7,9 @@ damage shows, and so does a record that was moved to another place. (INV-10)
 A record may need others to be whole. Then it has the second layout, and begins with their names,
 one a line, up to an empty line: whoever keeps it can bring them along without understanding it.
 
+Either may be compressed: that is the third and the fourth layout. Names stay readable, and the
+checksum covers what is stored, so nothing is decompressed that was not sealed.
+
 Rule 1: a seal proves nothing against somebody who can write to the store and make seals: that would
         take a key.
 Rule 2: a record that does not fit its seal is never decoded. It becomes bytes that no codec
@@ -18,13 +21,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from orchestrator.errors import StateCorruptedError
+from orchestrator.compression import compressed, decompressed
+from orchestrator.damage import damaged
 
 __all__ = [
     "SEAL_BYTES",
-    "check_damage",
-    "damaged",
-    "is_damaged",
     "needs",
     "needs_any",
     "seal",
@@ -35,11 +36,18 @@ __all__ = [
 
 _LAYOUT = b"\x01"
 _NEEDING = b"\x02"
+_COMPACT = b"\x03"
+_COMPACT_NEEDING = b"\x04"
 _SIZE = 8  # Bytes of checksum: one damaged record in 10^19 passes.
 _JOINED_MAX = 4096  # A record that is not longer is copied, which is faster than a second call.
 SEAL_BYTES = 1 + _SIZE  # What a seal adds to a record, in front of it.
-_NEEDED = "\x1fneeds"  # Ends the place of a record of the second layout.
-_DAMAGED = b"\xc1"  # The one byte with which nothing in msgpack begins.
+# What ends the place of a record of each layout, so that none is taken for another.
+_ENDS = {
+    _LAYOUT: "",
+    _NEEDING: "\x1fneeds",
+    _COMPACT: "\x1fzstd",
+    _COMPACT_NEEDING: "\x1fneeds zstd",
+}
 
 
 def _checksum(place: str, record: bytes) -> bytes:
@@ -51,44 +59,69 @@ def _checksum(place: str, record: bytes) -> bytes:
     return made.digest()
 
 
-def seal(place: str, record: bytes) -> bytes:
+def _sealed(layout: bytes, place: str, record: bytes) -> bytes:
+    return layout + _checksum(place + _ENDS[layout], record) + record
+
+
+def seal(place: str, record: bytes, *, compact: bool = False) -> bytes:
     """Return a record with its seal.
 
     Args:
         place: where it is to be found, unlike any other.
         record: any bytes.
+        compact: whether to compress it if that is worth it.
     """
+    small = compressed(record) if compact else None
+    if small is not None:
+        return _sealed(_COMPACT, place, small)
     return _LAYOUT + _checksum(place, record) + record
 
 
 def unseal(place: str, stored: bytes) -> bytes:
     """Return the record; if it is not what was stored in that place, bytes that say so."""
     record = bytes(stored[SEAL_BYTES:])
-    if stored[:1] == _LAYOUT and stored[1:SEAL_BYTES] == _checksum(place, record):
+    layout = stored[:1]
+    if layout == _LAYOUT and stored[1:SEAL_BYTES] == _checksum(place, record):
         return record
+    if layout == _COMPACT and stored[1:SEAL_BYTES] == _checksum(place + _ENDS[layout], record):
+        return _decompressed(place, record)
     return damaged(place)
 
 
-def seal_needing(place: str, names: Sequence[str], record: bytes) -> bytes:
-    """Return a record with its seal, which names the records that it needs."""
-    head = "".join(f"{name}\n" for name in names) + "\n"
-    record = head.encode("utf-8", "surrogatepass") + record
-    return _NEEDING + _checksum(place + _NEEDED, record) + record
+def seal_needing(
+    place: str, names: Sequence[str], record: bytes, *, compact: bool = False
+) -> bytes:
+    """Return a record with its seal, which names the records that it needs; else as `seal`."""
+    head = ("".join(f"{name}\n" for name in names) + "\n").encode("utf-8", "surrogatepass")
+    small = compressed(record) if compact else None
+    if small is not None:
+        return _sealed(_COMPACT_NEEDING, place, head + small)
+    return _sealed(_NEEDING, place, head + record)
 
 
 def unseal_needing(place: str, stored: bytes) -> tuple[tuple[str, ...], bytes]:
     """Return the names of what a record needs, and the record; as `unseal` if it is damaged."""
     if not needs_any(stored):
         return (), unseal(place, stored)
-    record = stored[SEAL_BYTES:]
-    if stored[1:SEAL_BYTES] != _checksum(place + _NEEDED, record):
+    layout, record = stored[:1], stored[SEAL_BYTES:]
+    if stored[1:SEAL_BYTES] != _checksum(place + _ENDS[layout], record):
         return (), damaged(place)
-    return needs(stored), record[record.index(b"\n\n") + 2 :]
+    record = record[record.index(b"\n\n") + 2 :]
+    if layout == _COMPACT_NEEDING:
+        record = _decompressed(place, record)
+    return needs(stored), record
+
+
+def _decompressed(place: str, record: bytes) -> bytes:
+    try:
+        return decompressed(record)
+    except ValueError:
+        return damaged(place)
 
 
 def needs_any(stored: bytes) -> bool:
     """Return whether a stored record needs others, if it is not damaged."""
-    return stored[:1] == _NEEDING
+    return stored[:1] in {_NEEDING, _COMPACT_NEEDING}
 
 
 def needs(stored: bytes) -> tuple[str, ...]:
@@ -101,24 +134,3 @@ def needs(stored: bytes) -> tuple[str, ...]:
     except UnicodeDecodeError:
         return ()
     return tuple(names.split("\n"))
-
-
-def damaged(place: str) -> bytes:
-    """Return what stands for the damaged record of a place."""
-    what = place.replace("\x1f", " ").encode("utf-8", "replace")
-    return _DAMAGED + b"is damaged, or was stored elsewhere: " + what
-
-
-def is_damaged(record: bytes) -> bool:
-    """Return whether a record did not fit its seal."""
-    return record[:1] == _DAMAGED
-
-
-def check_damage(record: bytes) -> None:
-    """Refuse a record that did not fit its seal.
-
-    Raises:
-        StateCorruptedError: if it did not; the message holds the thread, the kind and the name.
-    """
-    if is_damaged(record):
-        raise StateCorruptedError(f"a stored record {record[1:].decode('utf-8', 'replace')}")

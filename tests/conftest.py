@@ -75,9 +75,13 @@ def fake_clock(monkeypatch):
 
 @pytest.fixture
 def small_tails(monkeypatch):
-    """Small lists are stored by their tails, too, as long ones are; some are still stored anew."""
+    """Small lists are stored by their tails, too, as long ones are; some are still stored anew.
+
+    On Redis some of that is compressed, too.
+    """
     monkeypatch.setattr(limits, "LIST_WHOLE_BYTES_MAX", 4)
     monkeypatch.setattr(limits, "TAIL_BYTES_MIN", 2)
+    monkeypatch.setattr(limits, "COMPRESSED_BYTES_MIN", 48)
     monkeypatch.setattr(limits, "NAMED_BYTES_MIN", 3)
 
 

@@ -32,10 +32,11 @@ from orchestrator.checkpointer.values import (
     sealed_outcome,
     sealed_values,
 )
+from orchestrator.damage import damaged
 from orchestrator.errors import GraphstalkError, StateCorruptedError
 from orchestrator.ids import root_thread
 from orchestrator.record import replace
-from orchestrator.seal import SEAL_BYTES, damaged, seal, unseal
+from orchestrator.seal import SEAL_BYTES, seal, unseal
 
 __all__ = [
     "HEAD_FIELDS",
@@ -66,20 +67,26 @@ _pack = msgpack.Packer(unicode_errors="surrogatepass").pack
 _Fields = Mapping[str, str | int | bytes]
 
 
-def sealed(commit: Commit) -> Commit:
-    """Return a commit whose records are sealed."""
+def sealed(commit: Commit, *, compact: bool = False) -> Commit:
+    """Return a commit whose records are sealed.
+
+    Args:
+        commit: what is to be stored.
+        compact: whether to compress those of its records that may be large.
+    """
     thread = commit.thread_id
     changes: dict[str, Any] = {}
     if commit.checkpoint is not None:
-        changes["checkpoint"] = _sealed_checkpoint(thread, commit.checkpoint)
+        changes["checkpoint"] = _sealed_checkpoint(thread, commit.checkpoint, compact=compact)
     if commit.blobs:
-        changes["blobs"] = sealed_values(thread, commit)
+        changes["blobs"] = sealed_values(thread, commit, compact=compact)
     if commit.guard is not None:
         step = commit.guard.step_id
         if commit.completed is not None:
-            changes["completed"] = sealed_outcome(_outcome(thread, step), commit)
+            place = _outcome(thread, step)
+            changes["completed"] = sealed_outcome(place, commit, compact=compact)
         if commit.notes:
-            changes["notes"] = _sealed(_note(thread, step), commit.notes)
+            changes["notes"] = _sealed(_note(thread, step), commit.notes, compact=compact)
     if commit.answers:
         changes["answers"] = tuple(
             Answer(a.step_id, a.interrupt_id, seal(_answer(thread) + a.interrupt_id, a.value))
@@ -94,7 +101,7 @@ def sealed(commit: Commit) -> Commit:
         changes["events"] = tuple(sealed_event(log, draft) for draft in commit.events)
     if commit.enqueue is not None:
         run, begins = commit.enqueue
-        changes["enqueue"] = run, seal(_waiting(thread) + run, begins)
+        changes["enqueue"] = run, seal(_waiting(thread) + run, begins, compact=compact)
     return replace(commit, **changes) if changes else commit
 
 
@@ -220,12 +227,12 @@ def _sealed_head(thread: str, fields: _Fields) -> _Fields:
     return made
 
 
-def _sealed_checkpoint(thread: str, stored: StoredCheckpoint) -> StoredCheckpoint:
+def _sealed_checkpoint(thread: str, stored: StoredCheckpoint, *, compact: bool) -> StoredCheckpoint:
     return StoredCheckpoint(
         id=stored.id,
         ns=stored.ns,
         refs=stored.refs,
-        header=seal(f"{thread}\x1fheader\x1f{stored.id:x}", stored.header),
+        header=seal(f"{thread}\x1fheader\x1f{stored.id:x}", stored.header, compact=compact),
         plan=seal(f"{thread}\x1fplan\x1f{stored.id:x}", stored.plan),
     )
 
@@ -262,8 +269,8 @@ def _opened_step(thread: str, step_id: str, step: LoadedStep) -> LoadedStep:
     )
 
 
-def _sealed(place: str, records: Mapping[str, bytes]) -> dict[str, bytes]:
-    return {name: seal(place + name, record) for name, record in records.items()}
+def _sealed(place: str, records: Mapping[str, bytes], *, compact: bool = False) -> dict[str, bytes]:
+    return {name: seal(place + name, record, compact=compact) for name, record in records.items()}
 
 
 def _opened(place: str, records: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -15,16 +15,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Commit
 from orchestrator.checkpoint.tails import joined
-from orchestrator.seal import (
-    damaged,
-    is_damaged,
-    needs,
-    needs_any,
-    seal,
-    seal_needing,
-    unseal,
-    unseal_needing,
-)
+from orchestrator.damage import damaged, is_damaged
+from orchestrator.seal import needs, needs_any, seal, seal_needing, unseal, unseal_needing
 
 __all__ = [
     "found_values",
@@ -40,20 +32,20 @@ def _place(thread_id: str) -> str:
     return f"{thread_id}\x1fvalue\x1f"
 
 
-def sealed_values(thread: str, commit: Commit) -> dict[str, bytes]:
+def sealed_values(thread: str, commit: Commit, *, compact: bool = False) -> dict[str, bytes]:
     """Return the values of a commit, sealed; tails with the names of what they go on."""
-    place, tails = _place(thread), commit.tails
+    place, tails, blobs = _place(thread), commit.tails, commit.blobs
     if not tails:
-        return {name: seal(place + name, value) for name, value in commit.blobs.items()}
+        return {name: seal(place + name, value, compact=compact) for name, value in blobs.items()}
     return {
-        name: seal_needing(place + name, (tails[name],), value)
+        name: seal_needing(place + name, (tails[name],), value, compact=compact)
         if name in tails
-        else seal(place + name, value)
-        for name, value in commit.blobs.items()
+        else seal(place + name, value, compact=compact)
+        for name, value in blobs.items()
     }
 
 
-def sealed_outcome(place: str, commit: Commit) -> bytes:
+def sealed_outcome(place: str, commit: Commit, *, compact: bool = False) -> bytes:
     """Return an outcome without what is a value of the same commit: it names that instead."""
     outcome, end = commit.completed, 0
     assert outcome is not None
@@ -62,7 +54,7 @@ def sealed_outcome(place: str, commit: Commit) -> bytes:
         if len(value) >= limits.NAMED_BYTES_MIN and (at := outcome.find(value)) >= 0:
             found.append((at, name, len(value)))
     if not found:
-        return seal(place, outcome)
+        return seal(place, outcome, compact=compact)
     names, places, parts = [], [], []
     for at, name, size in sorted(found):
         if at >= end:
@@ -71,7 +63,8 @@ def sealed_outcome(place: str, commit: Commit) -> bytes:
             places.append(len(parts[-1]))
             end = at + size
     lengths = " ".join(map(str, places)).encode()
-    return seal_needing(place, names, lengths + b"\n" + b"".join(parts) + outcome[end:])
+    rest = lengths + b"\n" + b"".join(parts) + outcome[end:]
+    return seal_needing(place, names, rest, compact=compact)
 
 
 def opened_outcome(thread_id: str, place: str, stored: bytes, named: Mapping[str, bytes]) -> bytes:

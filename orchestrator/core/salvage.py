@@ -6,11 +6,11 @@ from orchestrator.checkpoint.commit import Commit, EventDraft, LoadedThread
 from orchestrator.checkpoint.model import RunStatus, StepError
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import Placement, steps_of
+from orchestrator.damage import check_damage
 from orchestrator.errors import StateCorruptedError
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text, mint_checkpoint_id
 from orchestrator.record import replace
-from orchestrator.seal import check_damage
 
 __all__ = ["damage_to_state", "damage_to_steps", "set_back"]
 

@@ -23,8 +23,8 @@ from typing import Any
 
 import msgpack
 
+from orchestrator.damage import check_damage
 from orchestrator.errors import StateCorruptedError, UnserializableValueError
-from orchestrator.seal import check_damage
 from orchestrator.serde.buffers import hold_buffers, may_hold_bytes
 from orchestrator.serde.classes import class_form, tag_of
 from orchestrator.serde.explaining import explain

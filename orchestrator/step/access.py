@@ -21,9 +21,9 @@ from orchestrator.checkpoint.tails import Encoded, Grown, joined, whole
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core.stepping import defer, in_one_log
+from orchestrator.damage import is_damaged
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.record import replace
-from orchestrator.seal import is_damaged
 from orchestrator.step.cache import BlobCache
 from orchestrator.step.report import Report
 

@@ -20,6 +20,7 @@ from orchestrator.core.accepting import planned
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import HANDLED
 from orchestrator.core.steering import carried_in, reason_in, timeout_of
+from orchestrator.damage import check_damage
 from orchestrator.errors import (
     GraphBubbleUp,
     GraphInterrupt,
@@ -37,7 +38,6 @@ from orchestrator.graph.scope import Scope, open_scope
 from orchestrator.graph.spec import Handler, NodeSpec
 from orchestrator.ids import root_thread, short_hash
 from orchestrator.record import record, replace
-from orchestrator.seal import check_damage
 from orchestrator.step import bridge
 from orchestrator.step.answers import fit
 from orchestrator.step.caching import Cached

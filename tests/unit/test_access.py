@@ -10,7 +10,7 @@ from orchestrator import MemoryCheckpointer
 from orchestrator.checkpoint.commit import Claim, Commit, StepGuard
 from orchestrator.checkpoint.model import blob_key
 from orchestrator.checkpoint.tails import Encoded, whole
-from orchestrator.seal import is_damaged
+from orchestrator.damage import is_damaged
 from orchestrator.serde.msgpack import Codec
 from orchestrator.step.access import Access
 from orchestrator.testing.contract import drafts

@@ -146,7 +146,7 @@ class RedisCheckpointer:
 
     def commit(self, commit: Commit) -> CommitResult:
         """See `Checkpointer.commit`."""
-        unsealed, commit = commit, sealed(commit)
+        unsealed, commit = commit, sealed(commit, compact=True)
         sends = self._renderer is not None and (commit.ready or commit.updates)
         now_ms, lease_ms = self.now_ms() if sends else 0, int(self.settings.lease_ttl_s * 1000)
         lists, args = commit_arguments(commit, self._renderer, now_ms, lease_ms)

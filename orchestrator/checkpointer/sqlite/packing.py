@@ -8,7 +8,8 @@ from typing import Any
 import msgpack
 
 from orchestrator.checkpoint.commit import ReadyStep, as_bytes
-from orchestrator.seal import check_damage, seal, unseal
+from orchestrator.damage import check_damage
+from orchestrator.seal import seal, unseal
 
 __all__ = [
     "pack_fields",

@@ -1,11 +1,12 @@
 -- Bringing stored values; this stands before the scripts that do. (INV-11)
 --
--- What begins with \2 needs other values to be whole: after its checksum stand their names, one a line, up to an empty
+-- What begins with \2 or \4 needs other values to be whole: after its checksum stand their names, one a line, up to an empty
 -- line; see `seal.py`. Nothing of that is trusted here: whoever reads the values checks them.
 
 local function needs(stored)
   local names, at = {}, 10
-  if not stored or string.byte(stored) ~= 2 then return names end
+  local layout = stored and string.byte(stored)
+  if layout ~= 2 and layout ~= 4 then return names end
   while true do
     local last = string.find(stored, '\n', at, true)
     if not last or last == at then return names end
