@@ -139,7 +139,7 @@ def slope_ms(call: Callable[[str, int], object], steps: int, runs: int) -> float
 
 
 def chunk(number: int, size: int) -> str:
-    """Return `size` characters that do not compress away, the same for the same number."""
+    """Return `size` random base64 digits, the same for the same number."""
     return base64.b64encode(random.Random(number).randbytes(size)).decode()[:size]
 
 
