@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from hashlib import sha1
 from typing import Any
 
@@ -32,14 +33,15 @@ from orchestrator.checkpointer.values import (
     sealed_outcome,
     sealed_values,
 )
-from orchestrator.damage import damaged
+from orchestrator.damage import damaged, is_damaged
 from orchestrator.errors import GraphstalkError, StateCorruptedError
 from orchestrator.ids import root_thread
 from orchestrator.record import replace
-from orchestrator.seal import SEAL_BYTES, seal, unseal
+from orchestrator.seal import seal, unseal
 
 __all__ = [
     "HEAD_FIELDS",
+    "SEALED",
     "head_seal",
     "is_whole",
     "opened_checkpoint",
@@ -61,8 +63,11 @@ HEAD_FIELDS = (
 _NO_SEAL = "-"  # Of a server that cannot make one: fakeredis has no `redis.sha1hex`.
 _BY_SCRIPTS = ("commit_refused", "step_released")  # Events that a store makes itself, unsealed.
 
+SEALED = "sealed"  # The one field of an event that a caller made.
+
 # One for all: plain values are packed in one go.
 _pack = msgpack.Packer(unicode_errors="surrogatepass").pack
+_unpack = partial(msgpack.unpackb, unicode_errors="surrogatepass")
 
 _Fields = Mapping[str, str | int | bytes]
 
@@ -196,26 +201,20 @@ def parsing(thread_id: str) -> Iterator[None]:
         raise StateCorruptedError(msg) from error
 
 
-def _event_seal(log: str, type_: str, fields: Mapping[str, bytes]) -> bytes:
-    return seal(f"{log}\x1f{type_}", _pack(sorted(fields.items())))[:SEAL_BYTES]
-
-
 def sealed_event(log: str, draft: EventDraft) -> EventDraft:
-    """Return an event of a log with its seal."""
-    fields = {key: as_bytes(value) for key, value in draft.fields.items()}
-    made = _event_seal(log, draft.type, fields)
-    fields["seal"] = made
-    return EventDraft(draft.type, fields)
+    """Return an event of a log whose fields are one sealed record."""
+    fields = _pack({key: as_bytes(value) for key, value in draft.fields.items()})
+    return EventDraft(draft.type, {SEALED: seal(f"{log}\x1f{draft.type}", fields)})
 
 
 def _opened_event(log: str, event: Event) -> Event:
-    fields = {key: value for key, value in event.fields.items() if key != "seal"}
-    made = event.fields.get("seal")
-    if made is None and event.type in _BY_SCRIPTS:
+    stored = event.fields.get(SEALED)
+    if stored is None and event.type in _BY_SCRIPTS:
         return event
-    if made == _event_seal(log, event.type, fields):
-        return Event(event.seq, event.ts_ms, event.type, fields)
-    return Event(event.seq, event.ts_ms, "damaged", {})
+    fields = unseal(f"{log}\x1f{event.type}", stored or b"")
+    if is_damaged(fields):
+        return Event(event.seq, event.ts_ms, "damaged", {})
+    return Event(event.seq, event.ts_ms, event.type, _unpack(fields))
 
 
 def _sealed_head(thread: str, fields: _Fields) -> _Fields:

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Commit, ReadyStep, StepUpdate, Wait
 from orchestrator.checkpointer.base import Renderer
+from orchestrator.checkpointer.sealing import SEALED
 from orchestrator.errors import StateCorruptedError
 
 __all__ = ["commit_arguments", "step_from_json", "step_to_json"]
@@ -115,7 +116,7 @@ def commit_arguments(
         args += [step_to_json(step), *message(step, place)]
     args += [*_pairs(commit.head), len(commit.events)]
     for event in commit.events:
-        args += [event.type, *_pairs(event.fields)]
+        args += [event.type, event.fields[SEALED]]
     return lists, args
 
 

@@ -19,7 +19,9 @@ Per thread, `<p>` = `<namespace>:{<partition>}:` and `<t>` = `<p>t:<thread id>:`
 | `<t>keys` | hash | idempotency key → run id | thread |
 | `<t>line` | list | ids of the runs that wait for the one there is, first first | while any |
 | `<t>begins` | hash | run id → how it begins, of those in `line` | while any |
-| `<t>ev` | stream | events: id `<seq>-0`, fields `ts`, `type` and the event's own | trimmed |
+| `<t>ev` | stream | events: id `<seq>-0`, fields `ts`, `type`, `sealed` or its own | trimmed |
+
+An event's own fields are one sealed msgpack record; of those that scripts make, fields of the entry.
 
 A commit may name another thread of the partition whose `ev` takes its events, and whose `seq`
 numbers them: a subgraph's thread lies in the partition of its root, and writes the root's log. Of

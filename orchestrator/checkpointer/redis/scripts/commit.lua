@@ -305,7 +305,7 @@ elseif status ~= '' then
 end
 if not exists then news[#news + 1], news[#news + 2] = 'created_ms', now end
 news[2] = open
-for _ = 1, tonumber(take()) do note(take(), take_pairs()) end
+for _ = 1, tonumber(take()) do note(take(), {'sealed', take()}) end
 if L == T then
   news[#news + 1], news[#news + 2] = 'seq', seq
   -- A stream takes 4 KB for its next entries; a run that rests has none. Its copy takes what it holds.
