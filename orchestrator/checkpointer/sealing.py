@@ -7,7 +7,7 @@ as bytes that no codec decodes, and fails whoever needs it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from hashlib import sha1
@@ -135,8 +135,8 @@ def opened_claim(thread_id: str, claim: Claim) -> Claim:
     if claim.step is None:
         return claim  # It was refused.
     step = claim.step
-    header = f"{thread_id}\x1fheader\x1f{step.checkpoint_id:x}"
-    changes: dict[str, Any] = {"header": unseal(header, claim.header)}
+    header = _opened_header(thread_id, step.checkpoint_id, claim.refs, claim.header)
+    changes: dict[str, Any] = {"header": header}
     if claim.blobs:
         wanted = (*claim.refs, step.arg)
         changes["blobs"], changes["tails"] = opened_values(thread_id, claim.blobs, wanted)
@@ -231,8 +231,8 @@ def _sealed_checkpoint(thread: str, stored: StoredCheckpoint, *, compact: bool) 
         id=stored.id,
         ns=stored.ns,
         refs=stored.refs,
-        header=seal(f"{thread}\x1fheader\x1f{stored.id:x}", stored.header, compact=compact),
-        plan=seal(f"{thread}\x1fplan\x1f{stored.id:x}", stored.plan),
+        header=seal(_header(thread, stored.id, stored.refs), stored.header, compact=compact),
+        plan=seal(_plan(thread, stored.id), stored.plan),
     )
 
 
@@ -242,8 +242,8 @@ def opened_checkpoint(thread: str, stored: StoredCheckpoint) -> StoredCheckpoint
         id=stored.id,
         ns=stored.ns,
         refs=stored.refs,
-        header=unseal(f"{thread}\x1fheader\x1f{stored.id:x}", stored.header),
-        plan=unseal(f"{thread}\x1fplan\x1f{stored.id:x}", stored.plan),
+        header=_opened_header(thread, stored.id, stored.refs, stored.header),
+        plan=unseal(_plan(thread, stored.id), stored.plan),
     )
 
 
@@ -274,6 +274,20 @@ def _sealed(place: str, records: Mapping[str, bytes], *, compact: bool = False) 
 
 def _opened(place: str, records: Mapping[str, bytes]) -> dict[str, bytes]:
     return {name: unseal(place + name, record) for name, record in records.items()}
+
+
+def _header(thread: str, checkpoint_id: int, refs: Sequence[str]) -> str:
+    """Return the place of a header; its seal covers what the checkpoint refers to, too."""
+    return "\n".join((f"{thread}\x1fheader\x1f{checkpoint_id:x}", *refs))
+
+
+def _opened_header(thread: str, checkpoint_id: int, refs: Sequence[str], header: bytes) -> bytes:
+    record = unseal(_header(thread, checkpoint_id, refs), header)
+    return damaged(_header(thread, checkpoint_id, ())) if is_damaged(record) else record
+
+
+def _plan(thread: str, checkpoint_id: int) -> str:
+    return f"{thread}\x1fplan\x1f{checkpoint_id:x}"
 
 
 def _outcome(thread: str, step_id: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrator import MemoryCheckpointer, RedisCheckpointer, SqliteCheckpointer
+from tests.fixtures.checkpoints import joined, parts_of
 
 __all__ = ["Cell", "MemoryCells", "RedisCells", "SqliteCells", "Stored"]
 
@@ -178,12 +179,19 @@ class RedisCells:
                 continue
             name = key.decode().rpartition(":")[2]
             for field, data in self.client.hgetall(key).items():
+                if name == "cp":
+                    for part, inner in parts_of(data).items():
+                        kind = part if part in {"header", "plan"} else f"other {part}"
+                        yield (kind, key, field, part), inner
+                    continue
                 kind = _sealed_kind(name, field.decode()) or f"other {field.decode()[-2:]}"
                 if data and b":t:" in key:
                     yield (kind, key, field), data
 
     def write(self, cell: Cell, data: bytes) -> None:
-        _, key, field = cell
+        _, key, field, *part = cell
+        if part:
+            data = joined({**parts_of(self.client.hget(key, field)), part[0]: data})
         self.client.hset(key, field, data)
 
     def saved(self) -> Any:
@@ -201,8 +209,6 @@ class RedisCells:
 def _sealed_kind(name: str, field: str) -> str:
     """Return the kind of record in a field of a hash, empty if it has no seal of its own."""
     match name:
-        case "cp" if field[-2:] in {":h", ":p"}:
-            return "header" if field.endswith(":h") else "plan"
         case "blob" | "out" | "begins":
             return name
         case "head" if field in {"config", "error"}:

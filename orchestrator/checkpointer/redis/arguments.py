@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 from orchestrator import limits
@@ -12,7 +12,7 @@ from orchestrator.checkpointer.base import Renderer
 from orchestrator.checkpointer.sealing import SEALED
 from orchestrator.errors import StateCorruptedError
 
-__all__ = ["commit_arguments", "step_from_json", "step_to_json"]
+__all__ = ["checkpoint_record", "commit_arguments", "step_from_json", "step_to_json"]
 
 _Arg = str | bytes | int
 _CHECKSUM_CHARS = 16
@@ -174,4 +174,23 @@ def _checkpoint(commit: Commit) -> list[_Arg]:
     stored = commit.checkpoint
     if stored is None:
         return [""]
-    return [f"{stored.id:016x}", stored.header, stored.plan, "\n".join(stored.refs), stored.ns]
+    refs = "\n".join(stored.refs).encode("utf-8", "surrogatepass")
+    ns = stored.ns.encode("utf-8", "surrogatepass")
+    steps = [step.step_id for step in commit.ready]
+    return [f"{stored.id:016x}", checkpoint_record(stored.header, stored.plan, refs, ns, steps)]
+
+
+def checkpoint_record(
+    header: bytes, plan: bytes, refs: bytes, ns: bytes, steps: Sequence[str]
+) -> bytes:
+    """Return a checkpoint as it is stored: how long its parts are, and the parts.
+
+    Args:
+        header: its header.
+        plan: its plan.
+        refs: the names of the values that it refers to, on lines.
+        ns: the namespace of its subgraph.
+        steps: the ids of the steps that it planned.
+    """
+    sizes = b"%d %d %d %d\n" % (len(header), len(plan), len(refs), len(ns))
+    return b"".join((sizes, header, plan, refs, ns, " ".join(steps).encode()))

@@ -167,7 +167,7 @@ class Auditing:
         def planned() -> Sequence[ReadyStep]:
             head = look.head
             id_ = int(head.checkpoint_id or "0", 16)
-            stored = StoredCheckpoint(id=id_, header=look.header, plan=look.plan)
+            stored = StoredCheckpoint(id=id_, header=look.header, plan=look.plan, refs=look.refs)
             return self.plan(thread_id, head.graph or "", opened_checkpoint(thread_id, stored))
 
         local = look.head.local == "1"

@@ -152,7 +152,7 @@ class ThreadJudge:
             what = f"the head names the checkpoint {id_ or None}, and {newest} is the latest"
             self._set(DamageCode.HEAD_ALTERED, what, checkpoint_id=newest)
             return False
-        if head.header is None or head.plan is None or head.refs is None:
+        if head.header is None or head.plan is None:
             what = f"the checkpoint {id_ or None} that the head names is not there, or not whole"
             self._fix(DamageCode.CHECKPOINT_LOST, what, remedy=_EARLIER)
             return False
@@ -169,11 +169,10 @@ class ThreadJudge:
             what = f"the checkpoint {id_} cannot be read: {error}"
             self._fix(DamageCode.CHECKPOINT_LOST, what, remedy=_EARLIER)
             return False
-        if head.steps is None or self.look.step_ids != planned:
+        if self.look.step_ids != planned:
             what = f"the checkpoint {id_} lists other steps than it planned"
-            self._fix(
-                DamageCode.PLAN_ALTERED, what, ("HSET", "T", "cp", f"{id_}:s", " ".join(planned))
-            )
+            record = self.look.checkpoint_record(planned)
+            self._fix(DamageCode.PLAN_ALTERED, what, ("HSET", "T", "cp", id_, record))
         return True
 
     # ---- runs that wait -----------------------------------------------------------------------

@@ -9,7 +9,7 @@ Per thread, `<p>` = `<namespace>:{<partition>}:` and `<t>` = `<p>t:<thread id>:`
 | key | type | holds | lives |
 |---|---|---|---|
 | `<t>head` | hash | the fields of `Head`; `seal`; `fence` and `seq`, the last ones given | thread |
-| `<t>cp` | hash | `<id>:` with `h` header, `p` plan, `r` refs by line, `s` steps, `n` ns | thread |
+| `<t>cp` | hash | checkpoint id → its header, plan, refs, namespace and steps' ids | thread |
 | `<t>ids` | zset | checkpoint ids as 16 hex digits, score 0, so ordered by id | thread |
 | `<t>blob` | hash | blob name → value, or the tail of a list with the name it goes on | thread |
 | `<t>out` | hash | `<checkpoint>/<step id>` → outcome of a step; it may name blobs | thread |
@@ -21,7 +21,7 @@ Per thread, `<p>` = `<namespace>:{<partition>}:` and `<t>` = `<p>t:<thread id>:`
 | `<t>begins` | hash | run id → how it begins, of those in `line` | while any |
 | `<t>ev` | stream | events: id `<seq>-0`, fields `ts`, `type`, `sealed` or its own | trimmed |
 
-An event's own fields are one sealed msgpack record; of those that scripts make, fields of the entry.
+An event's own fields are one sealed msgpack record; those that scripts make have them as they are.
 
 A commit may name another thread of the partition whose `ev` takes its events, and whose `seq`
 numbers them: a subgraph's thread lies in the partition of its root, and writes the root's log. Of

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from orchestrator.checkpointer.redis.arguments import checkpoint_record
+
 __all__ = ["SEEN_SEPARATOR", "Look", "SeenHead", "SeenStep"]
 
 SEEN_SEPARATOR = b"\x1e"  # Between what was seen, where it is sent back to be compared.
@@ -31,7 +33,8 @@ class SeenHead(NamedTuple):
     listed: str | None  # The head checkpoint, in the history.
     header: str | None
     plan: str | None
-    refs: str | None
+    refs: str | None  # Names of values, on lines.
+    ns: str | None
     steps: str | None  # Ids, between spaces.
     newest_header: str | None
     lost: str | None  # Names of values that are referred to and not there, on lines.
@@ -104,6 +107,19 @@ class Look:
             plan=plan,
             wrong=tuple(wrong),
         )
+
+    @property
+    def refs(self) -> tuple[str, ...]:
+        """Return the names of the values that the head checkpoint refers to."""
+        return tuple(self.head.refs.split("\n")) if self.head.refs else ()
+
+    def checkpoint_record(self, planned: Sequence[str]) -> bytes:
+        """Return the head checkpoint as it would be stored with other steps."""
+        refs, ns = (
+            (value or "").encode("utf-8", "surrogateescape")
+            for value in (self.head.refs, self.head.ns)
+        )
+        return checkpoint_record(self.header, self.plan, refs, ns, planned)
 
     @property
     def step_ids(self) -> list[str]:

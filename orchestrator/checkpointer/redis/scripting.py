@@ -27,7 +27,13 @@ _IDLE_S = 0.5  # A connection that was silent for so long is looked at before it
 
 SCRIPTS = ("audit", "claim", "commit", "load", "release", "sweep")
 # What stands before a script, because others do the same.
-_SHARED = {"claim": ("values", "claims"), "commit": ("values", "claims"), "load": ("values",)}
+_SHARED = {
+    "audit": ("checkpoints",),
+    "claim": ("values", "checkpoints", "claims"),
+    "commit": ("values", "checkpoints", "claims"),
+    "load": ("values", "checkpoints"),
+    "sweep": ("checkpoints",),
+}
 
 
 class Scripts:

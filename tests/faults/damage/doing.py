@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from orchestrator.checkpointer.redis.arguments import step_to_json
 from tests.faults.damage.world import THREAD, World
+from tests.fixtures.checkpoints import joined, parts_of
 
 __all__ = [
     "all_of",
@@ -17,6 +18,7 @@ __all__ = [
     "done",
     "doubled",
     "fewer_steps",
+    "garbled",
     "head",
     "index",
     "led",
@@ -81,19 +83,24 @@ def wrong(world: World, key: str, *, own: bool = False) -> None:
     world.redis.set((world.own if own else world.prefix) + key, "something else")
 
 
-def checkpoint(world: World, part: str, value: str | None = None) -> None:
+def checkpoint(world: World, part: str, value: str = "") -> None:
     """Change a part of the head checkpoint, or delete it."""
-    field = f"{world.load().head.checkpoint_id:016x}:{part}"
-    if value is None:
-        assert world.redis.hdel(f"{world.own}cp", field)
-    else:
-        world.redis.hset(f"{world.own}cp", field, value)
+    key, field = f"{world.own}cp", f"{world.load().head.checkpoint_id:016x}"
+    parts = parts_of(world.redis.hget(key, field))
+    assert parts[part] != value.encode()
+    world.redis.hset(key, field, joined({**parts, part: value.encode()}))
+
+
+def garbled(world: World) -> None:
+    """Let the head checkpoint be of no shape."""
+    key, field = f"{world.own}cp", f"{world.load().head.checkpoint_id:016x}"
+    world.redis.hset(key, field, world.redis.hget(key, field)[3:])
 
 
 def fewer_steps(world: World) -> None:
     """Let the checkpoint list fewer steps than it planned."""
     ids = list(world.load().steps)
-    checkpoint(world, "s", " ".join(ids[:-1]))
+    checkpoint(world, "steps", " ".join(ids[:-1]))
 
 
 def older_checkpoint(world: World) -> None:

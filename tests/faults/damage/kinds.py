@@ -16,6 +16,7 @@ from tests.faults.damage.doing import (
     done,
     doubled,
     fewer_steps,
+    garbled,
     head,
     index,
     led,
@@ -144,17 +145,19 @@ def _statuses() -> Iterator[Kind]:
 
 
 def _checkpoints() -> Iterator[Kind]:
-    for part in ("h", "p", "r"):
+    for part in ("header", "plan", "refs"):
         what = f"checkpoint without {part}"
         yield Kind("ready", what, _do(checkpoint, part), _CHECKPOINT, "reported")
-    for part in ("h", "p"):
-        garbled = _do(checkpoint, part, "garbled")
-        yield Kind("ready", f"checkpoint with another {part}", garbled, _CHECKPOINT, "reported")
+    for part in ("header", "plan"):
+        other = _do(checkpoint, part, "garbled")
+        yield Kind("ready", f"checkpoint with another {part}", other, _CHECKPOINT, "reported")
+    yield Kind("ready", "checkpoint of no shape", _do(garbled), _CHECKPOINT, "reported")
     deleted = _do(delete, "cp", own=True)
     yield Kind("ready", "checkpoints deleted", deleted, _CHECKPOINT, "reported")
-    yield Kind("half", "steps not listed", _do(checkpoint, "s"), DamageCode.PLAN_ALTERED)
+    others = _do(checkpoint, "steps", "f" * 32)
+    yield Kind("half", "another step listed", others, DamageCode.PLAN_ALTERED)
     yield Kind("half", "fewer steps listed", _do(fewer_steps), DamageCode.PLAN_ALTERED)
-    yield Kind("ready", "no step listed", _do(checkpoint, "s", ""), DamageCode.PLAN_ALTERED)
+    yield Kind("ready", "no step listed", _do(checkpoint, "steps"), DamageCode.PLAN_ALTERED)
     history = DamageCode.CHECKPOINT_UNLISTED
     yield Kind("ready", "history deleted", _do(delete, "ids", own=True), history)
     lost = DamageCode.VALUE_LOST

@@ -52,14 +52,15 @@ local last = ask('XREVRANGE', T .. 'ev', '+', '-', 'COUNT', 1)
 put(last and last[1] and last[1][1])
 local id = head[2] or ''
 put(ask('ZSCORE', T .. 'ids', id))
-local stored = ask('HMGET', T .. 'cp', id .. ':h', id .. ':p', id .. ':r', id .. ':s', (newest and newest[1] or '') .. ':h') or {}
-put(stored[1] and '1')
-put(stored[2] and '1')
-put(stored[3] and '1')
-put(stored[4])
-put(stored[5] and '1')
+local header, plan, refs, ns, planned = parts_of(ask('HGET', T .. 'cp', id))
+put(header ~= '' and '1')
+put(plan ~= '' and '1')
+put(refs)
+put(ns)
+put(planned)
+put(ask('HEXISTS', T .. 'cp', newest and newest[1] or '') == 1 and '1')
 local lost = {}
-for name in string.gmatch(stored[3] or '', '[^\n]+') do
+for name in string.gmatch(refs, '[^\n]+') do
   if ask('HEXISTS', T .. 'blob', name) == 0 then lost[#lost + 1] = name end
 end
 put(table.concat(lost, '\n'))
@@ -101,7 +102,7 @@ local function put_step(step)
   put(s[6] and ask('SISMEMBER', P .. 'claims:' .. s[6], member) == 1 and '1')
   put(s[6] and ask('ZSCORE', P .. 'leases', s[6]) and '1')
 end
-for step in string.gmatch(stored[4] or '', '%S+') do put_step(step) end
+for step in string.gmatch(planned, '%S+') do put_step(step) end
 
 local changed = 0
 if ARGV[2] ~= '' and ARGV[2] == table.concat(seen, '\30') then
@@ -131,4 +132,4 @@ if ARGV[2] ~= '' and ARGV[2] == table.concat(seen, '\30') then
   end
   changed = 1
 end
-return {now, changed, seen, stored[1] or '', stored[2] or '', wrong}
+return {now, changed, seen, header, plan, wrong}

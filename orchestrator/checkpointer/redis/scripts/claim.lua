@@ -60,8 +60,8 @@ end
 
 local known = {}
 for i = 7, #ARGV do known[ARGV[i]] = true end
-local stored = redis.call('HMGET', T .. 'cp', s[5] .. ':h', s[5] .. ':r')
+local header, _, refs = parts_of(redis.call('HGET', T .. 'cp', s[5]))
 local blobs = {}
-for name in string.gmatch(stored[2], '[^\n]+') do bring(T .. 'blob', name, known, blobs) end
+for name in string.gmatch(refs, '[^\n]+') do bring(T .. 'blob', name, known, blobs) end
 if s[6] and s[6] ~= '' then bring(T .. 'blob', s[6], known, blobs) end
-return {'', '', now, redis.call('HGETALL', head), redis.call('HGETALL', record), stored[1], stored[2], blobs}
+return {'', '', now, redis.call('HGETALL', head), redis.call('HGETALL', record), header, refs, blobs}

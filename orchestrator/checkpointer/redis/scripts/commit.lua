@@ -28,8 +28,8 @@ local function note(kind, fields)
 end
 -- The ids of the steps that a checkpoint planned.
 local function planned(checkpoint)
-  local ids = redis.call('HGET', T .. 'cp', checkpoint .. ':s')
-  return string.gmatch(ids or '', '%S+')
+  local _, _, _, _, ids = parts_of(redis.call('HGET', T .. 'cp', checkpoint))
+  return string.gmatch(ids, '%S+')
 end
 
 -- ---- preconditions ---------------------------------------------------------------------
@@ -228,9 +228,7 @@ end
 local news = {'open', 0, 'updated_ms', now} -- of the head
 local id, stored = take(), nil
 if id ~= '' then
-  stored = {id .. ':h', take(), id .. ':p', take(), id .. ':r', take()}
-  local at_ns = take()
-  if at_ns ~= '' then stored[7], stored[8] = id .. ':n', at_ns end
+  stored = take()
   -- Before anything is deleted: a server that is out of memory refuses a script at its first write or never.
   redis.call('ZADD', T .. 'ids', 0, id)
   local alone = true -- Was the step that brings the checkpoint: then none was completed before it.
@@ -254,10 +252,8 @@ if taker ~= '' and active then
   local halted, shut, floor = gate_of(P, now)
   if not halted and not shut then fence = fence_after(head[6], floor) end
 end
-local ids = {}
 for i = 1, tonumber(take()) do -- new steps
   local step, cp, queue, arg, json, list, message = take(), take(), take(), take(), take(), take(), take()
-  ids[i] = step
   open = open + 1
   if arg ~= '' then redis.call('HSET', step_key(step), 'arg', arg) end
   if fence then
@@ -274,9 +270,7 @@ for i = 1, tonumber(take()) do -- new steps
     end
   end
 end
-if stored then
-  redis.call('HSET', T .. 'cp', id .. ':s', table.concat(ids, ' '), unpack(stored))
-end
+if stored then redis.call('HSET', T .. 'cp', id, stored) end
 -- Of a wide superstep so many are sent at a time: when half of them are done, those that follow. Whoever sends them may
 -- die before, so until then they count as unsent.
 local due = {}

@@ -15,12 +15,13 @@ local head = redis.call('HMGET', T .. 'head', 'checkpoint_id', 'owner')
 local head_id, owner = head[1], head[2]
 if not head_id then return nil end
 local id = ARGV[1] ~= '' and ARGV[1] or head_id
-local cp = redis.call('HMGET', T .. 'cp', id .. ':h', id .. ':p', id .. ':r', id .. ':n', id .. ':s')
-if not cp[1] then return ARGV[1] == '' and {now} or nil end -- The head must have its checkpoint.
+local stored = redis.call('HGET', T .. 'cp', id)
+if not stored then return ARGV[1] == '' and {now} or nil end -- The head must have its checkpoint.
+local header, plan, refs, ns, planned = parts_of(stored)
 
 local steps, outcomes, names, named = {}, {}, {}, {}
-for name in string.gmatch(cp[3], '[^\n]+') do names[#names + 1] = name end
-for step in string.gmatch(cp[5], '%S+') do
+for name in string.gmatch(refs, '[^\n]+') do names[#names + 1] = name end
+for step in string.gmatch(planned, '%S+') do
   local outcome = redis.call('HGET', T .. 'out', id .. '/' .. step)
   if outcome then
     outcomes[#outcomes + 1] = step
@@ -50,4 +51,4 @@ for _, run in ipairs(redis.call('LRANGE', T .. 'line', 0, -1)) do
 end
 local lease = owner and owner ~= '' and redis.call('ZSCORE', P .. 'leases', owner)
 local alive = lease and tonumber(lease) >= now and 1 or 0
-return {now, redis.call('HGETALL', T .. 'head'), id, cp[1], cp[2], cp[3], cp[4] or '', blobs, steps, outcomes, alive, line, named}
+return {now, redis.call('HGETALL', T .. 'head'), id, header, plan, refs, ns, blobs, steps, outcomes, alive, line, named}

@@ -136,7 +136,8 @@ local stuck = {}
 for _, thread in ipairs(redis.call('ZRANGEBYSCORE', P .. 'stuck', '-inf', now - grace, 'LIMIT', 0, batch)) do
   local T = P .. 't:' .. thread .. ':'
   local h = redis.call('HMGET', T .. 'head', 'checkpoint_id', 'local')
-  local step = h[1] and string.match(redis.call('HGET', T .. 'cp', h[1] .. ':s') or '', '%S+')
+  local _, _, _, _, planned = parts_of(h[1] and redis.call('HGET', T .. 'cp', h[1]))
+  local step = string.match(planned, '%S+')
   local record = step and redis.call('HGET', T .. 's:' .. step, 'step')
   redis.call('ZADD', P .. 'stuck', now, thread)
   if not h[1] then redis.call('ZREM', P .. 'stuck', thread) end
