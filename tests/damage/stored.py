@@ -182,7 +182,8 @@ class RedisCells:
                 if name == "cp":
                     for part, inner in parts_of(data).items():
                         kind = part if part in {"header", "plan"} else f"other {part}"
-                        yield (kind, key, field, part), inner
+                        if inner:
+                            yield (kind, key, field, part), inner
                     continue
                 kind = _sealed_kind(name, field.decode()) or f"other {field.decode()[-2:]}"
                 if data and b":t:" in key:

@@ -2,62 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Commit, ReadyStep, StepUpdate, Wait
 from orchestrator.checkpointer.base import Renderer
+from orchestrator.checkpointer.redis.steprecords import step_record
 from orchestrator.checkpointer.sealing import SEALED
-from orchestrator.errors import StateCorruptedError
 
-__all__ = ["checkpoint_record", "commit_arguments", "step_from_json", "step_to_json"]
+__all__ = ["checkpoint_record", "commit_arguments"]
 
 _Arg = str | bytes | int
-_CHECKSUM_CHARS = 16
-
-
-_encode = json.JSONEncoder(separators=(",", ":")).encode
-
-
-def step_to_json(step: ReadyStep) -> str:
-    """Return a step as it is stored: a checksum, and enough to send its message again."""
-    fields = [
-        *(step.thread_id, step.step_id, step.checkpoint_id, step.graph, step.node, step.ns),
-        *(step.index, step.number, step.queue, step.solo, list(step.triggers), step.arg),
-    ]
-    text = _encode(fields)
-    return _checksum(text.encode()) + text
-
-
-def _checksum(text: bytes) -> str:
-    return blake2b(text, digest_size=_CHECKSUM_CHARS // 2).hexdigest()
-
-
-def step_from_json(data: bytes) -> ReadyStep:
-    """Return a stored step.
-
-    Raises:
-        StateCorruptedError: if it is not what was stored.
-    """
-    if data[:_CHECKSUM_CHARS] != _checksum(data[_CHECKSUM_CHARS:]).encode():
-        raise StateCorruptedError(f"the stored record of a step is damaged: {data!r:.200}")
-    fields = json.loads(data[_CHECKSUM_CHARS:])
-    return ReadyStep(
-        thread_id=fields[0],
-        step_id=fields[1],
-        checkpoint_id=fields[2],
-        graph=fields[3],
-        node=fields[4],
-        ns=fields[5],
-        index=fields[6],
-        number=fields[7],
-        queue=fields[8],
-        solo=fields[9],
-        triggers=tuple(fields[10]),
-        arg=fields[11],
-    )
 
 
 def commit_arguments(
@@ -113,7 +68,7 @@ def commit_arguments(
     args.append(len(commit.ready))
     for place, step in enumerate(commit.ready):
         args += [step.step_id, f"{step.checkpoint_id:016x}", step.queue, step.arg]
-        args += [step_to_json(step), *message(step, place)]
+        args += [step_record(step), *message(step, place)]
     args += [*_pairs(commit.head), len(commit.events)]
     for event in commit.events:
         args += [event.type, event.fields[SEALED]]

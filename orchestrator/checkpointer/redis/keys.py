@@ -27,11 +27,10 @@ A commit may name another thread of the partition whose `ev` takes its events, a
 numbers them: a subgraph's thread lies in the partition of its root, and writes the root's log. Of
 that thread it changes nothing else.
 
-A step's hash: `step` (a checksum, and JSON of its `ReadyStep`), `queue`, `wait`, `owner`, `fence`,
-`attempt`, `claimed` (when), `failures`, `deaths`, `due`, `settled`, `reason`, `error`, `ask:<id>`,
-`ans:<id>`, and until it is completed `note:<name>`, with `noted` if there are any. It is ready
-unless it is in
-`done`, has an owner, or waits.
+A step's hash: `step` (see `steprecords.py`), `cp` its checkpoint, `queue`, `wait`, `owner`,
+`fence`, `attempt`, `claimed` (when), `failures`, `deaths`, `due`, `settled`, `reason`, `error`,
+`ask:<id>`, `ans:<id>`, and until it is completed `note:<name>`, with `noted` if there are any. It
+is ready unless it is in `done`, has an owner, or waits.
 
 Per partition, where a *member* is `<step id>` (32 hex digits) followed by the thread id:
 

@@ -13,11 +13,12 @@ from orchestrator.checkpoint.commit import (
     Event,
     LoadedStep,
     LoadedThread,
+    ReadyStep,
     StoredCheckpoint,
     Wait,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
-from orchestrator.checkpointer.redis.arguments import step_from_json
+from orchestrator.checkpointer.redis.steprecords import step_of
 from orchestrator.checkpointer.sealing import (
     HEAD_FIELDS,
     is_whole,
@@ -30,13 +31,13 @@ from orchestrator.record import replace
 __all__ = ["claim", "event", "load", "taken", "threads"]
 
 
-def claim(thread_id: str, answer: Sequence[Any]) -> Claim:
+def claim(thread_id: str, step_id: str, answer: Sequence[Any]) -> Claim:
     """Return the claim that `claim.lua` gave."""
     _, _, now, head, step, header, refs, blobs = answer
     fields = _pairs(step)
     return Claim(
         now_ms=now,
-        step=step_from_json(fields[b"step"]),
+        step=_step(thread_id, step_id, fields),
         fence=int(fields[b"fence"]),
         attempt=int(fields[b"attempt"]),
         failures=int(fields.get(b"failures", 0)),
@@ -103,8 +104,12 @@ def load(
         ),
         blobs=_values(blobs),
         steps={
-            step_id.decode(): _loaded_step(_pairs(step), completed=bool(completed))
-            for step_id, step, completed in zip(steps[::3], steps[1::3], steps[2::3], strict=True)
+            step_id.decode(): _loaded_step(
+                _step(thread_id, step_id.decode(), fields), fields, completed=bool(completed)
+            )
+            for step_id, fields, completed in zip(
+                steps[::3], map(_pairs, steps[1::3]), steps[2::3], strict=True
+            )
         },
         outcomes={step_id.decode(): outcome for step_id, outcome in _pairs(outcomes).items()},
         line={run_id.decode(): begins for run_id, begins in _pairs(line).items()},
@@ -171,9 +176,14 @@ def _head(thread_id: str, fields: Mapping[bytes, bytes]) -> Head:
     )
 
 
-def _loaded_step(fields: Mapping[bytes, bytes], *, completed: bool) -> LoadedStep:
+def _step(thread_id: str, step_id: str, fields: Mapping[bytes, bytes]) -> ReadyStep:
+    cp = fields.get(b"cp", b"").decode("latin-1")
+    return step_of(thread_id, step_id, cp, fields.get(b"step", b""))
+
+
+def _loaded_step(step: ReadyStep, fields: Mapping[bytes, bytes], *, completed: bool) -> LoadedStep:
     return LoadedStep(
-        step=step_from_json(fields.get(b"step", b"")),
+        step=step,
         wait=Wait(fields.get(b"wait", b"").decode()),
         owner=fields.get(b"owner", b"").decode(),
         completed=completed,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.checkpoint.audit import DamageCode
 from orchestrator.checkpoint.commit import Commit, Event, ReadyStep, StepUpdate, Wait
-from orchestrator.checkpointer.redis.arguments import step_from_json, step_to_json
 from orchestrator.checkpointer.redis.looking import SeenStep, has_record
+from orchestrator.checkpointer.redis.steprecords import step_of, step_record
 from orchestrator.checkpointer.sealing import sealed
 from orchestrator.errors import StateCorruptedError
 
@@ -118,7 +118,7 @@ class StepJudge:
 
     def _written(self, step: ReadyStep) -> Change:
         cp = f"{step.checkpoint_id:016x}"
-        fields = ("step", step_to_json(step), "cp", cp, "queue", step.queue, "arg", step.arg)
+        fields = ("step", step_record(step), "cp", cp, "queue", step.queue, "arg", step.arg)
         return self._own("HSET", *fields)
 
     def _rebuild(self) -> None:
@@ -145,7 +145,7 @@ class StepJudge:
     def _as_planned(self) -> ReadyStep:
         """Return the step as its record should have it; repair what the plan says otherwise."""
         seen = self.seen
-        stored = _parsed(seen.step)
+        stored = self._stored()
         queue = self._queue(stored)
         step = replace(self.planned, queue=queue, graph=self.planned.graph)
         cp = f"{step.checkpoint_id:016x}"
@@ -160,6 +160,15 @@ class StepJudge:
                 remedy="go back to an earlier checkpoint (history shows them), or start a new run",
             )
         return step
+
+    def _stored(self) -> ReadyStep | None:
+        """Return the step as its record has it, if that is whole."""
+        seen, planned = self.seen, self.planned
+        record = (seen.step or "").encode("utf-8", "surrogateescape")
+        try:
+            return step_of(planned.thread_id, planned.step_id, seen.cp or "", record)
+        except StateCorruptedError:
+            return None
 
     def _queue(self, stored: ReadyStep | None) -> str:
         """Return the step's queue, which is kept in two places."""
@@ -329,15 +338,6 @@ def _number(text: str | None) -> float | None:
     try:
         return None if text is None else float(text)
     except ValueError:
-        return None
-
-
-def _parsed(text: str | None) -> ReadyStep | None:
-    if text is None:
-        return None
-    try:
-        return step_from_json(text.encode("utf-8", "surrogateescape"))
-    except StateCorruptedError:
         return None
 
 

@@ -35,7 +35,8 @@ from orchestrator.checkpointer.redis.epochs import Epochs, halted_error
 from orchestrator.checkpointer.redis.holding import HeldClaim
 from orchestrator.checkpointer.redis.keys import Keys
 from orchestrator.checkpointer.redis.scripting import Scripts, available
-from orchestrator.checkpointer.redis.sweeping import Sweeping, steps_in
+from orchestrator.checkpointer.redis.steprecords import steps_in
+from orchestrator.checkpointer.redis.sweeping import Sweeping
 from orchestrator.checkpointer.sealing import (
     opened_claim,
     opened_events,
@@ -189,7 +190,7 @@ class RedisCheckpointer:
                 refused=Refusal(answer[0].decode()), detail=answer[1].decode(), now_ms=answer[2]
             )
         with parsing(thread_id):
-            return opened_claim(thread_id, reading.claim(thread_id, answer))
+            return opened_claim(thread_id, reading.claim(thread_id, step_id, answer))
 
     def _check_safe(self, reached: Any) -> None:
         """Refuse to call a commit made that fewer have than the settings ask for."""

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import limits
 from orchestrator.checkpoint.commit import CRASHED, HANDED_BACK, ReadyStep, Swept
-from orchestrator.checkpointer.redis.arguments import step_from_json
 from orchestrator.checkpointer.redis.epochs import Known
 from orchestrator.checkpointer.redis.holding import HeldClaim
 from orchestrator.checkpointer.redis.scripting import Scripts, available
+from orchestrator.checkpointer.redis.steprecords import steps_in
 from orchestrator.checkpointer.sweeping import silence_max_ms
-from orchestrator.errors import StateCorruptedError
 from orchestrator.ids import new_uuid
 
 if TYPE_CHECKING:
     from orchestrator.checkpointer.redis.store import RedisCheckpointer
 
-__all__ = ["Sweeping", "steps_in"]
+__all__ = ["Sweeping"]
 
-_log = logging.getLogger(__name__)
 _LOOK_MS_MIN = 2_500  # Claims need a look that is not older, or than so many sweeps.
 _SWEEPS = 5
 
@@ -102,12 +99,3 @@ class Sweeping:
         with available():
             queues: Any = self._store.client.smembers(prefix + "queues")
         return [queue for queue in queues if self._is_empty(queue.decode())]
-
-
-def steps_in(records: Sequence[bytes]) -> Iterator[ReadyStep]:
-    """Return stored steps. One that is damaged stops none of the others; the auditor repairs it."""
-    for record in records:
-        try:
-            yield step_from_json(record)
-        except StateCorruptedError as error:
-            _log.error("%s", error)

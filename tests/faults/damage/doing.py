@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from orchestrator.checkpointer.redis.arguments import step_to_json
+from orchestrator.checkpointer.redis.steprecords import step_record
 from tests.faults.damage.world import THREAD, World
 from tests.fixtures.checkpoints import joined, parts_of
 
@@ -146,7 +146,7 @@ def swapped(world: World, one: str, other: str) -> None:
 def node_renamed(world: World, name: str) -> None:
     """Let a step's record name another node."""
     step = world.load().steps[world.step(name)].step
-    record(world, name, step=step_to_json(replace(step, node="last")))
+    record(world, name, step=step_record(replace(step, node="last")))
 
 
 def messages(world: World) -> None:

@@ -4,7 +4,7 @@
 -- KEYS[3..] the broker's lists that messages go to, if this server is the broker
 -- ARGV     the commit, flat; see `arguments.py`, which writes it in the order it is read here
 --
--- Returns {refusal, detail, now, open, 1 if the run has ended with others in line, {records of steps to be sent now}}, and
+-- Returns {refusal, detail, now, open, 1 if the run has ended with others in line, {steps to be sent now}}, and
 --         if the one ready step was claimed in the same go, also fence, {name, value, ...} of what was asked for, head
 --         fields unless the owner knows them. All checks come before the first write.
 
@@ -253,16 +253,16 @@ if taker ~= '' and active then
   if not halted and not shut then fence = fence_after(head[6], floor) end
 end
 for i = 1, tonumber(take()) do -- new steps
-  local step, cp, queue, arg, json, list, message = take(), take(), take(), take(), take(), take(), take()
+  local step, cp, queue, arg, record, list, message = take(), take(), take(), take(), take(), take(), take()
   open = open + 1
   if arg ~= '' then redis.call('HSET', step_key(step), 'arg', arg) end
   if fence then
-    redis.call('HSET', step_key(step), 'cp', cp, 'queue', queue, 'step', json, 'owner', taker, 'fence', fence, 'token', token,
+    redis.call('HSET', step_key(step), 'cp', cp, 'queue', queue, 'step', record, 'owner', taker, 'fence', fence, 'token', token,
       'attempt', 1, 'claimed', now)
     hold(P, step .. thread, taker, lease, now)
     news[#news + 1], news[#news + 2] = 'fence', fence
   else
-    redis.call('HSET', step_key(step), 'cp', cp, 'queue', queue, 'step', json)
+    redis.call('HSET', step_key(step), 'cp', cp, 'queue', queue, 'step', record)
     if list == 'later' then
       redis.call('ZADD', T .. 'later', i, step)
     else
@@ -282,10 +282,10 @@ if window > 0 and id == '' and active and (completes == '1' or #updated > 0) the
     local n = flying * 2 <= window and window - flying or on_timers
     local popped = n > 0 and redis.call('ZPOPMIN', T .. 'later', n) or {}
     for i = 1, #popped, 2 do
-      local record = redis.call('HGET', step_key(popped[i]), 'step')
-      if record then
+      local s = redis.call('HMGET', step_key(popped[i]), 'cp', 'step')
+      if s[1] and s[2] then
         redis.call('ZADD', P .. 'unsent', now, popped[i] .. thread)
-        due[#due + 1] = record
+        due[#due + 1] = {popped[i] .. thread, s[1], s[2]}
       end
     end
   end

@@ -17,7 +17,7 @@ for _, member in ipairs(one and {one} or redis.call('SMEMBERS', P .. 'claims:' .
   local step, thread = string.sub(member, 1, 32), string.sub(member, 33)
   local T = P .. 't:' .. thread .. ':'
   local record = T .. 's:' .. step
-  local s = redis.call('HMGET', record, 'owner', 'queue', 'step', 'fence')
+  local s = redis.call('HMGET', record, 'owner', 'queue', 'step', 'fence', 'cp')
   if s[1] == owner and (not one or s[4] == ARGV[6]) then
     redis.call('HDEL', record, 'owner')
     redis.call('HSET', record, 'reason', ARGV[4])
@@ -43,7 +43,7 @@ for _, member in ipairs(one and {one} or redis.call('SMEMBERS', P .. 'claims:' .
     local status = redis.call('HGET', T .. 'head', 'status')
     if s[2] and s[2] ~= '' and s[3] and (status == 'running' or status == 'queued') then
       redis.call('ZADD', P .. 'unsent', now, member)
-      found[#found + 1] = s[3]
+      found[#found + 1] = {member, s[5] or '', s[3]}
     end
   end
 end

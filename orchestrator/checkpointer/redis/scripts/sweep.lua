@@ -107,14 +107,14 @@ local function hand_out(member, from)
   local step, thread = string.sub(member, 1, 32), string.sub(member, 33)
   local T = P .. 't:' .. thread .. ':'
   redis.call('ZREM', from, member)
-  local s = redis.call('HMGET', T .. 's:' .. step, 'queue', 'owner', 'wait', 'step', 'due')
+  local s = redis.call('HMGET', T .. 's:' .. step, 'queue', 'owner', 'wait', 'step', 'due', 'cp')
   local status = redis.call('HGET', T .. 'head', 'status')
   if not (s[1] and s[4]) or s[2] or redis.call('SISMEMBER', T .. 'done', step) == 1 then return end
   if status ~= 'running' and status ~= 'queued' then return end
   if s[3] and not (s[3] == 'timer' and (tonumber(s[5] or '') or now + 1) <= now) then return end
   if s[3] then redis.call('HDEL', T .. 's:' .. step, 'wait', 'due') end
   redis.call('ZADD', P .. 'unsent', now, member)
-  due[#due + 1] = s[4]
+  due[#due + 1] = {member, s[6] or '', s[4]}
 end
 local function hand_out_until(key, score)
   if #due >= batch then return end
@@ -138,10 +138,10 @@ for _, thread in ipairs(redis.call('ZRANGEBYSCORE', P .. 'stuck', '-inf', now - 
   local h = redis.call('HMGET', T .. 'head', 'checkpoint_id', 'local')
   local _, _, _, _, planned = parts_of(h[1] and redis.call('HGET', T .. 'cp', h[1]))
   local step = string.match(planned, '%S+')
-  local record = step and redis.call('HGET', T .. 's:' .. step, 'step')
+  local s = step and redis.call('HMGET', T .. 's:' .. step, 'cp', 'step') or {}
   redis.call('ZADD', P .. 'stuck', now, thread)
   if not h[1] then redis.call('ZREM', P .. 'stuck', thread) end
-  if record and h[2] ~= '1' then stuck[#stuck + 1] = record end
+  if s[2] and h[2] ~= '1' then stuck[#stuck + 1] = {step .. thread, s[1] or '', s[2]} end
 end
 local waiting = {}
 for _, thread in ipairs(redis.call('ZRANGEBYSCORE', P .. 'waiting', '-inf', now - grace, 'LIMIT', 0, batch)) do
