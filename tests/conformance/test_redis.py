@@ -84,7 +84,7 @@ class TestRedis(OnServer, CheckpointerContract, UnsentContract):
         prefix, own = driver.store.keys.of_thread(driver.thread_id)
         found = {key.decode() for key in driver.store.client.scan_iter(f"{prefix}*")}
         lasting = {f"{prefix}{name}" for name in ("leases", "threads", "queues", "marks", "stats")}
-        assert found - lasting == {f"{own}{name}" for name in ("head", "cp", "ids", "out", "ev")}
+        assert found - lasting == {f"{own}{name}" for name in ("head", "data", "ids", "ev")}
 
 
 class TestRedisAsBroker(

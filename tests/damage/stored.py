@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrator import MemoryCheckpointer, RedisCheckpointer, SqliteCheckpointer
-from tests.fixtures.checkpoints import joined, parts_of
+from tests.fixtures.checkpoints import joined, kind_of, parts_of
 
 __all__ = ["Cell", "MemoryCells", "RedisCells", "SqliteCells", "Stored"]
 
@@ -179,7 +179,7 @@ class RedisCells:
                 continue
             name = key.decode().rpartition(":")[2]
             for field, data in self.client.hgetall(key).items():
-                if name == "cp":
+                if name == "data" and kind_of(field) == "checkpoint":
                     for part, inner in parts_of(data).items():
                         kind = part if part in {"header", "plan"} else f"other {part}"
                         if inner:
@@ -210,7 +210,9 @@ class RedisCells:
 def _sealed_kind(name: str, field: str) -> str:
     """Return the kind of record in a field of a hash, empty if it has no seal of its own."""
     match name:
-        case "blob" | "out" | "begins":
+        case "data":
+            return kind_of(field.encode())
+        case "begins":
             return name
         case "head" if field in {"config", "error"}:
             return field

@@ -75,8 +75,8 @@ def values_of(stored: Stored, thread: str) -> dict[str, Cell]:
     for cell in stored.cells():
         kind, where, *name = cell
         is_key = isinstance(where, bytes)
-        mine = where.endswith(f"t:{thread}:blob".encode()) if is_key else where in names
-        if kind.startswith("blob") and mine:
+        mine = where.endswith(f"t:{thread}:data".encode()) if is_key else where in names
+        if kind.startswith(("blob", "value")) and mine:
             found[name[0].decode() if isinstance(name[0], bytes) else name[0]] = cell
     return found
 

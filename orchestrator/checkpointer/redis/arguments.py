@@ -56,14 +56,14 @@ def commit_arguments(
     for answer in commit.answers:
         args += [answer.step_id, answer.interrupt_id, answer.value]
     args += [len(commit.updates), *(update.step.step_id for update in commit.updates)]
-    args += [commit.status or "", *_pairs(commit.blobs)]
+    args += [commit.status or "", *_pairs(_kept(commit))]
     args += [int(commit.completed is not None), commit.completed or b""]
     args += [*_pairs(commit.notes), int(commit.keeps_claim)]
     args += [int(commit.checkpoint is not None), int(commit.revoke)]
     for update in commit.updates:
         args += _update(update)
         args += message(update.step) if update.wait is Wait.NOTHING else ("", "")
-    args += _checkpoint(commit)
+    args.append(f"{commit.checkpoint.id:016x}" if commit.checkpoint else "")
     args += _take(commit, lease_ms)
     args.append(len(commit.ready))
     for place, step in enumerate(commit.ready):
@@ -125,14 +125,16 @@ def _update(update: StepUpdate) -> list[_Arg]:
     ]
 
 
-def _checkpoint(commit: Commit) -> list[_Arg]:
+def _kept(commit: Commit) -> Mapping[str, bytes]:
+    """Return the values of a commit, and its checkpoint."""
     stored = commit.checkpoint
     if stored is None:
-        return [""]
+        return commit.blobs
     refs = "\n".join(stored.refs).encode("utf-8", "surrogatepass")
     ns = stored.ns.encode("utf-8", "surrogatepass")
     steps = [step.step_id for step in commit.ready]
-    return [f"{stored.id:016x}", checkpoint_record(stored.header, stored.plan, refs, ns, steps)]
+    record = checkpoint_record(stored.header, stored.plan, refs, ns, steps)
+    return {**commit.blobs, f"{stored.id:016x}": record}
 
 
 def checkpoint_record(

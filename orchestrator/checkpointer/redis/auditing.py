@@ -95,7 +95,7 @@ class Auditing:
         return (f"z{at + limit}" if len(names) == limit else ""), missing
 
     def _by_keys(self, prefix: str, at: int, limit: int) -> tuple[str, list[str]]:
-        pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", prefix) + "t:*:[hc][ep]*"
+        pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", prefix) + "t:*:[hd][ea]*"
         heads: dict[str, None] = {}
         others: dict[str, None] = {}
         for _ in range(_SCANS_MAX):
@@ -103,7 +103,7 @@ class Auditing:
             at = answer[0]
             for key in answer[1]:
                 name, _, last = _name(key).removeprefix(f"{prefix}t:").rpartition(":")
-                if last in {"head", "cp"}:
+                if last in {"head", "data"}:
                     (heads if last == "head" else others)[name] = None
             if not at or len(heads) >= limit:
                 break

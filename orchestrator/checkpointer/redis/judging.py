@@ -172,7 +172,7 @@ class ThreadJudge:
         if self.look.step_ids != planned:
             what = f"the checkpoint {id_} lists other steps than it planned"
             record = self.look.checkpoint_record(planned)
-            self._fix(DamageCode.PLAN_ALTERED, what, ("HSET", "T", "cp", id_, record))
+            self._fix(DamageCode.PLAN_ALTERED, what, ("HSET", "T", "data", id_, record))
         return True
 
     # ---- runs that wait -----------------------------------------------------------------------

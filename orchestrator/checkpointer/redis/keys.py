@@ -9,10 +9,8 @@ Per thread, `<p>` = `<namespace>:{<partition>}:` and `<t>` = `<p>t:<thread id>:`
 | key | type | holds | lives |
 |---|---|---|---|
 | `<t>head` | hash | the fields of `Head`; `seal`; `fence` and `seq`, the last ones given | thread |
-| `<t>cp` | hash | checkpoint id → its header, plan, refs, namespace and steps' ids | thread |
+| `<t>data` | hash | checkpoints, values and outcomes, see below | thread |
 | `<t>ids` | zset | checkpoint ids as 16 hex digits, score 0, so ordered by id | thread |
-| `<t>blob` | hash | blob name → value, or the tail of a list with the name it goes on | thread |
-| `<t>out` | hash | `<checkpoint>/<step id>` → outcome of a step; it may name blobs | thread |
 | `<t>done` | set | completedSteps of the superstep; older ones are below the head | superstep |
 | `<t>s:<step id>` | hash | a step of the current superstep, see below | superstep |
 | `<t>later` | zset | steps of a wide superstep that were not sent yet → place | superstep |
@@ -20,6 +18,10 @@ Per thread, `<p>` = `<namespace>:{<partition>}:` and `<t>` = `<p>t:<thread id>:`
 | `<t>line` | list | ids of the runs that wait for the one there is, first first | while any |
 | `<t>begins` | hash | run id → how it begins, of those in `line` | while any |
 | `<t>ev` | stream | events: id `<seq>-0`, fields `ts`, `type`, `sealed` or its own | trimmed |
+
+In `<t>data` stand, by checkpoint id: its header, plan, refs, namespace and steps' ids; by
+`<checkpoint>/<step id>`: the outcome of a step, which may name values; by the name of a value,
+which holds a unit separator: the value, or the tail of a list with the name it goes on.
 
 An event's own fields are one sealed msgpack record; those that scripts make have them as they are.
 

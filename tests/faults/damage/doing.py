@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from orchestrator.checkpointer.redis.steprecords import step_record
 from tests.faults.damage.world import THREAD, World
-from tests.fixtures.checkpoints import joined, parts_of
+from tests.fixtures.checkpoints import joined, kind_of, parts_of
 
 __all__ = [
     "all_of",
@@ -17,6 +17,7 @@ __all__ = [
     "delete",
     "done",
     "doubled",
+    "every",
     "fewer_steps",
     "garbled",
     "head",
@@ -85,15 +86,21 @@ def wrong(world: World, key: str, *, own: bool = False) -> None:
 
 def checkpoint(world: World, part: str, value: str = "") -> None:
     """Change a part of the head checkpoint, or delete it."""
-    key, field = f"{world.own}cp", f"{world.load().head.checkpoint_id:016x}"
+    key, field = f"{world.own}data", f"{world.load().head.checkpoint_id:016x}"
     parts = parts_of(world.redis.hget(key, field))
     assert parts[part] != value.encode()
     world.redis.hset(key, field, joined({**parts, part: value.encode()}))
 
 
+def every(world: World, kind: str) -> None:
+    """Delete all checkpoints, all values or all outcomes."""
+    key = f"{world.own}data"
+    assert world.redis.hdel(key, *(f for f in world.redis.hkeys(key) if kind_of(f) == kind))
+
+
 def garbled(world: World) -> None:
     """Let the head checkpoint be of no shape."""
-    key, field = f"{world.own}cp", f"{world.load().head.checkpoint_id:016x}"
+    key, field = f"{world.own}data", f"{world.load().head.checkpoint_id:016x}"
     world.redis.hset(key, field, world.redis.hget(key, field)[3:])
 
 
@@ -118,17 +125,17 @@ def done(world: World, name: str, *, add: bool = False) -> None:
 def outcome(world: World, name: str) -> None:
     """Delete the result of a completed step."""
     field = f"{world.load().head.checkpoint_id:016x}/{world.step(name)}"
-    assert world.redis.hdel(f"{world.own}out", field)
+    assert world.redis.hdel(f"{world.own}data", field)
 
 
 def value(world: World) -> None:
     """Delete a value of the state."""
-    assert world.redis.hdel(f"{world.own}blob", world.load().checkpoint.refs[0])
+    assert world.redis.hdel(f"{world.own}data", world.load().checkpoint.refs[0])
 
 
 def argument(world: World, name: str) -> None:
     """Delete what was sent to a step."""
-    assert world.redis.hdel(f"{world.own}blob", world.load().steps[world.step(name)].step.arg)
+    assert world.redis.hdel(f"{world.own}data", world.load().steps[world.step(name)].step.arg)
 
 
 def question(world: World, name: str) -> None:

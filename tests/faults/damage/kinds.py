@@ -15,6 +15,7 @@ from tests.faults.damage.doing import (
     delete,
     done,
     doubled,
+    every,
     fewer_steps,
     garbled,
     head,
@@ -152,7 +153,7 @@ def _checkpoints() -> Iterator[Kind]:
         other = _do(checkpoint, part, "garbled")
         yield Kind("ready", f"checkpoint with another {part}", other, _CHECKPOINT, "reported")
     yield Kind("ready", "checkpoint of no shape", _do(garbled), _CHECKPOINT, "reported")
-    deleted = _do(delete, "cp", own=True)
+    deleted = _do(every, "checkpoint")
     yield Kind("ready", "checkpoints deleted", deleted, _CHECKPOINT, "reported")
     others = _do(checkpoint, "steps", "f" * 32)
     yield Kind("half", "another step listed", others, DamageCode.PLAN_ALTERED)
@@ -162,7 +163,7 @@ def _checkpoints() -> Iterator[Kind]:
     yield Kind("ready", "history deleted", _do(delete, "ids", own=True), history)
     lost = DamageCode.VALUE_LOST
     yield Kind("ready", "value deleted", _do(value), lost, "reported")
-    yield Kind("ready", "values deleted", _do(delete, "blob", own=True), lost, "reported")
+    yield Kind("ready", "values deleted", _do(every, "value"), lost, "reported")
     yield Kind("half", "argument deleted", _do(argument, "piece:2"), lost, "reported")
 
 
@@ -217,7 +218,7 @@ def _results() -> Iterator[Kind]:
     yield Kind("settled", "result deleted", _do(outcome, "piece:1"), lost)
     yield Kind("half", "result deleted", _do(outcome, "piece:0"), lost)
     yield Kind("half", "ready step counts as completed", _do(done, "piece:2", add=True), lost)
-    yield Kind("settled", "results deleted", _do(delete, "out", own=True), lost)
+    yield Kind("settled", "results deleted", _do(every, "outcome"), lost)
 
 
 def _claims() -> Iterator[Kind]:
@@ -271,7 +272,7 @@ def _types() -> Iterator[Kind]:
     yield Kind("ready", "sweep of another type", _do(wrong, "sweep"), _BROKEN)
     yield Kind("ready", "ready list of another type", _do(ready_key, wrong), _BROKEN)
     yield Kind("claimed", "claims of another type", _do(wrong, "claims:host:2:dead"), _BROKEN)
-    for key, stage in (("done", "half"), ("out", "settled"), ("ids", "ready"), ("ev", "ready")):
+    for key, stage in (("done", "half"), ("later", "settled"), ("ids", "ready"), ("ev", "ready")):
         yield Kind(stage, f"{key} of another type", _do(wrong, key, own=True), _BROKEN)
     yield Kind("half", "step of another type", _step_of_another_type, _BROKEN)
 

@@ -52,16 +52,16 @@ local last = ask('XREVRANGE', T .. 'ev', '+', '-', 'COUNT', 1)
 put(last and last[1] and last[1][1])
 local id = head[2] or ''
 put(ask('ZSCORE', T .. 'ids', id))
-local header, plan, refs, ns, planned = parts_of(ask('HGET', T .. 'cp', id))
+local header, plan, refs, ns, planned = parts_of(ask('HGET', T .. 'data', id))
 put(header ~= '' and '1')
 put(plan ~= '' and '1')
 put(refs)
 put(ns)
 put(planned)
-put(ask('HEXISTS', T .. 'cp', newest and newest[1] or '') == 1 and '1')
+put(ask('HEXISTS', T .. 'data', newest and newest[1] or '') == 1 and '1')
 local lost = {}
 for name in string.gmatch(refs, '[^\n]+') do
-  if ask('HEXISTS', T .. 'blob', name) == 0 then lost[#lost + 1] = name end
+  if ask('HEXISTS', T .. 'data', name) == 0 then lost[#lost + 1] = name end
 end
 put(table.concat(lost, '\n'))
 put(table.concat(ask('LRANGE', T .. 'line', 0, -1) or {}, '\n'))
@@ -76,7 +76,7 @@ local function put_step(step)
   local record, member = T .. 's:' .. step, step .. thread
   put(step)
   put(ask('SISMEMBER', T .. 'done', step) == 1 and '1')
-  put(ask('HEXISTS', T .. 'out', id .. '/' .. step) == 1 and '1')
+  put(ask('HEXISTS', T .. 'data', id .. '/' .. step) == 1 and '1')
   local s = put_all(record, {'step', 'cp', 'queue', 'arg', 'wait', 'owner', 'fence', 'attempt', 'due', 'settled', 'failures',
     'deaths'})
   local asked, open = 0, 0
@@ -92,7 +92,7 @@ local function put_step(step)
   end
   put(asked)
   put(open)
-  put(s[4] and s[4] ~= '' and ask('HEXISTS', T .. 'blob', s[4]) == 1 and '1')
+  put(s[4] and s[4] ~= '' and ask('HEXISTS', T .. 'data', s[4]) == 1 and '1')
   local queue = s[3] or ''
   put(ask('SISMEMBER', P .. 'queues', queue) == 1 and '1')
   put_time(ask('ZSCORE', P .. 'ready:' .. queue, member))

@@ -60,8 +60,8 @@ end
 
 local known = {}
 for i = 7, #ARGV do known[ARGV[i]] = true end
-local header, _, refs = parts_of(redis.call('HGET', T .. 'cp', s[5]))
+local header, _, refs = parts_of(redis.call('HGET', T .. 'data', s[5]))
 local blobs = {}
-for name in string.gmatch(refs, '[^\n]+') do bring(T .. 'blob', name, known, blobs) end
-if s[6] and s[6] ~= '' then bring(T .. 'blob', s[6], known, blobs) end
+for name in string.gmatch(refs, '[^\n]+') do bring(T .. 'data', name, known, blobs) end
+if s[6] and s[6] ~= '' then bring(T .. 'data', s[6], known, blobs) end
 return {'', '', now, redis.call('HGETALL', head), redis.call('HGETALL', record), header, refs, blobs}

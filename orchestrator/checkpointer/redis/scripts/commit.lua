@@ -28,7 +28,7 @@ local function note(kind, fields)
 end
 -- The ids of the steps that a checkpoint planned.
 local function planned(checkpoint)
-  local _, _, _, _, ids = parts_of(redis.call('HGET', T .. 'cp', checkpoint))
+  local _, _, _, _, ids = parts_of(redis.call('HGET', T .. 'data', checkpoint))
   return string.gmatch(ids, '%S+')
 end
 
@@ -142,8 +142,9 @@ local function forget(step)
   redis.call('DEL', step_key(step))
 end
 
-set_pairs(T .. 'blob', take_pairs())
-local completes, outcome = take(), take()
+local kept, completes, outcome = take_pairs(), take(), take()
+if guard ~= '' and completes == '1' then kept[#kept + 1], kept[#kept + 2] = guard_cp .. '/' .. guard, outcome end
+set_pairs(T .. 'data', kept)
 local notes, keeps_claim = take_pairs(), take() == '1'
 local advances = take() == '1'
 
@@ -172,10 +173,7 @@ if guard ~= '' then
       keep_notes(guard)
     end
   end
-  if completes == '1' then
-    redis.call('HSET', T .. 'out', guard_cp .. '/' .. guard, outcome)
-    open = open - 1
-  end
+  if completes == '1' then open = open - 1 end
 end
 if take() == '1' then -- revoke
   for step in planned(head[2]) do
@@ -226,9 +224,8 @@ for _, step in ipairs(updated) do
 end
 
 local news = {'open', 0, 'updated_ms', now} -- of the head
-local id, stored = take(), nil
+local id = take()
 if id ~= '' then
-  stored = take()
   -- Before anything is deleted: a server that is out of memory refuses a script at its first write or never.
   redis.call('ZADD', T .. 'ids', 0, id)
   local alone = true -- Was the step that brings the checkpoint: then none was completed before it.
@@ -270,7 +267,6 @@ for i = 1, tonumber(take()) do -- new steps
     end
   end
 end
-if stored then redis.call('HSET', T .. 'cp', id, stored) end
 -- Of a wide superstep so many are sent at a time: when half of them are done, those that follow. Whoever sends them may
 -- die before, so until then they count as unsent.
 local due = {}
@@ -347,6 +343,6 @@ elseif head[4] == '0' then
 end
 if not fence then return {'', '', now, open, waiting, due} end
 local values, known = {}, {}
-for _, name in ipairs(brought) do bring(T .. 'blob', name, known, values) end
+for _, name in ipairs(brought) do bring(T .. 'data', name, known, values) end
 local same = #told == 0 and head[7] == known_head
 return {'', '', now, open, waiting, due, fence, values, not same and redis.call('HGETALL', head_key) or nil}

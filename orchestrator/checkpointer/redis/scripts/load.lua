@@ -15,20 +15,20 @@ local head = redis.call('HMGET', T .. 'head', 'checkpoint_id', 'owner')
 local head_id, owner = head[1], head[2]
 if not head_id then return nil end
 local id = ARGV[1] ~= '' and ARGV[1] or head_id
-local stored = redis.call('HGET', T .. 'cp', id)
+local stored = redis.call('HGET', T .. 'data', id)
 if not stored then return ARGV[1] == '' and {now} or nil end -- The head must have its checkpoint.
 local header, plan, refs, ns, planned = parts_of(stored)
 
 local steps, outcomes, names, named = {}, {}, {}, {}
 for name in string.gmatch(refs, '[^\n]+') do names[#names + 1] = name end
 for step in string.gmatch(planned, '%S+') do
-  local outcome = redis.call('HGET', T .. 'out', id .. '/' .. step)
+  local outcome = redis.call('HGET', T .. 'data', id .. '/' .. step)
   if outcome then
     outcomes[#outcomes + 1] = step
     outcomes[#outcomes + 1] = outcome
     for _, name in ipairs(needs(outcome)) do
       named[#named + 1] = name
-      named[#named + 1] = redis.call('HGET', T .. 'blob', name)
+      named[#named + 1] = redis.call('HGET', T .. 'data', name)
     end
   end
   if id == head_id then
@@ -42,7 +42,7 @@ for step in string.gmatch(planned, '%S+') do
 end
 local blobs, known = {}, {}
 if ARGV[2] == '1' then
-  for _, name in ipairs(names) do bring(T .. 'blob', name, known, blobs) end
+  for _, name in ipairs(names) do bring(T .. 'data', name, known, blobs) end
 end
 local line = {}
 for _, run in ipairs(redis.call('LRANGE', T .. 'line', 0, -1)) do
