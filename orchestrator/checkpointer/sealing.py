@@ -7,11 +7,12 @@ as bytes that no codec decodes, and fails whoever needs it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from hashlib import sha1
-from typing import Any
+from typing import Any, TypeVar
 
 import msgpack
 
@@ -27,6 +28,7 @@ from orchestrator.checkpoint.commit import (
     StoredCheckpoint,
     as_bytes,
 )
+from orchestrator.checkpoint.model import Head
 from orchestrator.checkpointer.values import (
     opened_outcome,
     opened_values,
@@ -51,6 +53,7 @@ __all__ = [
     "opened_events",
     "opened_thread",
     "parsing",
+    "readable",
     "sealed",
     "sealed_event",
 ]
@@ -70,6 +73,9 @@ _pack = msgpack.Packer(unicode_errors="surrogatepass").pack
 _unpack = partial(msgpack.unpackb, unicode_errors="surrogatepass")
 
 _Fields = Mapping[str, str | int | bytes]
+_Row = TypeVar("_Row")
+
+_log = logging.getLogger(__name__)
 
 
 def sealed(commit: Commit, *, compact: bool = False) -> Commit:
@@ -146,6 +152,20 @@ def opened_claim(thread_id: str, claim: Claim) -> Claim:
     if claim.notes:
         changes["notes"] = _opened(_note(thread_id, step.step_id), claim.notes)
     return replace(claim, **changes)
+
+
+def readable(
+    rows: Iterable[tuple[str, _Row]], head: Callable[[str, _Row], Head]
+) -> Iterator[tuple[str, Head]]:
+    """Return threads with their heads. One that cannot be read is logged, and hides no other."""
+    for thread_id, row in rows:
+        try:
+            with parsing(thread_id):
+                found = head(thread_id, row)
+        except StateCorruptedError as error:
+            _log.error("%s: graphstalk doctor --threads says what", error)
+        else:
+            yield thread_id, found
 
 
 def opened_events(thread_id: str, events: list[Event]) -> list[Event]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +10,7 @@ import click
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.options import as_json_option, connecting, open_client
 from orchestrator.cli.output import aligned, instant, json_line, say, show, show_json
+from orchestrator.errors import StateCorruptedError
 
 if TYPE_CHECKING:
     from orchestrator.client.client import Client, ThreadInfo
@@ -92,7 +93,12 @@ def history(*, thread: str, limit: int, as_json: bool, url: str | None) -> int:
 
 def thread_record(client: Client, thread: ThreadInfo) -> dict[str, Any]:
     """Return a thread as `--json` prints it, with the ids of the questions that pause it."""
-    asked = client.questions(thread.thread_id) if thread.status == "paused" else {}
+    asked: Iterable[str] = ()
+    if thread.status == "paused":
+        try:
+            asked = client.questions(thread.thread_id)
+        except StateCorruptedError as error:
+            say(f"{thread.thread_id}: {error}")
     known = {key: getattr(thread, key) for key in THREAD_KEYS}
     return {**known, "status": str(thread.status), "waiting_for": list(asked)}
 

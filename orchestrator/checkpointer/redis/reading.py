@@ -24,6 +24,7 @@ from orchestrator.checkpointer.sealing import (
     is_whole,
     opened_config,
     opened_error,
+    readable,
 )
 from orchestrator.checkpointer.values import opened_values
 from orchestrator.record import replace
@@ -131,10 +132,13 @@ def threads(
         pipe = client.pipeline(transaction=False)
         for name in names:
             pipe.hgetall(f"{prefix}t:{name.decode()}:head")
-        for name, fields in zip(names, pipe.execute(), strict=True):
-            head = _head(name.decode(), fields) if fields else None
-            if head is not None and (status is None or head.status is status):
-                found.append((name.decode(), head))
+        known = [name.decode("utf-8", "surrogatepass") for name in names]
+        rows = ((n, f) for n, f in zip(known, pipe.execute(), strict=True) if f)
+        found += [
+            (name, head)
+            for name, head in readable(rows, _head)
+            if status is None or head.status is status
+        ]
         if len(names) < page:
             break
         start += page

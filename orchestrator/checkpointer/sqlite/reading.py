@@ -7,6 +7,7 @@ from functools import partial
 
 from orchestrator.checkpoint.commit import Event, LoadedStep, LoadedThread, StoredCheckpoint
 from orchestrator.checkpoint.model import Head, RunStatus
+from orchestrator.checkpointer.sealing import readable
 from orchestrator.checkpointer.sqlite.packing import text, to_text, unpack_fields, unpack_names
 from orchestrator.checkpointer.sqlite.rows import HeadRow, StepRow, head_row
 from orchestrator.checkpointer.sqlite.statements import statements
@@ -153,7 +154,8 @@ def threads(
         found = connection.execute(_SQL["threads"], (limit,))
     else:
         found = connection.execute(_SQL["threads_of_status"], (status.value, limit))
-    return [(text(name), head_row(row).head(text(name))) for name, *row in found]
+    rows = ((text(name), row) for name, *row in found)
+    return list(readable(rows, lambda name, row: head_row(row).head(name)))
 
 
 def events(connection: sqlite3.Connection, thread_id: str, after: int, limit: int) -> list[Event]:
