@@ -148,7 +148,7 @@ def again(fleet: Fleet, message: bytes, step: str) -> None:
 @pytest.fixture
 def apart(tmp_path: Path) -> Iterator[Fleet]:
     """A fleet whose messages go through a server of their own."""
-    with Fleet(tmp_path, own_broker=True) as fleet:
+    with Fleet(tmp_path, {"GRAPHSTALK_DISPATCH": "queue"}, own_broker=True) as fleet:
         yield fleet
 
 

@@ -55,7 +55,7 @@ def test_steps_in_a_row_take_one_message_and_one_round_trip_each(inline: Fleet) 
         calls = [said["command"] for said in told]
     counts = [sum(hashes[name] in call for call in calls) for name in ("claim", "commit")]
     assert counts == [1, 1 + 251]  # The run's acceptance, and each step with the next one's claim.
-    assert messages(inline) == 2
+    assert messages(inline) <= 2  # Of a run that is there in time its slice takes the message.
 
 
 def test_what_asks_for_a_message_gets_one(inline: Fleet) -> None:

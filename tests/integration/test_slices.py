@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 
 def fleet_of(fleet: Fleet, slice_ms: int) -> Fleet:
-    fleet.variables["GRAPHSTALK_SLICE_MS"] = str(slice_ms)
+    fleet.variables |= {"GRAPHSTALK_SLICE_MS": str(slice_ms), "GRAPHSTALK_DISPATCH": "queue"}
     return fleet
 
 
