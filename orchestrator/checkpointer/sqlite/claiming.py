@@ -11,6 +11,7 @@ from orchestrator.checkpoint.commit import (
     CRASHED,
     HANDED_BACK,
     Claim,
+    Commit,
     EventDraft,
     ReadyStep,
     Refusal,
@@ -24,8 +25,9 @@ from orchestrator.checkpointer.sqlite.rows import HeadFields, HeadRow, StepRow
 from orchestrator.checkpointer.sqlite.statements import statements
 from orchestrator.checkpointer.values import found_values
 from orchestrator.ids import below, root_thread
+from orchestrator.record import replace
 
-__all__ = ["Asked", "claim", "release", "renew", "take_away"]
+__all__ = ["Asked", "claim", "release", "renew", "take_away", "taken"]
 
 _SQL = statements("writing")
 _SWEEP = statements("sweeping")
@@ -61,6 +63,49 @@ def claim(connection: sqlite3.Connection, asked: Asked, lease_ms: int, now: int)
         step = _take(connection, head, step, asked)
         renew(connection, asked.owner, now + lease_ms, lease_ms // 2)
     return _claimed(connection, found, step, asked, now)
+
+
+def taken(
+    connection: sqlite3.Connection, commit: Commit, head: HeadFields, lease_ms: int, now: int
+) -> Claim:
+    """Claim the one step that a commit has made ready; what its owner knows is not read again.
+
+    Args:
+        connection: in the transaction of the commit.
+        commit: a commit that takes a step.
+        head: of the thread, as the commit left it.
+        lease_ms: how long claims are leased.
+        now: the store's time.
+    """
+    step, take, stored = commit.takes, commit.take, commit.checkpoint
+    assert step is not None
+    assert take is not None
+    known = take.head
+    is_active = RunStatus(head["status"]).active
+    if stored is None or known is None or known.seal != head["seal"] or not is_active:
+        asked = Asked(
+            step.thread_id, step.step_id, take.owner, take.token, frozenset(take.known), 0
+        )
+        return claim(connection, asked, lease_ms, now)
+    thread, fence = head["thread"], head["fence"] + 1  # The claims on the plan before are gone.
+    names = to_text(step.step_id), to_text(take.owner), to_text(take.token)
+    connection.execute(_SQL["claim"], (thread, stored.id, *names, fence, 1))
+    status = RunStatus.RUNNING
+    if head["status"] != status:
+        connection.execute(_SQL["set_status"], (status.value, thread))
+    renew(connection, take.owner, now + lease_ms, lease_ms // 2)
+    wanted = (*stored.refs, step.arg) if step.arg else stored.refs
+    return Claim(
+        now_ms=now,
+        step=step,
+        fence=fence,
+        head=replace(
+            known, status=status, checkpoint_id=stored.id, open=head["open"], updated_ms=now
+        ),
+        header=stored.header,
+        refs=stored.refs,
+        blobs=found_values(partial(reading.blob, connection, thread), wanted, take.known),
+    )
 
 
 def _unready(step: StepRow | None, now: int) -> Refusal | None:

@@ -41,11 +41,17 @@ from orchestrator.ids import CHILD, below
 __all__ = ["add_events", "commit", "find_head", "find_step"]
 
 _SQL = statements("writing")
+_LEFT = ("drop_steps", "drop_questions", "drop_all_notes")  # Of a plan, as `left` tells of them.
 _TRIM_EVERY = 1000  # Events are trimmed at each so-manieth, which is cheaper than at every one.
 
 
-def commit(connection: sqlite3.Connection, commit: Commit, now: int) -> CommitResult:
-    """Make all of a commit true, or refuse it; see `Checkpointer.commit`."""
+def commit(
+    connection: sqlite3.Connection, commit: Commit, now: int
+) -> tuple[CommitResult, HeadFields]:
+    """Make all of a commit true, or refuse it; return the thread's head, too, as it is now.
+
+    See `Checkpointer.commit`.
+    """
     found = find_head(connection, commit.thread_id)
     head = found or _new_head(commit.thread_id, now)
     change = _Change(connection, commit, now, head)
@@ -53,13 +59,13 @@ def commit(connection: sqlite3.Connection, commit: Commit, now: int) -> CommitRe
     if refused is not None:
         if refused is Refusal.STALE_FENCE:
             change.note_refusal()
-        return CommitResult(refused=refused, detail=detail, now_ms=now)
+        return CommitResult(refused=refused, detail=detail, now_ms=now), head
     if found is None:
         added = connection.execute(_SQL["add_thread"], (to_text(commit.thread_id),))
         head["thread"] = added.lastrowid
     change.apply()
     connection.execute(_SQL["add_head" if found is None else "set_head"], head)
-    return CommitResult(now_ms=now, open=head["open"], waiting=change.waits())
+    return CommitResult(now_ms=now, open=head["open"], waiting=change.waits()), head
 
 
 def find_head(connection: sqlite3.Connection, thread_id: str) -> HeadFields | None:
@@ -254,11 +260,13 @@ class _Change:
 
     def _change_guarded(self, step: StepRow) -> None:
         connection, commit = self.connection, self.commit
-        if not commit.keeps_claim:
+        stays = commit.checkpoint is None  # Else its claim and notes go with the whole plan.
+        if stays and not commit.keeps_claim:
             self._unclaim(step.key, step.fence)
         if commit.completed is not None:
             connection.execute(_SQL["complete"], (commit.completed, step.attempt, *step.key))
-            connection.execute(_SQL["drop_notes"], step.key)
+            if stays:
+                connection.execute(_SQL["drop_notes"], step.key)
             self.head["open"] -= 1
             return
         if not commit.keeps_claim:
@@ -293,17 +301,26 @@ class _Change:
         """Write the next checkpoint, make it the head, and drop the steps of the old plan."""
         checkpoint, head = self.commit.checkpoint, self.head
         assert checkpoint is not None
-        plan = (head["thread"], head["checkpoint_id"])
-        for step_id, fence, _ in self.connection.execute(_SQL["claims"], plan).fetchall():
-            self._unclaim((*plan, step_id), fence)
-        self.connection.execute(_SQL["drop_steps"], plan)
-        self.connection.execute(_SQL["drop_questions"], plan)
-        self.connection.execute(_SQL["drop_all_notes"], plan)
+        execute = self.connection.execute
+        left = execute(_SQL["left"], (head["thread"],)).fetchone()
+        if left is not None:  # The thread is not new.
+            self._drop_plan(*left)
         names = pack_names(checkpoint.refs)
         values = (to_text(checkpoint.ns), checkpoint.header, checkpoint.plan, names)
         key = (head["thread"], checkpoint.id)
-        self.connection.execute(_SQL["put_checkpoint"], (*key, *values))
+        execute(_SQL["put_checkpoint"], (*key, *values))
         head["checkpoint_id"], head["open"] = checkpoint.id, 0
+
+    def _drop_plan(self, fence: int | None, *are_there: int) -> None:
+        """Drop what is left of the old plan; of its claims the greatest fence stays. (INV-3)"""
+        execute, head = self.connection.execute, self.head
+        plan = (head["thread"], head["checkpoint_id"])
+        if fence is not None:
+            execute(_SQL["drop_claims"], plan)
+            head["fence"] = max(head["fence"], fence)
+        for statement, is_there in zip(_LEFT, are_there, strict=True):
+            if is_there:
+                execute(_SQL[statement], plan)
 
     def _put_steps(self, *, live: bool) -> None:
         plan, ready = (self.head["thread"], self.head["checkpoint_id"]), self.commit.ready

@@ -65,6 +65,7 @@ class HeadRow(NamedTuple):
             created_ms=fields["created_ms"],
             updated_ms=fields["updated_ms"],
             error=opened_error(thread_id, self.error),
+            seal=fields["seal"],
         )
 
 

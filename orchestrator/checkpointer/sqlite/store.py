@@ -103,15 +103,12 @@ class SqliteCheckpointer:
     def commit(self, commit: Commit) -> CommitResult:
         """See `Checkpointer.commit`."""
         commit = sealed(commit)
-        now, take, step = self._clock.now_ms(), commit.take, commit.takes
+        now, step = self._clock.now_ms(), commit.takes
         with parsing(commit.thread_id), self._database.writing() as connection:
-            result = committing.commit(connection, commit, now)
-            if result.refused is not None or take is None or step is None:
+            result, head = committing.commit(connection, commit, now)
+            if result.refused is not None or step is None:
                 return result
-            asked = claiming.Asked(
-                step.thread_id, step.step_id, take.owner, take.token, frozenset(take.known), 0
-            )
-            claim = claiming.claim(connection, asked, self._lease_ms, now)
+            claim = claiming.taken(connection, commit, head, self._lease_ms, now)
         if claim.refused is not None:
             return result
         return replace(result, claim=opened_claim(step.thread_id, claim))

@@ -61,6 +61,17 @@ DELETE FROM claim WHERE thread = ? AND plan = ? AND step = ?;
 -- name: claims
 SELECT step, fence, attempt FROM claim WHERE thread = ? AND plan = ?;
 
+-- name: left
+SELECT
+  (SELECT max(fence) FROM claim WHERE thread = h.thread AND plan = h.checkpoint_id),
+  EXISTS (SELECT 1 FROM step WHERE thread = h.thread AND plan = h.checkpoint_id AND outcome IS NULL),
+  EXISTS (SELECT 1 FROM question WHERE thread = h.thread AND plan = h.checkpoint_id),
+  EXISTS (SELECT 1 FROM note WHERE thread = h.thread AND plan = h.checkpoint_id)
+FROM head h WHERE h.thread = ?;
+
+-- name: drop_claims
+DELETE FROM claim WHERE thread = ? AND plan = ?;
+
 -- name: answer
 UPDATE question SET answer = ? WHERE thread = ? AND plan = ? AND step = ? AND name = ?;
 

@@ -33,7 +33,11 @@ class ClaimingContract(Contract):
         assert claim.fence > 0
         assert claim.head == driver.load().head
 
-    def test_a_commit_may_take_the_one_step_that_it_makes_ready(self, driver: Driver) -> None:
+    @pytest.mark.parametrize("knowing", ["nothing", "the head"])
+    @pytest.mark.parametrize("fields", [{}, {"breaks_seen": 7}], ids=["head-same", "head-new"])
+    def test_a_commit_may_take_the_one_step_that_it_makes_ready(
+        self, driver: Driver, knowing: str, fields: dict[str, int]
+    ) -> None:
         driver.start("a")
         claim, second = driver.claimed("a"), drafts.FIRST + 1
         following = drafts.ready(driver.thread_id, second, "b")
@@ -42,7 +46,8 @@ class ClaimingContract(Contract):
             checkpoint=drafts.checkpoint(second, ("x",)),
             blobs={"x": b"1"},
             ready=(following,),
-            take=Take("taker", "token"),
+            head=fields,
+            take=Take("taker", "token", (), claim.head if knowing == "the head" else None),
         )
         assert result.refused is None
         assert result.claim is not None
