@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.channels import MISSING
 from orchestrator.checkpoint.model import Checkpoint, PlannedStep
 from orchestrator.core.apply import Writes, apply, plan
-from orchestrator.core.steering import NOTES, Steering, is_steered, kept_in, notes_for
+from orchestrator.core.steering import NOTES, Kept, Steering, is_steered, kept_in, notes_for
 from orchestrator.graph.managed import Loop
 from orchestrator.graph.routing import START, Command, Send
 from orchestrator.graph.spec import GraphSpec
@@ -87,13 +87,10 @@ def advance(
     if command is None:
         sends += [Send(k.node, k.arg) for k in kept if k.is_send]
         steps = plan(spec, control, applied.versions, applied.seen, sends)
-        triggered = {step.node for step in steps if step.index < 0}
-        steps += tuple(
-            PlannedStep(k.node)
-            for k in kept
-            if not k.is_send and k.node in spec.nodes and k.node not in triggered
-        )
-        control.update(notes_for(sends, kept))
+        if kept:
+            steps += _going_on(spec, steps, kept)
+        if kept or sends:
+            control.update(notes_for(sends, kept))
     else:
         control[Command.PARENT] = command
         sends.clear()
@@ -121,6 +118,18 @@ def advance(
         is_steered(before),
         applied.appended,
         frame.values,
+    )
+
+
+def _going_on(
+    spec: GraphSpec, steps: Iterable[PlannedStep], kept: Iterable[Kept]
+) -> tuple[PlannedStep, ...]:
+    """Return the steps that go on beside those that are planned anew."""
+    triggered = {step.node for step in steps if step.index < 0}
+    return tuple(
+        PlannedStep(k.node)
+        for k in kept
+        if not k.is_send and k.node in spec.nodes and k.node not in triggered
     )
 
 
@@ -199,5 +208,7 @@ def breaks_at(
 
     It stops once per news: not where everything is as old as `seen`, where it was resumed.
     """
+    if not stops:
+        return False
     newest = max([*checkpoint.versions.values(), checkpoint.sends_version])
     return newest > seen and any(node in stops for node in nodes)

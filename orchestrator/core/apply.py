@@ -20,7 +20,17 @@ from orchestrator.graph.routing import Command, Send
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.record import record
 
-__all__ = ["HANDLED", "NO_CHANNELS", "RETURN", "SENDS", "Applied", "Writes", "apply", "plan"]
+__all__ = [
+    "HANDLED",
+    "NO_CHANNELS",
+    "RETURN",
+    "SENDS",
+    "Applied",
+    "Writes",
+    "apply",
+    "plan",
+    "values_with",
+]
 
 SENDS = "__sends__"  # The name under which a `Send` stands among a step's writes.
 RETURN = "__return__"  # What a functional step returned, for those who watch.
@@ -68,13 +78,26 @@ def apply(
     """
     ordered = sorted(results, key=lambda result: result[0].order)
     board = _Board(spec, checkpoint, values, version)
-    board.see([step for step, _ in ordered])
+    board.see(checkpoint.seen, [step for step, _ in ordered])
     sends = board.write([writes for _, writes in ordered])
     if passes:
         board.clear_transient()
         if board.updated.isdisjoint(spec.triggers) and not kept_in(checkpoint):
             board.finish()
     return board.applied(sends)
+
+
+def values_with(
+    spec: GraphSpec, checkpoint: Checkpoint, values: Mapping[str, Any], writes: Writes
+) -> Mapping[str, Any]:
+    """Return the values of the state as the step that made `writes` leaves them: no time goes by.
+
+    Raises:
+        InvalidUpdateError: as `apply`.
+    """
+    board = _Board(spec, checkpoint, values, 0)
+    board.write([writes])
+    return board.values()
 
 
 class _Board:
@@ -88,12 +111,15 @@ class _Board:
         self, spec: GraphSpec, checkpoint: Checkpoint, values: Mapping[str, Any], version: int
     ) -> None:
         self.spec, self.version, self.before = spec, version, values
-        self.control = {k: v for k, v in checkpoint.control.items() if k in spec.channels}
+        channels, held = spec.channels, checkpoint.control
+        self.control = {k: v for k, v in held.items() if k in channels}
         self.changed: dict[str, Any] = {}
         self.appended: dict[str, list[Any]] = {}
-        gone = checkpoint.control.keys() - self.control.keys()
-        self.versions = {k: v for k, v in checkpoint.versions.items() if k not in gone}
-        self.seen = {node: dict(channels) for node, channels in checkpoint.seen.items()}
+        self.versions = dict(checkpoint.versions)
+        if len(self.control) < len(held):
+            for gone in held.keys() - self.control.keys():
+                self.versions.pop(gone, None)
+        self.seen: dict[str, dict[str, int]] = {}
         self.written: set[str] = set()
         self.updated: set[str] = set()
 
@@ -107,14 +133,17 @@ class _Board:
             return self.before[channel] + self.appended[channel]
         return self.changed[channel] if channel in self.changed else self.before[channel]
 
-    def see(self, steps: Sequence[PlannedStep]) -> None:
+    def see(self, before: Mapping[str, Mapping[str, int]], steps: Sequence[PlannedStep]) -> None:
         """Mark the triggers as seen by their nodes, and use up those that are for once."""
+        self.seen = {node: dict(channels) for node, channels in before.items()}
+        triggers: dict[str, None] = {}
         for step in steps:
             seen = self.seen.setdefault(step.node, {})
             for channel in step.triggers:
+                triggers[channel] = None
                 if channel in self.versions:
                     seen[channel] = self.versions[channel]
-        for channel in dict.fromkeys(name for step in steps for name in step.triggers):
+        for channel in triggers:
             rule = self.spec.channels[channel]
             if rule.consumes:
                 self.put(channel, rule.consume(self.value(channel)), news=False)
@@ -184,19 +213,20 @@ class _Board:
         if news and self.spec.channels[channel].get(value) is not MISSING:
             self.updated.add(channel)
 
+    def values(self) -> Mapping[str, Any]:
+        """Return the values of the state's keys that hold one."""
+        keys = self.versions.keys() - self.control.keys()
+        return _Overlay(self.before, self.changed, self.appended, keys)
+
     def applied(self, sends: list[Send]) -> Applied:
+        """Return what came of it."""
         seen = {
             node: kept
             for node, channels in self.seen.items()
             if (kept := {c: v for c, v in channels.items() if c in self.versions})
         }
         return Applied(
-            values=_Overlay(
-                self.before,
-                self.changed,
-                self.appended,
-                self.versions.keys() - self.control.keys(),
-            ),
+            values=self.values(),
             changed=self.changed,
             appended=self.appended,
             control=self.control,
@@ -218,6 +248,9 @@ class _Overlay(Mapping[str, Any]):
         keys: set[str],
     ) -> None:
         self._before, self._changed, self._appended, self._keys = before, changed, appended, keys
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self[key] if key in self._keys else default
 
     def __getitem__(self, key: str) -> Any:
         if key not in self._keys:

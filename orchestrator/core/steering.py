@@ -176,11 +176,17 @@ def _place(step: PlannedStep) -> str:
     return step.node if step.index < 0 else f"#{step.index}"
 
 
-def carried_in(checkpoint: Checkpoint, step: PlannedStep) -> Carried:
-    """Return what a step brings along from before it was planned anew."""
+def carried_in(checkpoint: Checkpoint, step: PlannedStep, step_id: str = "") -> Carried:
+    """Return what a step brings along from before it was planned anew.
+
+    Args:
+        checkpoint: what planned it.
+        step: the step.
+        step_id: its id, by whoever knows it.
+    """
     nothing: tuple[Any, ...] = ("", {}, {}, None)
     origin, *rest = checkpoint.control.get(_CARRIED, {}).get(_place(step), nothing)
-    return Carried(origin or step.id_in(checkpoint), *rest)
+    return Carried(origin or step_id or step.id_in(checkpoint), *rest)
 
 
 def _limits(policy: TimeoutPolicy) -> list[Any]:

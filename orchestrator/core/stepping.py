@@ -191,18 +191,14 @@ class Stepping:
         self, step: ReadyStep, outcome: Outcome, head: Head, following: Next | None
     ) -> Commit:
         """Complete a step; with `following`, it was alone and advances its superstep. (Rule 1)"""
-        done = Commit(
-            thread_id=step.thread_id,
-            guard=StepGuard(step.step_id, outcome.fence),
-            completed=self.records.store_outcome(self._stored(outcome)),
-            events=(_committed(step, outcome),),
-        )
+        guard, event = StepGuard(step.step_id, outcome.fence), _committed(step, outcome)
+        completed = self.records.store_outcome(self._stored(outcome))
         if following is None:
-            return done
+            return Commit(
+                thread_id=step.thread_id, guard=guard, completed=completed, events=(event,)
+            )
         rest = self.next(step.thread_id, head, following)
-        return replace(
-            rest, guard=done.guard, completed=done.completed, events=done.events + rest.events
-        )
+        return replace(rest, guard=guard, completed=completed, events=(event, *rest.events))
 
     def _stored(self, outcome: Outcome) -> Outcome:
         """Return what is stored of an outcome: not the keys whose values never are."""

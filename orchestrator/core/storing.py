@@ -46,7 +46,11 @@ def kept_values(records: Records, following: Next, untracked: frozenset[str]) ->
     for key, value in following.changed.items():
         if key in untracked:
             continue
-        data = records.check(f"the value of {key!r}", value)
+        try:
+            data = records.encode(value)
+        except UnserializableValueError:
+            records.check(f"the value of {key!r}", value)  # Tells what it is.
+            raise
         if type(value) is list and len(data) > limits.LIST_WHOLE_BYTES_MAX:
             stored = encoded_in(before, key)
             tail = tail_of(whole(stored[1]), data) if stored else None

@@ -57,6 +57,10 @@ class StoredValues(Values):
             raise StateCorruptedError(msg)
         return self.decode(whole(self.blobs[name]))
 
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return as `__getitem__`, or `default`; most keys are asked for in this way."""
+        return self[key] if key in self.keys_ else default
+
     def __iter__(self) -> Iterator[str]:
         """Iterate over the keys that hold a value."""
         return iter(self.keys_)

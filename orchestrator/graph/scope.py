@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from functools import cached_property
 from typing import Any, Protocol
 
 from orchestrator.graph.interrupt import Scratchpad, current_scratchpad
@@ -54,14 +55,24 @@ class Host(Protocol):
         ...
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Scope:
-    """The surroundings of code in a step."""
+    """The surroundings of code in a step. What few nodes ask for is made when one does."""
 
     scratchpad: Scratchpad
-    config: Mapping[str, Any]  # As LangGraph's `RunnableConfig`.
-    runtime: Runtime[Any]
+    make_config: Callable[[], Mapping[str, Any]]
+    make_runtime: Callable[[], Runtime[Any]]
     host: Host
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """Return the config, as LangGraph's `RunnableConfig`."""
+        return self.make_config()
+
+    @cached_property
+    def runtime(self) -> Runtime[Any]:
+        """Return the runtime."""
+        return self.make_runtime()
 
 
 current_scope: ContextVar[Scope | None] = ContextVar("graphstalk_scope", default=None)

@@ -90,8 +90,8 @@ def _advance_loaded(protocol: StepProtocol, thread_id: str, loaded: LoadedThread
     result = protocol.access.commit(commit)
     if result.refused is not None:
         return Report(refused=result.refused, claim=protocol.access.taken(commit))
-    report = protocol.advanced(commit, following, loaded.head.stop, waiting=result.waiting)
-    return replace(report, claim=result.claim)
+    stop, claim = loaded.head.stop, result.claim
+    return protocol.advanced(commit, following, stop, result.waiting, claim)
 
 
 def _fail(

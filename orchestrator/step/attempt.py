@@ -67,14 +67,14 @@ class Result:
 
 
 class _Extras(dict[str, Any]):
-    """What may be asked for by name; the one that takes making is made when it is."""
+    """What may be asked for by name, made when it is."""
 
-    context: Callable[[], StepContext]
+    def __init__(self, attempt: Attempt, error: NodeError | None) -> None:
+        super().__init__(error=error)
+        self._attempt = attempt
 
     def __missing__(self, name: str) -> Any:
-        if name != "ctx":
-            raise KeyError(name)
-        return self.context()
+        return _EXTRAS[name](self._attempt)
 
 
 @dataclass(slots=True)
@@ -115,7 +115,7 @@ class Attempt:
         self.given = records.decode(self.head.config)
         self.host = StepHost(self)
         answers = {i: records.decode(data) for i, data in self.claim.answers.items()}
-        carried = carried_in(checkpoint, self.planned)
+        carried = carried_in(checkpoint, self.planned, self.step.step_id)
         self.origin = carried.origin
         if self.protocol.live.answers is not None:
             answers = {**self.protocol.live.answers, **answers}
@@ -134,23 +134,29 @@ class Attempt:
         return self.protocol.spec.nodes[self.step.node]
 
     def _scope(self, scratchpad: Scratchpad) -> Scope:
-        live = self.protocol.live
-        stored = self.given.get("context")
+        live, stored = self.protocol.live, self.given.get("context")
         schema = self.protocol.spec.context_schema
         context = live.context if live.context is not None else context_for(schema, stored)
+        previous = self.frame.values.get(PREVIOUS)
+        return Scope(
+            scratchpad=scratchpad,
+            make_config=lambda: config_for(self),
+            make_runtime=lambda: self._runtime(context, previous),
+            host=self.host,
+        )
+
+    def _runtime(self, context: Any, previous: Any) -> Runtime[Any]:
+        live = self.protocol.live
         listened = live.listener is not None or live.logs or bool(self.step.queue)
         runtime: Runtime[Any] = Runtime(
             context=context,
             store=live.store,
             stream_writer=self.write if listened else silent,
-            previous=self.frame.values.get(PREVIOUS),
+            previous=previous,
             execution_info=info_for(self),
             control=live.control,
         )
-        if self.watch:
-            runtime = replace(runtime, heartbeat=self.watch.heartbeat)
-        config = config_for(self)
-        return Scope(scratchpad=scratchpad, config=config, runtime=runtime, host=self.host)
+        return replace(runtime, heartbeat=self.watch.heartbeat) if self.watch else runtime
 
     # ---- telling ------------------------------------------------------------------------------
 
@@ -254,17 +260,7 @@ class Attempt:
 
     def extras(self, error: NodeError | None = None) -> Mapping[str, Any]:
         """Return what nodes, routers and handlers may ask for by parameter name."""
-        runtime = self.scope.runtime
-        made = _Extras(
-            config=self.scope.config,
-            error=error,
-            previous=runtime.previous,
-            runtime=runtime,
-            store=runtime.store,
-            writer=runtime.stream_writer,
-        )
-        made.context = self.context
-        return made
+        return _Extras(self, error)
 
     def context(self) -> StepContext:
         """Return what code asks for as `ctx`."""
@@ -347,3 +343,13 @@ class Attempt:
     def began_s(self) -> float:
         """Return when the attempt began, in seconds since the epoch, by the store's clock."""
         return self.claim.now_ms / 1000 if self.claim.now_ms else time.time()
+
+
+_EXTRAS: Mapping[str, Callable[[Attempt], Any]] = {
+    "config": lambda attempt: attempt.scope.config,
+    "previous": lambda attempt: attempt.scope.runtime.previous,
+    "runtime": lambda attempt: attempt.scope.runtime,
+    "store": lambda attempt: attempt.scope.runtime.store,
+    "writer": lambda attempt: attempt.scope.runtime.stream_writer,
+    "ctx": Attempt.context,
+}

@@ -13,16 +13,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.checkpoint.model import PlannedStep
 from orchestrator.core.advance import Frame
-from orchestrator.core.apply import apply
+from orchestrator.core.apply import values_with
 from orchestrator.errors import InvalidUpdateError
 from orchestrator.graph.messages import message_sink
 from orchestrator.graph.routing import Command
 from orchestrator.graph.scope import Scope, open_scope
+from orchestrator.record import replace
 
 if TYPE_CHECKING:
     from orchestrator.step.attempt import Attempt
@@ -106,14 +106,18 @@ class CodeRun:
             return live.messages
         return bool(step.queue) and bool(self.attempt.given.get("messages"))
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether somebody may hear of the run, or its config differs from that of its attempt."""
+        of_run = any(key in self.attempt.protocol.live.config for key in _OF_RUN)
+        return of_run or _MANAGER in sys.modules or _CONFIG in sys.modules or self._is_read
+
     def frame(self) -> Frame:
         """Return the frame as the routers of the node see it: with what was pushed."""
         frame, spec = self.attempt.frame, self.attempt.protocol.spec
         if not self.pushed:
             return frame
-        own = [(PlannedStep(self.attempt.node.name), self.pushed)]
-        values = apply(spec, frame.checkpoint, frame.values, own, 0, passes=False).values
-        return replace(frame, values=values)
+        return replace(frame, values=values_with(spec, frame.checkpoint, frame.values, self.pushed))
 
     def begin(self, around: Mapping[str, Any], given: Any, seen: Any) -> dict[str, Any]:
         """Tell that the code begins; return its config.
@@ -186,17 +190,21 @@ def node_run(attempt: Attempt, seen: Any) -> Iterator[CodeRun]:
     """Surround an attempt at a node, with its routers, or its handler.
 
     Args:
-        attempt: the attempt; its scope gets the config of the run.
+        attempt: the attempt; its scope, which is open, gets the config of the run.
         seen: what the node is called with.
 
     Yields:
         the run; whoever has the node's result sets `result`.
     """
-    run, config = CodeRun(attempt), attempt.scope.config
-    given = _around(config["configurable"]) or config.get("callbacks")
-    attempt.scope = replace(attempt.scope, config=run.begin(config, given, seen))
+    run = CodeRun(attempt)
     sink = message_sink.set(run.push)
     try:
+        if not run.is_heard:
+            yield run
+            return
+        config = attempt.scope.config
+        given = _around(config["configurable"]) or config.get("callbacks")
+        attempt.scope = _with_config(attempt.scope, run.begin(config, given, seen))
         with run.within(attempt.scope):
             yield run
     finally:
@@ -226,7 +234,7 @@ def task_run(attempt: Attempt, scope: Scope, name: str, task_id: str) -> Iterato
     }
     own = {**config, "metadata": metadata}
     own["configurable"] = {**config["configurable"], "checkpoint_ns": ns}
-    scope = replace(scope, config=run.begin(own, config.get("callbacks"), None))
+    scope = _with_config(scope, run.begin(own, config.get("callbacks"), None))
     with run.within(scope):
         yield run
 
@@ -238,6 +246,16 @@ def message_ids(seen: Any) -> set[str]:
     from orchestrator.step.tokens import ids_in  # noqa: PLC0415 - imports langchain-core
 
     return ids_in(seen)
+
+
+def _with_config(scope: Scope, config: Mapping[str, Any]) -> Scope:
+    """Return a scope with another config."""
+    return Scope(
+        scratchpad=scope.scratchpad,
+        make_config=lambda: config,
+        make_runtime=lambda: scope.runtime,
+        host=scope.host,
+    )
 
 
 # ---- langchain ----------------------------------------------------------------------------------

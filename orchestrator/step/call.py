@@ -13,11 +13,11 @@ from typing import Any
 
 from orchestrator.checkpoint.model import PlannedStep
 from orchestrator.core.advance import Frame
-from orchestrator.core.apply import SENDS, apply
+from orchestrator.core.apply import SENDS, values_with
 from orchestrator.core.steering import goto_in, is_steered
 from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.graph.routing import END, START, Command, Send, branch_channel
-from orchestrator.graph.schema import ROOT, update_items
+from orchestrator.graph.schema import ROOT, Reader, update_items
 from orchestrator.graph.spec import Branch, GraphSpec, NodeSpec
 from orchestrator.step.loop import run_coroutine
 
@@ -35,7 +35,12 @@ def input_of(spec: GraphSpec, frame: Frame, step: PlannedStep, arg: Any) -> Any:
     node = spec.nodes[step.node]
     if node.name == START:
         return frame.checkpoint.control[START]
-    return node.reader.read(spec.channels, frame.values, frame.loop)
+    return _seen(spec, node.reader, frame.values, frame)
+
+
+def _seen(spec: GraphSpec, reader: Reader, values: Mapping[str, Any], frame: Frame) -> Any:
+    """Return values of a frame as a reader shows them."""
+    return reader.read(spec.channels, values, frame.loop if reader.managed else None)
 
 
 def check_steering(spec: GraphSpec, update: Any, goto: Iterable[Any]) -> None:
@@ -107,9 +112,8 @@ def _routed(
         shown = result if branch.passes_result and isinstance(result, dict) else {}
         values = frame.values
         if updates:
-            own = [(PlannedStep(node.name), updates)]
-            values = apply(spec, frame.checkpoint, values, own, 0, passes=False).values
-        state = branch.reader.read(spec.channels, values, frame.loop)
+            values = values_with(spec, frame.checkpoint, values, updates)
+        state = _seen(spec, branch.reader, values, frame)
         if isinstance(state, dict):
             state = {**shown, **state}  # Also keys of the result that it does not read.
         extra = {name: extras[name] for name in branch.injected}

@@ -18,6 +18,7 @@ from orchestrator.checkpoint.model import Interrupt
 from orchestrator.errors import GraphBubbleUp, GraphInterrupt
 from orchestrator.graph.interrupt import Scratchpad
 from orchestrator.graph.policy import delay_after
+from orchestrator.graph.runtime import Runtime
 from orchestrator.graph.scope import Scope, TaskCall
 from orchestrator.ids import short_hash
 from orchestrator.step.bridge import task_run
@@ -221,10 +222,16 @@ class _Task:
         )
         host = StepHost(self.attempt, f"{self.name}/")
         watch = Watch(call.timeout) if call.timeout else None
-        runtime = outer.runtime
-        if watch:
-            runtime = replace(runtime, heartbeat=watch.heartbeat)
-        scope = Scope(scratchpad=scratchpad, config=outer.config, runtime=runtime, host=host)
+
+        def runtime() -> Runtime[Any]:
+            return replace(outer.runtime, heartbeat=watch.heartbeat) if watch else outer.runtime
+
+        scope = Scope(
+            scratchpad=scratchpad,
+            make_config=lambda: outer.config,
+            make_runtime=runtime,
+            host=host,
+        )
 
         def body() -> Any:
             with task_run(self.attempt, scope, call.name, self.id) as run:

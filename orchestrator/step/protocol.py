@@ -239,8 +239,7 @@ class StepProtocol:
                     return Report(refused=sent.refused)
             self._tell_of(Done, step, writes=result.writes, cached=result.cached)
             if following is not None:
-                report = self.advanced(commit, following, attempt.head.stop, waiting=sent.waiting)
-                return replace(report, claim=claim)
+                return self.advanced(commit, following, attempt.head.stop, sent.waiting, claim)
             return self.advance(step.thread_id) if sent.open == 0 else Report(due=sent.due)
 
         return settle
@@ -315,28 +314,32 @@ class StepProtocol:
         return Report(due=result.due)
 
     def advanced(
-        self, commit: Commit, following: Next, stop: int, *, waiting: bool = False
+        self,
+        commit: Commit,
+        following: Next,
+        stop: int,
+        waiting: bool,  # noqa: FBT001 - as the store said
+        claim: Claim | None,
     ) -> Report:
-        """Tell of a new checkpoint; return the steps that are ready."""
-        own = self.spec.untracked
-        news = {k: v for k, v in following.changed.items() if k in own} if own else {}
-        self.live.untracked.set(commit.thread_id, news)
-        args = {i: send.arg for i, send in enumerate(following.sends)}
-        frame = Frame(following.checkpoint, following.values, stop, args)
-        live = commit.status is None
-        thread_id = commit.thread_id
-        self.tell(
-            Advanced,
-            thread_id,
-            frame=frame,
-            changed=following.news,
-            begins=following.checkpoint.plan if live else (),
-        )
+        """Tell of a new checkpoint; return the steps that are ready, and the claim on one."""
+        own, thread_id, live = self.spec.untracked, commit.thread_id, commit.status is None
+        if own:
+            news = {k: v for k, v in following.changed.items() if k in own}
+            self.live.untracked.set(thread_id, news)
+        if self.live.listener is not None:
+            args = {i: send.arg for i, send in enumerate(following.sends)}
+            self.tell(
+                Advanced,
+                thread_id,
+                frame=Frame(following.checkpoint, following.values, stop, args),
+                changed=following.news,
+                begins=following.checkpoint.plan if live else (),
+            )
         if live:
-            return Report(ready=commit.ready)
+            return Report(ready=commit.ready, claim=claim)
         if following.checkpoint.plan and commit.status is RunStatus.PAUSED:
             self.tell(Stopped, thread_id)
-        return Report(ready=self.rested(thread_id, waiting=waiting))
+        return Report(ready=self.rested(thread_id, waiting=waiting), claim=claim)
 
     def rested(self, thread_id: str, *, waiting: bool = False) -> tuple[ReadyStep, ...]:
         """Return what a fleet does next: the run in line, or the step whose subgraph this was."""
@@ -367,14 +370,9 @@ class StepProtocol:
             self.live.listener(kind(thread_id=thread_id, **fields))
 
     def _tell_of(self, kind: type[Fact], step: ReadyStep, **fields: Any) -> None:
-        self.tell(
-            kind,
-            step.thread_id,
-            number=step.number,
-            step_id=step.step_id,
-            node=step.node,
-            **fields,
-        )
+        if self.live.listener is not None:
+            own = {"number": step.number, "step_id": step.step_id, "node": step.node}
+            self.tell(kind, step.thread_id, **own, **fields)
 
     def log(self, step: ReadyStep, mode: str, data: Any) -> None:
         """Write to the thread's log what a node streams. It shows that the step is alive, too."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgpack
@@ -23,6 +23,8 @@ __all__ = [
 ]
 
 _ERRORS = "surrogatepass"  # Names of files may hold lone surrogates.
+# One for all: plain values are packed in one go.
+_pack: Callable[[Any], bytes] = msgpack.Packer(unicode_errors=_ERRORS).pack
 
 
 def to_text(text: str) -> str | bytes:
@@ -87,18 +89,13 @@ def unpack_step(thread_id: str, step_id: str, queue: str, data: bytes) -> ReadyS
 
 def pack_fields(fields: Mapping[str, str | int | bytes]) -> bytes:
     """Return the fields of an event, their values as bytes."""
-    return _pack({key: as_bytes(value) for key, value in fields.items()})
+    return _pack({k: v if type(v) is bytes else as_bytes(v) for k, v in fields.items()})
 
 
 def unpack_fields(data: bytes) -> dict[str, bytes]:
     """Return the stored fields of an event."""
     fields: dict[str, bytes] = _unpack(data)
     return fields
-
-
-def _pack(value: Any) -> bytes:
-    packed: bytes = msgpack.packb(value, unicode_errors=_ERRORS)
-    return packed
 
 
 def _unpack(data: bytes) -> Any:

@@ -18,8 +18,13 @@ from orchestrator.graph.scope import (
 
 
 def scope(**more):
-    fields = {"scratchpad": Scratchpad("seed"), "config": {}, "runtime": Runtime(), "host": None}
-    return Scope(**(fields | more))
+    fields = {"config": {}, "runtime": Runtime(), "host": None} | more
+    return Scope(
+        scratchpad=Scratchpad("seed"),
+        make_config=lambda: fields["config"],
+        make_runtime=lambda: fields["runtime"],
+        host=fields["host"],
+    )
 
 
 # ---- the runtime ----------------------------------------------------------------------------
