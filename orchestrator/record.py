@@ -37,7 +37,7 @@ else:
         if cls not in _RECORDS:
             return dataclasses.replace(given, **changes)
         made = object.__new__(cls)
-        made.__dict__.update(given.__dict__, **changes)
+        made.__dict__ = given.__dict__ | changes
         return made
 
 

@@ -124,6 +124,12 @@ class Reader:
     schema: Any
     keys: tuple[str, ...]
     managed: Mapping[str, type[ManagedValue]] = dataclasses.field(default_factory=dict)
+    is_class: bool = dataclasses.field(init=False)  # Whether the schema is a class with fields.
+
+    def __post_init__(self) -> None:
+        """Look at the schema once."""
+        is_class = dataclasses.is_dataclass(self.schema) or hasattr(self.schema, "model_fields")
+        object.__setattr__(self, "is_class", is_class)
 
     def read(
         self, channels: Mapping[str, Channel], values: Mapping[str, Any], loop: Loop | None = None
@@ -142,9 +148,7 @@ class Reader:
         """Return plain keys as the schema's type."""
         if self.keys == (ROOT,):
             return seen.get(ROOT)
-        if dataclasses.is_dataclass(self.schema) or hasattr(self.schema, "model_fields"):
-            return self.schema(**seen)
-        return seen
+        return self.schema(**seen) if self.is_class else seen
 
 
 def update_items(result: Any, keys: Iterable[str]) -> list[tuple[str, Any]] | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ _MANAGER = "langchain_core.callbacks.manager"
 _MESSAGES = "langchain_core.messages"
 _CONFIG = "langchain_core.runnables.config"
 _HIDDEN = "langsmith:hidden"  # The tag of what readers do not care about.
-_OF_RUN = ("run_id", "run_name")  # What a config says about the graph's run, not about nodes.
+_OF_RUN = {"run_id", "run_name"}  # What a config says about the graph's run, not about nodes.
 
 
 # ---- the graph ----------------------------------------------------------------------------------
@@ -109,8 +109,8 @@ class CodeRun:
     @property
     def is_heard(self) -> bool:
         """Whether somebody may hear of the run, or its config differs from that of its attempt."""
-        of_run = any(key in self.attempt.protocol.live.config for key in _OF_RUN)
-        return of_run or _MANAGER in sys.modules or _CONFIG in sys.modules or self._is_read
+        of_run = self.attempt.protocol.live.config.keys() & _OF_RUN
+        return bool(of_run) or _MANAGER in sys.modules or _CONFIG in sys.modules or self._is_read
 
     def frame(self) -> Frame:
         """Return the frame as the routers of the node see it: with what was pushed."""
@@ -185,30 +185,43 @@ class CodeRun:
         self.attempt.write((message, metadata, whole), mode="messages")
 
 
-@contextmanager
-def node_run(attempt: Attempt, seen: Any) -> Iterator[CodeRun]:
+def node_run(attempt: Attempt, seen: Any) -> AbstractContextManager[CodeRun]:
     """Surround an attempt at a node, with its routers, or its handler.
 
     Args:
         attempt: the attempt; its scope, which is open, gets the config of the run.
         seen: what the node is called with.
 
-    Yields:
-        the run; whoever has the node's result sets `result`.
+    Returns:
+        a context of the run; whoever has the node's result sets `result`.
     """
     run = CodeRun(attempt)
-    sink = message_sink.set(run.push)
-    try:
-        if not run.is_heard:
-            yield run
-            return
-        config = attempt.scope.config
-        given = _around(config["configurable"]) or config.get("callbacks")
-        attempt.scope = _with_config(attempt.scope, run.begin(config, given, seen))
-        with run.within(attempt.scope):
-            yield run
-    finally:
-        message_sink.reset(sink)
+    return _heard(run, seen) if run.is_heard else _Unheard(run)
+
+
+@contextmanager
+def _heard(run: CodeRun, seen: Any) -> Iterator[CodeRun]:
+    config = run.attempt.scope.config
+    given = _around(config["configurable"]) or config.get("callbacks")
+    scope = run.attempt.scope = _with_config(run.attempt.scope, run.begin(config, given, seen))
+    with _Unheard(run), run.within(scope):
+        yield run
+
+
+class _Unheard:
+    """The run of a node of which nobody hears: a class, since most are, and entered at once."""
+
+    __slots__ = ("_run", "_sink")
+
+    def __init__(self, run: CodeRun) -> None:
+        self._run = run
+
+    def __enter__(self) -> CodeRun:
+        self._sink = message_sink.set(self._run.push)
+        return self._run
+
+    def __exit__(self, *exception: object) -> None:
+        message_sink.reset(self._sink)
 
 
 @contextmanager

@@ -23,6 +23,8 @@ from orchestrator.step.loop import run_coroutine
 
 __all__ = ["check_steering", "finish", "input_of", "updates_of", "writes_after"]
 
+_PLAIN = frozenset({dict, list, str, type(None)})  # What most functions return.
+
 
 def input_of(spec: GraphSpec, frame: Frame, step: PlannedStep, arg: Any) -> Any:
     """Return what a step's node is called with; `arg` is that of its `Send`, if one asked for it.
@@ -58,6 +60,8 @@ def check_steering(spec: GraphSpec, update: Any, goto: Iterable[Any]) -> None:
 
 def finish(result: Any) -> Any:
     """Return what a function returned, awaited if that is needed."""
+    if type(result) in _PLAIN:  # To ask whether something can be awaited takes far longer.
+        return result
     return run_coroutine(result) if inspect.isawaitable(result) else result
 
 
