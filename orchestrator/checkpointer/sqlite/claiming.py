@@ -18,12 +18,13 @@ from orchestrator.checkpoint.commit import (
     Wait,
 )
 from orchestrator.checkpoint.model import RunStatus
+from orchestrator.checkpointer.sealing import opened_claim
 from orchestrator.checkpointer.sqlite import reading
 from orchestrator.checkpointer.sqlite.committing import add_events, find_head, find_step
 from orchestrator.checkpointer.sqlite.packing import text, to_text
 from orchestrator.checkpointer.sqlite.rows import HeadFields, HeadRow, StepRow
 from orchestrator.checkpointer.sqlite.statements import statements
-from orchestrator.checkpointer.values import found_values
+from orchestrator.checkpointer.values import found_values, opened_values
 from orchestrator.ids import below, root_thread
 from orchestrator.record import replace
 
@@ -72,7 +73,7 @@ def taken(
 
     Args:
         connection: in the transaction of the commit.
-        commit: a commit that takes a step.
+        commit: a commit that takes a step, as it was before it was sealed.
         head: of the thread, as the commit left it.
         lease_ms: how long claims are leased.
         now: the store's time.
@@ -86,7 +87,7 @@ def taken(
         asked = Asked(
             step.thread_id, step.step_id, take.owner, take.token, frozenset(take.known), 0
         )
-        return claim(connection, asked, lease_ms, now)
+        return opened_claim(step.thread_id, claim(connection, asked, lease_ms, now))
     thread, fence = head["thread"], head["fence"] + 1  # The claims on the plan before are gone.
     names = to_text(step.step_id), to_text(take.owner), to_text(take.token)
     connection.execute(_SQL["claim"], (thread, stored.id, *names, fence, 1))
@@ -95,6 +96,8 @@ def taken(
         connection.execute(_SQL["set_status"], (status.value, thread))
     renew(connection, take.owner, now + lease_ms, lease_ms // 2)
     wanted = (*stored.refs, step.arg) if step.arg else stored.refs
+    found = found_values(partial(reading.blob, connection, thread), wanted, take.known)
+    blobs, tails = opened_values(step.thread_id, found, wanted)
     return Claim(
         now_ms=now,
         step=step,
@@ -104,7 +107,8 @@ def taken(
         ),
         header=stored.header,
         refs=stored.refs,
-        blobs=found_values(partial(reading.blob, connection, thread), wanted, take.known),
+        blobs=blobs,
+        tails=tails,
     )
 
 

@@ -102,16 +102,14 @@ class SqliteCheckpointer:
 
     def commit(self, commit: Commit) -> CommitResult:
         """See `Checkpointer.commit`."""
-        commit = sealed(commit)
-        now, step = self._clock.now_ms(), commit.takes
+        plain, commit = commit, sealed(commit)
+        now = self._clock.now_ms()
         with parsing(commit.thread_id), self._database.writing() as connection:
             result, head = committing.commit(connection, commit, now)
-            if result.refused is not None or step is None:
+            if result.refused is not None or commit.takes is None:
                 return result
-            claim = claiming.taken(connection, commit, head, self._lease_ms, now)
-        if claim.refused is not None:
-            return result
-        return replace(result, claim=opened_claim(step.thread_id, claim))
+            claim = claiming.taken(connection, plain, head, self._lease_ms, now)
+        return result if claim.refused is not None else replace(result, claim=claim)
 
     def claim(
         self,
