@@ -82,7 +82,7 @@ def apply(
     sends = board.write([writes for _, writes in ordered])
     if passes:
         board.clear_transient()
-        if board.updated.isdisjoint(spec.triggers) and not kept_in(checkpoint):
+        if spec.triggers.keys().isdisjoint(board.updated) and not kept_in(checkpoint):
             board.finish()
     return board.applied(sends)
 
@@ -279,10 +279,11 @@ def plan(
     """
     steps = [PlannedStep(send.node, index) for index, send in enumerate(sends)]
     triggered: dict[str, list[str]] = {}
-    for channel, nodes in spec.triggers.items():
-        if channel not in control or spec.channels[channel].get(control[channel]) is MISSING:
+    held = control.keys() & spec.triggers.keys()  # Few, also where the graph has many.
+    for channel in sorted(held, key=spec.trigger_places.__getitem__):
+        if spec.channels[channel].get(control[channel]) is MISSING:
             continue
-        for node in nodes:
+        for node in spec.triggers[channel]:
             if versions[channel] > seen.get(node, {}).get(channel, -1):
                 triggered.setdefault(node, []).append(channel)
     steps += [PlannedStep(node, -1, tuple(triggered[node])) for node in sorted(triggered)]

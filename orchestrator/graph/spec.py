@@ -138,6 +138,11 @@ class GraphSpec:
         return {channel: tuple(nodes) for channel, nodes in found.items()}
 
     @cached_property
+    def trigger_places(self) -> Mapping[str, int]:
+        """Return the place of each channel in `triggers`."""
+        return {channel: place for place, channel in enumerate(self.triggers)}
+
+    @cached_property
     def finishing(self) -> tuple[str, ...]:
         """Return the channels that act when the run is about to end."""
         return tuple(key for key, channel in self.channels.items() if channel.finishes)
