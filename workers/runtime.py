@@ -5,6 +5,7 @@ A forked pool process makes its own: connections, caches and names are not share
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import threading
@@ -269,6 +270,7 @@ def _make() -> Runtime:
     template = os.environ.get(TEMPLATE_VARIABLE)
     store = open_store(settings, template, answer_s=_ANSWER_S)
     access = Access(store, new_owner(), attempts_max=float("inf"))
+    gc.freeze()  # What is there stays: no collection need look at it again.
     dispatch = partial(store.push, again=False) if store.pushes else dispatcher(store, settings)
     return Runtime(
         access,

@@ -43,7 +43,6 @@ from orchestrator.seal import seal, unseal
 
 __all__ = [
     "HEAD_FIELDS",
-    "SEALED",
     "head_seal",
     "is_whole",
     "opened_checkpoint",
@@ -52,10 +51,12 @@ __all__ = [
     "opened_error",
     "opened_events",
     "opened_thread",
+    "opened_together",
     "parsing",
     "readable",
     "sealed",
     "sealed_event",
+    "sealed_together",
 ]
 
 # What callers say of a run. The rest of a head changes at every step, and is counted and checked.
@@ -66,7 +67,7 @@ HEAD_FIELDS = (
 _NO_SEAL = "-"  # Of a server that cannot make one: fakeredis has no `redis.sha1hex`.
 _BY_SCRIPTS = ("commit_refused", "step_released")  # Events that a store makes itself, unsealed.
 
-SEALED = "sealed"  # The one field of an event that a caller made.
+_SEALED = "sealed"  # The one field of an event that a caller made.
 
 # One for all: plain values are packed in one go.
 _pack = msgpack.Packer(unicode_errors="surrogatepass").pack
@@ -83,7 +84,8 @@ def sealed(commit: Commit, *, compact: bool = False) -> Commit:
 
     Args:
         commit: what is to be stored.
-        compact: whether to compress those of its records that may be large.
+        compact: whether to compress those of its records that may be large. Its events are left as
+            they are then, for `sealed_together`.
     """
     thread = commit.thread_id
     changes: dict[str, Any] = {}
@@ -107,7 +109,7 @@ def sealed(commit: Commit, *, compact: bool = False) -> Commit:
         changes["updates"] = tuple(_sealed_update(thread, update) for update in commit.updates)
     if "config" in commit.head or "error" in commit.head:
         changes["head"] = _sealed_head(thread, commit.head)
-    if commit.events:
+    if commit.events and not compact:
         log, _ = root_thread(thread)
         changes["events"] = tuple(sealed_event(log, draft) for draft in commit.events)
     if commit.enqueue is not None:
@@ -224,11 +226,37 @@ def parsing(thread_id: str) -> Iterator[None]:
 def sealed_event(log: str, draft: EventDraft) -> EventDraft:
     """Return an event of a log whose fields are one sealed record."""
     fields = _pack({key: as_bytes(value) for key, value in draft.fields.items()})
-    return EventDraft(draft.type, {SEALED: seal(f"{log}\x1f{draft.type}", fields)})
+    return EventDraft(draft.type, {_SEALED: seal(f"{log}\x1f{draft.type}", fields)})
+
+
+def sealed_together(thread_id: str, drafts: Sequence[EventDraft]) -> bytes:
+    """Return the events of one commit of a thread as one sealed record."""
+    log, _ = root_thread(thread_id)
+    told = [(d.type, {k: as_bytes(v) for k, v in d.fields.items()}) for d in drafts]
+    return seal(f"{log}\x1fevents", _pack(told))
+
+
+def opened_together(
+    thread_id: str, stored: bytes, last: int, count: int, ts_ms: int
+) -> Iterator[Event]:
+    """Return the events of one commit, checked.
+
+    Args:
+        thread_id: the thread in whose log they are.
+        stored: their record.
+        last: the number of the last one.
+        count: how many there are; of a damaged record that is all that is left.
+        ts_ms: when the commit was made.
+    """
+    log, _ = root_thread(thread_id)
+    record = unseal(f"{log}\x1fevents", stored)
+    told = [("damaged", {})] * count if is_damaged(record) else _unpack(record)
+    for seq, (type_, fields) in enumerate(told, last + 1 - len(told)):
+        yield Event(seq, ts_ms, type_, fields)
 
 
 def _opened_event(log: str, event: Event) -> Event:
-    stored = event.fields.get(SEALED)
+    stored = event.fields.get(_SEALED)
     if stored is None and event.type in _BY_SCRIPTS:
         return event
     fields = unseal(f"{log}\x1f{event.type}", stored or b"")

@@ -8,7 +8,7 @@ from orchestrator import limits
 from orchestrator.checkpoint.commit import Commit, ReadyStep, StepUpdate, Wait
 from orchestrator.checkpointer.base import Renderer
 from orchestrator.checkpointer.redis.steprecords import step_record
-from orchestrator.checkpointer.sealing import SEALED
+from orchestrator.checkpointer.sealing import sealed_together
 
 __all__ = ["checkpoint_record", "commit_arguments"]
 
@@ -70,8 +70,8 @@ def commit_arguments(
         args += [step.step_id, f"{step.checkpoint_id:016x}", step.queue, step.arg]
         args += [step_record(step), *message(step, place)]
     args += [*_pairs(commit.head), len(commit.events)]
-    for event in commit.events:
-        args += [event.type, event.fields[SEALED]]
+    if commit.events:
+        args.append(sealed_together(commit.thread_id, commit.events))
     return lists, args
 
 

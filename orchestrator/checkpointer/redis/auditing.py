@@ -22,14 +22,13 @@ from orchestrator.checkpointer.base import Planner
 from orchestrator.checkpointer.redis.judging import ThreadJudge
 from orchestrator.checkpointer.redis.keys import Keys
 from orchestrator.checkpointer.redis.looking import Look
-from orchestrator.checkpointer.redis.reading import event
+from orchestrator.checkpointer.redis.reading import events
 from orchestrator.checkpointer.redis.scripting import Scripts, available
 from orchestrator.checkpointer.redis.stepjudging import Change, Fix, is_number
 from orchestrator.checkpointer.redis.unsealing import unsealed
 from orchestrator.checkpointer.sealing import (
     HEAD_FIELDS,
     opened_checkpoint,
-    opened_events,
     sealed_event,
 )
 from orchestrator.ids import root_thread
@@ -190,7 +189,7 @@ class Auditing:
                     self.keys.of_thread(name)[1] + "ev", count=_LOG_MAX
                 )
                 if found:
-                    return opened_events(name, [event(*entry) for entry in found])
+                    return events(name, found[::-1])[::-1]
         return []
 
     def _unsealed(self, thread_id: str, log: Sequence[Event]) -> Mapping[str, bytes]:

@@ -17,13 +17,14 @@ Per thread, `<p>` = `<namespace>:{<partition>}:` and `<t>` = `<p>t:<thread id>:`
 | `<t>keys` | hash | idempotency key → run id | thread |
 | `<t>line` | list | ids of the runs that wait for the one there is, first first | while any |
 | `<t>begins` | hash | run id → how it begins, of those in `line` | while any |
-| `<t>ev` | stream | events: id `<seq>-0`, fields `ts`, `type`, `sealed` or its own | trimmed |
+| `<t>ev` | stream | events, see below: id `<seq>-0` of the last one | trimmed |
 
 In `<t>data` stand, by checkpoint id: its header, plan, refs, namespace and steps' ids; by
 `<checkpoint>/<step id>`: the outcome of a step, which may name values; by the name of a value,
 which holds a unit separator: the value, or the tail of a list with the name it goes on.
 
-An event's own fields are one sealed msgpack record; those that scripts make have them as they are.
+An entry of `<t>ev` has the events of one commit: `ts`, `n` how many, and `sealed`, a record of all;
+or one event that a script made: `ts`, `type`, and its own fields, which may be `sealed`.
 
 A commit may name another thread of the partition whose `ev` takes its events, and whose `seq`
 numbers them: a subgraph's thread lies in the partition of its root, and writes the root's log. Of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import redis
@@ -24,12 +24,14 @@ from orchestrator.checkpointer.sealing import (
     is_whole,
     opened_config,
     opened_error,
+    opened_events,
+    opened_together,
     readable,
 )
 from orchestrator.checkpointer.values import opened_values
 from orchestrator.record import replace
 
-__all__ = ["claim", "event", "load", "taken", "threads"]
+__all__ = ["claim", "events", "load", "taken", "threads"]
 
 
 def claim(thread_id: str, step_id: str, answer: Sequence[Any]) -> Claim:
@@ -145,11 +147,18 @@ def threads(
     return found[:limit]
 
 
-def event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
-    """Return a stream entry as an event."""
-    own = {key.decode(): value for key, value in fields.items() if key not in {b"ts", b"type"}}
-    seq = int(entry_id.partition(b"-")[0])
-    return Event(seq, int(fields[b"ts"]), fields[b"type"].decode(), own)
+def events(thread_id: str, entries: Iterable[tuple[bytes, Mapping[bytes, bytes]]]) -> list[Event]:
+    """Return what stream entries say, checked: one has the events of a commit, or one by itself."""
+    found: list[Event] = []
+    for entry_id, fields in entries:
+        last, ts_ms = int(entry_id.partition(b"-")[0]), int(fields[b"ts"])
+        if b"n" in fields:
+            stored, count = fields.get(b"sealed", b""), int(fields[b"n"])
+            found += opened_together(thread_id, stored, last, count, ts_ms)
+            continue
+        own = {key.decode(): value for key, value in fields.items() if key not in {b"ts", b"type"}}
+        found += opened_events(thread_id, [Event(last, ts_ms, fields[b"type"].decode(), own)])
+    return found
 
 
 def _values(flat: Sequence[Any]) -> dict[str, bytes]:

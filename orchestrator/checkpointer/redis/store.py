@@ -39,7 +39,6 @@ from orchestrator.checkpointer.redis.steprecords import steps_in
 from orchestrator.checkpointer.redis.sweeping import Sweeping
 from orchestrator.checkpointer.sealing import (
     opened_claim,
-    opened_events,
     opened_thread,
     parsing,
     sealed,
@@ -345,7 +344,8 @@ class RedisCheckpointer:
                 block_ms = max(1, int(min(left, self._block_s) * 1000))
                 answer: Any = self.client.xread({key: f"{after}-0"}, count=limit, block=block_ms)
                 found = answer[0][1] if answer else []
-        return opened_events(thread_id, [reading.event(*entry) for entry in found])
+        # An entry may have events up to the one that is known.
+        return [e for e in reading.events(thread_id, found) if e.seq > after][:limit]
 
     def close(self) -> None:
         """Give back connections."""

@@ -22,9 +22,12 @@ local head_key = T .. 'head'
 local function step_key(step) return T .. 's:' .. step end
 
 local L, seq = T, 0 -- Prefix of the thread whose log takes the events, and the number of the last one.
-local function note(kind, fields)
-  seq = seq + 1
-  redis.call('XADD', L .. 'ev', 'MAXLEN', '~', 10000, string.format('%.0f-0', seq), 'ts', now, 'type', kind, unpack(fields))
+-- Add an entry to the log, of so many events; those of 10,000 events ago may go.
+local function note(events, ...)
+  seq = seq + events
+  local entry = string.format('%.0f-0', seq)
+  if seq <= 10000 then return redis.call('XADD', L .. 'ev', entry, 'ts', now, ...) end
+  redis.call('XADD', L .. 'ev', 'MINID', '~', string.format('%.0f', seq - 10000), entry, 'ts', now, ...)
 end
 -- The ids of the steps that a checkpoint planned.
 local function planned(checkpoint)
@@ -57,9 +60,9 @@ local ns = string.match(thread, '\31(.*)$') -- The thread is that of a subgraph.
 local function refuse(why, detail)
   if why == 'stale_fence' then
     redis.call('HINCRBY', P .. 'stats', 'stale_refused', 1)
-    local fields = {'step', guard, 'reason', why, 'fence', guard_fence}
+    local fields = {'type', 'commit_refused', 'step', guard, 'reason', why, 'fence', guard_fence}
     if ns then fields[#fields + 1], fields[#fields + 2] = 'ns', ns end
-    note('commit_refused', fields)
+    note(1, unpack(fields))
     redis.call('HSET', L .. 'head', 'seq', seq)
   end
   return {why, detail, now, 0, 0, {}}
@@ -295,7 +298,8 @@ elseif status ~= '' then
 end
 if not exists then news[#news + 1], news[#news + 2] = 'created_ms', now end
 news[2] = open
-for _ = 1, tonumber(take()) do note(take(), {'sealed', take()}) end
+local events = tonumber(take())
+if events > 0 then note(events, 'n', events, 'sealed', take()) end
 if L == T then
   news[#news + 1], news[#news + 2] = 'seq', seq
   -- A stream takes 4 KB for its next entries; a run that rests has none. Its copy takes what it holds.
