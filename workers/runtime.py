@@ -47,6 +47,7 @@ _ANSWER_S = (
     2.5  # Then it is asked again, which is safe; a step shall not wait for a dead connection.
 )
 
+_LOOK_MS = 5.0
 _log = logging.getLogger(__name__)
 
 InPlace = Callable[[str, str, float, float], None]
@@ -78,6 +79,8 @@ class Runtime:
     busy: Busy = field(default_factory=Busy)  # What the keeper vouches for.
     protocols: dict[str, StepProtocol | None] = field(default_factory=dict)
     deferred: set[str] = field(default_factory=set)  # Reasons that were logged already.
+    _look_ms: float = 0.0  # When to look again whether the worker was told to stop.
+    _told: bool = False
     _slice: _Slice = field(default_factory=_Slice)
     _took_ms: dict[str, float] = field(default_factory=dict)  # How long a node took, last time.
 
@@ -193,8 +196,13 @@ class Runtime:
         return self._has_time() and self._took_ms.get(step.shadow, 0.0) < self.slice_ms
 
     def _has_time(self) -> bool:
-        """Whether the slice lasts, and the worker was not told to stop."""
-        return self.access.clock.monotonic_ms() < self._slice.end_ms and not self.stops()
+        """Whether the slice lasts, and the worker was not told to stop, as far as is known."""
+        now_ms = self.access.clock.monotonic_ms()
+        if now_ms >= self._slice.end_ms:
+            return False
+        if now_ms >= self._look_ms:  # A look at a file at each step would cost more than the rest.
+            self._look_ms, self._told = now_ms + _LOOK_MS, self.stops()
+        return not self._told
 
     def _is_quick(self, shadow: str) -> bool:
         return self._took_ms.get(shadow, self.slice_ms) < self.slice_ms

@@ -15,7 +15,8 @@ local at = 0
 local function take() at = at + 1 return ARGV[at] end
 local function take_pairs()
   local n, list = tonumber(take()) * 2, {}
-  for i = 1, n do list[i] = take() end
+  for i = 1, n do list[i] = ARGV[at + i] end
+  at = at + n
   return list
 end
 local head_key = T .. 'head'
@@ -37,12 +38,10 @@ end
 
 -- ---- preconditions ---------------------------------------------------------------------
 
-local thread, log, window = take(), take(), tonumber(take())
-local expect_new, expect_head, expect_run = take(), take(), take()
-local statuses, settled = take(), take() == '1'
-local guard, guard_fence = take(), take()
-local key, key_run = take(), take()
-local enqueue, begins, dequeue = take(), take(), take()
+local thread, log, window, expect_new, expect_head, expect_run, statuses, settled, guard, guard_fence, key, key_run, enqueue,
+  begins, dequeue = unpack(ARGV, 1, 15)
+at = 15
+window, settled = tonumber(window), settled == '1'
 local answers = {}
 for i = 1, tonumber(take()) do answers[i] = {take(), take(), take()} end
 local updated = {}
@@ -253,7 +252,8 @@ if taker ~= '' and active then
   if not halted and not shut then fence = fence_after(head[6], floor) end
 end
 for i = 1, tonumber(take()) do -- new steps
-  local step, cp, queue, arg, record, list, message = take(), take(), take(), take(), take(), take(), take()
+  local step, cp, queue, arg, record, list, message = unpack(ARGV, at + 1, at + 7)
+  at = at + 7
   open = open + 1
   if arg ~= '' then redis.call('HSET', step_key(step), 'arg', arg) end
   if fence then
