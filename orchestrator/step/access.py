@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import random
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -27,7 +27,7 @@ from orchestrator.record import replace
 from orchestrator.step.cache import BlobCache
 from orchestrator.step.report import Report
 
-__all__ = ["Access", "new_owner"]
+__all__ = ["Access", "new_owner", "values_after"]
 
 _T = TypeVar("_T")
 _DEFER_MS = 5_000  # How long a step waits that a worker could not run, before another tries.
@@ -63,18 +63,23 @@ class Access:
         )
         return _gone_on(claim, known)
 
-    def taking(self, commit: Commit, head: Head) -> Commit:
+    def taking(self, commit: Commit, head: Head, known: Iterable[str]) -> Commit:
         """Return a commit that also claims the one step it makes ready, for this process.
 
         Args:
             commit: the commit.
             head: of its thread, as this process knows it.
+            known: the names of the values that this process knows once the commit is made.
         """
-        known = tuple(self.cache.get(commit.thread_id))
-        return replace(commit, take=Take(self.owner, _token(), known, head))
+        return replace(commit, take=Take(self.owner, _token(), tuple(known), head))
 
-    def taken(self, commit: Commit) -> Claim | None:
-        """Return the claim of a commit that was made although its answer was lost, if it was."""
+    def taken(self, commit: Commit, known: Mapping[str, Encoded]) -> Claim | None:
+        """Return the claim of a commit that was made although its answer was lost, if it was.
+
+        Args:
+            commit: the commit.
+            known: as in `commit`.
+        """
         step, take = commit.takes, commit.take
         if step is None or take is None:
             return None
@@ -82,42 +87,38 @@ class Access:
         found = loaded.steps.get(step.step_id) if loaded else None
         if found is None or found.owner != self.owner:
             return None
-        known = self.cache.get(commit.thread_id)
         claim = self.patiently(
             lambda: self.checkpointer.claim(
                 step.thread_id, step.step_id, owner=take.owner, token=take.token, known=tuple(known)
             )
         )
-        return _whole(claim, known) if claim.refused is None else None
+        if claim.refused is not None:
+            return None
+        self.cache.put(commit.thread_id, known)
+        return _whole(claim, known)
 
     def known(self, thread_id: str) -> Mapping[str, Encoded]:
         """Return the blobs of a thread that this process knows."""
         return self.cache.get(thread_id)
 
-    def remember(self, commit: Commit, blobs: Mapping[str, Encoded]) -> None:
-        """Keep the encoded values of a new checkpoint for the next claim.
-
-        Args:
-            commit: what brings the checkpoint.
-            blobs: the values of the checkpoint before.
-        """
-        assert commit.checkpoint is not None
-        known: dict[str, Encoded] = {**blobs, **commit.blobs}
-        for name, before in commit.tails.items():
-            known[name] = Grown(known[before], commit.blobs[name])
-        self.cache.put(commit.thread_id, {key: known[key] for key in commit.checkpoint.refs})
-
-    def commit(self, commit: Commit) -> CommitResult:
+    def commit(self, commit: Commit, known: Mapping[str, Encoded] | None = None) -> CommitResult:
         """Commit, or be refused.
 
         A commit whose answer was lost is refused when it is sent again, because the first one used
         up its claim; its result is the stored one all the same.
+
+        Args:
+            commit: the commit.
+            known: the values of the checkpoint that it brings, to be kept for the next claim. Not
+                before it is made: another attempt may make another checkpoint of the same id.
         """
         logged = in_one_log(commit)
         result = self.patiently(lambda: self.checkpointer.commit(logged))
+        if known is not None and result.refused is None:
+            self.cache.put(commit.thread_id, known)
         if result.claim is None or not result.claim.tails:
             return result
-        return replace(result, claim=_whole(result.claim, self.cache.get(commit.thread_id)))
+        return replace(result, claim=_whole(result.claim, known or {}))
 
     def defer(self, claim: Claim, reason: str) -> Report:
         """Hand back a claimed step that this process cannot run, and say why."""
@@ -145,6 +146,20 @@ class Access:
                     raise
                 delay_s = min(0.05 * 2 ** min(attempt, 10), 1.0)
                 self.clock.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
+
+
+def values_after(commit: Commit, blobs: Mapping[str, Encoded]) -> Mapping[str, Encoded]:
+    """Return the encoded values of the checkpoint that a commit brings.
+
+    Args:
+        commit: the commit.
+        blobs: the values of the checkpoint before.
+    """
+    assert commit.checkpoint is not None
+    known: dict[str, Encoded] = {**blobs, **commit.blobs}
+    for name, before in commit.tails.items():
+        known[name] = Grown(known[before], commit.blobs[name])
+    return {key: known[key] for key in commit.checkpoint.refs}
 
 
 def _gone_on(claim: Claim, known: Mapping[str, Encoded]) -> tuple[Claim, Mapping[str, Encoded]]:

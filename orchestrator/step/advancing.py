@@ -12,6 +12,7 @@ from orchestrator.core.advance import Frame
 from orchestrator.core.stepping import ACTIVE, ended
 from orchestrator.errors import GraphstalkError, StateCorruptedError
 from orchestrator.record import replace
+from orchestrator.step.access import values_after
 from orchestrator.step.failure import error_record
 from orchestrator.step.report import Report
 from orchestrator.step.untracked import Overlaid
@@ -84,12 +85,12 @@ def _advance_loaded(protocol: StepProtocol, thread_id: str, loaded: LoadedThread
         raise
     except GraphstalkError as error:
         return _fail(protocol, thread_id, loaded, error)
-    protocol.access.remember(commit, loaded.blobs)
+    known = values_after(commit, loaded.blobs)
     queue = next(iter(loaded.steps.values())).step.queue
-    commit = protocol.taking(replace(commit, expect_status=ACTIVE), loaded.head, queue)
-    result = protocol.access.commit(commit)
+    commit = protocol.taking(replace(commit, expect_status=ACTIVE), loaded.head, queue, known)
+    result = protocol.access.commit(commit, known)
     if result.refused is not None:
-        return Report(refused=result.refused, claim=protocol.access.taken(commit))
+        return Report(refused=result.refused, claim=protocol.access.taken(commit, known))
     stop, claim = loaded.head.stop, result.claim
     return protocol.advanced(commit, following, stop, result.waiting, claim)
 

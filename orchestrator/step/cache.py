@@ -15,7 +15,7 @@ __all__ = ["BlobCache"]
 
 
 class BlobCache:
-    """The latest known blobs of the threads used last, bounded in bytes."""
+    """The latest known blobs of the threads used last, bounded in bytes but for the last one."""
 
     def __init__(self, bytes_max: int = 64 * 1024 * 1024) -> None:
         """Start empty."""
@@ -35,7 +35,7 @@ class BlobCache:
             self._bytes -= _size(self._threads.pop(thread_id, {}))
             self._threads[thread_id] = blobs
             self._bytes += _size(blobs)
-            while self._bytes > self._bytes_max:
+            while self._bytes > self._bytes_max and len(self._threads) > 1:
                 self._bytes -= _size(self._threads.popitem(last=False)[1])
 
 

@@ -13,7 +13,7 @@ Rule 4: what happened is told after it was committed, never before.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +36,7 @@ from orchestrator.graph.policy import delay_after
 from orchestrator.graph.spec import DispatchMode, GraphSpec
 from orchestrator.ids import mint_checkpoint_id, root_thread
 from orchestrator.record import replace
-from orchestrator.step.access import Access
+from orchestrator.step.access import Access, values_after
 from orchestrator.step.advancing import advance_thread
 from orchestrator.step.answers import json_schema_of
 from orchestrator.step.attempt import Attempt, Result
@@ -226,15 +226,16 @@ class StepProtocol:
         if following is None:
             untracked.keep(step.thread_id, step.step_id, self.spec, result.writes)
         commit = self.stepping.complete(step, outcome, attempt.head, following)
+        known: Mapping[str, Encoded] | None = None
         if following is not None:
-            self.access.remember(commit, attempt.blobs)
-            commit = self.taking(commit, attempt.head, step.queue)
+            known = values_after(commit, attempt.blobs)
+            commit = self.taking(commit, attempt.head, step.queue, known)
 
         def settle() -> Report:
-            sent = self.access.commit(commit)
+            sent = self.access.commit(commit, known)
             claim = sent.claim
             if sent.refused is not None:
-                claim = self.access.taken(commit)
+                claim = self.access.taken(commit, known or {})
                 if claim is None:
                     return Report(refused=sent.refused)
             self._tell_of(Done, step, writes=result.writes, cached=result.cached)
@@ -285,20 +286,21 @@ class StepProtocol:
             self._tell_of(Failed, step, error=record)
         return replace(report, error=None if report.refused else error)
 
-    def taking(self, commit: Commit, head: Head, queue: str) -> Commit:
+    def taking(self, commit: Commit, head: Head, queue: str, known: Iterable[str]) -> Commit:
         """Let a commit claim the one step that it makes ready, if this process may go on in place.
 
         Args:
             commit: what brings the next checkpoint.
             head: of the thread, as it was before.
             queue: that of the step which was done.
+            known: the names of the values of the checkpoint.
         """
         if commit.status is not None or len(commit.ready) != 1:
             return commit
         step = commit.ready[0]
         if step.queue != queue or (queue and not self.spec.is_inline(step.node, self.dispatch)):
             return commit
-        return self.access.taking(commit, head) if self.in_place(step) else commit
+        return self.access.taking(commit, head, known) if self.in_place(step) else commit
 
     # ---- committing -----------------------------------------------------------------------
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from orchestrator import MemoryCheckpointer
-from orchestrator.checkpoint.commit import Claim, Commit, StepGuard
+from orchestrator.checkpoint.commit import Claim, Commit, Refusal, StepGuard
 from orchestrator.checkpoint.model import blob_key
 from orchestrator.checkpoint.tails import Encoded, whole
 from orchestrator.damage import is_damaged
 from orchestrator.serde.msgpack import Codec
-from orchestrator.step.access import Access
+from orchestrator.step.access import Access, values_after
 from orchestrator.testing.contract import drafts
 
 encode = Codec().encode
@@ -37,28 +35,26 @@ class Turns:
         claim, known = access.claim("t", step.step_id)
         return claim, {**known, **claim.blobs}
 
-    def do(self, access: Access, claim: Claim, blobs: dict[str, Encoded], **fields: Any) -> Commit:
-        """Commit a claimed step; the process remembers what it knows then."""
-        self.number += 1
-        id_, name = drafts.FIRST + self.number, NAMES[self.number]
+    def done(self, claim: Claim, number: int, item: int | None = None) -> Commit:
+        """Return what completes a claimed step and adds an item to the list."""
+        id_, name = drafts.FIRST + number, NAMES[number]
         assert claim.step is not None
-        commit = Commit(
+        return Commit(
             thread_id="t",
             guard=StepGuard(claim.step.step_id, claim.fence),
             completed=b"done",
             checkpoint=drafts.checkpoint(id_, (name,)),
             ready=drafts.plan("t", id_, "a"),
-            blobs={name: encode([self.number])},
-            tails={name: NAMES[self.number - 1]},
-            **fields,
+            blobs={name: encode([number if item is None else item])},
+            tails={name: NAMES[number - 1]},
         )
-        access.remember(commit, blobs)
-        return commit
 
     def turn(self, access: Access) -> Claim:
         claim, blobs = self.claimed(access)
         assert whole(blobs[NAMES[self.number]]) == encode(list(range(self.number + 1)))
-        assert access.commit(self.do(access, claim, blobs)).refused is None
+        self.number += 1
+        commit = self.done(claim, self.number)
+        assert access.commit(commit, values_after(commit, blobs)).refused is None
         return claim
 
 
@@ -101,18 +97,31 @@ def test_what_is_not_known_any_more_is_missing_not_wrong(monkeypatch: pytest.Mon
     assert whole(blobs[NAMES[2]]) == b"\xc1is damaged"
 
 
-@pytest.mark.parametrize("forgets", [False, True])
-def test_a_commit_that_takes_the_next_step_has_the_whole_list(forgets: bool) -> None:
+def test_what_was_not_committed_is_not_known() -> None:
+    turns = Turns()
+    one, two = turns.process("one"), turns.process("two")
+    turns.turn(one)
+    late, blobs = turns.claimed(one)
+    turns.store.release("one")
+    claim, others = turns.claimed(two)
+    turns.number += 1  # Both make a checkpoint of the same id, with another value of one name.
+    made, refused = turns.done(claim, 2), turns.done(late, 2, item=77)
+    assert two.commit(made, values_after(made, others)).refused is None
+    assert one.commit(refused, values_after(refused, blobs)).refused is Refusal.STALE_FENCE
+    _, found = turns.claimed(one)
+    assert whole(found[NAMES[2]]) == encode([0, 1, 2])
+
+
+def test_a_commit_that_takes_the_next_step_has_the_whole_list() -> None:
     turns = Turns()
     one, two = turns.process("one"), turns.process("two")
     turns.turn(one)
     turns.turn(two)
     claim, blobs = turns.claimed(one)
-    commit = turns.do(one, claim, blobs)
-    if forgets:
-        one.cache.put("t", {})
+    commit = turns.done(claim, 3)
+    known = values_after(commit, blobs)
     assert claim.head is not None
-    taken = one.commit(one.taking(commit, claim.head)).claim
+    taken = one.commit(one.taking(commit, claim.head, known), known).claim
     assert taken is not None
     found = {**one.known("t"), **taken.blobs}[NAMES[3]]
     assert (whole(found), taken.tails) == (encode([0, 1, 2, 3]), {})
