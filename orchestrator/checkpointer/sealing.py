@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import msgpack
 
+from orchestrator import limits
 from orchestrator.checkpoint.commit import (
     Answer,
     Claim,
@@ -250,7 +251,8 @@ def opened_together(
     """
     log, _ = root_thread(thread_id)
     record = unseal(f"{log}\x1fevents", stored)
-    told = [("damaged", {})] * count if is_damaged(record) else _unpack(record)
+    lost: list[tuple[str, dict[str, bytes]]] = [("damaged", {})]
+    told = lost * min(count, limits.EVENTS_MAX) if is_damaged(record) else _unpack(record)
     for seq, (type_, fields) in enumerate(told, last + 1 - len(told)):
         yield Event(seq, ts_ms, type_, fields)
 

@@ -130,12 +130,12 @@ def threads(
     found: list[tuple[str, Head]] = []
     start, page = 0, max(limit, 100)
     while len(found) < limit:
-        names: Any = client.zrevrange(prefix + "threads", start, start + page - 1)
+        listed: Any = client.zrevrange(prefix + "threads", start, start + page - 1)
+        names = [name.decode() for name in listed]
         pipe = client.pipeline(transaction=False)
         for name in names:
-            pipe.hgetall(f"{prefix}t:{name.decode()}:head")
-        known = [name.decode("utf-8", "surrogatepass") for name in names]
-        rows = ((n, f) for n, f in zip(known, pipe.execute(), strict=True) if f)
+            pipe.hgetall(f"{prefix}t:{name}:head")
+        rows = ((n, f) for n, f in zip(names, pipe.execute(), strict=True) if f)
         found += [
             (name, head)
             for name, head in readable(rows, _head)
@@ -151,14 +151,20 @@ def events(thread_id: str, entries: Iterable[tuple[bytes, Mapping[bytes, bytes]]
     """Return what stream entries say, checked: one has the events of a commit, or one by itself."""
     found: list[Event] = []
     for entry_id, fields in entries:
-        last, ts_ms = int(entry_id.partition(b"-")[0]), int(fields[b"ts"])
-        if b"n" in fields:
-            stored, count = fields.get(b"sealed", b""), int(fields[b"n"])
-            found += opened_together(thread_id, stored, last, count, ts_ms)
-            continue
-        own = {key.decode(): value for key, value in fields.items() if key not in {b"ts", b"type"}}
-        found += opened_events(thread_id, [Event(last, ts_ms, fields[b"type"].decode(), own)])
+        last = int(entry_id.partition(b"-")[0])
+        try:
+            found += _entry(thread_id, last, fields)
+        except (ValueError, LookupError):
+            found.append(Event(last, 0, "damaged", {}))
     return found
+
+
+def _entry(thread_id: str, last: int, fields: Mapping[bytes, bytes]) -> Iterable[Event]:
+    ts_ms = int(fields[b"ts"])
+    if b"n" in fields:
+        return opened_together(thread_id, fields[b"sealed"], last, int(fields[b"n"]), ts_ms)
+    own = {key.decode(): value for key, value in fields.items() if key not in {b"ts", b"type"}}
+    return opened_events(thread_id, [Event(last, ts_ms, fields[b"type"].decode(), own)])
 
 
 def _values(flat: Sequence[Any]) -> dict[str, bytes]:
