@@ -46,8 +46,8 @@ TEMPLATE_VARIABLE = "GRAPHSTALK_MESSAGE_TEMPLATE"  # Rendered once by the parent
 _ANSWER_S = (
     2.5  # Then it is asked again, which is safe; a step shall not wait for a dead connection.
 )
+_LOOK_MS = 5.0  # Between two looks whether the worker was told to stop.
 
-_LOOK_MS = 5.0
 _log = logging.getLogger(__name__)
 
 InPlace = Callable[[str, str, float, float], None]
@@ -80,7 +80,7 @@ class Runtime:
     protocols: dict[str, StepProtocol | None] = field(default_factory=dict)
     deferred: set[str] = field(default_factory=set)  # Reasons that were logged already.
     _look_ms: float = 0.0  # When to look again whether the worker was told to stop.
-    _told: bool = False
+    _is_stopping: bool = False  # What the last look found.
     _slice: _Slice = field(default_factory=_Slice)
     _took_ms: dict[str, float] = field(default_factory=dict)  # How long a node took, last time.
 
@@ -124,19 +124,6 @@ class Runtime:
         """Do a step and those in place after it; Celery tells of the first one, if nobody is to."""
         place = self.busy.begin(thread_id)
         try:
-            self._try(thread_id, step_id, sent_ms, tell_first, tell)
-        finally:
-            self.busy.end(place)
-
-    def _try(
-        self,
-        thread_id: str,
-        step_id: str,
-        sent_ms: int,
-        tell_first: InPlace | None,
-        tell: InPlace,
-    ) -> None:
-        try:
             report = self._run(check_stored_thread_id(thread_id), step_id, sent_ms, tell_first)
             while report.claim is not None:
                 report = self._go_on(report.claim, tell)
@@ -149,10 +136,13 @@ class Runtime:
         except StateCorruptedError as error:
             self._say(str(error))
             return
-        if report.ready and not self.pushes:
-            self.dispatch(report.ready)
-        if report.due:
-            self.dispatch(report.due)
+        else:
+            if report.ready and not self.pushes:
+                self.dispatch(report.ready)
+            if report.due:
+                self.dispatch(report.due)
+        finally:
+            self.busy.end(place)
 
     def _run(self, thread_id: str, step_id: str, sent_ms: int, tell: InPlace | None) -> Report:
         claim, known = self.access.claim(thread_id, step_id, sent_ms)
@@ -201,8 +191,8 @@ class Runtime:
         if now_ms >= self._slice.end_ms:
             return False
         if now_ms >= self._look_ms:  # A look at a file at each step would cost more than the rest.
-            self._look_ms, self._told = now_ms + _LOOK_MS, self.stops()
-        return not self._told
+            self._look_ms, self._is_stopping = now_ms + _LOOK_MS, self.stops()
+        return not self._is_stopping
 
     def _is_quick(self, shadow: str) -> bool:
         return self._took_ms.get(shadow, self.slice_ms) < self.slice_ms

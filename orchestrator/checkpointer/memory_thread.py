@@ -87,7 +87,7 @@ class Thread:
     def log(self, now: int, type_: str, fields: Mapping[str, str | int | bytes]) -> None:
         """Append an event to the thread's log."""
         self.seq += 1
-        encoded = {k: v if type(v) is bytes else as_bytes(v) for k, v in fields.items()}
+        encoded = {key: as_bytes(value) for key, value in fields.items()}
         self.events.append(Event(self.seq, now, type_, encoded))
 
 

@@ -196,7 +196,7 @@ def node_run(attempt: Attempt, seen: Any) -> AbstractContextManager[CodeRun]:
         a context of the run; whoever has the node's result sets `result`.
     """
     run = CodeRun(attempt)
-    return _heard(run, seen) if run.is_heard else _Unheard(run)
+    return _heard(run, seen) if run.is_heard else _Collecting(run)
 
 
 @contextmanager
@@ -204,12 +204,12 @@ def _heard(run: CodeRun, seen: Any) -> Iterator[CodeRun]:
     config = run.attempt.scope.config
     given = _around(config["configurable"]) or config.get("callbacks")
     scope = run.attempt.scope = _with_config(run.attempt.scope, run.begin(config, given, seen))
-    with _Unheard(run), run.within(scope):
+    with _Collecting(run), run.within(scope):
         yield run
 
 
-class _Unheard:
-    """The run of a node of which nobody hears: a class, since most are, and entered at once."""
+class _Collecting:
+    """Takes what a node pushes: a class, not a generator, since every node is surrounded by one."""
 
     __slots__ = ("_run", "_sink")
 

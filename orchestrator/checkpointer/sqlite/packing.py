@@ -89,7 +89,7 @@ def unpack_step(thread_id: str, step_id: str, queue: str, data: bytes) -> ReadyS
 
 def pack_fields(fields: Mapping[str, str | int | bytes]) -> bytes:
     """Return the fields of an event, their values as bytes."""
-    return _pack({k: v if type(v) is bytes else as_bytes(v) for k, v in fields.items()})
+    return _pack({key: as_bytes(value) for key, value in fields.items()})
 
 
 def unpack_fields(data: bytes) -> dict[str, bytes]:

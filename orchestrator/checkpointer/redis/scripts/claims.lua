@@ -18,4 +18,3 @@ local function hold(P, member, owner, lease, now)
     redis.call('ZADD', P .. 'leases', 'GT', now + lease, owner)
   end
 end
-

@@ -3,8 +3,8 @@
 -- KEYS[1]  prefix of a partition      ARGV[1]  owner      ARGV[2]  1: only if its lease has run out
 -- ARGV[3]  1: count a death under each of its steps      ARGV[4]  the reason that each of them gets
 -- ARGV[5]  a member, and ARGV[6] its fence: only this claim, which its owner has forgotten; '': all
--- Returns {how many, {records of the released steps that have a queue and an active run}}. Their messages are still
--- to be sent; until then they stand in `unsent`, where the sweeper finds them.
+-- Returns {how many, {{member, checkpoint, record} of each released step that has a queue and an active run}}.
+-- Their messages are still to be sent; until then they stand in `unsent`, where the sweeper finds them.
 
 local P, owner = KEYS[1], ARGV[1]
 local time = redis.call('TIME')
