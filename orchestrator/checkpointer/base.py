@@ -16,6 +16,7 @@ Rule 5: a value may be the tail of a list, which goes on another value, kept bef
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from orchestrator.checkpoint.audit import Audited
@@ -102,6 +103,17 @@ class Checkpointer(Protocol):
         self, thread_id: str, *, after: int = 0, limit: int = 1000, wait_s: float = 0
     ) -> list[Event]:
         """Return events after number `after`, waiting for the first if there is none."""
+        ...
+
+    def news(
+        self, thread_id: str, *, after: int
+    ) -> AbstractContextManager[Callable[[float], None]]:
+        """Listen to what becomes of the runs of a thread after event number `after`.
+
+        The function that is yielded waits, so many seconds at most, until a run began, rests, ended
+        or was withdrawn. It may return for less, and may miss what a server that went away knew:
+        whoever waits looks at the thread then, and now and then, and once after it began to listen.
+        """
         ...
 
     def renew(self, owners: Sequence[str], *, ttl_s: float) -> None:

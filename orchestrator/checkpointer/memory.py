@@ -7,7 +7,8 @@ the Lua scripts refuse in the same order.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from orchestrator import limits
@@ -40,6 +41,7 @@ from orchestrator.checkpointer.memory_thread import (
     unready,
     update_step,
 )
+from orchestrator.checkpointer.news import news_in_log
 from orchestrator.checkpointer.sweeping import LEAD_MS, Trust
 from orchestrator.checkpointer.values import found_values, named_values
 from orchestrator.clock import Clock, SystemClock
@@ -374,6 +376,12 @@ class MemoryCheckpointer:
             if wait_s > 0:
                 self._changed.wait_for(lambda: bool(newer()), timeout=wait_s)
             return sealing.opened_events(thread_id, newer())
+
+    def news(
+        self, thread_id: str, *, after: int
+    ) -> AbstractContextManager[Callable[[float], None]]:
+        """See `Checkpointer.news`."""
+        return news_in_log(self, thread_id, after)
 
     def close(self) -> None:
         """Keep everything: closing is for those who hold connections."""

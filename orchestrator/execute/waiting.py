@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
@@ -19,7 +20,6 @@ from orchestrator.ids import parse_checkpoint_id
 __all__ = ["run_of", "wait_for_rest"]
 
 _LOOK_S = 2.0  # After so long without news a thread is looked at anew.
-_PAUSE_PART, _PAUSE_MAX_S = 0.03, 0.01  # Between two looks at its events.
 
 
 def wait_for_rest(
@@ -41,37 +41,49 @@ def wait_for_rest(
     """
     end = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
-        left = _LOOK_S if end is None else end - time.monotonic()
         try:
-            loaded = store.load(thread_id, values=False)
-            if loaded is None:
-                msg = f"there is no thread {thread_id!r}"
-                raise UnknownThreadError(msg)
-            mine = run_id in {"", loaded.head.run_id}
-            if not loaded.head.status.active if mine else run_id not in loaded.line:
-                return
-            if left <= 0:
-                raise RunNotFinishedError(_late(thread_id, loaded, timeout_s))
-            _wait_for_news(store, thread_id, loaded.seq, min(left, _LOOK_S))
+            return _wait_for_rest(store, thread_id, run_id, end, timeout_s)
         except CheckpointerUnavailableError:
+            left = _left_s(end)
             if left <= 0:
                 raise
             time.sleep(min(0.2, left))
 
 
-def _wait_for_news(store: Checkpointer, thread_id: str, seen: int, wait_s: float) -> None:
-    """Return once something happened to a run of a thread, or after a while.
+def _wait_for_rest(
+    store: Checkpointer, thread_id: str, run_id: str, end: float | None, timeout_s: float | None
+) -> None:
+    seq = _active_at(store, thread_id, run_id, end, timeout_s)
+    if seq is None:
+        return
+    with store.news(thread_id, after=seq) as wait:
+        while _active_at(store, thread_id, run_id, end, timeout_s) is not None:
+            wait(min(_left_s(end), _LOOK_S))
 
-    What happens to its steps is let pass. A run that takes long is looked at less often: what that
-    adds to it is a part of what it took.
+
+def _active_at(
+    store: Checkpointer, thread_id: str, run_id: str, end: float | None, timeout_s: float | None
+) -> int | None:
+    """Return the number of the thread's last event while the run is active; `None` once it is not.
+
+    Raises:
+        RunNotFinishedError: if it is active at its `end`.
+        UnknownThreadError: if there is no such thread.
     """
-    began = time.monotonic()
-    while (left := began + wait_s - time.monotonic()) > 0:
-        events = store.events(thread_id, after=seen, wait_s=left)
-        if any(event.type.startswith("run_") for event in events):
-            return
-        seen = events[-1].seq if events else seen
-        time.sleep(min(_PAUSE_MAX_S, _PAUSE_PART * (time.monotonic() - began)))
+    loaded = store.load(thread_id, values=False)
+    if loaded is None:
+        msg = f"there is no thread {thread_id!r}"
+        raise UnknownThreadError(msg)
+    mine = run_id in {"", loaded.head.run_id}
+    if not loaded.head.status.active if mine else run_id not in loaded.line:
+        return None
+    if _left_s(end) <= 0:
+        raise RunNotFinishedError(_late(thread_id, loaded, timeout_s))
+    return loaded.seq
+
+
+def _left_s(end: float | None) -> float:
+    return math.inf if end is None else end - time.monotonic()
 
 
 def run_of(

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from time import sleep
@@ -9,9 +10,10 @@ from time import sleep
 import pytest
 import redis
 
-from orchestrator.checkpoint.commit import Wait
+from orchestrator.checkpoint.commit import EventDraft, Wait
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.redis import RedisCheckpointer
+from orchestrator.execute.waiting import wait_for_rest
 from orchestrator.testing.contract import (
     SETTINGS,
     CheckpointerContract,
@@ -26,6 +28,7 @@ from orchestrator.testing.contract.hints import HintsContract
 from orchestrator.testing.contract.leases import LeasesContract
 from orchestrator.testing.contract.pushing import render
 from orchestrator.testing.contract.timing import TimingContract
+from orchestrator.testing.waiting import wait_until
 
 
 class OnServer:
@@ -134,6 +137,36 @@ def test_waiting_for_an_event_may_take_longer_than_the_client_waits_for_an_answe
         driver = Driver(RedisCheckpointer(settings=settings, client=client), sleep, settings)
         driver.start("a")
         assert driver.store.events(driver.thread_id, after=1, wait_s=0.8) == []
+
+
+def test_where_channels_are_forbidden_the_log_is_read(settings, redis_client):
+    redis_client.acl_setuser(
+        "quiet", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all"], reset=True
+    )
+    with redis.Redis.from_url(settings.url, username="quiet", password="secret") as client:
+        driver = Driver(RedisCheckpointer(settings=settings, client=client), sleep, settings)
+        driver.start("a", events=())
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            client.publish("anywhere", "")
+        ended = (EventDraft("run_succeeded"),)
+        with driver.store.news(driver.thread_id, after=0) as wait, ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(wait, 60)
+            driver.change(status=RunStatus.SUCCEEDED, events=ended)
+            waiting.result(10)
+    redis_client.acl_deluser("quiet")
+
+
+def test_whoever_listens_survives_the_loss_of_the_connection(settings, redis_client):
+    store = RedisCheckpointer(settings=settings)
+    driver = Driver(store, sleep, settings)
+    driver.start("a", events=())
+    ended = (EventDraft("run_succeeded"),)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(wait_for_rest, store, driver.thread_id, 60)
+        wait_until(lambda: redis_client.client_kill_filter(_type="pubsub"))
+        driver.change(status=RunStatus.SUCCEEDED, events=ended)
+        waiting.result(10)
+    store.close()
 
 
 def test_a_forked_process_speaks_on_connections_of_its_own(settings):

@@ -58,6 +58,8 @@ fence is given); a step is claimed only between `opens` and `shuts`.
 
 What an audit finds to be of another type than it should be is renamed to `<key>:aside` and kept.
 
+`<t>news` is no key but a channel: a commit that changes what becomes of a run says so there.
+
 Outside of the partitions: `<namespace>:partitions` (string), how many there are.
 """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
 import redis
@@ -28,12 +28,14 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.base import Planner, Renderer
+from orchestrator.checkpointer.news import news_in_log
 from orchestrator.checkpointer.redis import reading
 from orchestrator.checkpointer.redis.arguments import commit_arguments
 from orchestrator.checkpointer.redis.auditing import Auditing
 from orchestrator.checkpointer.redis.epochs import Epochs, halted_error
 from orchestrator.checkpointer.redis.holding import HeldClaim
 from orchestrator.checkpointer.redis.keys import Keys
+from orchestrator.checkpointer.redis.listening import Listeners
 from orchestrator.checkpointer.redis.scripting import Scripts, available
 from orchestrator.checkpointer.redis.steprecords import steps_in
 from orchestrator.checkpointer.redis.sweeping import Sweeping
@@ -121,6 +123,7 @@ class RedisCheckpointer:
         patience_s = self.client.connection_pool.connection_kwargs.get("socket_timeout")
         self._block_s = patience_s / 2 if patience_s else _BLOCK_S
         self._safely = _safely(self.settings)
+        self._listeners = Listeners(self.client, patience_s or _ANSWER_S)
         self._ahead_ms: float | None = None  # Its clock minus this process's monotonic one.
 
     def script_hashes(self) -> dict[str, str]:
@@ -346,6 +349,17 @@ class RedisCheckpointer:
                 found = answer[0][1] if answer else []
         # An entry may have events up to the one that is known.
         return [e for e in reading.events(thread_id, found) if e.seq > after][:limit]
+
+    @contextmanager
+    def news(self, thread_id: str, *, after: int) -> Iterator[Callable[[float], None]]:
+        """See `Checkpointer.news`. Where channels are forbidden, the log is read."""
+        with ExitStack() as stack:
+            try:
+                listening = self._listeners.on(self.keys.of_thread(thread_id)[1] + "news")
+                wait = stack.enter_context(listening)
+            except redis.exceptions.NoPermissionError:
+                wait = stack.enter_context(news_in_log(self, thread_id, after))
+            yield wait
 
     def close(self) -> None:
         """Give back connections."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Self
 
 from orchestrator.checkpoint.audit import Audited
@@ -24,6 +24,7 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.base import Planner
+from orchestrator.checkpointer.news import news_in_log
 from orchestrator.checkpointer.sealing import (
     opened_claim,
     opened_events,
@@ -214,6 +215,12 @@ class SqliteCheckpointer:
                 return opened_events(thread_id, found)
             # What this process writes wakes at once; for what others write one has to look.
             self._database.wait(changes, min(left_s, _LOOK_S) if self.shared else left_s)
+
+    def news(
+        self, thread_id: str, *, after: int
+    ) -> AbstractContextManager[Callable[[float], None]]:
+        """See `Checkpointer.news`."""
+        return news_in_log(self, thread_id, after)
 
     def close(self) -> None:
         """Give back the file. Whoever uses the checkpointer again opens it again."""

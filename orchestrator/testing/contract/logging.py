@@ -9,6 +9,7 @@ from functools import partial
 
 from orchestrator import limits
 from orchestrator.checkpoint.commit import EventDraft
+from orchestrator.checkpoint.model import RunStatus
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract
 from orchestrator.testing.contract.driver import Driver, guard
@@ -18,6 +19,21 @@ from orchestrator.testing.racing import race
 __all__ = ["LoggingContract"]
 
 _LONG_S = 20.0  # Far longer than waking up takes.
+
+
+_ENDED, _ENDED_EVENTS = RunStatus.SUCCEEDED, (EventDraft("run_succeeded"),)
+
+
+def _heard(
+    wait: Callable[[float], None], happens: Callable[[], object], wait_s: float = _LONG_S
+) -> bool:
+    """Return whether who waits is woken by what happens meanwhile."""
+    with ThreadPoolExecutor(1) as pool:
+        started = time.monotonic()
+        waiting = pool.submit(wait, wait_s)
+        happens()
+        waiting.result(_LONG_S * 2)
+        return time.monotonic() - started < wait_s * 0.9
 
 
 def _happened(*numbers: int) -> tuple[EventDraft, ...]:
@@ -170,3 +186,38 @@ class LoggingContract(Contract):
             waiting = pool.submit(driver.store.events, driver.thread_id, wait_s=0.2)
             other.start("a", events=_happened(1))
             assert waiting.result(_LONG_S) == []
+
+    # ---- news of runs -------------------------------------------------------------------
+
+    def test_whoever_listens_hears_that_a_run_rests(self, driver: Driver) -> None:
+        driver.start("a", events=())
+        with driver.store.news(driver.thread_id, after=0) as wait:
+            assert _heard(wait, partial(driver.change, status=_ENDED, events=_ENDED_EVENTS))
+            driver.change(status=RunStatus.RUNNING, events=(EventDraft("run_resumed"),))
+            assert _heard(wait, lambda: None)
+            assert _heard(wait, partial(driver.change, status=_ENDED, events=_ENDED_EVENTS))
+
+    def test_whoever_listens_hears_that_a_run_in_line_is_withdrawn(self, driver: Driver) -> None:
+        driver.start("a", events=())
+        driver.change(enqueue=("next", b"begins"), events=())
+        gone = (EventDraft("run_withdrawn", {"run": "next"}),)
+        with driver.store.news(driver.thread_id, after=0) as wait:
+            assert _heard(wait, partial(driver.change, dequeue="next", events=gone))
+
+    def test_what_happens_to_steps_and_elsewhere_is_no_news(self, driver: Driver) -> None:
+        driver.start("a", events=())
+        other = driver.on("another")
+        other.start("a", events=())
+        with driver.store.news(driver.thread_id, after=0) as wait:
+            other.change(status=_ENDED, events=_ENDED_EVENTS)
+            assert not _heard(wait, partial(driver.advance, "b", events=_happened(1)), 0.2)
+
+    def test_one_may_listen_again_and_several_at_once(self, driver: Driver) -> None:
+        driver.start("a", events=())
+        with driver.store.news(driver.thread_id, after=0) as one:
+            for number in range(3):
+                seq = len(driver.events())
+                with driver.store.news(driver.thread_id, after=seq) as two:
+                    ends = partial(driver.change, status=_ENDED, events=_ENDED_EVENTS)
+                    assert _heard(two, ends), number
+                assert _heard(one, lambda: None), number

@@ -340,6 +340,8 @@ if status ~= '' or enqueue ~= '' or dequeue ~= '' then
     redis.call('ZREM', P .. 'waiting', thread)
   end
 end
+-- Whoever waits for a run hears of it. A user of the server that may not speak there is no reason to fail.
+if status ~= '' or dequeue ~= '' then redis.pcall('PUBLISH', T .. 'news', status) end
 if open == 0 and active then
   redis.call('ZADD', P .. 'stuck', 'NX', now, thread)
 elseif head[4] == '0' then
