@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from orchestrator.checkpoint.commit import Claim, ReadyStep
+from orchestrator.checkpoint.commit import ReadyStep
 from orchestrator.client.children import Children
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.config import Settings
@@ -126,7 +126,7 @@ class Runtime:
         try:
             report = self._run(check_stored_thread_id(thread_id), step_id, sent_ms, tell_first)
             while report.claim is not None:
-                report = self._go_on(report.claim, tell)
+                report = self._go_on(report, tell)
         except SystemExit as exit_:
             if type(exit_) is not SystemExit:
                 raise  # Celery's own, by which it ends this process.
@@ -173,13 +173,14 @@ class Runtime:
             tell(step.task_id, step.shadow, began_s, took_ms / 1000)
         return report
 
-    def _go_on(self, claim: Claim, tell: InPlace) -> Report:
+    def _go_on(self, taken: Report, tell: InPlace) -> Report:
         """Do a step that was claimed together with the commit before it."""
-        step = claim.step
+        assert taken.claim is not None
+        step = taken.claim.step
         assert step is not None
         protocol = self._protocol(step.graph)
         assert protocol is not None  # It made the step ready.
-        return self._timed(step, lambda: protocol.go_on(claim), tell)
+        return self._timed(step, lambda: protocol.go_on(taken), tell)
 
     def _may_go_on(self, step: ReadyStep) -> bool:
         """Whether to do a step at once: there is time, and its node was not slow."""

@@ -50,8 +50,11 @@ class Checkpointer(Protocol):
     shared: bool  # Whether other processes see its threads.
     pushes: bool  # Whether commits send the messages of ready steps themselves.
 
-    def commit(self, commit: Commit) -> CommitResult:
+    def commit(self, commit: Commit, meanwhile: Callable[[], None] | None = None) -> CommitResult:
         """Make all of `commit` true, or refuse and change nothing.
+
+        A store that has to wait for an answer calls `meanwhile` while it does: once, several times
+        or never. It must not raise, nor rely on the commit.
 
         A refusal for a stale fence is counted and leaves an event. (INV-3) A refusal for a known
         idempotency key holds the run accepted under it in `detail`. Runs wait in a thread's line in

@@ -75,8 +75,9 @@ class MemoryCheckpointer:
 
     # ---- commit -----------------------------------------------------------------------
 
-    def commit(self, commit: Commit) -> CommitResult:
+    def commit(self, commit: Commit, meanwhile: Callable[[], None] | None = None) -> CommitResult:
         """See `Checkpointer.commit`."""
+        del meanwhile  # It waits for nobody.
         commit = sealing.sealed(commit)
         with self._changed:
             now = self._clock.now_ms()

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
 
-from orchestrator.checkpoint.commit import Claim, Commit, LoadedThread, ReadyStep, Wait
+from orchestrator.checkpoint.commit import Commit, LoadedThread, ReadyStep, Wait
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.errors import CheckpointerUnavailableError
@@ -87,7 +87,7 @@ class LocalRun:
     todo: list[ReadyStep]
     run_id: str = ""  # Empty: whichever is there.
     drained: str | None = None
-    _taken: Claim | None = None  # On the one step to do, if it is claimed already.
+    _taken: Report | None = None  # What took the one step to do, if it is claimed already.
     _errors: list[tuple[tuple[int, int, str, int], BaseException]] = field(default_factory=list)
     _later: list[tuple[int, str, ReadyStep]] = field(default_factory=list)  # Retries, by due time.
 
@@ -103,7 +103,7 @@ class LocalRun:
     def round(self) -> None:
         """Do the steps that are ready; find out which are next."""
         following: list[ReadyStep] = []
-        taken: Claim | None = None
+        taken: Report | None = None
         for step, report in zip(self.todo, self._reports(), strict=True):
             if report.error is not None:
                 self._errors.append(((step.number, step.index, step.node, 0), report.error))
@@ -111,7 +111,7 @@ class LocalRun:
                 due = self.executor.clock.now_ms() + report.retry_ms
                 heapq.heappush(self._later, (due, step.step_id, step))
             following += report.ready
-            taken = taken or report.claim
+            taken = taken or (report if report.claim else None)
         self._taken = taken
         if not following and self._later:
             due, _, step = heapq.heappop(self._later)
@@ -127,7 +127,7 @@ class LocalRun:
     def look(self) -> None:
         """Find out what is ready although no report said so."""
         left = self._left()
-        self.todo, self._taken = list(left.ready), left.claim
+        self.todo, self._taken = list(left.ready), left if left.claim else None
         if left.error is not None:
             self._errors.append(((0, 0, "", 0), left.error))
 

@@ -101,7 +101,12 @@ class Access:
         """Return the blobs of a thread that this process knows."""
         return self.cache.get(thread_id)
 
-    def commit(self, commit: Commit, known: Mapping[str, Encoded] | None = None) -> CommitResult:
+    def commit(
+        self,
+        commit: Commit,
+        known: Mapping[str, Encoded] | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> CommitResult:
         """Commit, or be refused.
 
         A commit whose answer was lost is refused when it is sent again, because the first one used
@@ -111,9 +116,10 @@ class Access:
             commit: the commit.
             known: the values of the checkpoint that it brings, to be kept for the next claim. Not
                 before it is made: another attempt may make another checkpoint of the same id.
+            meanwhile: see `Checkpointer.commit`.
         """
         logged = in_one_log(commit)
-        result = self.patiently(lambda: self.checkpointer.commit(logged))
+        result = self.patiently(lambda: self.checkpointer.commit(logged, meanwhile))
         if known is not None and result.refused is None:
             self.cache.put(commit.thread_id, known)
         if result.claim is None or not result.claim.tails:

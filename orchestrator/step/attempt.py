@@ -31,7 +31,7 @@ from orchestrator.errors import (
     StepFailedError,
 )
 from orchestrator.graph.interrupt import Scratchpad
-from orchestrator.graph.policy import delay_after
+from orchestrator.graph.policy import TimeoutPolicy, delay_after
 from orchestrator.graph.runtime import Runtime, silent
 from orchestrator.graph.schema import Reader
 from orchestrator.graph.scope import Scope, open_scope
@@ -95,14 +95,14 @@ class Attempt:
     origin: str = field(init=False)  # The id under which the step was first planned.
     scope: Scope = field(init=False)
     host: StepHost = field(init=False)
+    policy: TimeoutPolicy | None = field(init=False)
     watch: Watch | None = field(init=False)
 
     def __post_init__(self) -> None:
         """Decode what the claim brought."""
         assert self.claim.step is not None
         assert self.claim.head is not None
-        self.step, self.head = self.claim.step, self.claim.head
-        self.began_ms = self.protocol.access.clock.monotonic_ms()
+        self.step, head = self.claim.step, self.claim.head
         records = self.protocol.records
         for blob in self.claim.blobs.values():
             check_damage(blob)  # Also what this node does not look at: soon it would be history.
@@ -110,9 +110,9 @@ class Attempt:
         values = records.values(checkpoint, self.blobs)
         own = self.protocol.live.untracked.values(self.step.thread_id)
         seen = Overlaid(values, own) if own else values
-        self.frame = Frame(checkpoint, seen, self.head.stop, changes=values.changes)
+        self.frame = Frame(checkpoint, seen, head.stop, changes=values.changes)
         self.planned = planned(self.step)
-        self.given = records.decode(self.head.config)
+        self.given = records.decode(head.config)
         self.host = StepHost(self)
         answers = {i: records.decode(data) for i, data in self.claim.answers.items()}
         carried = carried_in(checkpoint, self.planned, self.step.step_id)
@@ -124,9 +124,28 @@ class Attempt:
         self.notes = {**carried.notes, **self.claim.notes}
         self.input = carried.given
         seed = short_hash(self.step.thread_id, self.origin)
-        policy = timeout_of(checkpoint, self.planned) or self.node.options.timeout
-        self.watch = Watch(policy) if policy else None
+        self.policy = timeout_of(checkpoint, self.planned) or self.node.options.timeout
         self.scope = self._scope(Scratchpad(seed, {**carried.answers, **answers}, fit=fit))
+        self.begin(self.claim)
+
+    def expected(self, claim: Claim) -> bool:
+        """Return whether the attempt is what it would be under another claim on the same step."""
+        mine, theirs = self.claim, claim
+        assert mine.head is not None
+        assert theirs.head is not None
+        return (
+            theirs.step == mine.step
+            and theirs.header == mine.header
+            and (theirs.head.config, theirs.head.stop) == (mine.head.config, mine.head.stop)
+            and not (theirs.blobs or theirs.answers or theirs.notes)
+        )
+
+    def begin(self, claim: Claim) -> None:
+        """Begin under a claim: from now on it takes time."""
+        assert claim.head is not None
+        self.claim, self.head = claim, claim.head
+        self.began_ms = self.protocol.access.clock.monotonic_ms()
+        self.watch = Watch(self.policy) if self.policy else None
 
     @property
     def node(self) -> NodeSpec:

@@ -38,6 +38,7 @@ from orchestrator.ids import mint_checkpoint_id, root_thread
 from orchestrator.record import replace
 from orchestrator.step.access import Access, values_after
 from orchestrator.step.advancing import advance_thread
+from orchestrator.step.ahead import Ahead
 from orchestrator.step.answers import json_schema_of
 from orchestrator.step.attempt import Attempt, Result
 from orchestrator.step.facts import Advanced, Asked, Done, Fact, Failed, Stopped
@@ -87,17 +88,25 @@ class StepProtocol:
             return Report(refused=claim.refused)
         return self.run_claimed(claim, known)
 
-    def go_on(self, claim: Claim) -> Report:
-        """Do a step that was claimed by the commit that made it ready."""
+    def go_on(self, taken: Report) -> Report:
+        """Do a step that was claimed by the commit that made it ready, as its report says."""
+        claim = taken.claim
+        assert claim is not None
         assert claim.step is not None
+        if taken.ahead is not None:
+            return self.run_claimed(claim, taken.ahead.known, taken.ahead)
         return self.run_claimed(claim, self.access.known(claim.step.thread_id))
 
-    def give_back(self, claim: Claim) -> None:
+    def give_back(self, taken: Report) -> None:
         """Let others do a step that this process has claimed and will not do."""
+        claim = taken.claim
+        assert claim is not None
         assert claim.step is not None
         self.access.commit(hand_back(claim.step, claim.fence, "the run was told to stop"))
 
-    def run_claimed(self, claim: Claim, known: Mapping[str, Encoded]) -> Report:
+    def run_claimed(
+        self, claim: Claim, known: Mapping[str, Encoded], ahead: Ahead | None = None
+    ) -> Report:
         """Run a claimed step's node and commit."""
         step, head = claim.step, claim.head
         assert step is not None
@@ -110,7 +119,8 @@ class StepProtocol:
             return self.access.defer(claim, reason)
         attempt: Attempt | None = None
         try:
-            attempt = Attempt(self, claim, {**known, **claim.blobs})
+            attempt = ahead.attempt(claim) if ahead else None
+            attempt = attempt or Attempt(self, claim, {**known, **claim.blobs})
             settle = self._attempted(attempt)
         except ClaimLost:
             return Report(refused=Refusal.STALE_FENCE)
@@ -227,12 +237,14 @@ class StepProtocol:
             untracked.keep(step.thread_id, step.step_id, self.spec, result.writes)
         commit = self.stepping.complete(step, outcome, attempt.head, following)
         known: Mapping[str, Encoded] | None = None
+        ahead: Ahead | None = None
         if following is not None:
             known = values_after(commit, attempt.blobs)
             commit = self.taking(commit, attempt.head, step.queue, known)
+            ahead = Ahead(self, commit, attempt.head, known) if commit.takes else None
 
         def settle() -> Report:
-            sent = self.access.commit(commit, known)
+            sent = self.access.commit(commit, known, ahead.prepare if ahead else None)
             claim = sent.claim
             if sent.refused is not None:
                 claim = self.access.taken(commit, known or {})
@@ -240,7 +252,9 @@ class StepProtocol:
                     return Report(refused=sent.refused)
             self._tell_of(Done, step, writes=result.writes, cached=result.cached)
             if following is not None:
-                return self.advanced(commit, following, attempt.head.stop, sent.waiting, claim)
+                stop = attempt.head.stop
+                report = self.advanced(commit, following, stop, sent.waiting, claim)
+                return replace(report, ahead=ahead) if claim else report
             return self.advance(step.thread_id) if sent.open == 0 else Report(due=sent.due)
 
         return settle

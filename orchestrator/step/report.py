@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from orchestrator.checkpoint.commit import Claim, ReadyStep, Refusal
 from orchestrator.record import record
+
+if TYPE_CHECKING:
+    from orchestrator.step.ahead import Ahead
 
 __all__ = ["Report"]
 
@@ -18,3 +23,4 @@ class Report:
     retry_ms: int | None = None  # The step is due again after so long.
     error: BaseException | None = None  # What the node raised, if it failed for good.
     claim: Claim | None = None  # On the one step that is ready, if it was taken in the same commit.
+    ahead: Ahead | None = None  # What was prepared of the attempt under that claim.

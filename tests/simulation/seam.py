@@ -48,8 +48,13 @@ class Seam:
         process.point("after")
         return answer
 
-    def commit(self, commit: Commit) -> CommitResult:
-        return self._ask(lambda: self.accounts.commit(self.process, commit))
+    def commit(self, commit: Commit, meanwhile: Callable[[], None] | None = None) -> CommitResult:
+        def ask() -> CommitResult:
+            if meanwhile is not None:
+                meanwhile()
+            return self.accounts.commit(self.process, commit)
+
+        return self._ask(ask)
 
     def claim(self, thread_id: str, step_id: str, *, owner: str, **given: Any) -> Claim:
         return self._ask(

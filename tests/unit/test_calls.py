@@ -35,10 +35,10 @@ class RacingStore(MemoryCheckpointer):
             self.between.pop(0)()
         return super().claim(*args, **options)
 
-    def commit(self, commit: Commit) -> CommitResult:
+    def commit(self, commit: Commit, *args: Any) -> CommitResult:
         if self.faster:
             self.faster.pop(0)()
-        return super().commit(commit)
+        return super().commit(commit, *args)
 
 
 def ask(state: State) -> State:

@@ -48,9 +48,9 @@ class Store(MemoryCheckpointer):
         self.before_claim(thread_id)
         return super().claim(thread_id, step_id, **options)
 
-    def commit(self, commit: Commit) -> Any:
+    def commit(self, commit: Commit, *args: Any) -> Any:
         self.before_commit(commit)
-        return super().commit(commit)
+        return super().commit(commit, *args)
 
 
 class Fleet:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha1
 from importlib import resources
@@ -51,7 +51,12 @@ class Scripts:
         }
 
     def call(
-        self, name: str, keys: Sequence[str], args: Sequence[Any], then: Sequence[Any] = ()
+        self,
+        name: str,
+        keys: Sequence[str],
+        args: Sequence[Any],
+        then: Sequence[Any] = (),
+        meanwhile: Callable[[], None] | None = None,
     ) -> Any:
         """Run a script and return its answer.
 
@@ -60,6 +65,7 @@ class Scripts:
             keys: its keys.
             args: its arguments.
             then: a command to send with it; its answer, or error, is returned beside the script's.
+            meanwhile: what to do while the server works; it must not raise.
 
         Raises:
             CheckpointerUnavailableError: if the server does not answer, or refuses writes.
@@ -68,7 +74,7 @@ class Scripts:
         command = ("EVALSHA", self.hashes[name], len(keys), *keys, *args)
         with available():
             try:
-                return self._ask(command, then)
+                return self._ask(command, then, meanwhile)
             except redis.exceptions.NoScriptError:  # A new server, or one that was restarted.
                 self._client.script_load(self._sources[name])
                 return self._ask(command, then)
@@ -82,11 +88,18 @@ class Scripts:
         with available():
             return self._ask(command)
 
-    def _ask(self, command: tuple[Any, ...], then: Sequence[Any] = ()) -> Any:
+    def _ask(
+        self,
+        command: tuple[Any, ...],
+        then: Sequence[Any] = (),
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Any:
         connection = self._take()
         packed = [hiredis.pack_command(each) for each in (command, tuple(then)) if each]
         try:
             connection.send_packed_command(packed, check_health=False)
+            if meanwhile is not None:
+                meanwhile()
             if not then:
                 return connection.read_response()
             try:

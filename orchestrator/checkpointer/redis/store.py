@@ -147,14 +147,14 @@ class RedisCheckpointer:
 
     # ---- commit and claim ---------------------------------------------------------------
 
-    def commit(self, commit: Commit) -> CommitResult:
+    def commit(self, commit: Commit, meanwhile: Callable[[], None] | None = None) -> CommitResult:
         """See `Checkpointer.commit`."""
         unsealed, commit = commit, sealed(commit, compact=True)
         sends = self._renderer is not None and (commit.ready or commit.updates)
         now_ms, lease_ms = self.now_ms() if sends else 0, int(self.settings.lease_ttl_s * 1000)
         lists, args = commit_arguments(commit, self._renderer, now_ms, lease_ms)
         prefixes = self.keys.of_thread(commit.thread_id)
-        answer = self._run("commit", [*prefixes, *lists], args, self._safely)
+        answer = self._run("commit", [*prefixes, *lists], args, self._safely, meanwhile)
         if self._safely:
             answer, reached = answer
             self._check_safe(reached)

@@ -101,8 +101,9 @@ class SqliteCheckpointer:
 
     # ---- commit and claim ---------------------------------------------------------------
 
-    def commit(self, commit: Commit) -> CommitResult:
+    def commit(self, commit: Commit, meanwhile: Callable[[], None] | None = None) -> CommitResult:
         """See `Checkpointer.commit`."""
+        del meanwhile  # It waits for nobody.
         plain, commit = commit, sealed(commit)
         now = self._clock.now_ms()
         with parsing(commit.thread_id), self._database.writing() as connection:
