@@ -16,7 +16,17 @@ import psutil
 import redis
 from celery import Celery, chain, chord
 
-from benchmarks.peers.contract import Order, cpu_s, footprint, program, rates, run, timed_ms, until
+from benchmarks.peers.contract import (
+    PROCESSES,
+    Order,
+    cpu_s,
+    footprint,
+    program,
+    rates,
+    run,
+    timed_ms,
+    until,
+)
 
 URL = os.environ.get("BENCH_CELERY_URL", "redis://127.0.0.1:6379/1")
 
@@ -73,7 +83,7 @@ class _Fleet:
 
 @contextmanager
 def _fleet(
-    order: Order, pool: str = "prefork", concurrency: int = 2
+    order: Order, pool: str = "prefork", concurrency: int = PROCESSES
 ) -> Iterator[tuple[_Fleet, int]]:
     url = order.where.removesuffix("/0") + "/1"
     app.conf.broker_url = app.conf.result_backend = url

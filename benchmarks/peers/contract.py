@@ -31,6 +31,7 @@ from typing import Any
 import psutil
 
 __all__ = [
+    "PROCESSES",
     "ROOT",
     "Order",
     "attempt",
@@ -48,6 +49,7 @@ __all__ = [
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 120.0
+PROCESSES = 3  # Of a worker's pool: one more than cores, since a process waits for its commits.
 
 
 @dataclass(frozen=True, slots=True)

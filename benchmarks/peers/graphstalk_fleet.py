@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 
 from benchmarks.peers.contract import (
+    PROCESSES,
     Order,
     cpu_s,
     footprint,
@@ -75,7 +76,7 @@ class _Fleet:
 
 
 @contextmanager
-def _fleet(order: Order, pool: str = "prefork", concurrency: int = 2) -> Iterator[_Fleet]:
+def _fleet(order: Order, pool: str = "prefork", concurrency: int = PROCESSES) -> Iterator[_Fleet]:
     settings = Settings.from_env({"REDIS_URL": order.where})
     names = (name for name in GRAPHS if name.endswith(order.store))
     command = (
