@@ -33,7 +33,7 @@ from orchestrator.core.questions import open_questions
 from orchestrator.core.records import Records
 from orchestrator.errors import RunNotFinishedError, UnknownGraphError
 from orchestrator.execute.dispatch import dispatcher, open_store
-from orchestrator.execute.waiting import run_of, wait_for_rest
+from orchestrator.execute.waiting import left_by, run_of, wait_for_rest
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import check_key, check_thread_id, new_uuid, short_hash
 from orchestrator.serde.msgpack import Codec
@@ -198,8 +198,8 @@ class Client:
 
     def result(self, thread_id: str, timeout_s: float | None = None, *, run_id: str = "") -> Any:
         """Wait until the thread's run rests; return its output, as `RunHandle.result`."""
-        wait_for_rest(self._reader, check_thread_id(thread_id), timeout_s, run_id)
-        loaded = self._run(thread_id, run_id)
+        there = wait_for_rest(self._reader, check_thread_id(thread_id), timeout_s, run_id)
+        loaded = left_by(self._reader, thread_id, there, run_id)
         spec, records = self._known(loaded)
         return outcome_of(thread_id, loaded, records, spec)
 

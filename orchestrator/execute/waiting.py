@@ -17,15 +17,15 @@ from orchestrator.errors import (
 )
 from orchestrator.ids import parse_checkpoint_id
 
-__all__ = ["run_of", "wait_for_rest"]
+__all__ = ["left_by", "run_of", "wait_for_rest"]
 
 _LOOK_S = 2.0  # After so long without news a thread is looked at anew.
 
 
 def wait_for_rest(
     store: Checkpointer, thread_id: str, timeout_s: float | None = None, run_id: str = ""
-) -> None:
-    """Return once a run is not active: it waits, has ended or failed.
+) -> LoadedThread:
+    """Return the thread once a run is not active: it waits, has ended or failed.
 
     A server that is away for a while is waited for.
 
@@ -52,34 +52,33 @@ def wait_for_rest(
 
 def _wait_for_rest(
     store: Checkpointer, thread_id: str, run_id: str, end: float | None, timeout_s: float | None
-) -> None:
-    seq = _active_at(store, thread_id, run_id, end, timeout_s)
-    if seq is None:
-        return
-    with store.news(thread_id, after=seq) as wait:
-        while _active_at(store, thread_id, run_id, end, timeout_s) is not None:
-            wait(min(_left_s(end), _LOOK_S))
+) -> LoadedThread:
+    loaded = _load(store, thread_id)
+    if _rests(loaded, run_id):
+        return loaded
+    with store.news(thread_id, after=loaded.seq) as wait:
+        # It may have come to rest before anybody listened; most often it has not.
+        if not _rests(_load(store, thread_id, values=False), run_id):
+            wait(max(0.0, min(_left_s(end), _LOOK_S)))
+        while not _rests(loaded := _load(store, thread_id), run_id):
+            if _left_s(end) <= 0:
+                raise RunNotFinishedError(_late(thread_id, loaded, timeout_s))
+            wait(max(0.0, min(_left_s(end), _LOOK_S)))
+        return loaded
 
 
-def _active_at(
-    store: Checkpointer, thread_id: str, run_id: str, end: float | None, timeout_s: float | None
-) -> int | None:
-    """Return the number of the thread's last event while the run is active; `None` once it is not.
-
-    Raises:
-        RunNotFinishedError: if it is active at its `end`.
-        UnknownThreadError: if there is no such thread.
-    """
-    loaded = store.load(thread_id, values=False)
+def _load(store: Checkpointer, thread_id: str, *, values: bool = True) -> LoadedThread:
+    loaded = store.load(thread_id, values=values)
     if loaded is None:
         msg = f"there is no thread {thread_id!r}"
         raise UnknownThreadError(msg)
-    mine = run_id in {"", loaded.head.run_id}
-    if not loaded.head.status.active if mine else run_id not in loaded.line:
-        return None
-    if _left_s(end) <= 0:
-        raise RunNotFinishedError(_late(thread_id, loaded, timeout_s))
-    return loaded.seq
+    return loaded
+
+
+def _rests(loaded: LoadedThread, run_id: str) -> bool:
+    if run_id in {"", loaded.head.run_id}:
+        return not loaded.head.status.active
+    return run_id not in loaded.line
 
 
 def _left_s(end: float | None) -> float:
@@ -89,19 +88,32 @@ def _left_s(end: float | None) -> float:
 def run_of(
     store: Checkpointer, thread_id: str, run_id: str = "", *, values: bool = True
 ) -> LoadedThread | None:
-    """Return a thread as a run has it, or left it if others came after it.
+    """Return a thread as a run has it, or left it if others came after it; see `left_by`."""
+    loaded = store.load(thread_id, values=values)
+    return loaded and left_by(store, thread_id, loaded, run_id, values=values)
+
+
+def left_by(
+    store: Checkpointer,
+    thread_id: str,
+    loaded: LoadedThread,
+    run_id: str = "",
+    *,
+    values: bool = True,
+) -> LoadedThread:
+    """Return a loaded thread as a run has it, or left it if others came after it.
 
     Args:
         store: where the thread is.
         thread_id: the thread.
+        loaded: what there is of it.
         run_id: the run; empty: the one that is there.
         values: whether the values are wanted, too.
 
     Raises:
         UnknownRunError: if the thread has no such run, or no longer remembers it.
     """
-    loaded = store.load(thread_id, values=values)
-    if loaded is None or run_id in {"", loaded.head.run_id}:
+    if run_id in {"", loaded.head.run_id}:
         return loaded
     head = replace(loaded.head, run_id=run_id, config=b"", error=b"")
     if run_id in loaded.line:
