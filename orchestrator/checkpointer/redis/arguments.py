@@ -1,8 +1,12 @@
-"""A `Commit` as the flat arguments of `commit.lua`, in the order in which it reads them."""
+"""A `Commit` as the flat arguments of `commit.lua`, in the order in which it reads them.
+
+Each argument costs time, also an empty one. So what few commits have is there by name, if it is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Commit, ReadyStep, StepUpdate, Wait
@@ -36,43 +40,83 @@ def commit_arguments(
             lists.append(queue)
         return lists.index(queue) + 3, text
 
-    guard, key = commit.guard, commit.key
+    guard, stored = commit.guard, commit.checkpoint
+    rare = _rare_checks(commit) + _rare_changes(commit)
+    if renderer and stored is None and (commit.completed is not None or commit.updates):
+        rare += _named("window", limits.FAN_OUT_WINDOW)
+    for update in commit.updates:
+        sent = message(update.step) if update.wait is Wait.NOTHING else ("", "")
+        rare += _named("update", *_update(update, sent))
     args: list[_Arg] = [
         commit.thread_id,
-        commit.log,
-        limits.FAN_OUT_WINDOW if renderer else 0,
-        int(commit.expect_new),
         "" if commit.expect_head is None else f"{commit.expect_head:016x}",
-        commit.expect_run or "",
-        f" {' '.join(commit.expect_status)} " if commit.expect_status else "",
-        int(commit.expect_settled),
         guard.step_id if guard else "",
         guard.fence if guard else "",
-        *(key or ("", "")),
-        *(commit.enqueue or ("", "")),
-        commit.dequeue or "",
-        len(commit.answers),
+        int(commit.completed is not None),
+        commit.completed or b"",
+        f"{stored.id:016x}" if stored else "",
+        *_take(commit, lease_ms),
+        len(rare),
+        *rare,
     ]
-    for answer in commit.answers:
-        args += [answer.step_id, answer.interrupt_id, answer.value]
-    args += [len(commit.updates), *(update.step.step_id for update in commit.updates)]
-    args += [commit.status or "", *_pairs(_kept(commit))]
-    args += [int(commit.completed is not None), commit.completed or b""]
-    args += [*_pairs(commit.notes), int(commit.keeps_claim)]
-    args += [int(commit.checkpoint is not None), int(commit.revoke)]
-    for update in commit.updates:
-        args += _update(update)
-        args += message(update.step) if update.wait is Wait.NOTHING else ("", "")
-    args.append(f"{commit.checkpoint.id:016x}" if commit.checkpoint else "")
-    args += _take(commit, lease_ms)
-    args.append(len(commit.ready))
+    kept = _kept(commit)
+    args += [len(kept), *_flat(kept), len(commit.ready)]
     for place, step in enumerate(commit.ready):
         args += [step.step_id, f"{step.checkpoint_id:016x}", step.queue, step.arg]
         args += [step_record(step), *message(step, place)]
-    args += [*_pairs(commit.head), len(commit.events)]
+    args.append(len(commit.events))
     if commit.events:
         args.append(sealed_together(commit.thread_id, commit.events))
     return lists, args
+
+
+def _rare_checks(commit: Commit) -> list[_Arg]:
+    """Return what few commits ask for: each a name, how many values there are, and the values."""
+    c, rare = commit, list[_Arg]()
+    if c.expect_new:
+        rare += _named("new")
+    if c.key:
+        rare += _named("key", *c.key)
+    if c.expect_run:
+        rare += _named("run", c.expect_run)
+    if c.expect_status:
+        rare += _named("statuses", f" {' '.join(c.expect_status)} ")
+    if c.expect_settled:
+        rare += _named("settled")
+    if c.dequeue:
+        rare += _named("dequeue", c.dequeue)
+    return rare
+
+
+def _rare_changes(commit: Commit) -> list[_Arg]:
+    """Return what few commits change, in the same way."""
+    c, rare = commit, list[_Arg]()
+    if c.log and c.log != c.thread_id:
+        rare += _named("log", c.log)
+    if c.status:
+        rare += _named("status", c.status)
+    if c.head:
+        rare += _named("head", *_flat(c.head))
+    if c.enqueue:
+        rare += _named("enqueue", *c.enqueue)
+    if c.notes:
+        rare += _named("notes", *_flat(c.notes))
+    if c.keeps_claim:
+        rare += _named("keeps_claim")
+    if c.revoke:
+        rare += _named("revoke")
+    if c.answers:
+        answers: list[_Arg] = []
+        for each in c.answers:
+            answers += [each.step_id, each.interrupt_id, each.value]
+        rare += _named("answers", *answers)
+    if c.takes and (brought := blobs_to_bring(c)):
+        rare += _named("brought", *brought)
+    return rare
+
+
+def _named(name: str, *values: _Arg) -> list[_Arg]:
+    return [name, len(values), *values]
 
 
 def blobs_to_bring(commit: Commit) -> list[str]:
@@ -90,13 +134,11 @@ def blobs_to_bring(commit: Commit) -> list[str]:
     return found
 
 
-def _take(commit: Commit, lease_ms: int) -> list[_Arg]:
-    step, take = commit.takes, commit.take
-    if step is None or take is None:
-        return [""]
-    brought = blobs_to_bring(commit)
-    seal = take.head.seal if take.head else ""
-    return [take.owner, take.token, lease_ms, seal, len(brought), *brought]
+def _take(commit: Commit, lease_ms: int) -> Sequence[_Arg]:
+    take = commit.take
+    if commit.takes is None or take is None:
+        return "", "", "", ""
+    return take.owner, take.token, lease_ms, take.head.seal if take.head else ""
 
 
 def _text(value: _Arg) -> _Arg:
@@ -104,15 +146,13 @@ def _text(value: _Arg) -> _Arg:
     return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
 
 
-def _pairs(mapping: Mapping[str, _Arg]) -> list[_Arg]:
-    flat: list[_Arg] = [len(mapping)]
-    for key, value in mapping.items():
-        flat += [key, value]
-    return flat
+def _flat(mapping: Mapping[str, _Arg]) -> Iterator[_Arg]:
+    return chain.from_iterable(mapping.items())
 
 
-def _update(update: StepUpdate) -> list[_Arg]:
+def _update(update: StepUpdate, message: Sequence[_Arg]) -> list[_Arg]:
     return [
+        update.step.step_id,
         update.wait,
         update.delay_ms,
         int(update.reset),
@@ -120,8 +160,9 @@ def _update(update: StepUpdate) -> list[_Arg]:
         int(update.error is not None),
         update.error or b"",
         _text(update.reason),
-        *_pairs({f"ask:{key}": value for key, value in update.asks.items()}),
         update.step.queue,
+        *message,
+        *_flat({f"ask:{key}": value for key, value in update.asks.items()}),
     ]
 
 

@@ -10,3 +10,9 @@ local function parts_of(stored)
   end
   return part(tonumber(h)), part(tonumber(p)), part(tonumber(r)), part(tonumber(n)), string.sub(stored, at)
 end
+
+-- Returns the ids of its steps alone, in one string.
+local function ids_of(stored)
+  local h, p, r, n, at = string.match(stored or '', '^(%d+) (%d+) (%d+) (%d+)\n()')
+  return h and string.sub(stored, at + h + p + r + n) or ''
+end

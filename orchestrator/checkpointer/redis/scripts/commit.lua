@@ -2,7 +2,8 @@
 --
 -- KEYS[1]  prefix of the thread's partition      KEYS[2]  prefix of the thread's keys
 -- KEYS[3..] the broker's lists that messages go to, if this server is the broker
--- ARGV     the commit, flat; see `arguments.py`, which writes it in the order it is read here
+-- ARGV     the commit, flat; see `arguments.py`, which writes it in the order it is read here. Each argument costs, also an
+--          empty one: so what few commits have stands there by name, or not at all.
 --
 -- Returns {refusal, detail, now, open, 1 if the run has ended with others in line, {steps to be sent now}}, and
 --         if the one ready step was claimed in the same go, also fence, {name, value, ...} of what was asked for, head
@@ -11,14 +12,17 @@
 local P, T = KEYS[1], KEYS[2]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local at = 0
-local function take() at = at + 1 return ARGV[at] end
-local function take_pairs()
-  local n, list = tonumber(take()) * 2, {}
-  for i = 1, n do list[i] = ARGV[at + i] end
-  at = at + n
-  return list
+local thread, expect_head, guard, guard_fence, completes, outcome, id, taker, token, lease, known_head = unpack(ARGV, 1, 11)
+local rare, updates = {}, {} -- What few commits have: by name, a list of values each. Of updates there may be several.
+local at = 12
+local rest = at + tonumber(ARGV[at])
+while at < rest do
+  local name, n, list = ARGV[at + 1], tonumber(ARGV[at + 2]), {}
+  for i = 1, n do list[i] = ARGV[at + 2 + i] end
+  at = at + 2 + n
+  if name == 'update' then updates[#updates + 1] = list else rare[name] = list end
 end
+local answers, notes, told = rare.answers or {}, rare.notes or {}, rare.head or {} -- Flat.
 local head_key = T .. 'head'
 local function step_key(step) return T .. 's:' .. step end
 
@@ -26,40 +30,26 @@ local L, seq = T, 0 -- Prefix of the thread whose log takes the events, and the 
 -- Add an entry to the log, of so many events; those of 10,000 events ago may go.
 local function note(events, ...)
   seq = seq + events
-  local entry = string.format('%.0f-0', seq)
+  local entry = seq .. '-0'
   if seq <= 10000 then return redis.call('XADD', L .. 'ev', entry, 'ts', now, ...) end
-  redis.call('XADD', L .. 'ev', 'MINID', '~', string.format('%.0f', seq - 10000), entry, 'ts', now, ...)
-end
--- The ids of the steps that a checkpoint planned.
-local function planned(checkpoint)
-  local _, _, _, _, ids = parts_of(redis.call('HGET', T .. 'data', checkpoint))
-  return string.gmatch(ids, '%S+')
+  redis.call('XADD', L .. 'ev', 'MINID', '~', seq - 10000, entry, 'ts', now, ...)
 end
 
 -- ---- preconditions ---------------------------------------------------------------------
 
-local thread, log, window, expect_new, expect_head, expect_run, statuses, settled, guard, guard_fence, key, key_run, enqueue,
-  begins, dequeue = unpack(ARGV, 1, 15)
-at = 15
-window, settled = tonumber(window), settled == '1'
-local answers = {}
-for i = 1, tonumber(take()) do answers[i] = {take(), take(), take()} end
-local updated = {}
-for i = 1, tonumber(take()) do updated[i] = take() end
-
 local head = redis.call('HMGET', head_key, 'status', 'checkpoint_id', 'run_id', 'open', 'seq', 'fence', 'seal')
 local exists = head[1]
 seq = tonumber(head[5] or 0)
-if log ~= '' and log ~= thread then
-  local other = P .. 't:' .. log .. ':'
+if rare.log and rare.log[1] ~= thread then
+  local other = P .. 't:' .. rare.log[1] .. ':'
   local l = redis.call('HMGET', other .. 'head', 'status', 'seq')
   if l[1] then L, seq = other, tonumber(l[2] or 0) end
 end
-local ns = string.match(thread, '\31(.*)$') -- The thread is that of a subgraph.
 local function refuse(why, detail)
   if why == 'stale_fence' then
     redis.call('HINCRBY', P .. 'stats', 'stale_refused', 1)
     local fields = {'type', 'commit_refused', 'step', guard, 'reason', why, 'fence', guard_fence}
+    local ns = string.match(thread, '\31(.*)$')
     if ns then fields[#fields + 1], fields[#fields + 2] = 'ns', ns end
     note(1, unpack(fields))
     redis.call('HSET', L .. 'head', 'seq', seq)
@@ -68,53 +58,51 @@ local function refuse(why, detail)
 end
 local guard_owner, guard_cp, guard_noted
 if not exists then
-  if expect_new ~= '1' then return {'unknown_thread', thread, now, 0, 0, {}} end
+  if not rare.new then return {'unknown_thread', thread, now, 0, 0, {}} end
 else
-  if key ~= '' then
-    local run = redis.call('HGET', T .. 'keys', key)
+  if rare.key then
+    local run = redis.call('HGET', T .. 'keys', rare.key[1])
     if run then return refuse('key_used', run) end
   end
-  if expect_new == '1' then return refuse('thread_exists', thread) end
+  if rare.new then return refuse('thread_exists', thread) end
   if guard ~= '' then
-    if redis.call('SISMEMBER', T .. 'done', guard) == 1 then return refuse('completed', guard) end
     local s = redis.call('HMGET', step_key(guard), 'fence', 'owner', 'cp', 'noted')
-    if s[1] ~= guard_fence or not s[2] then return refuse('stale_fence', guard) end
+    if s[1] ~= guard_fence or not s[2] then
+      -- Only here: a step that is completed has no owner.
+      if redis.call('SISMEMBER', T .. 'done', guard) == 1 then return refuse('completed', guard) end
+      return refuse('stale_fence', guard)
+    end
     guard_owner, guard_cp, guard_noted = s[2], s[3], s[4]
   end
   if expect_head ~= '' and head[2] ~= expect_head then return refuse('head_moved', head[2]) end
-  if expect_run ~= '' and head[3] ~= expect_run then return refuse('wrong_run', head[3]) end
-  if statuses ~= '' and not string.find(statuses, ' ' .. head[1] .. ' ', 1, true) then
+  if rare.run and head[3] ~= rare.run[1] then return refuse('wrong_run', head[3]) end
+  if rare.statuses and not string.find(rare.statuses[1], ' ' .. head[1] .. ' ', 1, true) then
     return refuse('wrong_status', head[1])
   end
-  if settled and head[4] ~= '0' then return refuse('unsettled', head[4]) end
-  for _, a in ipairs(answers) do
-    local s = redis.call('HMGET', step_key(a[1]), 'ask:' .. a[2], 'ans:' .. a[2], 'wait')
+  if rare.settled and head[4] ~= '0' then return refuse('unsettled', head[4]) end
+  for i = 1, #answers, 3 do
+    local step, question = answers[i], answers[i + 1]
+    local s = redis.call('HMGET', step_key(step), 'ask:' .. question, 'ans:' .. question, 'wait')
     local open = s[1] and not s[2] and s[3] == 'answer'
-    if not open or redis.call('SISMEMBER', T .. 'done', a[1]) == 1 then
-      return refuse('no_interrupt', a[2])
+    if not open or redis.call('SISMEMBER', T .. 'done', step) == 1 then
+      return refuse('no_interrupt', question)
     end
   end
-  for _, step in ipairs(updated) do
-    if redis.call('EXISTS', step_key(step)) == 0 then return refuse('unknown_step', step) end
+  for _, update in ipairs(updates) do
+    if redis.call('EXISTS', step_key(update[1])) == 0 then return refuse('unknown_step', update[1]) end
   end
-  if dequeue ~= '' and redis.call('HEXISTS', T .. 'begins', dequeue) == 0 then
-    return refuse('not_waiting', dequeue)
+  if rare.dequeue and redis.call('HEXISTS', T .. 'begins', rare.dequeue[1]) == 0 then
+    return refuse('not_waiting', rare.dequeue[1])
   end
 end
 
 -- ---- effects ---------------------------------------------------------------------------
 
 local open = tonumber(head[4] or 0)
-local status = take()
-if status == '' and not exists then status = 'queued' end
-local active = status ~= '' and status or head[1]
+local status = rare.status and rare.status[1]
+if not status and not exists then status = 'queued' end
+local active = status or head[1]
 active = active == 'queued' or active == 'running'
-
-local function set_pairs(target, list)
-  for i = 1, #list, 128 do
-    redis.call('HSET', target, unpack(list, i, math.min(i + 127, #list)))
-  end
-end
 
 local function unclaim(step, owner)
   redis.call('HDEL', step_key(step), 'owner', 'token')
@@ -144,11 +132,16 @@ local function forget(step)
   redis.call('DEL', step_key(step))
 end
 
-local kept, completes, outcome = take_pairs(), take(), take()
-if guard ~= '' and completes == '1' then kept[#kept + 1], kept[#kept + 2] = guard_cp .. '/' .. guard, outcome end
-set_pairs(T .. 'data', kept)
-local notes, keeps_claim = take_pairs(), take() == '1'
-local advances = take() == '1'
+-- Values and the checkpoint, with the outcome in the same command.
+local first = at + 2
+at = at + 1 + 2 * tonumber(ARGV[at + 1])
+if guard_owner and completes == '1' then
+  redis.call('HSET', T .. 'data', guard_cp .. '/' .. guard, outcome, unpack(ARGV, first, math.min(first + 255, at)))
+  first = first + 256
+end
+for i = first, at, 256 do
+  redis.call('HSET', T .. 'data', unpack(ARGV, i, math.min(i + 255, at)))
+end
 
 -- Keep what a step has so far, or drop it with its completion.
 local function keep_notes(step)
@@ -162,12 +155,11 @@ local function drop_notes(step)
   redis.call('HDEL', step_key(step), 'noted')
 end
 
-if guard ~= '' then
-  if advances then -- Its record goes with the old plan; the new head is what marks it completed.
-    redis.call('SREM', P .. 'claims:' .. guard_owner, guard .. thread)
+if guard_owner then
+  if id ~= '' then -- Its record goes with the old plan; the new head is what marks it completed.
     redis.call('DEL', step_key(guard))
   else
-    if not keeps_claim then unclaim(guard, guard_owner) end
+    if not rare.keeps_claim then unclaim(guard, guard_owner) end
     if completes == '1' then
       redis.call('SADD', T .. 'done', guard)
       if guard_noted then drop_notes(guard) end
@@ -177,22 +169,22 @@ if guard ~= '' then
   end
   if completes == '1' then open = open - 1 end
 end
-if take() == '1' then -- revoke
-  for step in planned(head[2]) do
+if rare.revoke then
+  for step in string.gmatch(ids_of(redis.call('HGET', T .. 'data', head[2])), '%S+') do
     local owner = redis.call('HGET', step_key(step), 'owner')
     if owner then unclaim(step, owner) end
   end
 end
-for _, a in ipairs(answers) do redis.call('HSET', step_key(a[1]), 'ans:' .. a[2], a[3]) end
+for i = 1, #answers, 3 do redis.call('HSET', step_key(answers[i]), 'ans:' .. answers[i + 1], answers[i + 2]) end
 
 local on_timers = 0
-local function update(step, wait, delay, reset, failed, has_error, error, reason)
-  local asks, queue, list, message = take_pairs(), take(), take(), take()
+local function update(change)
+  local step, wait, delay, reset, failed, has_error, error, reason, queue, list, message = unpack(change, 1, 11)
   if redis.call('SISMEMBER', T .. 'done', step) == 1 then return end -- It has its one result.
   local record, member = step_key(step), step .. thread
   local s = redis.call('HMGET', record, 'settled', 'owner')
   local was, claimed = s[1], s[2]
-  set_pairs(record, asks)
+  for i = 12, #change, 256 do redis.call('HSET', record, unpack(change, i, math.min(i + 255, #change))) end -- Its questions.
   if reason ~= '' then redis.call('HSET', record, 'reason', reason) else redis.call('HDEL', record, 'reason') end
   if has_error == '1' then redis.call('HSET', record, 'error', error) end
   if failed == '1' then redis.call('HINCRBY', record, 'failures', 1) end
@@ -221,37 +213,30 @@ local function update(step, wait, delay, reset, failed, has_error, error, reason
     open = open + 1
   end
 end
-for _, step in ipairs(updated) do
-  update(step, take(), take(), take(), take(), take(), take(), take())
-end
+for _, each in ipairs(updates) do update(each) end
 
 local news = {'open', 0, 'updated_ms', now} -- of the head
-local id = take()
 if id ~= '' then
   -- Before anything is deleted: a server that is out of memory refuses a script at its first write or never.
   redis.call('ZADD', T .. 'ids', 0, id)
-  local alone = true -- Was the step that brings the checkpoint: then none was completed before it.
-  for step in planned(head[2] or '') do
-    if step ~= guard then
-      alone = false
-      forget(step)
+  local ids = head[2] and ids_of(redis.call('HGET', T .. 'data', head[2])) or ''
+  -- If the step that brings the checkpoint is alone, none was completed before it.
+  if guard == '' or ids ~= guard then
+    for step in string.gmatch(ids, '%S+') do
+      if step ~= guard then forget(step) end
     end
+    redis.call('DEL', T .. 'done', T .. 'later')
   end
-  if not alone or guard == '' then redis.call('DEL', T .. 'done', T .. 'later') end
   news[#news + 1], news[#news + 2] = 'checkpoint_id', id
   open = 0
-end
-local taker, token, lease, known_head, brought = take(), nil, nil, nil, {}
-if taker ~= '' then
-  token, lease, known_head = take(), take(), take()
-  for i = 1, tonumber(take()) do brought[i] = take() end
 end
 local fence = nil
 if taker ~= '' and active then
   local halted, shut, floor = gate_of(P, now)
   if not halted and not shut then fence = fence_after(head[6], floor) end
 end
-for i = 1, tonumber(take()) do -- new steps
+at = at + 1
+for i = 1, tonumber(ARGV[at]) do -- new steps
   local step, cp, queue, arg, record, list, message = unpack(ARGV, at + 1, at + 7)
   at = at + 7
   open = open + 1
@@ -270,10 +255,13 @@ for i = 1, tonumber(take()) do -- new steps
     end
   end
 end
+-- Only now: a set that is never empty need not be made anew.
+if guard_owner and id ~= '' then redis.call('SREM', P .. 'claims:' .. guard_owner, guard .. thread) end
 -- Of a wide superstep so many are sent at a time: when half of them are done, those that follow. Whoever sends them may
 -- die before, so until then they count as unsent.
 local due = {}
-if window > 0 and id == '' and active and (completes == '1' or #updated > 0) then
+if rare.window and active then
+  local window = tonumber(rare.window[1])
   local later = redis.call('ZCARD', T .. 'later')
   if later > 0 then
     if guard ~= '' then later = later - redis.call('ZREM', T .. 'later', guard) end
@@ -289,21 +277,20 @@ if window > 0 and id == '' and active and (completes == '1' or #updated > 0) the
     end
   end
 end
-local told = take_pairs()
 for _, item in ipairs(told) do news[#news + 1] = item end
-if status == '' and fence and head[1] == 'queued' then
+if not status and fence and head[1] == 'queued' then
   news[#news + 1], news[#news + 2] = 'status', 'running'
-elseif status ~= '' then
+elseif status then
   news[#news + 1], news[#news + 2] = 'status', status
 end
 if not exists then news[#news + 1], news[#news + 2] = 'created_ms', now end
 news[2] = open
-local events = tonumber(take())
-if events > 0 then note(events, 'n', events, 'sealed', take()) end
+local events = tonumber(ARGV[at + 1])
+if events > 0 then note(events, 'n', events, 'sealed', ARGV[at + 2]) end
 if L == T then
   news[#news + 1], news[#news + 2] = 'seq', seq
   -- A stream takes 4 KB for its next entries; a run that rests has none. Its copy takes what it holds.
-  if status ~= '' and not active and redis.call('XLEN', T .. 'ev') <= 100 then
+  if status and not active and redis.call('XLEN', T .. 'ev') <= 100 then
     redis.call('COPY', T .. 'ev', T .. 'ev:packed', 'REPLACE')
     redis.call('RENAME', T .. 'ev:packed', T .. 'ev')
   end
@@ -320,28 +307,29 @@ if #told > 0 then -- See `head_seal` in `sealing.py`.
   local seal = redis.sha1hex and string.sub(redis.sha1hex(thread .. table.concat(fields)), 1, 16) or '-'
   redis.call('HSET', head_key, 'seal', seal)
 end
-if status ~= '' and not ns then redis.call('ZADD', P .. 'threads', now, thread) end
-if key ~= '' then redis.call('HSET', T .. 'keys', key, key_run) end
-if dequeue ~= '' then
-  redis.call('LREM', T .. 'line', 1, dequeue)
-  redis.call('HDEL', T .. 'begins', dequeue)
+-- The thread of a subgraph is not listed.
+if status and not string.find(thread, '\31', 1, true) then redis.call('ZADD', P .. 'threads', now, thread) end
+if rare.key then redis.call('HSET', T .. 'keys', rare.key[1], rare.key[2]) end
+if rare.dequeue then
+  redis.call('LREM', T .. 'line', 1, rare.dequeue[1])
+  redis.call('HDEL', T .. 'begins', rare.dequeue[1])
 end
-if enqueue ~= '' then
-  redis.call('RPUSH', T .. 'line', enqueue)
-  redis.call('HSET', T .. 'begins', enqueue, begins)
+if rare.enqueue then
+  redis.call('RPUSH', T .. 'line', rare.enqueue[1])
+  redis.call('HSET', T .. 'begins', rare.enqueue[1], rare.enqueue[2])
 end
 local waiting = 0
-if status ~= '' or enqueue ~= '' or dequeue ~= '' then
-  local final = not active and (status ~= '' and status or head[1]) ~= 'paused'
+if status or rare.enqueue or rare.dequeue then
+  local final = not active and (status or head[1]) ~= 'paused'
   if final and redis.call('EXISTS', T .. 'line') == 1 then waiting = 1 end
   if waiting == 1 then
     redis.call('ZADD', P .. 'waiting', now, thread)
-  elseif dequeue ~= '' then
+  elseif rare.dequeue then
     redis.call('ZREM', P .. 'waiting', thread)
   end
 end
 -- Whoever waits for a run hears of it. A user of the server that may not speak there is no reason to fail.
-if status ~= '' or dequeue ~= '' then redis.pcall('PUBLISH', T .. 'news', status) end
+if status or rare.dequeue then redis.pcall('PUBLISH', T .. 'news', status or '') end
 if open == 0 and active then
   redis.call('ZADD', P .. 'stuck', 'NX', now, thread)
 elseif head[4] == '0' then
@@ -349,6 +337,6 @@ elseif head[4] == '0' then
 end
 if not fence then return {'', '', now, open, waiting, due} end
 local values, known = {}, {}
-for _, name in ipairs(brought) do bring(T .. 'data', name, known, values) end
+for _, name in ipairs(rare.brought or {}) do bring(T .. 'data', name, known, values) end
 local same = #told == 0 and head[7] == known_head
 return {'', '', now, open, waiting, due, fence, values, not same and redis.call('HGETALL', head_key) or nil}
