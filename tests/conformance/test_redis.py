@@ -4,15 +4,17 @@ import json
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import takewhile
 from multiprocessing import get_context
 from time import sleep
 
 import pytest
 import redis
 
-from orchestrator.checkpoint.commit import EventDraft, Wait
+from orchestrator.checkpoint.commit import Commit, EventDraft, Take, Wait
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.redis import RedisCheckpointer
+from orchestrator.checkpointer.redis.arguments import commit_arguments
 from orchestrator.execute.waiting import wait_for_rest
 from orchestrator.testing.contract import (
     SETTINGS,
@@ -22,8 +24,8 @@ from orchestrator.testing.contract import (
 )
 from orchestrator.testing.contract.accepting import AcceptingContract
 from orchestrator.testing.contract.completing import CompletingContract
-from orchestrator.testing.contract.drafts import ALL_BYTES, QUEUE, checkpoint
-from orchestrator.testing.contract.driver import Driver
+from orchestrator.testing.contract.drafts import ALL_BYTES, QUEUE, checkpoint, plan
+from orchestrator.testing.contract.driver import Driver, guard
 from orchestrator.testing.contract.hints import HintsContract
 from orchestrator.testing.contract.leases import LeasesContract
 from orchestrator.testing.contract.pushing import render
@@ -137,6 +139,34 @@ def test_waiting_for_an_event_may_take_longer_than_the_client_waits_for_an_answe
         driver = Driver(RedisCheckpointer(settings=settings, client=client), sleep, settings)
         driver.start("a")
         assert driver.store.events(driver.thread_id, after=1, wait_s=0.8) == []
+
+
+def test_a_step_in_place_is_so_many_arguments_and_commands(settings, redis_client):
+    store = RedisCheckpointer(settings=settings)
+    driver = Driver(store, sleep, settings)
+    driver.start("a", queue="")
+    claim = driver.claimed("a", owner="taker")
+    id_ = driver.head_id() + 1
+    commit = Commit(
+        thread_id=driver.thread_id,
+        expect_head=driver.head_id(),
+        guard=guard(claim),
+        completed=b"did",
+        checkpoint=checkpoint(id_),
+        ready=plan(driver.thread_id, id_, "b", queue=""),
+        events=(EventDraft("step_committed"),),
+        take=Take("taker", "token", (), claim.head),
+    )
+    with redis_client.monitor() as monitor:
+        assert store.commit(commit).claim
+        redis_client.echo("that was all")
+        told = takewhile(lambda said: said["command"][:4] != "ECHO", monitor.listen())
+        ran = [said["command"].split()[0] for said in told if said["client_type"] == "lua"]
+    reads = ["TIME", "HMGET", "HMGET", "HGET", "HMGET", "ZSCORE"]
+    writes = ["HSET", "DEL", "ZADD", "HSET", "SADD", "SREM", "XADD", "HSET"]
+    assert sorted(ran) == sorted([*reads, *writes])
+    assert len(commit_arguments(commit, None, 0, 5000)[1]) == 25
+    store.close()
 
 
 def test_where_channels_are_forbidden_the_log_is_read(settings, redis_client):
