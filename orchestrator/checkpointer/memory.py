@@ -29,6 +29,7 @@ from orchestrator.checkpoint.commit import (
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer import sealing
 from orchestrator.checkpointer.base import Planner
+from orchestrator.checkpointer.eventrecords import opened_events
 from orchestrator.checkpointer.memory_audit import Auditing
 from orchestrator.checkpointer.memory_thread import (
     Step,
@@ -376,7 +377,7 @@ class MemoryCheckpointer:
         with self._changed:
             if wait_s > 0:
                 self._changed.wait_for(lambda: bool(newer()), timeout=wait_s)
-            return sealing.opened_events(thread_id, newer())
+            return opened_events(thread_id, newer())
 
     def news(
         self, thread_id: str, *, after: int

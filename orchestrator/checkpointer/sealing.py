@@ -10,26 +10,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from hashlib import sha1
 from typing import Any, TypeVar
 
-import msgpack
-
-from orchestrator import limits
 from orchestrator.checkpoint.commit import (
     Answer,
     Claim,
     Commit,
-    Event,
-    EventDraft,
     LoadedStep,
     LoadedThread,
     StepUpdate,
     StoredCheckpoint,
-    as_bytes,
 )
 from orchestrator.checkpoint.model import Head
+from orchestrator.checkpointer.eventrecords import sealed_event
 from orchestrator.checkpointer.values import (
     opened_outcome,
     opened_values,
@@ -50,14 +44,10 @@ __all__ = [
     "opened_claim",
     "opened_config",
     "opened_error",
-    "opened_events",
     "opened_thread",
-    "opened_together",
     "parsing",
     "readable",
     "sealed",
-    "sealed_event",
-    "sealed_together",
 ]
 
 # What callers say of a run. The rest of a head changes at every step, and is counted and checked.
@@ -66,13 +56,6 @@ HEAD_FIELDS = (
     *("owner", "error"),
 )
 _NO_SEAL = "-"  # Of a server that cannot make one: fakeredis has no `redis.sha1hex`.
-_BY_SCRIPTS = ("commit_refused", "step_released")  # Events that a store makes itself, unsealed.
-
-_SEALED = "sealed"  # The one field of an event that a caller made.
-
-# One for all: plain values are packed in one go.
-_pack = msgpack.Packer(unicode_errors="surrogatepass").pack
-_unpack = partial(msgpack.unpackb, unicode_errors="surrogatepass")
 
 _Fields = Mapping[str, str | int | bytes]
 _Row = TypeVar("_Row")
@@ -171,12 +154,6 @@ def readable(
             yield thread_id, found
 
 
-def opened_events(thread_id: str, events: list[Event]) -> list[Event]:
-    """Return events that were checked; what is left of a damaged one is that it was."""
-    log, _ = root_thread(thread_id)
-    return [_opened_event(log, event) for event in events]
-
-
 def head_seal(thread_id: str, fields: Mapping[str, bytes]) -> str:
     """Return the seal of the `HEAD_FIELDS`, as `commit.lua` makes it."""
     values = (fields.get(name, b"") for name in HEAD_FIELDS)
@@ -222,49 +199,6 @@ def parsing(thread_id: str) -> Iterator[None]:
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         msg = f"what is stored of the thread {thread_id!r} is damaged ({error!r:.200})"
         raise StateCorruptedError(msg) from error
-
-
-def sealed_event(log: str, draft: EventDraft) -> EventDraft:
-    """Return an event of a log whose fields are one sealed record."""
-    fields = _pack({key: as_bytes(value) for key, value in draft.fields.items()})
-    return EventDraft(draft.type, {_SEALED: seal(f"{log}\x1f{draft.type}", fields)})
-
-
-def sealed_together(thread_id: str, drafts: Sequence[EventDraft]) -> bytes:
-    """Return the events of one commit of a thread as one sealed record."""
-    log, _ = root_thread(thread_id)
-    told = [(d.type, {k: as_bytes(v) for k, v in d.fields.items()}) for d in drafts]
-    return seal(f"{log}\x1fevents", _pack(told))
-
-
-def opened_together(
-    thread_id: str, stored: bytes, last: int, count: int, ts_ms: int
-) -> Iterator[Event]:
-    """Return the events of one commit, checked.
-
-    Args:
-        thread_id: the thread in whose log they are.
-        stored: their record.
-        last: the number of the last one.
-        count: how many there are; of a damaged record that is all that is left.
-        ts_ms: when the commit was made.
-    """
-    log, _ = root_thread(thread_id)
-    record = unseal(f"{log}\x1fevents", stored)
-    lost: list[tuple[str, dict[str, bytes]]] = [("damaged", {})]
-    told = lost * min(count, limits.EVENTS_MAX) if is_damaged(record) else _unpack(record)
-    for seq, (type_, fields) in enumerate(told, last + 1 - len(told)):
-        yield Event(seq, ts_ms, type_, fields)
-
-
-def _opened_event(log: str, event: Event) -> Event:
-    stored = event.fields.get(_SEALED)
-    if stored is None and event.type in _BY_SCRIPTS:
-        return event
-    fields = unseal(f"{log}\x1f{event.type}", stored or b"")
-    if is_damaged(fields):
-        return Event(event.seq, event.ts_ms, "damaged", {})
-    return Event(event.seq, event.ts_ms, event.type, _unpack(fields))
 
 
 def _sealed_head(thread: str, fields: _Fields) -> _Fields:

@@ -11,8 +11,8 @@ from itertools import chain
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Commit, ReadyStep, StepUpdate, Wait
 from orchestrator.checkpointer.base import Renderer
+from orchestrator.checkpointer.eventrecords import sealed_together
 from orchestrator.checkpointer.redis.steprecords import step_record
-from orchestrator.checkpointer.sealing import sealed_together
 
 __all__ = ["checkpoint_record", "commit_arguments"]
 

@@ -19,6 +19,7 @@ from orchestrator import limits
 from orchestrator.checkpoint.audit import Audited, Damage, DamageCode
 from orchestrator.checkpoint.commit import Event, EventDraft, ReadyStep, StoredCheckpoint
 from orchestrator.checkpointer.base import Planner
+from orchestrator.checkpointer.eventrecords import sealed_event
 from orchestrator.checkpointer.redis.judging import ThreadJudge
 from orchestrator.checkpointer.redis.keys import Keys
 from orchestrator.checkpointer.redis.looking import Look
@@ -29,7 +30,6 @@ from orchestrator.checkpointer.redis.unsealing import unsealed
 from orchestrator.checkpointer.sealing import (
     HEAD_FIELDS,
     opened_checkpoint,
-    sealed_event,
 )
 from orchestrator.ids import root_thread
 

@@ -18,14 +18,13 @@ from orchestrator.checkpoint.commit import (
     Wait,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
+from orchestrator.checkpointer.eventrecords import opened_events, opened_together
 from orchestrator.checkpointer.redis.steprecords import step_of
 from orchestrator.checkpointer.sealing import (
     HEAD_FIELDS,
     is_whole,
     opened_config,
     opened_error,
-    opened_events,
-    opened_together,
     readable,
 )
 from orchestrator.checkpointer.values import opened_values

@@ -14,7 +14,8 @@ from orchestrator.checkpoint.audit import Audited, Damage, DamageCode
 from orchestrator.checkpoint.commit import EventDraft, ReadyStep, Wait
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Planner
-from orchestrator.checkpointer.sealing import opened_checkpoint, sealed_event
+from orchestrator.checkpointer.eventrecords import sealed_event
+from orchestrator.checkpointer.sealing import opened_checkpoint
 from orchestrator.checkpointer.sqlite.committing import add_events
 from orchestrator.checkpointer.sqlite.packing import pack_step, text, to_text
 from orchestrator.checkpointer.sqlite.reading import find_checkpoint

@@ -24,10 +24,10 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.base import Planner
+from orchestrator.checkpointer.eventrecords import opened_events
 from orchestrator.checkpointer.news import news_in_log
 from orchestrator.checkpointer.sealing import (
     opened_claim,
-    opened_events,
     opened_thread,
     parsing,
     sealed,

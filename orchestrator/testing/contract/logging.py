@@ -101,6 +101,15 @@ class LoggingContract(Contract):
         [event] = driver.events()
         assert event.fields["file"].decode("utf-8", "surrogatepass") == "x\udcff"
 
+    def test_ids_and_what_only_looks_like_one_are_kept(self, driver: Driver) -> None:
+        ids = ("00ff", "00FF", "00 ff", "0ff", "", "\u0664\u0664", "ff\n", "é", 255, 2**70)
+        drafts_ = tuple(EventDraft("superstep", {"step": i, "worker": i}) for i in ids)
+        driver.start("a", events=drafts_)
+        texts = [str(i).encode() for i in ids]
+        assert [event.fields for event in driver.events()] == [
+            {"step": text, "worker": text} for text in texts
+        ]
+
     def test_an_event_may_have_many_fields(self, driver: Driver) -> None:
         fields = {f"field-{n}": n for n in range(1000)}
         driver.start("a", events=(EventDraft("happened", fields),))
