@@ -20,6 +20,7 @@ from orchestrator.core import calling, lining
 from orchestrator.core.accepting import RunConfig, accept, paused_by_node, plain
 from orchestrator.core.questions import answers_given, open_questions
 from orchestrator.core.records import Records
+from orchestrator.core.salvage import damage_to_state
 from orchestrator.core.stepping import Placement, in_one_log
 from orchestrator.errors import (
     EmptyInputError,
@@ -97,6 +98,8 @@ class Calls:
             before = self.at(thread_id, checkpoint_id) if checkpoint_id is not None else None
             now_ms = loaded.now_ms if loaded else self.clock.now_ms()
             try:
+                if loaded is not None and config.on_corrupt == "restart" and not config.fresh:
+                    self._check_values(thread_id)
                 commit = accept(self.records, where, value, config, loaded, now_ms, before)
             except StateCorruptedError:
                 config = self._mended(thread_id, config)
@@ -120,6 +123,12 @@ class Calls:
                 raise
             return replace(config, fresh=True)
         return config
+
+    def _check_values(self, thread_id: str) -> None:
+        """Raise if a value is damaged: to begin a run takes none, and its first step takes all."""
+        loaded = self.store.load(thread_id)
+        if loaded is not None and (why := damage_to_state(self.records, loaded)):
+            raise StateCorruptedError(why)
 
     def _enqueue(
         self, where: Placement, value: Any, config: RunConfig, loaded: LoadedThread

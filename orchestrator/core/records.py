@@ -26,7 +26,7 @@ from orchestrator.core.values import StoredValues
 from orchestrator.errors import NewerLayoutError, StateCorruptedError, UnserializableValueError
 from orchestrator.graph.lineage import Lineage
 from orchestrator.graph.policy import TimeoutPolicy
-from orchestrator.graph.routing import Send
+from orchestrator.graph.routing import START, Send
 from orchestrator.record import record, replace
 
 __all__ = ["Records"]
@@ -97,6 +97,14 @@ class Records:
             tails=fields[15],
         )
         return self.lineage.renamed(checkpoint)
+
+    def takes_input(self, stored: StoredCheckpoint) -> bool:
+        """Return whether a checkpoint holds an input, by its plan: its header may not be whole.
+
+        Raises:
+            StateCorruptedError: if the plan is not.
+        """
+        return any(node == START for node, *_ in self._fields(stored.plan, 2, "plan")[1])
 
     def step(self, step: ReadyStep) -> ReadyStep:
         """Return a stored step in the names of this graph."""

@@ -106,7 +106,7 @@ def _loses_input(
         for checkpoint_id in (id_ for id_ in ids if id_ > good.checkpoint.id):
             one = store.load(thread_id, checkpoint_id=checkpoint_id, values=False)
             with suppress(StateCorruptedError):
-                if one is not None and records.checkpoint(one.checkpoint.header).source == "input":
+                if one is not None and records.takes_input(one.checkpoint):
                     return True
         before = ids[-1]
     return False

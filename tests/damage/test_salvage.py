@@ -135,6 +135,34 @@ def test_if_nothing_is_whole_the_error_says_what_to_do(stored: Stored) -> None:
     assert set(before) < set(stored.store.history("t"))
 
 
+def test_if_no_checkpoint_has_its_values_a_run_begins_anew_where_that_was_asked_for(
+    stored: Stored,
+) -> None:
+    graph = builder.compile(stored.store)
+    graph.invoke({"log": ["in"]}, "t")
+    assert damage(stored, headers(stored, stored.store.history("t")[-1]))
+    assert damage(stored, lambda cell: cell[0].startswith("blob"))
+    with pytest.raises((StateCorruptedError, StepFailedError), match="is damaged"):
+        graph.invoke({"log": ["new"]}, "t")
+    graph.invoke({"log": ["new"]}, "t", on_corrupt="restart")
+    assert graph.get_state("t").values["log"] == ["new", "begin", "left 7"]
+
+
+def test_a_run_whose_damaged_input_is_set_aside_does_nothing_of_an_earlier_one(
+    stored: Stored,
+) -> None:
+    graph = builder.compile(stored.store)
+    graph.invoke({"log": ["in"]}, "t")
+    assert graph.get_state("t").next == ("ask",)
+    newest = stored.store.history("t")[0]
+    graph.invoke({"log": ["again"]}, "t", interrupt_before=["begin"])
+    assert damage(stored, headers(stored, *(i for i in stored.store.history("t") if i > newest)))
+    with pytest.raises(StepFailedError, match=r"StateCorruptedError.*Give it again"):
+        graph.invoke(None, "t")
+    after = graph.get_state("t")
+    assert (after.values["log"], after.next) == (["in", "begin"], ())
+
+
 def test_a_restart_is_none_as_long_as_something_is_whole(stored: Stored) -> None:
     graph = builder.compile(stored.store)
     graph.invoke({"log": ["in"]}, "t")
