@@ -202,6 +202,9 @@ class Commit:
     tails: Mapping[str, str] = field(default_factory=dict)  # Blob → the one whose list it goes on.
     ready: tuple[ReadyStep, ...] = ()  # The steps of the new plan.
     completed: bytes | None = None  # The outcome of the guarded step: it is completed. (INV-2)
+    # The step's checkpoint, if that holds an input of which this commit brings the values: a store
+    # may keep it again, with their names instead of them. Only its header counts.
+    input: StoredCheckpoint | None = None
     updates: tuple[StepUpdate, ...] = ()
     revoke: bool = False  # Takes away the claims on all steps of the thread.
     answers: tuple[Answer, ...] = ()

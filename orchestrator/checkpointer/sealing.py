@@ -25,16 +25,16 @@ from orchestrator.checkpoint.commit import (
 from orchestrator.checkpoint.model import Head
 from orchestrator.checkpointer.eventrecords import sealed_event
 from orchestrator.checkpointer.values import (
-    opened_outcome,
+    opened_naming,
     opened_values,
-    sealed_outcome,
+    sealed_naming,
     sealed_values,
 )
 from orchestrator.damage import damaged, is_damaged
 from orchestrator.errors import GraphstalkError, StateCorruptedError
 from orchestrator.ids import root_thread
 from orchestrator.record import replace
-from orchestrator.seal import seal, unseal
+from orchestrator.seal import needs_any, seal, unseal
 
 __all__ = [
     "HEAD_FIELDS",
@@ -68,8 +68,8 @@ def sealed(commit: Commit, *, compact: bool = False) -> Commit:
 
     Args:
         commit: what is to be stored.
-        compact: whether to compress those of its records that may be large. Its events are left as
-            they are then, for `sealed_together`.
+        compact: whether to compress those of its records that may be large, and to let an input
+            name its values. Its events are left as they are then, for `sealed_together`.
     """
     thread = commit.thread_id
     changes: dict[str, Any] = {}
@@ -80,8 +80,8 @@ def sealed(commit: Commit, *, compact: bool = False) -> Commit:
     if commit.guard is not None:
         step = commit.guard.step_id
         if commit.completed is not None:
-            place = _outcome(thread, step)
-            changes["completed"] = sealed_outcome(place, commit, compact=compact)
+            place, blobs = _outcome(thread, step), commit.blobs
+            changes["completed"] = sealed_naming(place, commit.completed, blobs, compact=compact)
         if commit.notes:
             changes["notes"] = _sealed(_note(thread, step), commit.notes, compact=compact)
     if commit.answers:
@@ -96,6 +96,8 @@ def sealed(commit: Commit, *, compact: bool = False) -> Commit:
     if commit.events and not compact:
         log, _ = root_thread(thread)
         changes["events"] = tuple(sealed_event(log, draft) for draft in commit.events)
+    if commit.input is not None and compact:
+        changes["input"] = _sealed_input(thread, commit.input, commit.blobs)
     if commit.enqueue is not None:
         run, begins = commit.enqueue
         changes["enqueue"] = run, seal(_waiting(thread) + run, begins, compact=compact)
@@ -103,7 +105,7 @@ def sealed(commit: Commit, *, compact: bool = False) -> Commit:
 
 
 def opened_thread(thread_id: str, loaded: LoadedThread, named: Mapping[str, bytes]) -> LoadedThread:
-    """Return a thread whose records were checked; `named`: the values that outcomes name."""
+    """Return a thread whose records were checked; `named`: the values that records name."""
     steps = {i: _opened_step(thread_id, i, step) for i, step in loaded.steps.items()}
     args = (step.step.arg for step in loaded.steps.values())
     blobs, broken = opened_values(thread_id, loaded.blobs, (*loaded.checkpoint.refs, *args))
@@ -111,11 +113,11 @@ def opened_thread(thread_id: str, loaded: LoadedThread, named: Mapping[str, byte
         del blobs[name]  # What it goes on is gone.
     return replace(
         loaded,
-        checkpoint=opened_checkpoint(thread_id, loaded.checkpoint),
+        checkpoint=opened_checkpoint(thread_id, loaded.checkpoint, named),
         blobs=blobs,
         steps=steps,
         outcomes={
-            i: opened_outcome(thread_id, _outcome(thread_id, i), stored, named)
+            i: opened_naming(thread_id, _outcome(thread_id, i), stored, named)
             for i, stored in loaded.outcomes.items()
         },
         line=_opened(_waiting(thread_id), loaded.line),
@@ -127,7 +129,7 @@ def opened_claim(thread_id: str, claim: Claim) -> Claim:
     if claim.step is None:
         return claim  # It was refused.
     step = claim.step
-    header = _opened_header(thread_id, step.checkpoint_id, claim.refs, claim.header)
+    header = _opened_header(thread_id, step.checkpoint_id, claim.refs, claim.header, {})
     changes: dict[str, Any] = {"header": header}
     if claim.blobs:
         wanted = (*claim.refs, step.arg)
@@ -220,13 +222,24 @@ def _sealed_checkpoint(thread: str, stored: StoredCheckpoint, *, compact: bool) 
     )
 
 
-def opened_checkpoint(thread: str, stored: StoredCheckpoint) -> StoredCheckpoint:
-    """Return a checkpoint whose records were checked."""
+def _sealed_input(
+    thread: str, stored: StoredCheckpoint, values: Mapping[str, bytes]
+) -> StoredCheckpoint | None:
+    """Return a checkpoint whose header names what of it is one of the values; `None` if none is."""
+    place = _header(thread, stored.id, stored.refs)
+    header = sealed_naming(place, stored.header, values, compact=True)
+    return replace(stored, header=header) if needs_any(header) else None
+
+
+def opened_checkpoint(
+    thread: str, stored: StoredCheckpoint, named: Mapping[str, bytes] | None = None
+) -> StoredCheckpoint:
+    """Return a checkpoint whose records were checked; `named`: the values that its header names."""
     return StoredCheckpoint(
         id=stored.id,
         ns=stored.ns,
         refs=stored.refs,
-        header=_opened_header(thread, stored.id, stored.refs, stored.header),
+        header=_opened_header(thread, stored.id, stored.refs, stored.header, named or {}),
         plan=unseal(_plan(thread, stored.id), stored.plan),
     )
 
@@ -265,8 +278,14 @@ def _header(thread: str, checkpoint_id: int, refs: Sequence[str]) -> str:
     return "\n".join((f"{thread}\x1fheader\x1f{checkpoint_id:x}", *refs))
 
 
-def _opened_header(thread: str, checkpoint_id: int, refs: Sequence[str], header: bytes) -> bytes:
-    record = unseal(_header(thread, checkpoint_id, refs), header)
+def _opened_header(
+    thread: str,
+    checkpoint_id: int,
+    refs: Sequence[str],
+    header: bytes,
+    named: Mapping[str, bytes],
+) -> bytes:
+    record = opened_naming(thread, _header(thread, checkpoint_id, refs), header, named)
     return damaged(_header(thread, checkpoint_id, ())) if is_damaged(record) else record
 
 

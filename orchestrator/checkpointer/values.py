@@ -1,8 +1,8 @@
 """How values are kept: tails of lists with what they go on, and nothing twice.
 
 A value that is the tail of a list is stored with the name of the value that it goes on, and given
-back whole. What of a step's outcome is a value of the same commit, too, is not stored a second
-time: the outcome names the value, and is given back as it was.
+back whole. What of a step's outcome, or of the input that it took in, is a value of the same
+commit, too, is not stored a second time: the record names the value, and is given back as it was.
 
 Rule 1: what a stored record needs is found without trusting it, and believed only if it fits its
         seal.
@@ -21,9 +21,9 @@ from orchestrator.seal import needs, needs_any, seal, seal_needing, unseal, unse
 __all__ = [
     "found_values",
     "named_values",
-    "opened_outcome",
+    "opened_naming",
     "opened_values",
-    "sealed_outcome",
+    "sealed_naming",
     "sealed_values",
 ]
 
@@ -45,30 +45,30 @@ def sealed_values(thread: str, commit: Commit, *, compact: bool = False) -> dict
     }
 
 
-def sealed_outcome(place: str, commit: Commit, *, compact: bool = False) -> bytes:
-    """Return an outcome without what is a value of the same commit: it names that instead."""
-    outcome, end = commit.completed, 0
-    assert outcome is not None
-    found = []
-    for name, value in commit.blobs.items():
-        if len(value) >= limits.NAMED_BYTES_MIN and (at := outcome.find(value)) >= 0:
+def sealed_naming(
+    place: str, record: bytes, values: Mapping[str, bytes], *, compact: bool = False
+) -> bytes:
+    """Return a record without what is one of the values: it names that instead."""
+    found, end = [], 0
+    for name, value in values.items():
+        if len(value) >= limits.NAMED_BYTES_MIN and (at := record.find(value)) >= 0:
             found.append((at, name, len(value)))
     if not found:
-        return seal(place, outcome, compact=compact)
+        return seal(place, record, compact=compact)
     names, places, parts = [], [], []
     for at, name, size in sorted(found):
         if at >= end:
-            parts.append(outcome[end:at])
+            parts.append(record[end:at])
             names.append(name)
             places.append(len(parts[-1]))
             end = at + size
     lengths = " ".join(map(str, places)).encode()
-    rest = lengths + b"\n" + b"".join(parts) + outcome[end:]
+    rest = lengths + b"\n" + b"".join(parts) + record[end:]
     return seal_needing(place, names, rest, compact=compact)
 
 
-def opened_outcome(thread_id: str, place: str, stored: bytes, named: Mapping[str, bytes]) -> bytes:
-    """Return an outcome that was checked, with the values that it names."""
+def opened_naming(thread_id: str, place: str, stored: bytes, named: Mapping[str, bytes]) -> bytes:
+    """Return a record that was checked, with the values that it names."""
     names, record = unseal_needing(place, stored)
     if not names:
         return record

@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.checkpoint.commit import Claim, ReadyStep
+from orchestrator.checkpoint.commit import Claim, ReadyStep, StoredCheckpoint
 from orchestrator.checkpoint.model import Head, PlannedStep, StepError
 from orchestrator.checkpoint.tails import Encoded, whole
 from orchestrator.core.accepting import planned
@@ -32,6 +32,7 @@ from orchestrator.errors import (
 )
 from orchestrator.graph.interrupt import Scratchpad
 from orchestrator.graph.policy import TimeoutPolicy, delay_after
+from orchestrator.graph.routing import START
 from orchestrator.graph.runtime import Runtime, silent
 from orchestrator.graph.schema import Reader
 from orchestrator.graph.scope import Scope, open_scope
@@ -151,6 +152,15 @@ class Attempt:
     def node(self) -> NodeSpec:
         """Return the node of the step."""
         return self.protocol.spec.nodes[self.step.node]
+
+    @property
+    def taken_in(self) -> StoredCheckpoint | None:
+        """Return the checkpoint of the input, if the step takes one in; its plan is not known."""
+        step, claim = self.step, self.claim
+        if step.node != START:
+            return None
+        id_, refs = step.checkpoint_id, claim.refs
+        return StoredCheckpoint(id=id_, ns=step.ns, header=claim.header, plan=b"", refs=refs)
 
     def _scope(self, scratchpad: Scratchpad) -> Scope:
         live, stored = self.protocol.live, self.given.get("context")

@@ -239,6 +239,8 @@ class StepProtocol:
         known: Mapping[str, Encoded] | None = None
         ahead: Ahead | None = None
         if following is not None:
+            if (taken_in := attempt.taken_in) is not None:
+                commit = replace(commit, input=taken_in)
             known = values_after(commit, attempt.blobs)
             commit = self.taking(commit, attempt.head, step.queue, known)
             ahead = Ahead(self, commit, attempt.head, known) if commit.takes else None

@@ -99,6 +99,8 @@ def _rare_changes(commit: Commit) -> list[_Arg]:
         rare += _named("head", *_flat(c.head))
     if c.enqueue:
         rare += _named("enqueue", *c.enqueue)
+    if c.input:
+        rare += _named("input", c.input.header)
     if c.notes:
         rare += _named("notes", *_flat(c.notes))
     if c.keeps_claim:

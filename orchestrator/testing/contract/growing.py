@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checkpoint.commit import Claim, Take
+from orchestrator.checkpoint.commit import Claim, Refusal, StepGuard, Take
 from orchestrator.checkpoint.model import blob_key
+from orchestrator.record import replace
 from orchestrator.serde.msgpack import Codec
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract
@@ -141,7 +142,7 @@ class GrowingContract(Contract):
         else:
             assert brought == ({}, {})
 
-    # ---- outcomes -----------------------------------------------------------------------
+    # ---- outcomes and inputs ------------------------------------------------------------
 
     def test_an_outcome_that_holds_values_of_its_commit_comes_back_as_it_was(
         self, driver: Driver
@@ -165,3 +166,43 @@ class GrowingContract(Contract):
         before = driver.store.load(driver.thread_id, checkpoint_id=drafts.FIRST, values=False)
         assert before is not None
         assert (before.outcomes, before.blobs) == ({claim.step.step_id: outcome}, {})
+
+    @pytest.mark.parametrize("values", [True, False])
+    def test_an_input_that_holds_values_of_the_commit_that_took_it_in_comes_back_as_it_was(
+        self, driver: Driver, *, values: bool
+    ) -> None:
+        long, other = _encode(["x" * 300]), _encode("y" * 70_000)
+        header = b"begins " + other + b" then " + long + b" ends"
+        first = replace(drafts.checkpoint(drafts.FIRST, ("short",)), header=header)
+        driver.start("a", checkpoint=first, blobs={"short": b"1"})
+        claim = driver.claimed("a")
+        blobs = {"long": long, "other": other}
+        driver.complete(
+            claim,
+            input=replace(first, plan=b""),
+            checkpoint=drafts.checkpoint(drafts.FIRST + 1, (*blobs, "short")),
+            blobs=blobs,
+            ready=drafts.plan(driver.thread_id, drafts.FIRST + 1, "b"),
+        )
+        assert driver.load().blobs == {**blobs, "short": b"1"}
+        loaded = driver.store.load(driver.thread_id, checkpoint_id=drafts.FIRST, values=values)
+        assert loaded is not None
+        assert loaded.checkpoint == first
+        assert loaded.blobs == ({"short": b"1"} if values else {})
+        assert claim.step is not None
+        assert list(loaded.outcomes) == [claim.step.step_id]
+
+    def test_a_refused_commit_leaves_an_input_as_it_was(self, driver: Driver) -> None:
+        long = _encode("x" * 300)
+        first = replace(drafts.checkpoint(drafts.FIRST), header=b"begins " + long)
+        driver.start("a", checkpoint=first)
+        claim = driver.claimed("a")
+        refused = driver.commit(
+            guard=StepGuard(drafts.plan(driver.thread_id, drafts.FIRST, "a")[0].step_id, 99),
+            completed=b"outcome",
+            input=first,
+            checkpoint=drafts.checkpoint(drafts.FIRST + 1, ("long",)),
+            blobs={"long": long},
+        )
+        assert (refused.refused, claim.header) == (Refusal.STALE_FENCE, first.header)
+        assert driver.load().checkpoint == first

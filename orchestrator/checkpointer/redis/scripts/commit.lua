@@ -142,6 +142,13 @@ end
 for i = first, at, 256 do
   redis.call('HSET', T .. 'data', unpack(ARGV, i, math.min(i + 255, at)))
 end
+if rare.input then -- The header of its checkpoint again, which names some of the values.
+  local header, _, plan, refs, ns, ids = rare.input[1], parts_of(redis.call('HGET', T .. 'data', guard_cp))
+  if plan ~= '' then
+    local sizes = string.format('%d %d %d %d\n', #header, #plan, #refs, #ns)
+    redis.call('HSET', T .. 'data', guard_cp, sizes .. header .. plan .. refs .. ns .. ids)
+  end
+end
 
 -- Keep what a step has so far, or drop it with its completion.
 local function keep_notes(step)

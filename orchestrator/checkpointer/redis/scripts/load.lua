@@ -5,7 +5,7 @@
 -- Returns nil, or {now, head fields, checkpoint id, header, plan, blob names, namespace,
 --         {name, value, ...}, {step id, fields, 1 if completed, ...}, {step id, outcome, ...},
 --         1 if the head's owner has a lease that has not run out, {run id, how it begins, ...},
---         {name, value, ...} of what outcomes name}
+--         {name, value, ...} of what outcomes and header name}
 -- Steps come with the head only.
 
 local P, T = KEYS[1], KEYS[2]
@@ -20,16 +20,20 @@ if not stored then return ARGV[1] == '' and {now} or nil end -- The head must ha
 local header, plan, refs, ns, planned = parts_of(stored)
 
 local steps, outcomes, names, named = {}, {}, {}, {}
+local function name_all(record)
+  for _, name in ipairs(needs(record)) do
+    named[#named + 1] = name
+    named[#named + 1] = redis.call('HGET', T .. 'data', name)
+  end
+end
+name_all(header)
 for name in string.gmatch(refs, '[^\n]+') do names[#names + 1] = name end
 for step in string.gmatch(planned, '%S+') do
   local outcome = redis.call('HGET', T .. 'data', id .. '/' .. step)
   if outcome then
     outcomes[#outcomes + 1] = step
     outcomes[#outcomes + 1] = outcome
-    for _, name in ipairs(needs(outcome)) do
-      named[#named + 1] = name
-      named[#named + 1] = redis.call('HGET', T .. 'data', name)
-    end
+    name_all(outcome)
   end
   if id == head_id then
     local fields = redis.call('HGETALL', T .. 's:' .. step)
