@@ -9,9 +9,10 @@ Rule 1: `_WORDS` is part of what is stored. A new word comes last; none is moved
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import msgpack
 
@@ -35,7 +36,11 @@ _WORDS = (
 )
 _BYTES_OF = 64  # Added to the number of a word whose field is the bytes of hex digits.
 _NUMBERS = {word: number for number, word in enumerate(_WORDS)}
-_IDS = {word: _NUMBERS[word] + _BYTES_OF for word in ("step", "checkpoint", "steps", "interrupt")}
+# What is an id, mostly, and how its bytes are written.
+_IDS: Mapping[str, Callable[[bytes], str]] = {
+    **dict.fromkeys(("step", "checkpoint", "steps", "interrupt"), bytes.hex),
+    "run": lambda data: str(UUID(bytes=data)),
+}
 
 # One for all: plain values are packed in one go. A number that is too large is kept as text.
 _pack = msgpack.Packer(default=as_bytes, unicode_errors="surrogatepass").pack
@@ -96,21 +101,23 @@ def _opened_event(log: str, event: Event) -> Event:
 def _briefly(fields: Mapping[str, _Field]) -> dict[str | int, _Field]:
     made: dict[str | int, _Field] = {}
     for name, value in fields.items():
-        digits = _bytes_of(value) if name in _IDS else None
+        digits = _bytes_of(name, value) if name in _IDS else None
         if digits is None:
             made[_NUMBERS.get(name, name)] = value
         else:
-            made[_IDS[name]] = digits
+            made[_NUMBERS[name] + _BYTES_OF] = digits
     return made
 
 
-def _bytes_of(value: _Field) -> bytes | None:
-    """Return the bytes that hex digits stand for; `None` if the value is anything else."""
-    try:
-        made = bytes.fromhex(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+def _bytes_of(name: str, value: _Field) -> bytes | None:
+    """Return the bytes that an id stands for; `None` if the value is anything else."""
+    if not isinstance(value, str):
         return None
-    return made if made.hex() == value else None
+    try:
+        made = bytes.fromhex(value.replace("-", ""))
+        return made if _IDS[name](made) == value else None
+    except ValueError:
+        return None
 
 
 def _in_full(fields: Mapping[str | int, _Field]) -> dict[str, bytes]:
@@ -118,7 +125,8 @@ def _in_full(fields: Mapping[str | int, _Field]) -> dict[str, bytes]:
     for key, value in fields.items():
         if isinstance(key, int) and key >= _BYTES_OF:
             assert isinstance(value, bytes)
-            found[_WORDS[key - _BYTES_OF]] = value.hex().encode()
+            name = _WORDS[key - _BYTES_OF]
+            found[name] = _IDS[name](value).encode()
         else:
             found[_word(key)] = as_bytes(value)
     return found

@@ -170,7 +170,7 @@ def accept(
         checkpoint=stored,
         ready=ready,
         status=RunStatus.QUEUED,
-        head=head,
+        head=head if loaded else {name: value for name, value in head.items() if value},
         key=(config.key, config.run_id) if config.key is not None else None,
         events=(EventDraft("run_accepted", accepted),),
     )

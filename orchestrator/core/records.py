@@ -6,6 +6,7 @@ Every record begins with the version of its layout, so that a later one can be t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import field
 from typing import Any
 
@@ -32,12 +33,26 @@ from orchestrator.record import record, replace
 __all__ = ["Records"]
 
 _VERSION = 1  # Of every record but these:
-_VERSIONS = {"checkpoint": 3}
+_VERSIONS = {"checkpoint": 4}
+
+
+def _before(id_: int, versions: Mapping[str, int]) -> dict[str, int]:
+    """Return how long before a checkpoint each version was; of that, the versions."""
+    return {key: id_ - version for key, version in versions.items()}
+
+
+def _relative(f: list[Any]) -> list[Any]:
+    """Return a header of layout 3 with its parent, time and versions told as how long before it."""
+    id_, parent = f[1], f[3] and f[1] - f[3]
+    return [4, id_, f[2], parent, f[4], f[5], id_ // 1000 - f[6], _before(id_, f[7]), *f[8:]]
+
+
 # What makes a record one layout newer, by kind and layout. Pure, and never changed: what they read
 # stands in stores for years.
 _UPGRADES: Mapping[tuple[str, int], Callable[[list[Any]], list[Any]]] = {
     ("checkpoint", 1): lambda fields: [2, *fields[1:], 1],  # The version of the state came.
     ("checkpoint", 2): lambda fields: [3, *fields[1:], {}],  # Tails came.
+    ("checkpoint", 3): _relative,  # The same in fewer bytes.
 }
 
 
@@ -51,11 +66,11 @@ class Records:
 
     def store_checkpoint(self, checkpoint: Checkpoint) -> StoredCheckpoint:
         """Return a checkpoint as it is stored: header and plan apart, since steps need no plan."""
-        c = checkpoint
-        header = [
-            *(_VERSIONS["checkpoint"], c.id, c.ns, c.parent, c.step, c.source, c.created_ms),
-            *(c.versions, c.control, c.seen, list(c.writers), c.sends, c.sends_version),
-            *(c.metadata, c.state_version, c.tails),
+        c, id_ = checkpoint, checkpoint.id
+        header = [  # See `_relative`.
+            *(_VERSIONS["checkpoint"], id_, c.ns, c.parent and id_ - c.parent, c.step, c.source),
+            *(id_ // 1000 - c.created_ms, _before(id_, c.versions), c.control, c.seen),
+            *(list(c.writers), c.sends, c.sends_version, c.metadata, c.state_version, c.tails),
         ]
         plan = [_VERSION, [[s.node, s.index, list(s.triggers)] for s in c.plan]]
         return StoredCheckpoint(
@@ -78,14 +93,15 @@ class Records:
         """
         fields = self._fields(header, 16, "checkpoint")
         steps = self._fields(plan, 2, "plan")[1] if plan is not None else []
+        id_, parent = fields[1], fields[3]
         checkpoint = Checkpoint(
-            id=fields[1],
+            id=id_,
             ns=fields[2],
-            parent=fields[3],
+            parent=parent and id_ - parent,
             step=fields[4],
             source=fields[5],
-            created_ms=fields[6],
-            versions=fields[7],
+            created_ms=id_ // 1000 - fields[6],
+            versions=_before(id_, fields[7]),
             control=fields[8],
             seen=fields[9],
             writers=tuple(fields[10]),
@@ -254,8 +270,10 @@ class Records:
                 f"later one"
             )
             raise NewerLayoutError(msg)
-        while (upgrade := _UPGRADES.get((what, fields[0]))) is not None:
-            fields = upgrade(fields)
+        if fields[0] != newest:
+            with suppress(LookupError, TypeError, AttributeError):  # It only looks like a record.
+                while (upgrade := _UPGRADES.get((what, fields[0]))) is not None:
+                    fields = upgrade(fields)
         if len(fields) != count or fields[0] != newest:
             raise StateCorruptedError(f"stored bytes are no {what} of layout {newest}")
         return fields

@@ -42,7 +42,7 @@ def _guesses(
     accepted = [event.fields for event in events if event.type == "run_accepted"]
     yield "run_id", [fields.get("run", b"") for fields in accepted]
     yield "graph", [fields.get("graph", b"") for fields in accepted]
-    yield "local", (b"0", b"1")
+    yield "local", (b"", b"0", b"1")
     yield "owner", (b"",)
     yield "error", (b"",)
     yield "resumes", (b"", *_numbers(_RESUMES_MAX))

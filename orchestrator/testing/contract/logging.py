@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import EventDraft
+from orchestrator.checkpoint.commit import EventDraft, as_bytes
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract
@@ -102,12 +102,15 @@ class LoggingContract(Contract):
         assert event.fields["file"].decode("utf-8", "surrogatepass") == "x\udcff"
 
     def test_ids_and_what_only_looks_like_one_are_kept(self, driver: Driver) -> None:
+        uuid = "09f3412f-3baa-4239-a378-20982ebdcd8e"
+        ids: tuple[str | int | bytes, ...]
         ids = ("00ff", "00FF", "00 ff", "0ff", "", "\u0664\u0664", "ff\n", "é", 255, 2**70)
-        drafts_ = tuple(EventDraft("superstep", {"step": i, "worker": i}) for i in ids)
+        ids += (uuid, uuid.upper(), uuid.replace("-", ""), "0-0f", b"00ff")
+        drafts_ = tuple(EventDraft("superstep", {"step": i, "run": i, "worker": i}) for i in ids)
         driver.start("a", events=drafts_)
-        texts = [str(i).encode() for i in ids]
+        texts = [as_bytes(i) for i in ids]
         assert [event.fields for event in driver.events()] == [
-            {"step": text, "worker": text} for text in texts
+            {"step": text, "run": text, "worker": text} for text in texts
         ]
 
     def test_an_event_may_have_many_fields(self, driver: Driver) -> None:
