@@ -325,11 +325,11 @@ def new_head(
     records: Records, where: Placement, config: RunConfig, superstep: int
 ) -> Mapping[str, str | int | bytes]:
     """Return the head's fields for a new run that begins with START in `superstep`."""
-    given: dict[str, Any] = {
-        "configurable": config.configurable,
-        "metadata": config.metadata,
-        "recursion_limit": config.recursion_limit,
-    }
+    given: dict[str, Any] = {"recursion_limit": config.recursion_limit}
+    if config.configurable:
+        given["configurable"] = config.configurable
+    if config.metadata:
+        given["metadata"] = config.metadata
     if config.context is not None:
         given["context"] = config.context
     if config.messages:

@@ -33,7 +33,7 @@ from orchestrator.record import record, replace
 __all__ = ["Records"]
 
 _VERSION = 1  # Of every record but these:
-_VERSIONS = {"checkpoint": 4}
+_VERSIONS = {"checkpoint": 4, "interrupt": 2}
 
 
 def _before(id_: int, versions: Mapping[str, int]) -> dict[str, int]:
@@ -53,6 +53,7 @@ _UPGRADES: Mapping[tuple[str, int], Callable[[list[Any]], list[Any]]] = {
     ("checkpoint", 1): lambda fields: [2, *fields[1:], 1],  # The version of the state came.
     ("checkpoint", 2): lambda fields: [3, *fields[1:], {}],  # Tails came.
     ("checkpoint", 3): _relative,  # The same in fewer bytes.
+    ("interrupt", 1): lambda fields: [2, *fields[1:]],  # An id may be bytes.
 }
 
 
@@ -228,12 +229,13 @@ class Records:
 
     def store_interrupt(self, interrupt: Interrupt) -> bytes:
         """Return a question as it is stored."""
-        i = interrupt
-        return self.encode([_VERSION, i.value, i.id, i.key, i.response_schema])
+        i, version = interrupt, _VERSIONS["interrupt"]
+        return self.encode([version, i.value, _short(i.id), i.key, i.response_schema])
 
     def interrupt(self, data: bytes) -> Interrupt:
         """Return a stored question."""
-        return Interrupt(*self._fields(data, 5, "interrupt")[1:])
+        _, value, id_, key, schema = self._fields(data, 5, "interrupt")
+        return Interrupt(value, id_.hex() if isinstance(id_, bytes) else id_, key, schema)
 
     def store_error(self, error: StepError) -> bytes:
         """Return an error record as it is stored."""
@@ -298,3 +300,11 @@ def _send(fields: list[Any]) -> Send:
     node, arg, t = fields
     timeout = TimeoutPolicy(run_timeout=t[0], idle_timeout=t[1], refresh_on=t[2]) if t else None
     return Send(node, arg, timeout=timeout)
+
+
+def _short(id_: str) -> str | bytes:
+    """Return an id as it is stored: of hex digits, the bytes that they stand for."""
+    with suppress(ValueError):
+        data = bytes.fromhex(id_)
+        return data if data.hex() == id_ else id_
+    return id_

@@ -60,7 +60,7 @@ def config_for(attempt: Attempt) -> dict[str, Any]:
         "langgraph_checkpoint_ns": ns,
     }
     more = {k: v for k, v in live.config.items() if k not in {"configurable", "metadata"}}
-    configurable = {**given["configurable"], **live.config.get("configurable", {}), **own}
+    configurable = {**given.get("configurable", {}), **live.config.get("configurable", {}), **own}
     return {
         "tags": [],
         "recursion_limit": given["recursion_limit"],

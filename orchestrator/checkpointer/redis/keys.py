@@ -19,8 +19,8 @@ Per thread, `<p>` = `<namespace>:{<partition>}:` and `<t>` = `<p>t:<thread id>:`
 | `<t>begins` | hash | run id → how it begins, of those in `line` | while any |
 | `<t>ev` | stream | events, see below: id `<seq>-0` of the last one | trimmed |
 
-In `<t>data` stand, by checkpoint id: its header, plan, refs, namespace and steps' ids; by
-`<checkpoint>/<step id>`: the outcome of a step, which may name values; by the name of a value,
+In `<t>data` stand, by checkpoint id: its header, which may name values, plan, refs, namespace and
+steps' ids; by `/<step id>`: the outcome of a step, which may name values; by the name of a value,
 which holds a unit separator: the value, or the tail of a list with the name it goes on.
 
 An entry of `<t>ev` has the events of one commit: `ts`, `n` how many, and `sealed`, a record of all;

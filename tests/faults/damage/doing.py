@@ -124,7 +124,7 @@ def done(world: World, name: str, *, add: bool = False) -> None:
 
 def outcome(world: World, name: str) -> None:
     """Delete the result of a completed step."""
-    field = f"{world.load().head.checkpoint_id:016x}/{world.step(name)}"
+    field = f"/{world.step(name)}"
     assert world.redis.hdel(f"{world.own}data", field)
 
 

@@ -76,7 +76,7 @@ local function put_step(step)
   local record, member = T .. 's:' .. step, step .. thread
   put(step)
   put(ask('SISMEMBER', T .. 'done', step) == 1 and '1')
-  put(ask('HEXISTS', T .. 'data', id .. '/' .. step) == 1 and '1')
+  put(ask('HEXISTS', T .. 'data', '/' .. step) == 1 and '1')
   local s = put_all(record, {'step', 'cp', 'queue', 'arg', 'wait', 'owner', 'fence', 'attempt', 'due', 'settled', 'failures',
     'deaths'})
   local asked, open = 0, 0

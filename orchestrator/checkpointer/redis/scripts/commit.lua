@@ -136,7 +136,7 @@ end
 local first = at + 2
 at = at + 1 + 2 * tonumber(ARGV[at + 1])
 if guard_owner and completes == '1' then
-  redis.call('HSET', T .. 'data', guard_cp .. '/' .. guard, outcome, unpack(ARGV, first, math.min(first + 255, at)))
+  redis.call('HSET', T .. 'data', '/' .. guard, outcome, unpack(ARGV, first, math.min(first + 255, at)))
   first = first + 256
 end
 for i = first, at, 256 do

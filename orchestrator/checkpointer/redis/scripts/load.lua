@@ -29,7 +29,7 @@ end
 name_all(header)
 for name in string.gmatch(refs, '[^\n]+') do names[#names + 1] = name end
 for step in string.gmatch(planned, '%S+') do
-  local outcome = redis.call('HGET', T .. 'data', id .. '/' .. step)
+  local outcome = redis.call('HGET', T .. 'data', '/' .. step)
   if outcome then
     outcomes[#outcomes + 1] = step
     outcomes[#outcomes + 1] = outcome
