@@ -114,6 +114,14 @@ def test_a_question_that_cannot_be_stored_is_refused():
         RECORDS.store_outcome(Outcome(interrupts=(Interrupt(object(), "id"),)))
 
 
+def test_an_id_of_hex_digits_takes_half_of_them_and_any_other_what_it_has():
+    for id_, size in [("0af1" * 8, 16), ("0AF1" * 8, 32), ("", 0), ("of mine", 7), ("a b", 3)]:
+        question = Interrupt("?", id_, "key", None)
+        stored = RECORDS.store_interrupt(question)
+        assert RECORDS.interrupt(stored) == question
+        assert len(CODEC.decode(stored)[2]) == size
+
+
 def test_questions_and_errors_come_back_the_same():
     question = Interrupt({"a": 1}, "id", None, {"type": "integer"})
     assert RECORDS.interrupt(RECORDS.store_interrupt(question)) == question
