@@ -36,10 +36,10 @@ _WORDS = (
 )
 _BYTES_OF = 64  # Added to the number of a word whose field is the bytes of hex digits.
 _NUMBERS = {word: number for number, word in enumerate(_WORDS)}
-# What is an id, mostly, and how its bytes are written.
-_IDS: Mapping[str, Callable[[bytes], str]] = {
-    **dict.fromkeys(("step", "checkpoint", "steps", "interrupt"), bytes.hex),
-    "run": lambda data: str(UUID(bytes=data)),
+# What is an id, mostly, and how to get its bytes and its text.
+_IDS: Mapping[str, tuple[Callable[[Any], bytes], Callable[[bytes], str]]] = {
+    **dict.fromkeys(("step", "checkpoint", "steps", "interrupt"), (bytes.fromhex, bytes.hex)),
+    "run": (lambda text: UUID(text).bytes, lambda data: str(UUID(bytes=data))),
 }
 
 # One for all: plain values are packed in one go. A number that is too large is kept as text.
@@ -111,13 +111,12 @@ def _briefly(fields: Mapping[str, _Field]) -> dict[str | int, _Field]:
 
 def _bytes_of(name: str, value: _Field) -> bytes | None:
     """Return the bytes that an id stands for; `None` if the value is anything else."""
-    if not isinstance(value, str):
-        return None
+    parse, text = _IDS[name]
     try:
-        made = bytes.fromhex(value.replace("-", ""))
-        return made if _IDS[name](made) == value else None
-    except ValueError:
+        made = parse(value)
+    except (TypeError, ValueError, AttributeError):
         return None
+    return made if text(made) == value else None
 
 
 def _in_full(fields: Mapping[str | int, _Field]) -> dict[str, bytes]:
@@ -126,7 +125,7 @@ def _in_full(fields: Mapping[str | int, _Field]) -> dict[str, bytes]:
         if isinstance(key, int) and key >= _BYTES_OF:
             assert isinstance(value, bytes)
             name = _WORDS[key - _BYTES_OF]
-            found[name] = _IDS[name](value).encode()
+            found[name] = _IDS[name][1](value).encode()
         else:
             found[_word(key)] = as_bytes(value)
     return found
