@@ -34,7 +34,7 @@ from orchestrator.damage import damaged, is_damaged
 from orchestrator.errors import GraphstalkError, StateCorruptedError
 from orchestrator.ids import root_thread
 from orchestrator.record import replace
-from orchestrator.seal import needs_any, seal, unseal
+from orchestrator.seal import seal, unseal
 
 __all__ = [
     "HEAD_FIELDS",
@@ -80,8 +80,10 @@ def sealed(commit: Commit, *, compact: bool = False) -> Commit:
     if commit.guard is not None:
         step = commit.guard.step_id
         if commit.completed is not None:
-            place, blobs = _outcome(thread, step), commit.blobs
-            changes["completed"] = sealed_naming(place, commit.completed, blobs, compact=compact)
+            place, record = _outcome(thread, step), commit.completed
+            changes["completed"] = sealed_naming(
+                place, record, commit.blobs, compact=compact
+            ) or seal(place, record, compact=compact)
         if commit.notes:
             changes["notes"] = _sealed(_note(thread, step), commit.notes, compact=compact)
     if commit.answers:
@@ -228,7 +230,7 @@ def _sealed_input(
     """Return a checkpoint whose header names what of it is one of the values; `None` if none is."""
     place = _header(thread, stored.id, stored.refs)
     header = sealed_naming(place, stored.header, values, compact=True)
-    return replace(stored, header=header) if needs_any(header) else None
+    return None if header is None else replace(stored, header=header)
 
 
 def opened_checkpoint(

@@ -47,14 +47,14 @@ def sealed_values(thread: str, commit: Commit, *, compact: bool = False) -> dict
 
 def sealed_naming(
     place: str, record: bytes, values: Mapping[str, bytes], *, compact: bool = False
-) -> bytes:
-    """Return a record without what is one of the values: it names that instead."""
+) -> bytes | None:
+    """Return a record without what is one of the values, whose names it has; `None`: none is."""
     found, end = [], 0
     for name, value in values.items():
         if len(value) >= limits.NAMED_BYTES_MIN and (at := record.find(value)) >= 0:
             found.append((at, name, len(value)))
     if not found:
-        return seal(place, record, compact=compact)
+        return None
     names, places, parts = [], [], []
     for at, name, size in sorted(found):
         if at >= end:
