@@ -24,11 +24,14 @@ def test_a_message_bears_the_place_of_its_step_and_the_name_of_its_node(fleet: F
     assert (headers["id"], headers["shadow"]) == ("t:0:__start__", "fan.__start__")
     worker = fleet.start()
     fleet.result()
-    log = worker.log.read_text("utf-8")
-    for name in ("fan.__start__[t:0:__start__]", "fan.split[t:1:split]", "fan.gather[t:3:gather]"):
-        assert f"Task {name} " in log
-    for index in range(2):
-        assert f"Task fan.piece[t:2:piece:{index}] " in log
+    names = ["fan.__start__[t:0:__start__]", "fan.split[t:1:split]", "fan.gather[t:3:gather]"]
+    names += [f"fan.piece[t:2:piece:{index}]" for index in range(2)]
+
+    def logged() -> bool:  # The client may be told first that the run has ended.
+        log = worker.log.read_text("utf-8")
+        return all(f"Task {name} " in log for name in names)
+
+    fleet.wait_until(logged, "the worker tells of each step")
 
 
 def listed_by_flower(
