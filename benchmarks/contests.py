@@ -128,7 +128,6 @@ CONTESTS = (
             _wide("DBOS postgres", DBOS, "postgres", 200, "rare"),
             _wide("DBOS postgres", DBOS, "postgres", 10_000, "full"),
             _wide("Restate", RESTATE, "restate", 200, "rare"),
-            _wide("Restate", RESTATE, "restate", 10_000, "full"),
             _wide("Prefect", PREFECT, "sqlite", 200, "full"),
         ),
         {"rounds": 3, "runs": 1},
@@ -226,7 +225,7 @@ CONTESTS = (
             Entry("LangGraph sqlite, restarted and called again", LANGGRAPH, "sqlite", "rare"),
         ),
         {"rounds": 1, "runs": 5},
-        {"rounds": 3, "runs": 30},
+        {"rounds": 2, "runs": 10},
         log=True,
     ),
     Contest(

@@ -11,7 +11,8 @@ from time import sleep
 import pytest
 import redis
 
-from orchestrator.checkpoint.commit import Commit, EventDraft, Take, Wait
+from orchestrator.checkpoint.audit import DamageCode
+from orchestrator.checkpoint.commit import Commit, EventDraft, Refusal, Take, Wait
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.redis import RedisCheckpointer
 from orchestrator.checkpointer.redis.arguments import commit_arguments
@@ -166,6 +167,40 @@ def test_a_step_in_place_is_so_many_arguments_and_commands(settings, redis_clien
     writes = ["HSET", "DEL", "ZADD", "HSET", "SADD", "SREM", "XADD", "HSET"]
     assert sorted(ran) == sorted([*reads, *writes])
     assert len(commit_arguments(commit, None, 0, 5000)[1]) == 25
+    store.close()
+
+
+@pytest.mark.parametrize(("width", "apart"), [(3, False), (200, True)])
+def test_a_claim_does_not_read_a_wide_plan(settings, redis_client, width, apart):
+    store = RedisCheckpointer(settings=settings)
+    driver = Driver(store, sleep, settings)
+    nodes = [f"node-{number}" for number in range(width)]
+    driver.start(*nodes, status=RunStatus.RUNNING)
+    own = store.keys.of_thread(driver.thread_id)[1]
+    id_ = f"{driver.head_id():016x}"
+    assert redis_client.hexists(f"{own}data", f"{id_}+") == apart
+    assert redis_client.hstrlen(f"{own}data", id_) < 4096
+    assert len(driver.load().steps) == width
+    plan = [driver.step(node).step for node in nodes]
+
+    def audited():
+        found = store.audit(driver.partition, plan=lambda *_: plan, repair=True).found
+        return [damage.code for damage in found]
+
+    assert audited() == []
+    field = f"{id_}+" if apart else id_
+    whole = redis_client.hget(f"{own}data", field)
+    redis_client.hset(f"{own}data", field, whole[:-33])  # One step less.
+    assert audited() == [DamageCode.PLAN_ALTERED]
+    assert redis_client.hget(f"{own}data", field) == whole
+    assert driver.finish(*nodes[:-1]).open == 1
+    last = driver.claimed(nodes[-1])
+    driver.change(revoke=True)
+    late = driver.commit(guard=guard(last), completed=b"late")
+    assert late.refused is Refusal.STALE_FENCE
+    driver.finish(nodes[-1])
+    driver.advance("next")
+    assert not redis_client.exists(f"{own}done", f"{own}s:{last.step.step_id}")
     store.close()
 
 

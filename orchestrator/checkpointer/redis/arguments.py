@@ -14,7 +14,9 @@ from orchestrator.checkpointer.base import Renderer
 from orchestrator.checkpointer.eventrecords import sealed_together
 from orchestrator.checkpointer.redis.steprecords import step_record
 
-__all__ = ["checkpoint_record", "commit_arguments"]
+__all__ = ["checkpoint_records", "commit_arguments"]
+
+_APART_BYTES_MIN = 4096  # Some sixty steps.
 
 _Arg = str | bytes | int
 
@@ -176,21 +178,28 @@ def _kept(commit: Commit) -> Mapping[str, bytes]:
     refs = "\n".join(stored.refs).encode("utf-8", "surrogatepass")
     ns = stored.ns.encode("utf-8", "surrogatepass")
     steps = [step.step_id for step in commit.ready]
-    record = checkpoint_record(stored.header, stored.plan, refs, ns, steps)
-    return {**commit.blobs, f"{stored.id:016x}": record}
+    id_ = f"{stored.id:016x}"
+    return {**commit.blobs, **checkpoint_records(id_, stored.header, stored.plan, refs, ns, steps)}
 
 
-def checkpoint_record(
-    header: bytes, plan: bytes, refs: bytes, ns: bytes, steps: Sequence[str]
-) -> bytes:
-    """Return a checkpoint as it is stored: how long its parts are, and the parts.
+def checkpoint_records(
+    id_: str, header: bytes, plan: bytes, refs: bytes, ns: bytes, steps: Sequence[str]
+) -> dict[str, bytes]:
+    """Return a checkpoint as it is stored, by field: how long its parts are, and the parts.
+
+    A wide plan and the ids of its steps stand apart: a claim reads the rest, and needs neither.
 
     Args:
+        id_: its id, in hex.
         header: its header.
         plan: its plan.
         refs: the names of the values that it refers to, on lines.
         ns: the namespace of its subgraph.
         steps: the ids of the steps that it planned.
     """
+    ids, apart = " ".join(steps).encode(), {}
+    if len(plan) + len(ids) > _APART_BYTES_MIN:
+        apart = {f"{id_}+": b"%d\n%b%b" % (len(plan), plan, ids)}
+        plan = ids = b""
     sizes = b"%d %d %d %d\n" % (len(header), len(plan), len(refs), len(ns))
-    return b"".join((sizes, header, plan, refs, ns, " ".join(steps).encode()))
+    return {id_: b"".join((sizes, header, plan, refs, ns, ids)), **apart}

@@ -171,8 +171,10 @@ class ThreadJudge:
             return False
         if self.look.step_ids != planned:
             what = f"the checkpoint {id_} lists other steps than it planned"
-            record = self.look.checkpoint_record(planned)
-            self._fix(DamageCode.PLAN_ALTERED, what, ("HSET", "T", "data", id_, record))
+            pairs = (
+                part for pair in self.look.checkpoint_records(planned).items() for part in pair
+            )
+            self._fix(DamageCode.PLAN_ALTERED, what, ("HSET", "T", "data", *pairs))
         return True
 
     # ---- runs that wait -----------------------------------------------------------------------

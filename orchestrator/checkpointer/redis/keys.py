@@ -20,8 +20,9 @@ Per thread, `<p>` = `<namespace>:{<partition>}:` and `<t>` = `<p>t:<thread id>:`
 | `<t>ev` | stream | events, see below: id `<seq>-0` of the last one | trimmed |
 
 In `<t>data` stand, by checkpoint id: its header, which may name values, plan, refs, namespace and
-steps' ids; by `/<step id>`: the outcome of a step, which may name values; by the name of a value,
-which holds a unit separator: the value, or the tail of a list with the name it goes on.
+steps' ids; by `<checkpoint id>+`: plan and steps' ids, where there are many; by `/<step id>`: the
+outcome of a step, which may name values; by the name of a value, which holds a unit separator: the
+value, or the tail of a list with the name it goes on.
 
 An entry of `<t>ev` has the events of one commit: `ts`, `n` how many, and `sealed`, a record of all;
 or one event that a script made: `ts`, `type`, and its own fields, which may be `sealed`.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from orchestrator.checkpointer.redis.arguments import checkpoint_record
+from orchestrator.checkpointer.redis.arguments import checkpoint_records
 
 __all__ = ["SEEN_SEPARATOR", "Look", "SeenHead", "SeenStep"]
 
@@ -113,13 +113,14 @@ class Look:
         """Return the names of the values that the head checkpoint refers to."""
         return tuple(self.head.refs.split("\n")) if self.head.refs else ()
 
-    def checkpoint_record(self, planned: Sequence[str]) -> bytes:
-        """Return the head checkpoint as it would be stored with other steps."""
+    def checkpoint_records(self, planned: Sequence[str]) -> dict[str, bytes]:
+        """Return the head checkpoint as it would be stored with other steps, by field."""
         refs, ns = (
             (value or "").encode("utf-8", "surrogateescape")
             for value in (self.head.refs, self.head.ns)
         )
-        return checkpoint_record(self.header, self.plan, refs, ns, planned)
+        id_ = self.head.checkpoint_id or ""
+        return checkpoint_records(id_, self.header, self.plan, refs, ns, planned)
 
     @property
     def step_ids(self) -> list[str]:

@@ -52,7 +52,7 @@ local last = ask('XREVRANGE', T .. 'ev', '+', '-', 'COUNT', 1)
 put(last and last[1] and last[1][1])
 local id = head[2] or ''
 put(ask('ZSCORE', T .. 'ids', id))
-local header, plan, refs, ns, planned = parts_of(ask('HGET', T .. 'data', id))
+local header, refs, ns, plan, planned = parts_of(function(field) return ask('HGET', T .. 'data', field) end, id)
 put(header ~= '' and '1')
 put(plan ~= '' and '1')
 put(refs)

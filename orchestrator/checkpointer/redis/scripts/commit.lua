@@ -25,6 +25,7 @@ end
 local answers, notes, told = rare.answers or {}, rare.notes or {}, rare.head or {} -- Flat.
 local head_key = T .. 'head'
 local function step_key(step) return T .. 's:' .. step end
+local function kept(field) return redis.call('HGET', T .. 'data', field) end
 
 local L, seq = T, 0 -- Prefix of the thread whose log takes the events, and the number of the last one.
 -- Add an entry to the log, of so many events; those of 10,000 events ago may go.
@@ -143,11 +144,9 @@ for i = first, at, 256 do
   redis.call('HSET', T .. 'data', unpack(ARGV, i, math.min(i + 255, at)))
 end
 if rare.input then -- The header of its checkpoint again, which names some of the values.
-  local header, _, plan, refs, ns, ids = rare.input[1], parts_of(redis.call('HGET', T .. 'data', guard_cp))
-  if plan ~= '' then
-    local sizes = string.format('%d %d %d %d\n', #header, #plan, #refs, #ns)
-    redis.call('HSET', T .. 'data', guard_cp, sizes .. header .. plan .. refs .. ns .. ids)
-  end
+  local stored = kept(guard_cp) or ''
+  local size, others, at = string.match(stored, '^(%d+)( %d+ %d+ %d+\n)()')
+  if size then redis.call('HSET', T .. 'data', guard_cp, #rare.input[1] .. others .. rare.input[1] .. string.sub(stored, at + size)) end
 end
 
 -- Keep what a step has so far, or drop it with its completion.
@@ -177,7 +176,7 @@ if guard_owner then
   if completes == '1' then open = open - 1 end
 end
 if rare.revoke then
-  for step in string.gmatch(ids_of(redis.call('HGET', T .. 'data', head[2])), '%S+') do
+  for step in string.gmatch(ids_of(kept, head[2]), '%S+') do
     local owner = redis.call('HGET', step_key(step), 'owner')
     if owner then unclaim(step, owner) end
   end
@@ -226,7 +225,7 @@ local news = {'open', 0, 'updated_ms', now} -- of the head
 if id ~= '' then
   -- Before anything is deleted: a server that is out of memory refuses a script at its first write or never.
   redis.call('ZADD', T .. 'ids', 0, id)
-  local ids = head[2] and ids_of(redis.call('HGET', T .. 'data', head[2])) or ''
+  local ids = head[2] and ids_of(kept, head[2]) or ''
   -- If the step that brings the checkpoint is alone, none was completed before it.
   if guard == '' or ids ~= guard then
     for step in string.gmatch(ids, '%S+') do

@@ -15,21 +15,21 @@ local head = redis.call('HMGET', T .. 'head', 'checkpoint_id', 'owner')
 local head_id, owner = head[1], head[2]
 if not head_id then return nil end
 local id = ARGV[1] ~= '' and ARGV[1] or head_id
-local stored = redis.call('HGET', T .. 'data', id)
-if not stored then return ARGV[1] == '' and {now} or nil end -- The head must have its checkpoint.
-local header, plan, refs, ns, planned = parts_of(stored)
+local function kept(field) return redis.call('HGET', T .. 'data', field) end
+if redis.call('HEXISTS', T .. 'data', id) == 0 then return ARGV[1] == '' and {now} or nil end -- The head must have its checkpoint.
+local header, refs, ns, plan, planned = parts_of(kept, id)
 
 local steps, outcomes, names, named = {}, {}, {}, {}
 local function name_all(record)
   for _, name in ipairs(needs(record)) do
     named[#named + 1] = name
-    named[#named + 1] = redis.call('HGET', T .. 'data', name)
+    named[#named + 1] = kept(name)
   end
 end
 name_all(header)
 for name in string.gmatch(refs, '[^\n]+') do names[#names + 1] = name end
 for step in string.gmatch(planned, '%S+') do
-  local outcome = redis.call('HGET', T .. 'data', '/' .. step)
+  local outcome = kept('/' .. step)
   if outcome then
     outcomes[#outcomes + 1] = step
     outcomes[#outcomes + 1] = outcome
