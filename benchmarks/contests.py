@@ -92,7 +92,7 @@ CONTESTS = (
     ),
     Contest(
         "w1_rows",
-        "200 threads of 50 steps, two processes",
+        "200 threads of 50 steps, three processes",
         "rows",
         "steps_per_s",
         "steps per second",
