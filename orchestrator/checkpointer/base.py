@@ -110,12 +110,13 @@ class Checkpointer(Protocol):
 
     def news(
         self, thread_id: str, *, after: int
-    ) -> AbstractContextManager[Callable[[float], None]]:
+    ) -> AbstractContextManager[Callable[[float], bool]]:
         """Listen to what becomes of the runs of a thread after event number `after`.
 
         The function that is yielded waits, so many seconds at most, until a run began, rests, ended
-        or was withdrawn. It may return for less, and may miss what a server that went away knew:
-        whoever waits looks at the thread then, and now and then, and once after it began to listen.
+        or was withdrawn, and tells whether it heard of that. It may return for less, and may miss
+        what a server that went away knew: whoever waits looks at the thread then, and now and then,
+        and once after it began to listen.
         """
         ...
 

@@ -57,14 +57,15 @@ def _wait_for_rest(
     if _rests(loaded, run_id):
         return loaded
     with store.news(thread_id, after=loaded.seq) as wait:
-        # It may have come to rest before anybody listened; most often it has not.
-        if not _rests(_load(store, thread_id, values=False), run_id):
-            wait(max(0.0, min(_left_s(end), _LOOK_S)))
-        while not _rests(loaded := _load(store, thread_id), run_id):
-            if _left_s(end) <= 0:
+        whole = False  # Values are not brought for a look at a run that most likely still goes on.
+        while True:
+            loaded = _load(store, thread_id, values=whole)
+            rests = _rests(loaded, run_id)
+            if rests and whole:
+                return loaded
+            if not rests and _left_s(end) <= 0:
                 raise RunNotFinishedError(_late(thread_id, loaded, timeout_s))
-            wait(max(0.0, min(_left_s(end), _LOOK_S)))
-        return loaded
+            whole = rests or wait(max(0.0, min(_left_s(end), _LOOK_S)))
 
 
 def _load(store: Checkpointer, thread_id: str, *, values: bool = True) -> LoadedThread:

@@ -32,8 +32,10 @@ class Listeners:
         self._pid = os.getpid()
 
     @contextmanager
-    def on(self, channel: str) -> Iterator[Callable[[float], None]]:
-        """Listen to a channel; what is yielded waits for a message, so many seconds at most.
+    def on(self, channel: str) -> Iterator[Callable[[float], bool]]:
+        """Listen to a channel.
+
+        What is yielded waits for a message, so many seconds at most, and tells if there was one.
 
         Raises:
             CheckpointerUnavailableError: if the server does not answer.
@@ -71,6 +73,6 @@ class Listeners:
         raise CheckpointerUnavailableError(msg)
 
 
-def _wait(listener: PubSub, wait_s: float) -> None:
+def _wait(listener: PubSub, wait_s: float) -> bool:
     with available():
-        listener.get_message(timeout=wait_s)
+        return listener.get_message(timeout=wait_s) is not None

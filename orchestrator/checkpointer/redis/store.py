@@ -351,7 +351,7 @@ class RedisCheckpointer:
         return [e for e in reading.events(thread_id, found) if e.seq > after][:limit]
 
     @contextmanager
-    def news(self, thread_id: str, *, after: int) -> Iterator[Callable[[float], None]]:
+    def news(self, thread_id: str, *, after: int) -> Iterator[Callable[[float], bool]]:
         """See `Checkpointer.news`. Where channels are forbidden, the log is read."""
         with ExitStack() as stack:
             try:

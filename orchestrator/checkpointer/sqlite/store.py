@@ -219,7 +219,7 @@ class SqliteCheckpointer:
 
     def news(
         self, thread_id: str, *, after: int
-    ) -> AbstractContextManager[Callable[[float], None]]:
+    ) -> AbstractContextManager[Callable[[float], bool]]:
         """See `Checkpointer.news`."""
         return news_in_log(self, thread_id, after)
 

@@ -25,15 +25,16 @@ _ENDED, _ENDED_EVENTS = RunStatus.SUCCEEDED, (EventDraft("run_succeeded"),)
 
 
 def _heard(
-    wait: Callable[[float], None], happens: Callable[[], object], wait_s: float = _LONG_S
+    wait: Callable[[float], bool], happens: Callable[[], object], wait_s: float = _LONG_S
 ) -> bool:
     """Return whether who waits is woken by what happens meanwhile."""
     with ThreadPoolExecutor(1) as pool:
         started = time.monotonic()
         waiting = pool.submit(wait, wait_s)
         happens()
-        waiting.result(_LONG_S * 2)
-        return time.monotonic() - started < wait_s * 0.9
+        heard = waiting.result(_LONG_S * 2)
+        assert heard == (time.monotonic() - started < wait_s * 0.9)
+        return heard
 
 
 def _happened(*numbers: int) -> tuple[EventDraft, ...]:
