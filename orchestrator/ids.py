@@ -24,6 +24,7 @@ __all__ = [
     "check_thread_id",
     "checkpoint_text",
     "child_thread",
+    "hex_bytes",
     "mint_checkpoint_id",
     "new_uuid",
     "parse_checkpoint_id",
@@ -72,6 +73,17 @@ def short_hash(*parts: str | int) -> str:
 def step_id(checkpoint_id: int, ns: str, node: str, index: int) -> str:
     """Return the id of the step of `node` planned by that checkpoint (index -1: by an edge)."""
     return short_hash(checkpoint_id, ns, node, index)
+
+
+def hex_bytes(text: object) -> bytes | None:
+    """Return the bytes that the digits of an id stand for; `None` if it is anything else."""
+    if not isinstance(text, str):
+        return None
+    try:
+        made = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return made if made.hex() == text else None
 
 
 def new_uuid() -> str:

@@ -19,7 +19,7 @@ import msgpack
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Event, EventDraft, as_bytes
 from orchestrator.damage import is_damaged
-from orchestrator.ids import root_thread
+from orchestrator.ids import hex_bytes, root_thread
 from orchestrator.seal import seal, unseal
 
 __all__ = ["opened_events", "opened_together", "sealed_event", "sealed_together"]
@@ -34,12 +34,23 @@ _WORDS = (
     *("run_paused", "run_resumed", "run_succeeded", "run_failed", "run_cancelled"),
     *("step_failed", "step_retry", "step_paused", "task_done", "checkpoint_resume"),
 )
+
+
+def _uuid_bytes(text: Any) -> bytes | None:
+    """Return the bytes of a UUID; `None` if the text is anything else."""
+    try:
+        made = UUID(text)
+    except (TypeError, ValueError, AttributeError):
+        return None
+    return made.bytes if str(made) == text else None
+
+
 _BYTES_OF = 64  # Added to the number of a word whose field is the bytes of hex digits.
 _NUMBERS = {word: number for number, word in enumerate(_WORDS)}
 # What is an id, mostly, and how to get its bytes and its text.
-_IDS: Mapping[str, tuple[Callable[[Any], bytes], Callable[[bytes], str]]] = {
-    **dict.fromkeys(("step", "checkpoint", "steps", "interrupt"), (bytes.fromhex, bytes.hex)),
-    "run": (lambda text: UUID(text).bytes, lambda data: str(UUID(bytes=data))),
+_IDS: Mapping[str, tuple[Callable[[Any], bytes | None], Callable[[bytes], str]]] = {
+    **dict.fromkeys(("step", "checkpoint", "steps", "interrupt"), (hex_bytes, bytes.hex)),
+    "run": (_uuid_bytes, lambda data: str(UUID(bytes=data))),
 }
 
 # One for all: plain values are packed in one go. A number that is too large is kept as text.
@@ -101,22 +112,12 @@ def _opened_event(log: str, event: Event) -> Event:
 def _briefly(fields: Mapping[str, _Field]) -> dict[str | int, _Field]:
     made: dict[str | int, _Field] = {}
     for name, value in fields.items():
-        digits = _bytes_of(name, value) if name in _IDS else None
+        digits = _IDS[name][0](value) if name in _IDS else None
         if digits is None:
             made[_NUMBERS.get(name, name)] = value
         else:
             made[_NUMBERS[name] + _BYTES_OF] = digits
     return made
-
-
-def _bytes_of(name: str, value: _Field) -> bytes | None:
-    """Return the bytes that an id stands for; `None` if the value is anything else."""
-    parse, text = _IDS[name]
-    try:
-        made = parse(value)
-    except (TypeError, ValueError, AttributeError):
-        return None
-    return made if text(made) == value else None
 
 
 def _in_full(fields: Mapping[str | int, _Field]) -> dict[str, bytes]:

@@ -28,6 +28,7 @@ from orchestrator.errors import NewerLayoutError, StateCorruptedError, Unseriali
 from orchestrator.graph.lineage import Lineage
 from orchestrator.graph.policy import TimeoutPolicy
 from orchestrator.graph.routing import START, Send
+from orchestrator.ids import hex_bytes
 from orchestrator.record import record, replace
 
 __all__ = ["Records"]
@@ -230,7 +231,7 @@ class Records:
     def store_interrupt(self, interrupt: Interrupt) -> bytes:
         """Return a question as it is stored."""
         i, version = interrupt, _VERSIONS["interrupt"]
-        return self.encode([version, i.value, _short(i.id), i.key, i.response_schema])
+        return self.encode([version, i.value, hex_bytes(i.id) or i.id, i.key, i.response_schema])
 
     def interrupt(self, data: bytes) -> Interrupt:
         """Return a stored question."""
@@ -300,11 +301,3 @@ def _send(fields: list[Any]) -> Send:
     node, arg, t = fields
     timeout = TimeoutPolicy(run_timeout=t[0], idle_timeout=t[1], refresh_on=t[2]) if t else None
     return Send(node, arg, timeout=timeout)
-
-
-def _short(id_: str) -> str | bytes:
-    """Return an id as it is stored: of hex digits, the bytes that they stand for."""
-    with suppress(ValueError):
-        data = bytes.fromhex(id_)
-        return data if data.hex() == id_ else id_
-    return id_

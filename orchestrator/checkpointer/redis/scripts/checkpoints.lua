@@ -1,9 +1,13 @@
 -- A stored checkpoint; this stands before the scripts that read one. See `checkpoint_records` in `arguments.py`.
 --
 -- The plan of a wide superstep, and the ids of its steps, stand in a field of their own, `<id>+`: who claims one of ten thousand
--- steps must not read what all of them are. `get` returns a field of the thread's data.
+-- steps must not read what all of them are. `get` returns a field of the thread's data, most often that of `data_of`.
 
 local SIZES = '^(%d+) (%d+) (%d+) (%d+)\n()'
+
+local function data_of(T)
+  return function(field) return redis.call('HGET', T .. 'data', field) end
+end
 
 -- Returns the plan and the ids that stand apart.
 local function apart_of(get, id)

@@ -60,7 +60,7 @@ end
 
 local known = {}
 for i = 7, #ARGV do known[ARGV[i]] = true end
-local header, refs = header_of(function(field) return redis.call('HGET', T .. 'data', field) end, s[5] or '')
+local header, refs = header_of(data_of(T), s[5] or '')
 local blobs = {}
 for name in string.gmatch(refs, '[^\n]+') do bring(T .. 'data', name, known, blobs) end
 if s[6] and s[6] ~= '' then bring(T .. 'data', s[6], known, blobs) end

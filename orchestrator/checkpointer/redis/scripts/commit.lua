@@ -25,7 +25,7 @@ end
 local answers, notes, told = rare.answers or {}, rare.notes or {}, rare.head or {} -- Flat.
 local head_key = T .. 'head'
 local function step_key(step) return T .. 's:' .. step end
-local function kept(field) return redis.call('HGET', T .. 'data', field) end
+local kept = data_of(T)
 
 local L, seq = T, 0 -- Prefix of the thread whose log takes the events, and the number of the last one.
 -- Add an entry to the log, of so many events; those of 10,000 events ago may go.
@@ -41,7 +41,7 @@ end
 local head = redis.call('HMGET', head_key, 'status', 'checkpoint_id', 'run_id', 'open', 'seq', 'fence', 'seal')
 local exists = head[1]
 seq = tonumber(head[5] or 0)
-if rare.log and rare.log[1] ~= thread then
+if rare.log then
   local other = P .. 't:' .. rare.log[1] .. ':'
   local l = redis.call('HMGET', other .. 'head', 'status', 'seq')
   if l[1] then L, seq = other, tonumber(l[2] or 0) end

@@ -15,7 +15,7 @@ local head = redis.call('HMGET', T .. 'head', 'checkpoint_id', 'owner')
 local head_id, owner = head[1], head[2]
 if not head_id then return nil end
 local id = ARGV[1] ~= '' and ARGV[1] or head_id
-local function kept(field) return redis.call('HGET', T .. 'data', field) end
+local kept = data_of(T)
 if redis.call('HEXISTS', T .. 'data', id) == 0 then return ARGV[1] == '' and {now} or nil end -- The head must have its checkpoint.
 local header, refs, ns, plan, planned = parts_of(kept, id)
 

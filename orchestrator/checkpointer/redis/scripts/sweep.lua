@@ -136,7 +136,7 @@ local stuck = {}
 for _, thread in ipairs(redis.call('ZRANGEBYSCORE', P .. 'stuck', '-inf', now - grace, 'LIMIT', 0, batch)) do
   local T = P .. 't:' .. thread .. ':'
   local h = redis.call('HMGET', T .. 'head', 'checkpoint_id', 'local')
-  local planned = ids_of(function(field) return redis.call('HGET', T .. 'data', field) end, h[1] or '')
+  local planned = ids_of(data_of(T), h[1] or '')
   local step = string.match(planned, '%S+')
   local s = step and redis.call('HMGET', T .. 's:' .. step, 'cp', 'step') or {}
   redis.call('ZADD', P .. 'stuck', now, thread)
