@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from orchestrator import StepFailedError
+from orchestrator.cli import main
 from orchestrator.cli.embedded import HOST, free_port
 from tests.fixtures.processes import running
 from tests.integration.fleet import Fleet, Worker
@@ -74,6 +75,31 @@ def test_each_failed_attempt_is_one_record_with_its_traceback(fleet: Fleet, pool
     assert log.count("Traceback (most recent call last)") == 3
     assert log.count('raise ConnectionError("as the script says")') == 3
     assert "Task patient.try[t:1:try] succeeded" not in log
+
+
+def test_commands_print_the_error_and_its_traceback(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", fleet.settings.url)
+    fleet.start()
+    fleet.submit("row", script={"two": ["fail"]})
+    with pytest.raises(StepFailedError):
+        fleet.result()
+    said = "ValueError: as the script says"
+    raised = 'raise ValueError("as the script says")'
+    for command in ("explain", "state"):
+        assert main([command, "t"]) == 0
+        printed = "".join(capsys.readouterr())
+        assert said in printed
+        assert raised not in printed
+        assert main([command, "t", "--traceback"]) == 0
+        assert raised in "".join(capsys.readouterr())
+    assert main(["history", "t"]) == 0
+    assert f"two: {said}" in capsys.readouterr().out
+    assert main(["state", "t", "--json"]) == 0
+    (error,) = json.loads(capsys.readouterr().out)["errors"]
+    assert (error["node"], error["attempt"], error["type"]) == ("two", 1, "ValueError")
+    assert raised in error["traceback"]
 
 
 def test_an_error_of_a_subgraph_is_logged_once(fleet: Fleet) -> None:
