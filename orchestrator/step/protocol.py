@@ -42,7 +42,7 @@ from orchestrator.step.ahead import Ahead
 from orchestrator.step.answers import json_schema_of
 from orchestrator.step.attempt import Attempt, Result
 from orchestrator.step.facts import Advanced, Asked, Done, Fact, Failed, Stopped
-from orchestrator.step.failure import error_record
+from orchestrator.step.failure import error_record, log_failure
 from orchestrator.step.host import ClaimLost
 from orchestrator.step.line import begin_next
 from orchestrator.step.live import Live
@@ -277,7 +277,8 @@ class StepProtocol:
             result = self.access.commit(self.stepping.retry(step, claim.fence, record, delay_ms))
             if result.refused is not None:
                 return Report(refused=result.refused)
-            return Report(retry_ms=delay_ms, due=result.due)
+            log_failure(claim, error, record, f"retried in {delay_s:.1f} s")
+            return Report(retry_ms=delay_ms, due=result.due, raised=error)
         try:
             handled = attempt.handle(error, record) if attempt else None
             settle = self._complete(attempt, handled) if attempt and handled else None
@@ -294,13 +295,17 @@ class StepProtocol:
             settle = None
         if settle is not None:
             self._tell_of(Failed, step, error=record)
+            log_failure(claim, error, record, "its error handler continues")
             return settle()
         notes = getattr(error, "notes_for_step", {})
         commit = replace(self.stepping.fail(step, claim.fence, record), notes=notes)
         report = self._send(commit)
         if report.refused is None:
             self._tell_of(Failed, step, error=record)
-        return replace(report, error=None if report.refused else error)
+            if self.default_queue:  # A call in this process raises it.
+                log_failure(claim, error, record, "the step failed", final=True)
+        final = None if report.refused else error
+        return replace(report, error=final, raised=final)
 
     def taking(self, commit: Commit, head: Head, queue: str, known: Iterable[str]) -> Commit:
         """Let a commit claim the one step that it makes ready, if this process may go on in place.
