@@ -27,12 +27,6 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 
-class FunctionalGraph(CompiledStateGraph):
-    """The graph that an entrypoint is."""
-
-    default_mode = "updates"
-
-
 class entrypoint:  # noqa: N801 - LangGraph's name
     """Make a function of one argument a workflow that can be run like a graph.
 
@@ -73,7 +67,7 @@ class entrypoint:  # noqa: N801 - LangGraph's name
             timeout=TimeoutPolicy.coerce(timeout),
         )
 
-    def __call__(self, function: Callable[..., Any]) -> FunctionalGraph:
+    def __call__(self, function: Callable[..., Any]) -> CompiledStateGraph:
         """Return the function as a graph.
 
         Raises:
@@ -88,7 +82,7 @@ class entrypoint:  # noqa: N801 - LangGraph's name
         if not parameters:
             msg = f"the entrypoint {name!r} takes no argument; it needs one for its input"
             raise InvalidGraphError(msg)
-        graph = FunctionalGraph(
+        graph = CompiledStateGraph(
             self._spec(name, function, parameters[0].name),
             checkpointer=self._checkpointer,
             executor=self._executor,

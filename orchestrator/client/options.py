@@ -7,9 +7,20 @@ from typing import Any, Literal, TypedDict, cast
 
 from orchestrator.core.accepting import Multitask
 from orchestrator.errors import GraphstalkError
+from orchestrator.execute.base import Executor
 from orchestrator.graph.runtime import RunControl
+from orchestrator.graph.spec import DispatchMode
 
-__all__ = ["MODES", "CallOptions", "OptionError", "StreamMode", "checked", "modes_of"]
+__all__ = [
+    "MODES",
+    "CallOptions",
+    "CompileOptions",
+    "OptionError",
+    "StreamMode",
+    "checked",
+    "checked_compile",
+    "modes_of",
+]
 
 StreamMode = Literal["values", "updates", "custom", "messages", "tasks", "checkpoints", "debug"]
 MODES: tuple[str, ...] = (
@@ -25,8 +36,8 @@ _VALUES: Mapping[str, tuple[Any, ...]] = {
 }
 
 
-class OptionError(GraphstalkError, ValueError):
-    """An option of a call that there is not, or with a value it cannot have."""
+class OptionError(GraphstalkError, ValueError, TypeError):
+    """An option of a call or of `compile` that does not exist, or has a value it cannot have."""
 
     code = "INVALID_OPTION"
 
@@ -71,16 +82,31 @@ class CallOptions(TypedDict, total=False):
     multitask_strategy: Multitask
 
 
+class CompileOptions(TypedDict, total=False):
+    """The options of `compile` that few graphs need.
+
+    Keys:
+        debug: whether calls print updates and values; a call may say otherwise.
+        executor: who runs the steps, if not this process.
+        dispatch: how a fleet gets to the next step. `"queue"`: always by a message, to any worker
+            of its queue. `"inline"`: where it is the only one, and of the same queue, the worker
+            that did the one before may do it at once, for a slice of time, then by a message again.
+            It is claimed and committed as ever. A node may say otherwise. By default as the workers
+            are set, `"queue"` if nothing is (`GRAPHSTALK_DISPATCH`).
+    """
+
+    debug: bool
+    executor: Executor | None
+    dispatch: DispatchMode | None
+
+
 def checked(options: Mapping[str, Any]) -> CallOptions:
     """Return options after a look at them.
 
     Raises:
         OptionError: if one does not exist, or cannot have its value.
     """
-    unknown = [key for key in options if key not in CallOptions.__annotations__]
-    if unknown:
-        known = ", ".join(CallOptions.__annotations__)
-        raise OptionError(f"there is no option {unknown[0]!r}. The options are: {known}")
+    _check_names(options, CallOptions)
     for name, values in _VALUES.items():
         if options.get(name) not in values:
             known = ", ".join(repr(value) for value in values if value is not None)
@@ -88,15 +114,31 @@ def checked(options: Mapping[str, Any]) -> CallOptions:
     return cast("CallOptions", options)
 
 
-def modes_of(given: str | Sequence[str] | None, default: str) -> tuple[str, ...]:
+def checked_compile(options: Mapping[str, Any]) -> CompileOptions:
+    """Return options of `compile`, whose values are checked where they are used.
+
+    Raises:
+        OptionError: if one does not exist.
+    """
+    _check_names(options, CompileOptions)
+    return cast("CompileOptions", options)
+
+
+def _check_names(options: Mapping[str, Any], known: type) -> None:
+    unknown = [key for key in options if key not in known.__annotations__]
+    if unknown:
+        names = ", ".join(known.__annotations__)
+        raise OptionError(f"there is no option {unknown[0]!r}. The options are: {names}")
+
+
+def modes_of(given: str | Sequence[str] | None, default: str | Sequence[str]) -> tuple[str, ...]:
     """Return stream modes as a tuple.
 
     Raises:
         OptionError: if one does not exist.
     """
-    modes = (
-        (given,) if isinstance(given, str) else tuple(given) if given is not None else (default,)
-    )
+    chosen = default if given is None else given
+    modes = (chosen,) if isinstance(chosen, str) else tuple(chosen)
     for mode in modes:
         if mode not in MODES:
             raise OptionError(f"stream_mode={mode!r} is not one of {', '.join(map(repr, MODES))}")

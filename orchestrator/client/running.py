@@ -68,6 +68,7 @@ class Running:
     listener: Listener | None = None
     wants_messages: bool = False  # Whether tokens of language models are read.
     resumes: bool = field(default=False, init=False)
+    is_reported: bool = field(default=False, init=False)  # To handlers, that the run rests.
     run_id: str = field(default="", init=False)  # Of the run that began or goes on.
     _protocol: StepProtocol | None = field(default=None, init=False)
     trace: GraphRun = field(default_factory=GraphRun, init=False)  # What handlers hear of it.
@@ -88,7 +89,7 @@ class Running:
                 raise ConfigError(msg)
             store = None
         if store is None:
-            thread_id = parsed.thread_id or new_uuid()
+            thread_id, parsed = parsed.thread_id or new_uuid(), parsed.without_thread()
             return cls(graph, MemoryCheckpointer(), thread_id, parsed, options, keeps=False)
         return cls(graph, store, parsed.thread(), parsed, options, keeps=True)
 

@@ -266,7 +266,12 @@ def test_a_wrong_input_is_refused_and_changes_nothing(done, value, error, texts)
 
 @pytest.mark.parametrize(
     ("thread_id", "text"),
-    [("", "is empty"), ("x" * 256, "256 characters"), ("a\tb", "control"), (5, "string, not int")],
+    [
+        ("", "is empty"),
+        ("x" * 256, "256 characters"),
+        ("a\tb", "control"),
+        (b"t", "must be a string"),
+    ],
 )
 @pytest.mark.parametrize("method", ["invoke", "get_state", "update_state", "get_state_history"])
 def test_a_thread_id_that_cannot_be_one_is_refused_by_every_call(done, method, thread_id, text):
