@@ -14,7 +14,7 @@ from orchestrator.core.steering import carrying
 from orchestrator.core.stepping import Placement, Stepping
 from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.graph.inspecting import INJECTED
-from orchestrator.graph.routing import END, START
+from orchestrator.graph.routing import END, START, plain_name
 from orchestrator.ids import checkpoint_text, mint_checkpoint_id
 from orchestrator.step.call import writes_after
 
@@ -232,7 +232,7 @@ def author_of(stepping: Stepping, before: Checkpoint, as_node: str | None) -> st
     Raises:
         InvalidUpdateError: if it is unknown, or cannot be told.
     """
-    nodes = stepping.spec.nodes
+    nodes, as_node = stepping.spec.nodes, plain_name(as_node)
     if as_node is not None:
         known = {stepping.spec.shown(node): node for node in nodes}
         if as_node not in nodes and as_node not in known:

@@ -28,6 +28,7 @@ from orchestrator.errors import (
 )
 from orchestrator.execute.inprocess import InProcess, LocalRun
 from orchestrator.execute.waiting import run_of
+from orchestrator.graph.routing import plain_name
 from orchestrator.graph.scope import current_scope
 from orchestrator.ids import new_uuid
 from orchestrator.step.bridge import GraphRun, graph_run
@@ -256,7 +257,7 @@ class Running:
         if nodes is None:
             return None
         names = set(self.graph.spec.nodes) - {"__start__"}
-        chosen = names if nodes == "*" else set(nodes)
+        chosen = names if nodes == "*" else set(map(plain_name, nodes))
         unknown = sorted(chosen - names)
         if unknown:
             msg = f"{which} names {unknown[0]!r}, which is no node of {self.graph.name!r}"

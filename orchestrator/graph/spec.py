@@ -11,7 +11,7 @@ from orchestrator.channels import Channel
 from orchestrator.errors import InvalidGraphError
 from orchestrator.graph.lineage import Lineage
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
-from orchestrator.graph.routing import END, START
+from orchestrator.graph.routing import END, START, plain_name
 from orchestrator.graph.schema import ROOT, Reader
 from orchestrator.ids import short_hash
 
@@ -214,7 +214,7 @@ class GraphSpec:
             InvalidGraphError: if there is no such node.
         """
         names = frozenset(self.nodes) - {START}
-        chosen = names if "*" in nodes else frozenset(nodes)
+        chosen = names if "*" in nodes else frozenset(map(plain_name, nodes))
         unknown = sorted(chosen - names)
         if unknown:
             known = ", ".join(map(repr, sorted(names)))

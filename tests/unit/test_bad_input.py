@@ -129,7 +129,7 @@ def test_a_router_that_leads_nowhere_fails_its_step(target, ends, texts):
         (Send("nowhere", 1), ["the node 'work' leads to 'nowhere', which is no node"]),
         (Command(goto="nowhere"), ["the node 'work' leads to 'nowhere'"]),
         (Command(goto=5), ["Command(goto=5): expected a node, a Send, or a list"]),
-        (Command(graph=Command.PARENT), ["there is no such graph around", "leave out graph=…"]),
+        (Command(graph="other"), ["for the graph 'other': graph must be Command.PARENT"]),
         ([Send("nowhere", 1)], ["leads to 'nowhere'"]),
         (3, ["what the node 'work' returned is no update", "expected a dict", "it is 3"]),
         ("text", ["it is 'text'"]),
