@@ -96,4 +96,4 @@ def test_json_tells_which_graph_a_subgraph_is():
     names = [
         node.get("data", {}).get("name") for node in around(CHAIN).ours(True).to_json()["nodes"]
     ]
-    assert names == [None, "a", "sub:x", "sub:y", "b", None]
+    assert names == [START, "a", "sub:x", "sub:y", "b", None]

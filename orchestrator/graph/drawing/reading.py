@@ -13,7 +13,6 @@ it is where the way goes on. Its START and END are left out where that loses not
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -181,11 +180,10 @@ def _opened(read: Read, name: str, subgraph: _Inside) -> Read:
 
 def _edge(edge: DrawnEdge, sources: Mapping[str, str], targets: Mapping[str, str]) -> DrawnEdge:
     source = sources.get(edge.source, edge.source)
-    return dataclasses.replace(edge, source=source, target=targets.get(edge.target, edge.target))
+    return edge._replace(source=source, target=targets.get(edge.target, edge.target))
 
 
 def _renamed(nodes: Mapping[str, DrawnNode], names: Mapping[str, str]) -> dict[str, DrawnNode]:
     return {
-        names[key]: dataclasses.replace(node, id=names[key], name=names[key])
-        for key, node in nodes.items()
+        names[key]: node._replace(id=names[key], name=names[key]) for key, node in nodes.items()
     }
