@@ -28,7 +28,7 @@ from orchestrator.core.records import Records
 from orchestrator.execute.base import Executor
 from orchestrator.execute.inprocess import InProcess
 from orchestrator.graph.builder import GraphBuilder
-from orchestrator.graph.drawing import Drawing, drawing_of
+from orchestrator.graph.drawing import Drawing, Opens, drawing_of
 from orchestrator.graph.settings import checked_dispatch
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import ThreadId, new_uuid
@@ -288,7 +288,7 @@ class CompiledStateGraph(StateFace, AsyncFace):
         """
         parsed = parse_config(config)
         inner = self.graph_of(parsed.ns) or self
-        drawing = drawing_of(inner.spec, xray=xray)
+        drawing = drawing_of(inner.spec, xray=xray, opens=_opens(inner) if xray else None)
         if parsed.thread_id is None or isinstance(self.checkpointer, bool | None):
             return drawing
         states = node_states(self, parsed.thread(), parsed.checkpoint_id, drawing.clusters)
@@ -297,3 +297,15 @@ class CompiledStateGraph(StateFace, AsyncFace):
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, str]:
         """Return what a notebook shows."""
         return {"image/svg+xml": self.get_graph().draw_svg(), "text/plain": repr(self)}
+
+
+def _opens(graph: CompiledStateGraph) -> Opens:
+    """Return how a drawing finds the graphs that nodes are, or that their code calls."""
+    known = {id(graph.spec): graph}
+
+    def opens(spec: GraphSpec) -> Mapping[str, GraphSpec]:
+        below = dict(known[id(spec)].direct_subgraphs())
+        known.update((id(each.spec), each) for each in below.values())
+        return {name: each.spec for name, each in below.items()}
+
+    return opens

@@ -11,7 +11,7 @@ from orchestrator.graph.drawing.ascii import ascii_text
 from orchestrator.graph.drawing.grouping import Group, grouped
 from orchestrator.graph.drawing.mermaid import front_matter, mermaid_text
 from orchestrator.graph.drawing.model import DrawingError, DrawnEdge, DrawnNode, NodeState
-from orchestrator.graph.drawing.reading import read_graph
+from orchestrator.graph.drawing.reading import Opens, read_graph
 from orchestrator.graph.drawing.svg import svg_text
 from orchestrator.graph.routing import START
 from orchestrator.graph.spec import GraphSpec
@@ -174,9 +174,16 @@ class Drawing:
         return states
 
 
-def drawing_of(spec: GraphSpec, *, xray: int | bool = False) -> Drawing:
-    """Return the drawing of a compiled graph, with its subgraphs opened so deep as `xray` says."""
-    read = read_graph(spec, -1 if xray is True else int(xray))
+def drawing_of(spec: GraphSpec, *, xray: int | bool = False, opens: Opens | None = None) -> Drawing:
+    """Return the drawing of a compiled graph, with its subgraphs opened so deep as `xray` says.
+
+    Args:
+        spec: the graph.
+        xray: how many levels of subgraphs are opened; `True`: all.
+        opens: returns the graphs that nodes of a graph stand for; by default those that they are.
+    """
+    depth = -1 if xray is True else int(xray)
+    read = read_graph(spec, depth, opens) if opens else read_graph(spec, depth)
     return Drawing(read.nodes, read.edges, spec.name, read.clusters)
 
 
