@@ -16,6 +16,7 @@ from orchestrator.client.options import (
     CallOptions,
     CompileOptions,
     checked,
+    checked_checkpointer,
     checked_compile,
 )
 from orchestrator.client.progress import node_states
@@ -73,7 +74,7 @@ class StateGraph(GraphBuilder):
 
         Raises:
             InvalidGraphError: if something is wrong with the graph.
-            OptionError: if there is no such option.
+            OptionError: if there is no such option, or the checkpointer is none.
         """
         chosen = checked_compile(options)
         spec = self.freeze(name or "graph", interrupt_before or (), interrupt_after or ())
@@ -103,8 +104,7 @@ class CompiledStateGraph(StateFace, AsyncFace):
         """Bring graph, checkpointer and executor together; `StateGraph.compile` does it for you."""
         self.spec = spec
         self.executor: Executor = executor or InProcess()
-        given = self.executor.checkpointer() if checkpointer is None else checkpointer
-        self.checkpointer: Checkpointer | bool | None = given
+        self.checkpointer = self.executor.checkpointer() if checkpointer is None else checkpointer
         codec = Codec()
         for cls in spec.classes:
             codec.register_class(cls)
@@ -112,6 +112,15 @@ class CompiledStateGraph(StateFace, AsyncFace):
         self.config: Mapping[str, Any] = {}  # What holds for all calls; see `with_config`.
         self.owner = new_owner()
         self.untracked = Untracked()
+
+    @property
+    def checkpointer(self) -> Checkpointer | bool | None:
+        """Return what keeps the threads; as in LangGraph, another may be set."""
+        return self._checkpointer
+
+    @checkpointer.setter
+    def checkpointer(self, checkpointer: Any) -> None:
+        self._checkpointer = checked_checkpointer(checkpointer)
 
     # ---- running ------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.errors import InvalidGraphError
 from orchestrator.execute.base import Executor
-from orchestrator.graph.inspecting import injected
+from orchestrator.graph.inspecting import injected, name_of
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy, policies_of
 from orchestrator.graph.routing import END, START
 from orchestrator.graph.schema import Reader, codec_classes
@@ -74,7 +74,7 @@ class entrypoint:  # noqa: N801 - LangGraph's name
             NotImplementedError: for a generator.
             InvalidGraphError: for a function without a parameter.
         """
-        name = getattr(function, "__name__", type(function).__name__)
+        name = name_of(function)
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             msg = f"a generator cannot be an entrypoint: {name!r}"
             raise NotImplementedError(msg)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, cast
 
+from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.core.accepting import Multitask
 from orchestrator.errors import GraphstalkError
 from orchestrator.execute.base import Executor
@@ -18,6 +19,7 @@ __all__ = [
     "OptionError",
     "StreamMode",
     "checked",
+    "checked_checkpointer",
     "checked_compile",
     "modes_of",
 ]
@@ -122,6 +124,36 @@ def checked_compile(options: Mapping[str, Any]) -> CompileOptions:
     """
     _check_names(options, CompileOptions)
     return cast("CompileOptions", options)
+
+
+def checked_checkpointer(given: Any) -> Checkpointer | bool | None:
+    """Return what a graph keeps its threads in.
+
+    Raises:
+        OptionError: if it is no checkpointer; for one of LangGraph's, it names the one to use.
+    """
+    if given is None or isinstance(given, bool):
+        return given
+    if all(hasattr(given, method) for method in ("commit", "claim", "load", "history")):
+        if not isinstance(given, type):
+            return cast("Checkpointer", given)
+        remedy = f"make one: {given.__name__}(…)"
+    elif hasattr(given, "get_tuple"):
+        name = type(given).__name__
+        own = next((o for o in ("InMemorySaver", "SqliteSaver", "RedisSaver") if o in name), "")
+        remedy = "LangGraph's savers store other records, so import the saver from orchestrator: "
+        remedy += own or "InMemorySaver, SqliteSaver or RedisSaver"
+    elif hasattr(given, "__enter__"):
+        remedy = "enter the context manager first: with … as saver"
+    else:
+        remedy = "pass InMemorySaver(), SqliteSaver(path) or RedisSaver(url)"
+    kind = given if isinstance(given, type) else type(given)
+    where = f"{kind.__module__}.{kind.__qualname__}"
+    msg = (
+        f"Invalid checkpointer provided: it must be a checkpointer of this package, True, False or "
+        f"None ({where}); {remedy}"
+    )
+    raise OptionError(msg)
 
 
 def _check_names(options: Mapping[str, Any], known: type) -> None:

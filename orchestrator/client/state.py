@@ -38,7 +38,11 @@ class StateFace(SchemaFace):
 
     records: Records
     executor: Executor
-    checkpointer: Checkpointer | bool | None
+
+    @property
+    def checkpointer(self) -> Checkpointer | bool | None:
+        """Return what keeps the threads."""
+        raise NotImplementedError
 
     def run_config(self, parsed: ThreadConfig, options: CallOptions) -> RunConfig:
         """Return what a run is started with besides its input."""

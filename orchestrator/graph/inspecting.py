@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 import typing
@@ -22,6 +23,7 @@ __all__ = [
     "first_hint",
     "injected",
     "is_async",
+    "name_of",
     "named",
     "subgraph_of",
 ]
@@ -52,6 +54,16 @@ def named(node: Any, action: Any) -> tuple[str, Any]:
         )
         raise InvalidGraphError(msg)
     return name, action
+
+
+def name_of(function: Any) -> str:
+    """Return the name of a function; of a partial that of its function, of an object its class's.
+
+    So tasks and entrypoints are called. A node of a partial is called `partial`, as in LangGraph.
+    """
+    while isinstance(function, functools.partial) and not hasattr(function, "__name__"):
+        function = function.func
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def _own_name(node: Any) -> str:
