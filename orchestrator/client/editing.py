@@ -106,6 +106,15 @@ class Editor:
         except ParentCommand:
             msg = "an update is no Command for a graph around: leave out graph=…"
             raise InvalidUpdateError(msg) from None
+        except InvalidUpdateError as error:
+            if name != START or update.as_node is not None:
+                raise
+            msg = (
+                f"{error}. No node of the thread has run yet, so an update without as_node is "
+                f"taken for the input: name the node, as_node=…, or begin with "
+                f"invoke(Command(update=…), config), which may update any key of the state"
+            )
+            raise InvalidUpdateError(msg) from None
         return PlannedStep(name), writes
 
     def _settled(self) -> Next:

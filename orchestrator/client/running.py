@@ -17,7 +17,7 @@ from orchestrator.client.children import Children
 from orchestrator.client.options import CallOptions
 from orchestrator.client.results import INTERRUPT, outcome_of
 from orchestrator.client.starting import Start
-from orchestrator.client.threadconfig import ConfigError, ThreadConfig
+from orchestrator.client.threadconfig import RootCheckpointerError, ThreadConfig
 from orchestrator.core.accepting import RunConfig
 from orchestrator.core.stepping import ended
 from orchestrator.errors import (
@@ -85,9 +85,10 @@ class Running:
         if isinstance(store, bool):
             if store and current_scope.get() is None:
                 msg = (
-                    "checkpointer=True is for subgraphs: give a checkpointer to the outermost graph"
+                    "checkpointer=True cannot be used for root graphs: it is for subgraphs, so "
+                    "give a checkpointer to the outermost graph"
                 )
-                raise ConfigError(msg)
+                raise RootCheckpointerError(msg)
             store = None
         if store is None:
             thread_id, parsed = parsed.thread_id or new_uuid(), parsed.without_thread()

@@ -170,8 +170,11 @@ class StateFace(SchemaFace):
         Raises:
             InvalidUpdateError: if there are none; and as `update_state`.
         """
-        if not supersteps or not all(supersteps):
-            msg = "bulk_update_state() needs at least one superstep, and each at least one update"
+        if not supersteps:
+            msg = "No supersteps provided: bulk_update_state() needs one at least"
+            raise InvalidUpdateError(msg)
+        if not all(supersteps):
+            msg = "No updates provided: each superstep of bulk_update_state() needs one at least"
             raise InvalidUpdateError(msg)
         parsed = parse_config(config)
         thread_id, at = parsed.thread(), parsed.checkpoint_id
@@ -263,7 +266,7 @@ class StateFace(SchemaFace):
             ConfigError: if it keeps none.
         """
         if self.checkpointer is None or isinstance(self.checkpointer, bool):
-            msg = "the graph was compiled without a checkpointer, so it keeps no threads"
+            msg = "No checkpointer set: the graph keeps no threads; give compile() a checkpointer"
             raise ConfigError(msg)
         return self.checkpointer
 

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.errors import GraphstalkError, InvalidThreadIdError
 from orchestrator.ids import ThreadId, check_thread_id, child_thread, parse_checkpoint_id
 
-__all__ = ["ConfigError", "ThreadConfig", "merged", "parse_config"]
+__all__ = ["ConfigError", "RootCheckpointerError", "ThreadConfig", "merged", "parse_config"]
 
 _TOP = {"thread_id", "checkpoint_id", "checkpoint_ns"}  # The short form's keys.
 _MORE = ("callbacks", "tags", "run_name", "run_id")  # What only this process can use.
@@ -19,6 +19,10 @@ class ConfigError(GraphstalkError, ValueError):
     """A config that does not say what is needed, or says it twice."""
 
     code = "INVALID_CONFIG"
+
+
+class RootCheckpointerError(ConfigError, RuntimeError):
+    """A graph with `checkpointer=True` that is no subgraph; as in LangGraph a `RuntimeError`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -269,7 +269,7 @@ class GraphBuilder:
         for source in [*sources, *self._routers]:
             if source not in known:
                 raise InvalidGraphError(
-                    f"an edge begins at {source!r}, which is no node. {self._nodes_text()}"
+                    f"Found edge starting at unknown node {source!r}. {self._nodes_text()}"
                 )
         ends = [end for _, end in [*self._edges, *self._joins]]
         for routers in self._routers.values():
@@ -277,7 +277,7 @@ class GraphBuilder:
         for end in ends:
             if end not in self._nodes and end != END:
                 raise InvalidGraphError(
-                    f"an edge leads to {end!r}, which is no node. {self._nodes_text()}"
+                    f"Found edge ending at unknown node {end!r}. {self._nodes_text()}"
                 )
         if START not in [*sources, *self._routers]:
             msg = "the graph has no entry: add an edge from START, as add_edge(START, 'first_node')"

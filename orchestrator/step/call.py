@@ -14,7 +14,7 @@ from typing import Any
 from orchestrator.checkpoint.model import PlannedStep
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import SENDS, values_with
-from orchestrator.core.steering import goto_in, is_steered
+from orchestrator.core.steering import goto_in, is_steered, is_update
 from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.graph.routing import END, START, Command, Send, branch_channel, plain_name
 from orchestrator.graph.schema import ROOT, Reader, update_items
@@ -97,7 +97,8 @@ def _taken_in(
     if is_steered(checkpoint):
         keys = spec.state_keys
         return (*_updates(spec, node, value, keys), *gotos)
-    updates = updates_of(spec, node, value)
+    keys = spec.state_keys if is_update(checkpoint) else spec.input_keys
+    updates = _updates(spec, node, value, keys)
     routed = _routed(spec, frame, node, updates, value, extras)
     return (*updates, *node.writes, *routed, *gotos)
 

@@ -83,7 +83,10 @@ def fails(graph, error, *texts, values=None, start=None):
 @pytest.mark.parametrize(
     ("write", "texts"),
     [
-        (lambda g: g.add_edge(START, "a").add_edge("a", "b"), ["leads to 'b'", "nodes are: 'a'"]),
+        (
+            lambda g: g.add_edge(START, "a").add_edge("a", "b"),
+            ["ending at unknown node 'b'", "nodes are: 'a'"],
+        ),
         (lambda g: g, ["no entry", "add_edge(START, 'first_node')"]),
         (lambda g: g.add_node("a", nothing), ["already has a node named 'a'", "another name"]),
         (lambda g: g.add_node(END, nothing), ["'__end__' is reserved"]),
@@ -298,7 +301,7 @@ def test_without_a_thread_id_a_checkpointer_has_nowhere_to_keep_the_run(done, co
 def test_without_a_checkpointer_there_is_no_state_to_look_at():
     graph = StateGraph(State).add_node("work", nothing).add_edge(START, "work").compile()
     for call in (graph.get_state, lambda c: graph.update_state(c, {})):
-        with pytest.raises(ValueError, match="compiled without a checkpointer"):
+        with pytest.raises(ValueError, match="No checkpointer set: the graph keeps no threads"):
             call("t")
 
 

@@ -210,13 +210,19 @@ def test_a_join_waits_for_nodes_only(sources):
 @pytest.mark.parametrize(
     ("write", "text"),
     [
-        (lambda g: g.add_edge("a", "nowhere"), "leads to 'nowhere', which is no node"),
-        (lambda g: g.add_edge("nowhere", "a"), "begins at 'nowhere', which is no node"),
-        (lambda g: g.add_edge(["a", "nowhere"], "a"), "begins at 'nowhere'"),
-        (lambda g: g.add_edge(["a"], "nowhere"), "leads to 'nowhere'"),
-        (lambda g: g.add_conditional_edges("nowhere", node), "begins at 'nowhere'"),
-        (lambda g: g.add_conditional_edges("a", node, {1: "nowhere"}), "leads to 'nowhere'"),
-        (lambda g: g.add_conditional_edges("a", node, ["nowhere"]), "leads to 'nowhere'"),
+        (lambda g: g.add_edge("a", "nowhere"), "Found edge ending at unknown node 'nowhere'"),
+        (lambda g: g.add_edge("nowhere", "a"), "Found edge starting at unknown node 'nowhere'"),
+        (lambda g: g.add_edge(["a", "nowhere"], "a"), "starting at unknown node 'nowhere'"),
+        (lambda g: g.add_edge(["a"], "nowhere"), "ending at unknown node 'nowhere'"),
+        (lambda g: g.add_conditional_edges("nowhere", node), "starting at unknown node 'nowhere'"),
+        (
+            lambda g: g.add_conditional_edges("a", node, {1: "nowhere"}),
+            "ending at unknown node 'nowhere'",
+        ),
+        (
+            lambda g: g.add_conditional_edges("a", node, ["nowhere"]),
+            "ending at unknown node 'nowhere'",
+        ),
     ],
 )
 def test_an_edge_to_or_from_nowhere_names_it_and_lists_the_nodes(write, text):
@@ -237,7 +243,7 @@ def test_a_graph_without_entry_says_how_to_add_one():
 
 def test_a_graph_may_be_corrected_after_it_was_refused():
     graph = builder("a").add_edge("a", "b")
-    with refused("leads to 'b'"):
+    with refused("ending at unknown node 'b'"):
         graph.set_entry_point("a").freeze("g")
     assert "b" in graph.add_node("b", node).freeze("g").nodes
 
