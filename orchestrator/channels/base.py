@@ -146,6 +146,9 @@ def replacement_in(writes: Sequence[Any], key: str) -> tuple[bool, Any]:
     """
     replaced = [new for is_overwrite, new in map(overwrite_of, writes) if is_overwrite]
     if len(replaced) > 1:
-        msg = f"{len(replaced)} Overwrite writes for {key!r} in one superstep; one may win"
+        msg = (
+            f"At key {key!r}: Can receive only one Overwrite value per super-step. There are "
+            f"{len(replaced)} Overwrite writes for {key!r}: let one node overwrite it"
+        )
         raise InvalidUpdateError(msg)
     return (True, replaced[0]) if replaced else (False, None)

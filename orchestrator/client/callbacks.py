@@ -60,8 +60,9 @@ class GraphCallbackHandler:
 def tell_rest(running: Running, loaded: LoadedThread) -> None:
     """Tell handlers that a run rests because it asks something, or was told to pause."""
     handlers = _handlers(running.parsed.more.get("callbacks"))
-    if not handlers or loaded.head.status is not RunStatus.PAUSED:
+    if not handlers or running.is_reported or loaded.head.status is not RunStatus.PAUSED:
         return
+    running.is_reported = True
     records = running.graph.records
     asked = [records.interrupt(step.asks[i]) for i, step in open_questions(loaded).items()]
     for handler in handlers:

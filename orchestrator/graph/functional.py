@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, overload
 
+from orchestrator.graph.inspecting import name_of
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy, policies_of
 from orchestrator.graph.scope import TaskCall, scope_of
 
@@ -29,7 +30,7 @@ class TaskFunction:
         """Wrap a function; `task` does it for you."""
         functools.update_wrapper(self, function)
         self.func = function
-        self.name: str = name or str(getattr(function, "__name__", type(function).__name__))
+        self.name: str = name or name_of(function)
         self.retry, self.cache_policy, self.timeout = retry, cache, timeout
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -106,7 +107,7 @@ def task(
 
     def wrap(wrapped: Callable[..., Any]) -> TaskFunction:
         if inspect.isgeneratorfunction(wrapped) or inspect.isasyncgenfunction(wrapped):
-            msg = f"a generator cannot be a task: {getattr(wrapped, '__name__', wrapped)!r}"
+            msg = f"a generator cannot be a task: {name_of(wrapped)!r}"
             raise NotImplementedError(msg)
         return TaskFunction(
             wrapped,

@@ -195,7 +195,10 @@ def push_message(message: Any, *, state_key: str | None = "messages") -> Any:
         [pushed] = langchain.convert_to_messages([message])
         name = pushed.id
     if name is None:
-        msg = "push_message() needs a message with an id: what is shown must be what is stored"
+        msg = (
+            "Message ID is required: push_message() shows a message before it is stored, and by "
+            "the id a reader knows that both are one"
+        )
         raise ValueError(msg)
     sink(pushed, state_key)
     return pushed

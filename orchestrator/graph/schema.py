@@ -102,7 +102,7 @@ def _channel(key: str, hint: Any) -> Channel:
     last = extras[-1]
     if callable(last) and not isinstance(last, type):
         if _positional(last) != 2:
-            msg = f"the reducer of {key!r} must take two arguments (value so far, write): {last!r}"
+            msg = f"Invalid reducer of {key!r}: it must take a value and a write ({last!r:.80})"
             raise InvalidGraphError(msg)
         return BinaryOperatorAggregate(typ, last, key)
     return LastValue(typ, key)

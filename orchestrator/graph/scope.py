@@ -54,6 +54,10 @@ class Host(Protocol):
         """Run a subgraph as part of the step and return its output."""
         ...
 
+    def in_event_loop(self) -> bool:
+        """Return whether the run was begun from an event loop, where its coroutines run."""
+        ...
+
 
 @record(frozen=True, kw_only=True)
 class Scope:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
 from orchestrator.channels import Channel
+from orchestrator.errors import InvalidGraphError
 from orchestrator.graph.lineage import Lineage
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
-from orchestrator.graph.routing import END, START
+from orchestrator.graph.routing import END, START, plain_name
 from orchestrator.graph.schema import ROOT, Reader
 from orchestrator.ids import short_hash
 
@@ -205,6 +206,22 @@ class GraphSpec:
             return Reader(self.output_schema, tuple(values)).coerce(values)
         except (TypeError, ValueError):
             return values  # Not all of its fields have a value yet.
+
+    def stops(self, nodes: Iterable[str] | Literal["*"]) -> frozenset[str]:
+        """Return the nodes at which a run is to stop; `"*"`: all of them.
+
+        Raises:
+            InvalidGraphError: if there is no such node.
+        """
+        names = frozenset(self.nodes) - {START}
+        chosen = names if "*" in nodes else frozenset(map(plain_name, nodes))
+        unknown = sorted(chosen - names)
+        if unknown:
+            known = ", ".join(map(repr, sorted(names)))
+            raise InvalidGraphError(
+                f"cannot interrupt at {unknown[0]!r}, which is no node. The nodes are: {known}"
+            )
+        return chosen
 
     def queue_of(self, node: str, default: str) -> str:
         """Return the Celery queue on which steps of `node` run."""

@@ -15,7 +15,7 @@ from orchestrator.channels import (
 )
 from orchestrator.graph.inspecting import first_hint, injected
 from orchestrator.graph.managed import ManagedValue
-from orchestrator.graph.routing import END, START, branch_channel, join_channel
+from orchestrator.graph.routing import END, START, branch_channel, join_channel, plain_name
 from orchestrator.graph.schema import Reader, channels_of, codec_classes, managed_of
 from orchestrator.graph.settings import NodeDefaults, NodeSettings, options_of
 from orchestrator.graph.spec import (
@@ -162,4 +162,4 @@ def _reader(schema: Any) -> Reader:
 
 
 def _stops(written: Written, nodes: Iterable[str] | Literal["*"]) -> frozenset[str]:
-    return frozenset(written.nodes if "*" in nodes else nodes)
+    return frozenset(written.nodes if "*" in nodes else map(plain_name, nodes))

@@ -1,4 +1,4 @@
-"""Enums, dataclasses, named tuples and pydantic models as plain data and back.
+"""Enums, dataclasses, named tuples, classes of text and pydantic models as plain data and back.
 
 Rule 1: a value is taken apart and put together by its attributes. Its `__init__`, `__post_init__`,
         validators and `__setattr__` do not run: they could change or refuse what was stored.
@@ -19,7 +19,7 @@ from typing import Any
 
 from orchestrator.serde.forms import Form, only
 
-__all__ = ["class_form", "has_class_form", "tag_of"]
+__all__ = ["adds_nothing_to_str", "class_form", "has_class_form", "tag_of"]
 
 _Parts = list[tuple[str, Any]]
 
@@ -30,7 +30,7 @@ def has_class_form(cls: type) -> bool:
 
 
 def class_form(cls: type, tag: str) -> Form:
-    """Return the form of an enum, a dataclass, a named tuple or a pydantic model.
+    """Return the form of an enum, dataclass, named tuple, class of text or pydantic model.
 
     Raises:
         TypeError: if `cls` is none of these.
@@ -39,8 +39,8 @@ def class_form(cls: type, tag: str) -> Form:
     if make is None:
         msg = (
             f"{cls.__module__}.{cls.__qualname__} is no enum, dataclass or pydantic model, nor a "
-            f"named tuple: register it with its own functions, register_type(cls, tag, "
-            f"encode=..., decode=...)"
+            f"named tuple or a class of text: register it with its own functions, "
+            f"register_type(cls, tag, encode=..., decode=...)"
         )
         raise TypeError(msg)
     return make(cls, tag)
@@ -64,6 +64,8 @@ def _argument(argument: Any) -> str:
 def _form_maker(cls: type) -> Callable[[type, str], Form] | None:
     if issubclass(cls, enum.Enum):
         return _flag_form if issubclass(cls, enum.Flag) else _enum_form
+    if issubclass(cls, str):
+        return None if cls is str or _slots(cls) else _text_form
     if issubclass(cls, tuple):
         return _tuple_form if isinstance(getattr(cls, "_fields", None), tuple) else None
     if any(base.__module__ == "builtins" and base is not object for base in cls.__mro__):
@@ -111,6 +113,48 @@ def _tuple_form(cls: Any, tag: str) -> Form:
         return [(f".{name}", item) for name, item in zip(names, value, strict=True)]
 
     return Form(tag, cls, to_plain, from_plain, parts)
+
+
+# ---- texts ----------------------------------------------------------------------------------
+
+
+def adds_nothing_to_str(cls: type) -> bool:
+    """Return whether a class is a `str` of another name: the text it equals does all it does."""
+    return issubclass(cls, str) and all(
+        base in (str, object) or (_HOUSEKEEPING.issuperset(vars(base)) and not _slots(base))
+        for base in cls.__mro__
+    )
+
+
+_HOUSEKEEPING = frozenset(
+    (
+        *("__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__slots__"),
+        *("__annotations__", "__new__", "__init__", "__orig_bases__", "__parameters__"),
+        *("__static_attributes__", "__firstlineno__"),
+    )
+)
+
+
+def _text_form(cls: Any, tag: str) -> Form:
+    hidden = _hidden(cls)
+
+    def held(value: Any) -> dict[str, Any]:
+        return _visible(getattr(value, "__dict__", {}), hidden)
+
+    def to_plain(value: Any) -> Any:
+        text, more = str.__str__(value), held(value)
+        return {"text": text, "more": more} if more else text
+
+    def from_plain(plain: Any) -> Any:
+        more: dict[str, Any] = {}
+        if type(plain) is dict:
+            plain, more = plain["text"], only(dict, plain["more"])
+        value = str.__new__(cls, only(str, plain))
+        if more:
+            value.__dict__.update(more)
+        return value
+
+    return Form(tag, cls, to_plain, from_plain, lambda value: _attributes(held(value)))
 
 
 # ---- dataclasses ----------------------------------------------------------------------------

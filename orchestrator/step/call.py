@@ -14,14 +14,14 @@ from typing import Any
 from orchestrator.checkpoint.model import PlannedStep
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import SENDS, values_with
-from orchestrator.core.steering import goto_in, is_steered
+from orchestrator.core.steering import goto_in, is_steered, is_update
 from orchestrator.errors import InvalidUpdateError, ParentCommand
-from orchestrator.graph.routing import END, START, Command, Send, branch_channel
+from orchestrator.graph.routing import END, START, Command, Send, branch_channel, plain_name
 from orchestrator.graph.schema import ROOT, Reader, update_items
 from orchestrator.graph.spec import Branch, GraphSpec, NodeSpec
 from orchestrator.step.loop import run_coroutine
 
-__all__ = ["check_steering", "finish", "input_of", "updates_of", "writes_after"]
+__all__ = ["check_steering", "finish", "input_of", "targets_of", "updates_of", "writes_after"]
 
 _PLAIN = frozenset({dict, list, str, type(None)})  # What most functions return.
 
@@ -97,7 +97,8 @@ def _taken_in(
     if is_steered(checkpoint):
         keys = spec.state_keys
         return (*_updates(spec, node, value, keys), *gotos)
-    updates = updates_of(spec, node, value)
+    keys = spec.state_keys if is_update(checkpoint) else spec.input_keys
+    updates = _updates(spec, node, value, keys)
     routed = _routed(spec, frame, node, updates, value, extras)
     return (*updates, *node.writes, *routed, *gotos)
 
@@ -206,7 +207,7 @@ def _goto(spec: GraphSpec, node: NodeSpec, result: Any) -> list[tuple[str, Any]]
     if isinstance(result, Send):
         return [_towards(spec, who, result)]
     if isinstance(result, Command):
-        return [_towards(spec, who, t) for t in _targets(who, result) if t != END]
+        return [_towards(spec, who, t) for t in targets_of(who, result) if t != END]
     if isinstance(result, (list, tuple)) and not isinstance(result, str):
         return [
             pair
@@ -217,7 +218,12 @@ def _goto(spec: GraphSpec, node: NodeSpec, result: Any) -> list[tuple[str, Any]]
     return []
 
 
-def _targets(who: str, command: Command[Any]) -> tuple[Any, ...]:
+def targets_of(who: str, command: Command[Any]) -> tuple[Any, ...]:
+    """Return where a command leads.
+
+    Raises:
+        InvalidUpdateError: if `goto` is neither a target nor a list of them.
+    """
     try:
         return command.targets()
     except TypeError:
@@ -227,7 +233,7 @@ def _targets(who: str, command: Command[Any]) -> tuple[Any, ...]:
 
 def _towards(spec: GraphSpec, who: str, target: Any) -> tuple[str, Any]:
     """Return the write that leads to a node or sends it something."""
-    name = target.node if isinstance(target, Send) else target
+    name = target.node if isinstance(target, Send) else plain_name(target)
     if not isinstance(name, str) or name not in spec.nodes or name == START:
         known = ", ".join(repr(n) for n in spec.nodes if n != START)
         msg = f"{who} leads to {name!r}, which is no node. The nodes are: {known}"

@@ -27,6 +27,7 @@ from orchestrator.core.records import Records
 from orchestrator.core.steering import done_in
 from orchestrator.core.stepping import Stepping, hand_back
 from orchestrator.errors import (
+    GraphBubbleUp,
     GraphInterrupt,
     ParentCommand,
     StateCorruptedError,
@@ -270,7 +271,8 @@ class StepProtocol:
         step = claim.step
         assert step is not None
         record = error_record(error, claim, self.access.owner)
-        policies = self.spec.nodes[step.node].options.retry
+        steers = isinstance(error, GraphBubbleUp)  # For the caller of the run: it is no failure.
+        policies = () if steers else self.spec.nodes[step.node].options.retry
         delay_s = delay_after(policies, error, claim.failures + 1, random.random())  # noqa: S311
         if delay_s is not None:
             delay_ms = int(delay_s * 1000)
@@ -280,7 +282,7 @@ class StepProtocol:
             log_failure(claim, error, record, f"retried in {delay_s:.1f} s")
             return Report(retry_ms=delay_ms, due=result.due, raised=error)
         try:
-            handled = attempt.handle(error, record) if attempt else None
+            handled = attempt.handle(error, record) if attempt and not steers else None
             settle = self._complete(attempt, handled) if attempt and handled else None
         except ClaimLost:
             return Report(refused=Refusal.STALE_FENCE)

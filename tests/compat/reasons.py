@@ -118,7 +118,6 @@ MISSING = {
 PARAMETERS = {
     "langgraph.graph.StateGraph.add_node": {"trace_policy": "see `TracePolicy`"},
     "langgraph.graph.StateGraph.compile": {
-        "debug": "give `debug=True` to `invoke` or `stream`",
         "transformers": 'experimental there: they shape `stream_events(version="v3")`',
     },
     _GRAPH: {"builder": "made by `compile`", "schema_to_mapper": "made by `compile`"},

@@ -151,7 +151,9 @@ def test_a_built_in_without_a_signature_is_taken_at_its_word():
 
 @pytest.mark.parametrize("reducer", [lambda one: one, lambda one, two, three: one, lambda: None])
 def test_a_reducer_that_does_not_take_two_is_refused(reducer):
-    with pytest.raises(InvalidGraphError, match="reducer of 'key' must take two arguments"):
+    with pytest.raises(
+        InvalidGraphError, match="Invalid reducer of 'key': it must take a value and a write"
+    ):
         channels_of(TypedDict("One", {"key": Annotated[int, reducer]}))
 
 
