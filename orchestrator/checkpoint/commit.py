@@ -16,6 +16,7 @@ from orchestrator.record import record
 __all__ = [
     "CRASHED",
     "HANDED_BACK",
+    "WITHDRAWN",
     "Answer",
     "Claim",
     "Commit",
@@ -39,6 +40,8 @@ __all__ = [
 # Why a step has no claim any more that had one: its reason until it is claimed and ends otherwise.
 CRASHED = "crash"
 HANDED_BACK = "deploy"  # By a worker that was told to stop.
+
+WITHDRAWN = b""  # Instead of a question that its step asked once, and asks no more.
 
 
 class Refusal(StrEnum):
@@ -292,7 +295,7 @@ class LoadedStep:
     @property
     def questions(self) -> tuple[str, ...]:
         """Return the ids of the questions that are open."""
-        return tuple(key for key in self.asks if key not in self.answers)
+        return tuple(key for key, asked in self.asks.items() if asked and key not in self.answers)
 
 
 @record(frozen=True, slots=True, kw_only=True)

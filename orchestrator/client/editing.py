@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from orchestrator.checkpoint.commit import Commit, EventDraft, LoadedThread
 from orchestrator.checkpoint.model import Checkpoint, Head, PlannedStep, RunStatus
-from orchestrator.core.accepting import RunConfig, check_idle, new_head
+from orchestrator.core.accepting import RunConfig, branch_of, check_idle, new_head
 from orchestrator.core.advance import Frame, Next, advance
-from orchestrator.core.steering import carrying
+from orchestrator.core.branches import branched
+from orchestrator.core.steering import Spot
 from orchestrator.core.stepping import Placement, Stepping
 from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.graph.inspecting import INJECTED
@@ -137,9 +138,12 @@ class Editor:
             now_ms=self._now(),
             source=source,
         )
+        checkpoint = following.checkpoint
         if self.base is None:
-            return replace(following, checkpoint=replace(following.checkpoint, parent=None))
-        return following
+            return replace(following, checkpoint=replace(checkpoint, parent=None))
+        if frame.checkpoint.id != newest:
+            checkpoint = branched(checkpoint, self.thread_id, frame.checkpoint.id)
+        return replace(following, checkpoint=checkpoint)
 
     def _now(self) -> int:
         return self.loaded.now_ms if self.loaded else self.now_ms
@@ -161,7 +165,7 @@ class Editor:
         source: str,
         *,
         sibling: bool = False,
-        answers: Mapping[str, Mapping[str, Any]] | None = None,
+        spot: Spot | None = None,
     ) -> Commit:
         """Return the commit that makes the base the head again, as a new checkpoint.
 
@@ -170,7 +174,7 @@ class Editor:
         Args:
             source: what the new checkpoint is shown as.
             sibling: whether its parent is that of the base, not the base.
-            answers: to what steps of the base asked: step id → place → answer.
+            spot: what the steps and their subgraphs begin with, if not as they did.
         """
         if self.loaded is not None:
             check_idle(self.thread_id, self.loaded)
@@ -178,20 +182,16 @@ class Editor:
         assert self.loaded is not None
         before = self._frame().checkpoint
         now_ms = self._now()
-        new_id = mint_checkpoint_id(self.loaded.head.checkpoint_id, now_ms)
-        by_step = {
-            step: answers[i]
-            for step in before.plan
-            if answers and (i := step.id_in(before)) in answers
-        }
-        checkpoint = before.again(
-            control={**before.control, **carrying(by_step)},
-            id=new_id,
-            parent=before.parent if sibling else before.id,
-            step=before.step + 1,
+        checkpoint = branch_of(
+            before,
+            self.thread_id,
+            new_id=mint_checkpoint_id(self.loaded.head.checkpoint_id, now_ms),
+            now_ms=now_ms,
+            spot=spot,
             source=source,
-            created_ms=now_ms,
         )
+        if sibling:
+            checkpoint = replace(checkpoint, parent=before.parent)
         return self._commit(Next(checkpoint, {}, {}), source)
 
     # ---- committing ---------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from orchestrator.client.schemas import SchemaFace
 from orchestrator.client.snapshot import StateSnapshot, config_of, snapshot
 from orchestrator.client.threadconfig import ConfigError, ThreadConfig, parse_config
 from orchestrator.core.accepting import RunConfig
+from orchestrator.core.branches import parents_of
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import Stepping
 from orchestrator.errors import InvalidUpdateError, UnknownThreadError
@@ -177,8 +178,15 @@ class StateFace(SchemaFace):
             commit = self._edit(parsed, at, partial(_made, updates_))
             at = None
         assert commit is not None
+        return self._config_of(thread_id, commit)
+
+    def _config_of(self, thread_id: str, commit: Commit) -> Mapping[str, Any]:
+        """Return the config of the checkpoint that a commit brings."""
         assert commit.checkpoint is not None
-        return config_of(thread_id, commit.checkpoint.id)
+        graph = self.graph_of(root_thread(thread_id)[1])
+        records = graph.records if graph else self.records
+        made = records.checkpoint(commit.checkpoint.header)
+        return config_of(thread_id, made.id, parents_of(made.metadata))
 
     def rollback(self, config: _Config) -> Mapping[str, Any]:
         """Make an earlier snapshot the thread's latest again, as a new checkpoint.
@@ -200,8 +208,7 @@ class StateFace(SchemaFace):
         parsed = parse_config(config)
         _needs_checkpoint(parsed, "rollback")
         commit = self._edit(parsed, parsed.checkpoint_id, lambda editor: editor.branch("fork"))
-        assert commit.checkpoint is not None
-        return config_of(parsed.thread(), commit.checkpoint.id)
+        return self._config_of(parsed.thread(), commit)
 
     def fork(self, config: _Config, thread_id: str | None = None) -> Mapping[str, Any]:
         """Make a new thread that begins with a snapshot of another one.

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.checkpoint.commit import (
+    WITHDRAWN,
+    Claim,
     Commit,
     EventDraft,
     ReadyStep,
@@ -207,14 +209,17 @@ class Stepping:
         writes = tuple(w for w in outcome.writes if w[0] not in self.spec.untracked)
         return replace(outcome, writes=writes)
 
-    def ask(self, step: ReadyStep, fence: int, questions: tuple[Interrupt, ...]) -> Commit:
-        """Let a step wait for answers."""
-        asks = {q.id: self.records.store_interrupt(q) for q in questions}
+    def ask(self, claim: Claim, questions: tuple[Interrupt, ...]) -> Commit:
+        """Let a claimed step wait for answers; what it asked before and asks no more is closed."""
+        assert claim.step is not None
+        step, fence = claim.step, claim.fence
+        asks = {i: WITHDRAWN for i in claim.asks if i not in claim.answers}
+        own = {q.id: self.records.store_interrupt(q) for q in questions}
         asked = [
-            EventDraft("step_interrupted", {**_where(step), "interrupt": q.id, "value": asks[q.id]})
+            EventDraft("step_interrupted", {**_where(step), "interrupt": q.id, "value": own[q.id]})
             for q in questions
         ] or [EventDraft("step_interrupted", {**_where(step), "interrupt": "", "value": b""})]
-        update = StepUpdate(step=step, wait=Wait.ANSWER, asks=asks)
+        update = StepUpdate(step=step, wait=Wait.ANSWER, asks={**asks, **own})
         return self._settle(step, fence, update, RunStatus.PAUSED, asked)
 
     def pause(self, step: ReadyStep, fence: int, reason: str, notes: Mapping[str, bytes]) -> Commit:

@@ -200,7 +200,7 @@ class StepProtocol:
         questions = tuple(
             replace(i, response_schema=json_schema_of(i.response_schema)) for i in interrupts
         )
-        commit = self.stepping.ask(attempt.step, attempt.claim.fence, questions)
+        commit = self.stepping.ask(attempt.claim, questions)
 
         def settle() -> Report:
             report = self._send(commit)
@@ -220,8 +220,7 @@ class StepProtocol:
             worker=self.access.owner,
             claimed_ms=claim.now_ms,
             interrupts=tuple(
-                replace(i, response_schema=json_schema_of(i.response_schema))
-                for i in attempt.scope.scratchpad.asked
+                replace(i, response_schema=json_schema_of(i.response_schema)) for i in attempt.asked
             ),
         )
         following: Next | None = None

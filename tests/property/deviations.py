@@ -157,11 +157,6 @@ def _state_begun(state: dict[str, Any] | None) -> dict[str, Any] | None:
     return None if empty else {**state, "tasks": _begun(state["tasks"])}
 
 
-def _went_back(m: Moment) -> bool:
-    lasting = any(node.keeps is True for node in m.plan.every())
-    return lasting and any(do.at is not None for do in m.todo)
-
-
 def _called_anew(m: Moment) -> bool:
     """Whether a lasting subgraph may have been called with new input while a call went on."""
     lasting = any(node.keeps is True and node.sub for node in m.plan.every())
@@ -354,12 +349,6 @@ DEVIATIONS = (
         "A command for the graph around is followed when the superstep it is from has ended, and "
         "the others of it do not wait for anything. LangGraph follows it at once.",
         _command_waits,
-    ),
-    Deviation(
-        "lasting subgraphs",
-        "A subgraph with checkpointer=True keeps its state; going back in the graph around does "
-        "not take it back. LangGraph looks for its state at that time.",
-        _went_back,
     ),
     Deviation(
         "going on below",
