@@ -28,6 +28,7 @@ from orchestrator.core.steering import done_in
 from orchestrator.core.stepping import Stepping, hand_back
 from orchestrator.errors import (
     GraphInterrupt,
+    GraphMismatchError,
     ParentCommand,
     StateCorruptedError,
     WorkerLostError,
@@ -116,7 +117,7 @@ class StepProtocol:
             step, claim = named, replace(claim, step=named)
         reason = self._mismatch(head, claim.header, step.node)
         if reason:
-            return self.access.defer(claim, reason)
+            return self.access.defer(claim, reason) if step.queue else self._refused(claim, reason)
         attempt: Attempt | None = None
         try:
             attempt = ahead.attempt(claim) if ahead else None
@@ -140,6 +141,17 @@ class StepProtocol:
             return mismatch(self.spec, head, self.records.checkpoint(header), [node])
         except StateCorruptedError:
             return ""  # Whoever does the step finds out, and what to do about it.
+
+    def _refused(self, claim: Claim, reason: str) -> Report:
+        """Fail a step that this process cannot run, where no other would ever take it."""
+        assert claim.step is not None
+        error = GraphMismatchError(
+            f"the thread {root_thread(claim.step.thread_id)[0]!r} cannot continue in "
+            f"{claim.step.node!r}: {reason}, then resume it"
+        )
+        record = error_record(error, claim, self.access.owner)
+        report = self._send(self.stepping.fail(claim.step, claim.fence, record))
+        return replace(report, error=None if report.refused else error)
 
     def salvaged(self, thread_id: str, error: Exception) -> Report | None:
         """Set a thread back if stored bytes are the reason of an error; return how it goes on."""
