@@ -16,6 +16,7 @@ from orchestrator.record import record
 __all__ = [
     "CRASHED",
     "HANDED_BACK",
+    "RESUMED",
     "WITHDRAWN",
     "Answer",
     "Claim",
@@ -41,6 +42,7 @@ __all__ = [
 CRASHED = "crash"
 HANDED_BACK = "deploy"  # By a worker that was told to stop.
 
+RESUMED = "resume"  # Why a step is tried again that had failed for good.
 WITHDRAWN = b""  # Instead of a question that its step asked once, and asks no more.
 
 
@@ -209,6 +211,9 @@ class Commit:
     # may keep it again, with their names instead of them. Only its header counts.
     input: StoredCheckpoint | None = None
     updates: tuple[StepUpdate, ...] = ()
+    # (Checkpoint, step) → the outcome of a step that an edit stands in for, if it had none: what
+    # history shows of it. It comes with a new checkpoint, and completes nothing.
+    results: Mapping[tuple[int, str], bytes] = field(default_factory=dict)
     revoke: bool = False  # Takes away the claims on all steps of the thread.
     answers: tuple[Answer, ...] = ()
     notes: Mapping[str, bytes] = field(default_factory=dict)  # Kept with the guarded step.

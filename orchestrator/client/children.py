@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.checkpoint.commit import (
+    CRASHED,
+    HANDED_BACK,
     Commit,
     LoadedThread,
     ReadyStep,
@@ -206,7 +208,7 @@ class _Child:
             reported = self._mark(loaded) in self.attempt.notes
             answered = set(open_questions(loaded)) & set(self._answers())
             # A step that was woken takes what there is; one that was resumed lets it go on.
-            woken = self.attempt.claim.reason != ""
+            woken = self.attempt.claim.reason in {IN_SUBGRAPH, CRASHED, HANDED_BACK}
             rests = woken and not (status.active or reported or answered)
             if status is RunStatus.SUCCEEDED or rests:
                 return self._taken(loaded)

@@ -263,13 +263,16 @@ class _View:
             asked = tuple(records.interrupt(live.asks[question]) for question in live.questions)
         elif outcome is not None and not self.latest:
             asked = outcome.interrupts
+        failed = records.error(live.error) if live is not None and open_ else lost
+        if failed is None and outcome is not None:
+            failed = records.error(outcome.error)
         name = self.spec.shown(step.node) if self.spec else step.node
         pulled = ("__pregel_pull", name)
         return PregelTask(
             id=step_id,
             name=name,
             path=pulled if step.index < 0 else ("__pregel_push", step.index, False),
-            error=records.error(live.error) if live is not None and open_ else lost,
+            error=failed,
             interrupts=asked,
             state=self._state(step),
             result=_result(outcome.writes, self.spec) if outcome is not None else None,

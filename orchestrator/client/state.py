@@ -11,7 +11,7 @@ from orchestrator.checkpoint.commit import Commit, LoadedThread
 from orchestrator.checkpoint.model import PlannedStep
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.client.calls import Calls
-from orchestrator.client.editing import Editor, StateUpdate
+from orchestrator.client.editing import INPUT, Editor, StateUpdate, copied
 from orchestrator.client.forking import fork_of
 from orchestrator.client.options import CallOptions
 from orchestrator.client.schemas import SchemaFace
@@ -173,10 +173,13 @@ class StateFace(SchemaFace):
         parsed = parse_config(config)
         thread_id, at = parsed.thread(), parsed.checkpoint_id
         commit: Commit | None = None
+        after_input = False
         for updates in supersteps:
             updates_ = [StateUpdate(*update) for update in updates]
-            commit = self._edit(parsed, at, partial(_made, updates_))
-            at = None
+            commit = self._edit(parsed, at, partial(_made, updates_, after_input=after_input))
+            at, after_input = None, updates_[0].as_node == INPUT
+            if following := copied(updates_):
+                commit = self._edit(parsed, at, partial(_made, following))
         assert commit is not None
         return self._config_of(thread_id, commit)
 
@@ -254,6 +257,7 @@ class StateFace(SchemaFace):
                 base=base,
                 run=self.run_config(parsed, {}),
                 now_ms=calls.clock.now_ms(),
+                at=lambda id_: store.load(thread_id, checkpoint_id=id_, values=False),
             )
             return make(editor)
 
@@ -284,8 +288,8 @@ class StateFace(SchemaFace):
         return graph
 
 
-def _made(updates: Sequence[StateUpdate], editor: Editor) -> Commit:
-    return editor.edit(updates)
+def _made(updates: Sequence[StateUpdate], editor: Editor, *, after_input: bool = False) -> Commit:
+    return editor.edit(updates, after_input=after_input)
 
 
 def _ids(

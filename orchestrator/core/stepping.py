@@ -194,7 +194,7 @@ class Stepping:
     ) -> Commit:
         """Complete a step; with `following`, it was alone and advances its superstep. (Rule 1)"""
         guard, event = StepGuard(step.step_id, outcome.fence), _committed(step, outcome)
-        completed = self.records.store_outcome(self._stored(outcome))
+        completed = self.stored(outcome)
         if following is None:
             return Commit(
                 thread_id=step.thread_id, guard=guard, completed=completed, events=(event,)
@@ -202,12 +202,12 @@ class Stepping:
         rest = self.next(step.thread_id, head, following)
         return replace(rest, guard=guard, completed=completed, events=(event, *rest.events))
 
-    def _stored(self, outcome: Outcome) -> Outcome:
+    def stored(self, outcome: Outcome) -> bytes:
         """Return what is stored of an outcome: not the keys whose values never are."""
-        if not self.spec.untracked:
-            return outcome
-        writes = tuple(w for w in outcome.writes if w[0] not in self.spec.untracked)
-        return replace(outcome, writes=writes)
+        if self.spec.untracked:
+            writes = tuple(w for w in outcome.writes if w[0] not in self.spec.untracked)
+            outcome = replace(outcome, writes=writes)
+        return self.records.store_outcome(outcome)
 
     def ask(self, claim: Claim, questions: tuple[Interrupt, ...]) -> Commit:
         """Let a claimed step wait for answers; what it asked before and asks no more is closed."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import Claim, Commit, EventDraft, ReadyStep, Refusal
+from orchestrator.checkpoint.commit import RESUMED, Claim, Commit, EventDraft, ReadyStep, Refusal
 from orchestrator.checkpoint.model import Head, Interrupt, Outcome, PlannedStep, RunStatus
 from orchestrator.checkpoint.tails import Encoded
 from orchestrator.core.adopting import mismatch
@@ -231,6 +231,7 @@ class StepProtocol:
             fence=claim.fence,
             worker=self.access.owner,
             claimed_ms=claim.now_ms,
+            error=self._failed_before(claim),
             interrupts=tuple(
                 replace(i, response_schema=json_schema_of(i.response_schema)) for i in attempt.asked
             ),
@@ -271,6 +272,16 @@ class StepProtocol:
             return self.advance(step.thread_id) if sent.open == 0 else Report(due=sent.due)
 
         return settle
+
+    def _failed_before(self, claim: Claim) -> bytes:
+        """Return the record of how a step failed before a person resumed it."""
+        step = claim.step
+        if step is None or claim.reason != RESUMED:
+            return b""
+        store = self.access.checkpointer
+        loaded = self.access.patiently(lambda: store.load(step.thread_id, values=False))
+        found = loaded.steps.get(step.step_id) if loaded else None
+        return found.error if found else b""
 
     def stored(self, writes: tuple[tuple[str, Any], ...]) -> bytes:
         """Return writes as a cache keeps them."""

@@ -87,16 +87,6 @@ def _same_but_for_stops(m: Moment) -> bool:
     return sorted(mine, key=str) == sorted(their, key=str)
 
 
-def _with_results_of_edits(m: Moment) -> bool:
-    """Whether only the results of steps differ whose superstep was replaced by hand."""
-    mine, their = m.ours["history"], m.theirs["history"]
-    edited = {entry[4] for entry in their if entry[2] in {"update", "fork"}}
-    return len(mine) == len(their) and all(
-        a[:5] == b[:5] and (a == b or index in edited)
-        for index, (a, b) in enumerate(zip(mine, their, strict=True))
-    )
-
-
 def _author_is_clear(m: Moment) -> bool:
     """Whether both would make an update as the same node, if it names none."""
     goes = [
@@ -229,12 +219,6 @@ DEVIATIONS = (
         "and not at all if another step fails.",
         _same_but_for_stops,
         STOPS,
-    ),
-    Deviation(
-        "edited results",
-        "An update is a checkpoint; it does not make steps of the one before look as if they ran.",
-        _with_results_of_edits,
-        of("history"),
     ),
     Deviation(
         "D14 limit",
