@@ -30,7 +30,7 @@ from orchestrator.execute.inprocess import InProcess, LocalRun
 from orchestrator.execute.waiting import run_of
 from orchestrator.graph.routing import plain_name
 from orchestrator.graph.scope import current_scope
-from orchestrator.ids import new_uuid
+from orchestrator.ids import new_uuid, root_thread
 from orchestrator.step.bridge import GraphRun, graph_run
 from orchestrator.step.facts import Listener
 from orchestrator.step.live import Live
@@ -93,7 +93,10 @@ class Running:
         if store is None:
             thread_id, parsed = parsed.thread_id or new_uuid(), parsed.without_thread()
             return cls(graph, MemoryCheckpointer(), thread_id, parsed, options, keeps=False)
-        return cls(graph, store, parsed.thread(), parsed, options, keeps=True)
+        thread_id = parsed.thread()
+        if current_scope.get() is None:  # Else it may be the config of the step around the call.
+            thread_id = root_thread(thread_id)[0]
+        return cls(graph, store, thread_id, parsed, options, keeps=True)
 
     @property
     def is_child(self) -> bool:

@@ -12,6 +12,7 @@ from orchestrator.ids import ThreadId, check_thread_id, child_thread, parse_chec
 __all__ = ["ConfigError", "RootCheckpointerError", "ThreadConfig", "merged", "parse_config"]
 
 _TOP = {"thread_id", "checkpoint_id", "checkpoint_ns"}  # The short form's keys.
+_MAP = "checkpoint_map"  # Of a subgraph's snapshot: the checkpoints of the graphs around it.
 _MORE = ("callbacks", "tags", "run_name", "run_id")  # What only this process can use.
 
 
@@ -33,6 +34,7 @@ class ThreadConfig:
     ns: str = ""  # The namespace of a subgraph.
     checkpoint_id: int | None = None
     unknown_checkpoint: str = ""  # What stands where a checkpoint id must, and is none.
+    around: Mapping[str, int] = field(default_factory=dict)  # Namespace → checkpoint around it.
     recursion_limit: int | None = None  # As the caller gave it.
     concurrency_max: int | None = None
     resumes_max: int | None = None
@@ -120,6 +122,7 @@ def parse_config(config: Mapping[str, Any] | ThreadId | None) -> ThreadConfig:
         ns=ns,
         checkpoint_id=checkpoint_id,
         unknown_checkpoint=unknown,
+        around=_around(named.get(_MAP)),
         recursion_limit=limit,
         concurrency_max=_count("max_concurrency", config.get("max_concurrency"), 1),
         resumes_max=_count("resumes_max", config.get("resumes_max"), 0),
@@ -128,7 +131,7 @@ def parse_config(config: Mapping[str, Any] | ThreadId | None) -> ThreadConfig:
         configurable={
             key: value
             for key, value in configurable.items()
-            if key not in _TOP and not key.startswith("__graphstalk_")
+            if key not in _TOP and key != _MAP and not key.startswith("__graphstalk_")
         },
     )
 
@@ -148,6 +151,7 @@ def merged(always: Mapping[str, Any], config: Mapping[str, Any] | ThreadId | Non
         ns=mine.ns or base.ns,
         checkpoint_id=mine.checkpoint_id or base.checkpoint_id,
         unknown_checkpoint=mine.unknown_checkpoint or base.unknown_checkpoint,
+        around=mine.around or base.around,
         recursion_limit=mine.recursion_limit or base.recursion_limit,
         concurrency_max=mine.concurrency_max or base.concurrency_max,
         resumes_max=base.resumes_max if mine.resumes_max is None else mine.resumes_max,
@@ -155,6 +159,20 @@ def merged(always: Mapping[str, Any], config: Mapping[str, Any] | ThreadId | Non
         configurable={**base.configurable, **mine.configurable},
         more={**base.more, **mine.more},
     )
+
+
+def _around(given: Any) -> dict[str, int]:
+    """Return the checkpoints that a `checkpoint_map` names, by namespace."""
+    if given is None:
+        return {}
+    try:
+        return {str(ns): parse_checkpoint_id(str(text)) for ns, text in given.items()}
+    except (AttributeError, ValueError):
+        msg = (
+            f"{_MAP} is a mapping from namespace to checkpoint id, as a snapshot shows it: "
+            f"{given!r:.100}"
+        )
+        raise ConfigError(msg) from None
 
 
 def _count(key: str, value: Any, least: int) -> int | None:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.checkpoint.commit import Claim, ReadyStep, StoredCheckpoint
-from orchestrator.checkpoint.model import Head, PlannedStep, StepError
+from orchestrator.checkpoint.model import Head, Interrupt, PlannedStep, StepError
 from orchestrator.checkpoint.tails import Encoded, whole
 from orchestrator.core.accepting import planned
 from orchestrator.core.advance import Frame
@@ -152,6 +152,16 @@ class Attempt:
     def node(self) -> NodeSpec:
         """Return the node of the step."""
         return self.protocol.spec.nodes[self.step.node]
+
+    @property
+    def asked(self) -> list[Interrupt]:
+        """Return what the step asked: its node, then the subgraphs and tasks that it ran."""
+        own, records = self.scope.scratchpad.asked, self.protocol.records
+        if not self.claim.asks:
+            return own
+        known = {question.id for question in own}
+        below = (data for i, data in self.claim.asks.items() if data and i not in known)
+        return [*own, *map(records.interrupt, below)]
 
     @property
     def taken_in(self) -> StoredCheckpoint | None:

@@ -21,7 +21,16 @@ from orchestrator.graph.schema import ROOT, Reader, update_items
 from orchestrator.graph.spec import Branch, GraphSpec, NodeSpec
 from orchestrator.step.loop import run_coroutine
 
-__all__ = ["check_steering", "finish", "input_of", "targets_of", "updates_of", "writes_after"]
+__all__ = [
+    "check_steering",
+    "finish",
+    "input_of",
+    "leads",
+    "targets_of",
+    "updates_of",
+    "writes_after",
+    "writes_of_edit",
+]
 
 _PLAIN = frozenset({dict, list, str, type(None)})  # What most functions return.
 
@@ -216,6 +225,45 @@ def _goto(spec: GraphSpec, node: NodeSpec, result: Any) -> list[tuple[str, Any]]
             for pair in _goto(spec, node, item)
         ]
     return []
+
+
+def leads(result: Any) -> bool:
+    """Return whether a node that returned `result` says where to go."""
+    if isinstance(result, Command):
+        return bool(result.goto)
+    if isinstance(result, (list, tuple)):
+        return any(leads(item) for item in result)
+    return isinstance(result, Send)
+
+
+def writes_of_edit(
+    spec: GraphSpec,
+    frame: Frame,
+    node: NodeSpec,
+    values: Any,
+    targets: Iterable[Any],
+    extras: Mapping[str, Any],
+    *,
+    steered: bool,
+) -> tuple[tuple[str, Any], ...]:
+    """Return what an edit writes: as if a node had returned it, and led to `targets`, too.
+
+    Args:
+        spec: the graph.
+        frame: the state before.
+        node: the node.
+        values: what it would have returned.
+        targets: where a Command had led, which stays as it was chosen.
+        extras: what routers may ask for by parameter name.
+        steered: whether START led nowhere but there.
+
+    Raises:
+        InvalidUpdateError: as `writes_after`.
+    """
+    gotos = [_towards(spec, "the Command", target) for target in targets]
+    if steered:
+        return (*_updates(spec, node, values, spec.state_keys), *gotos)
+    return (*writes_after(spec, frame, node, values, extras), *gotos)
 
 
 def targets_of(who: str, command: Command[Any]) -> tuple[Any, ...]:

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from orchestrator import END, START, Command, RetryPolicy, Send, StateGraph, interrupt
+from tests.semantics import nesting
 
 NAMES = (
     "asks_twice", "fails_then_asks", "takes_answer", "routes", "collides", "torn", "waits", "plain",
     "asks_late", "asks", "siblings", "opaque", "loops", "raises", "asks_side_by_side", "handles",
-    "review", "counts", "publish", "fails_then_waits", "overtaken", "shift",
+    "review", "counts", "publish", "fails_then_waits", "overtaken", "shift", *nesting.BUILDERS,
 )  # fmt: skip
 GATE_WAIT_S = 60.0  # A test that forgot to open its gate fails; it does not hang.
 POLL_S = 0.002
@@ -318,5 +319,6 @@ BUILDERS: dict[str, StateGraph] = {
     "counts": row(one=counting("one"), two=counting("two"), three=counting("three", fails=True)),
     "publish": _publish,
     "shift": _shift,
+    **nesting.BUILDERS,
 }
 globals().update({name: builder.compile(name=name) for name, builder in BUILDERS.items()})
