@@ -17,7 +17,7 @@ from orchestrator.client.progress import node_states
 from orchestrator.client.running import Running
 from orchestrator.client.state import StateFace
 from orchestrator.client.streaming import stream_parts
-from orchestrator.client.threadconfig import ThreadConfig, merged, parse_config
+from orchestrator.client.threadconfig import ThreadConfig, joined, merged, parse_config
 from orchestrator.core.accepting import RunConfig
 from orchestrator.core.records import Records
 from orchestrator.execute.base import Executor
@@ -87,6 +87,7 @@ class CompiledStateGraph(StateFace, AsyncFace):
     """A frozen graph with a place for its threads and somebody to run its steps."""
 
     default_mode = "values"  # What `stream` shows if nothing is said.
+    default_name = "graph"  # What it is called if nothing is said.
     builder: Any = None
     cache: Any = None
     store: Any = None
@@ -115,6 +116,11 @@ class CompiledStateGraph(StateFace, AsyncFace):
     def name(self) -> str:
         """Return the name under which workers and people know the graph."""
         return self.spec.name
+
+    @property
+    def trace_name(self) -> str:
+        """Return the name under which handlers hear of the graph, if a call has no `run_name`."""
+        return "LangGraph" if self.name == self.default_name else self.name
 
     # ---- running ------------------------------------------------------------------------
 
@@ -252,9 +258,14 @@ class CompiledStateGraph(StateFace, AsyncFace):
         )
 
     def with_config(self, config: _Config = None, **more: Any) -> CompiledStateGraph:
-        """Return the same graph with a config that holds for all of its calls."""
+        """Return the same graph with a config that holds for all of its calls.
+
+        A call adds what it says itself: tags and callbacks of both hold, metadata and
+        `configurable` are merged by key, and of everything else the call's own value.
+        """
         graph = self.copy()
-        graph.config = {**self.config, **(config if isinstance(config, Mapping) else {}), **more}
+        given = {"thread_id": config} if isinstance(config, str) else config or {}
+        graph.config = joined(joined(self.config, given), more)
         return graph
 
     def copy(self) -> CompiledStateGraph:
