@@ -32,6 +32,7 @@ from orchestrator.client.beginning import first_fact
 from orchestrator.client.calls import Calls
 from orchestrator.client.results import failure_of
 from orchestrator.client.snapshot import lasting_namespace, live_values, shown
+from orchestrator.client.threadconfig import ThreadConfig
 from orchestrator.core.accepting import RunConfig, paused_by_node
 from orchestrator.core.branches import belongs, below, leaves
 from orchestrator.core.questions import CAN_GO_ON, open_questions
@@ -50,6 +51,7 @@ from orchestrator.graph.routing import Command, Send
 from orchestrator.graph.schema import ROOT, update_items
 from orchestrator.ids import child_thread, root_thread, short_hash
 from orchestrator.step.attempt import Attempt
+from orchestrator.step.bridge import GraphRun, child_run
 from orchestrator.step.facts import Fact, Listener
 from orchestrator.step.protocol import StepProtocol
 from orchestrator.step.surroundings import namespace_of
@@ -78,8 +80,12 @@ class Children:
             ParentCommand: if a node's code called it, and it says what that node's step does.
             Exception: what failed in it.
         """
-        reads = bool(config.get("messages"))
-        return _Child.of(attempt, graph, config.get("listener"), reads=reads).run(value)
+        child = _Child.of(attempt, graph, config)
+        given = child.given.more if child.given else {}
+        with child_run(graph.trace_name, value, {**given, "metadata": child.metadata}) as run:
+            child.heard_by(run)
+            run.output = child.run(value)
+        return run.output
 
     def ended(self, protocol: StepProtocol, thread_id: str) -> tuple[ReadyStep, ...]:
         """Wake the step whose subgraph the thread's run is; return what is to be sent."""
@@ -117,17 +123,12 @@ class _Child:
     run_id: str
     is_node: bool
     spot: Spot | None = None  # Where the run begins, if not with an input.
+    given: ThreadConfig | None = None  # What the code that calls it said.
 
     @classmethod
-    def of(
-        cls,
-        attempt: Attempt,
-        graph: CompiledStateGraph,
-        listener: Listener | None = None,
-        *,
-        reads: bool = False,
-    ) -> _Child:
+    def of(cls, attempt: Attempt, graph: CompiledStateGraph, how: Mapping[str, Any]) -> _Child:
         """Return the next subgraph run of an attempt; attempts number them alike."""
+        given: ThreadConfig | None = how.get("config")
         number = attempt.host.next_child()
         root, _ = root_thread(attempt.step.thread_id)
         spot = spot_in(attempt.frame.checkpoint, attempt.planned, number)
@@ -146,8 +147,8 @@ class _Child:
             outer.live,
             store=graph.store or outer.live.store,
             cache=graph.cache or outer.live.cache,
-            listener=_both(outer.live.listener, listener),
-            messages=outer.live.messages or reads,
+            listener=_both(outer.live.listener, how.get("listener")),
+            messages=outer.live.messages or bool(how.get("messages")),
             logs=outer.live.logs or bool(attempt.step.queue),
             answers=known,
         )
@@ -159,7 +160,24 @@ class _Child:
             live,
         )
         run_id = short_hash(attempt.step.thread_id, attempt.origin, number)
-        return cls(attempt, graph, protocol, child_thread(root, ns), run_id, is_node, spot)
+        return cls(attempt, graph, protocol, child_thread(root, ns), run_id, is_node, spot, given)
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Return what the code that calls it adds to the metadata."""
+        return {} if self.given is None else self.given.metadata
+
+    def heard_by(self, run: GraphRun) -> None:
+        """Let its steps have the callbacks of its run, and what the code that calls it said."""
+        config, given = dict(self.protocol.live.config), self.given
+        if run.is_told:
+            config["callbacks"] = run.callbacks
+        if given is not None:
+            tags = [*(config.get("tags") or ()), *(given.more.get("tags") or ())]
+            config["metadata"] = {**(config.get("metadata") or {}), **given.metadata}
+            config["configurable"] = {**(config.get("configurable") or {}), **given.configurable}
+            config |= {"tags": tags} if tags else {}
+        self.protocol.live = replace(self.protocol.live, config=config)
 
     @property
     def _store(self) -> Checkpointer:

@@ -23,7 +23,7 @@ from orchestrator.client.progress import node_states
 from orchestrator.client.running import Running
 from orchestrator.client.state import StateFace
 from orchestrator.client.streaming import printed, prints, stream_parts
-from orchestrator.client.threadconfig import ThreadConfig, merged, parse_config
+from orchestrator.client.threadconfig import ThreadConfig, joined, merged, parse_config
 from orchestrator.core.accepting import RunConfig
 from orchestrator.core.records import Records
 from orchestrator.execute.base import Executor
@@ -90,6 +90,7 @@ class StateGraph(GraphBuilder):
 class CompiledStateGraph(StateFace, AsyncFace):
     """A frozen graph with a place for its threads and somebody to run its steps."""
 
+    default_name = "graph"  # What it is called if nothing is said.
     builder: Any = None
     cache: Any = None
     store: Any = None
@@ -121,6 +122,11 @@ class CompiledStateGraph(StateFace, AsyncFace):
     @checkpointer.setter
     def checkpointer(self, checkpointer: Any) -> None:
         self._checkpointer = checked_checkpointer(checkpointer)
+
+    @property
+    def trace_name(self) -> str:
+        """Return the name under which handlers hear of the graph, if a call has no `run_name`."""
+        return "LangGraph" if self.name == self.default_name else self.name
 
     # ---- running ------------------------------------------------------------------------
 
@@ -262,9 +268,15 @@ class CompiledStateGraph(StateFace, AsyncFace):
         )
 
     def with_config(self, config: _Config = None, **more: Any) -> CompiledStateGraph:
-        """Return the same graph with a config that holds for all of its calls."""
+        """Return the same graph with a config that holds for all of its calls.
+
+        A call adds what it says itself: tags and callbacks of both hold, metadata and
+        `configurable` are merged by key, and of everything else the call's own value.
+        """
         graph = self.copy()
-        graph.config = {**self.config, **(config if isinstance(config, Mapping) else {}), **more}
+        short = config is not None and not isinstance(config, Mapping)
+        given: Any = {"thread_id": config} if short else config or {}
+        graph.config = joined(joined(self.config, given), more)
         return graph
 
     def copy(self) -> CompiledStateGraph:

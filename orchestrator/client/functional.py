@@ -88,6 +88,7 @@ class entrypoint:  # noqa: N801 - LangGraph's name
             executor=self._executor,
         )
         graph.store, graph.cache = self._store, self._cache
+        graph.default_name = name
         return graph
 
     def _spec(self, name: str, function: Callable[..., Any], first: str) -> GraphSpec:

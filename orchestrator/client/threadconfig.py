@@ -7,13 +7,29 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.errors import GraphstalkError, InvalidThreadIdError
-from orchestrator.ids import ThreadId, check_thread_id, child_thread, parse_checkpoint_id
+from orchestrator.ids import (
+    ThreadId,
+    check_thread_id,
+    checkpoint_text,
+    child_thread,
+    parse_checkpoint_id,
+)
+from orchestrator.step.bridge import merged_callbacks
 
-__all__ = ["ConfigError", "RootCheckpointerError", "ThreadConfig", "merged", "parse_config"]
+__all__ = [
+    "ConfigError",
+    "RootCheckpointerError",
+    "ThreadConfig",
+    "joined",
+    "merged",
+    "parse_config",
+]
 
 _TOP = {"thread_id", "checkpoint_id", "checkpoint_ns"}  # The short form's keys.
 _MAP = "checkpoint_map"  # Of a subgraph's snapshot: the checkpoints of the graphs around it.
 _MORE = ("callbacks", "tags", "run_name", "run_id")  # What only this process can use.
+# What of `configurable` is shown to handlers and readers of messages, too, as in LangGraph.
+_SHOWN = ("task_id", "run_id", "assistant_id", "graph_id")
 
 
 class ConfigError(GraphstalkError, ValueError):
@@ -41,6 +57,18 @@ class ThreadConfig:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     configurable: Mapping[str, Any] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)  # Callbacks, tags and the like.
+
+    @property
+    def shown(self) -> Mapping[str, Any]:
+        """Return the metadata of the call as handlers and readers see it: with what it names."""
+        at = self.checkpoint_id
+        named = {
+            "thread_id": self.thread_id,
+            "checkpoint_id": None if at is None else checkpoint_text(at),
+            "checkpoint_ns": self.ns,
+            **{key: self.configurable.get(key) for key in _SHOWN},
+        }
+        return {**{key: value for key, value in named.items() if value}, **self.metadata}
 
     def thread(self) -> str:
         """Return the thread id; with a namespace, that of the subgraph's thread.
@@ -157,7 +185,7 @@ def merged(always: Mapping[str, Any], config: Mapping[str, Any] | ThreadId | Non
         resumes_max=base.resumes_max if mine.resumes_max is None else mine.resumes_max,
         metadata={**base.metadata, **mine.metadata},
         configurable={**base.configurable, **mine.configurable},
-        more={**base.more, **mine.more},
+        more=_more(base.more, mine.more),
     )
 
 
@@ -173,6 +201,27 @@ def _around(given: Any) -> dict[str, int]:
             f"{given!r:.100}"
         )
         raise ConfigError(msg) from None
+
+
+def joined(base: Mapping[str, Any], more: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return two configs, as they are given, as one: the second adds to the first."""
+    found = {**base, **more, **_more(base, {key: more[key] for key in _MORE if key in more})}
+    for key in ("metadata", "configurable"):
+        if key in base and key in more:
+            found[key] = {**_mapping(base, key), **_mapping(more, key)}
+    return found
+
+
+def _more(base: Mapping[str, Any], mine: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what both say about handlers: tags and callbacks of both, other things of the last."""
+    found = {**base, **{key: value for key, value in mine.items() if value is not None}}
+    callbacks = merged_callbacks(base.get("callbacks"), mine.get("callbacks"))
+    tags = [*(base.get("tags") or ()), *(mine.get("tags") or ())]
+    return {
+        **found,
+        **({"callbacks": callbacks} if callbacks else {}),
+        **({"tags": tags} if tags else {}),
+    }
 
 
 def _count(key: str, value: Any, least: int) -> int | None:

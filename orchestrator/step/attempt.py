@@ -164,6 +164,11 @@ class Attempt:
         return [*own, *map(records.interrupt, below)]
 
     @property
+    def key(self) -> str:
+        """Return what names the step in all of its attempts, among all steps of all threads."""
+        return short_hash(self.step.thread_id, self.origin)
+
+    @property
     def taken_in(self) -> StoredCheckpoint | None:
         """Return the checkpoint of the input, if the step takes one in; its plan is not known."""
         step, claim = self.step, self.claim
@@ -241,14 +246,14 @@ class Attempt:
         cached = Cached.of_node(self.protocol, node, seen)
         found = cached.get() if cached else None
         if found is not None:
-            outcome = self.protocol.records.outcome(found.value)
-            return Result(outcome.writes, cached=True)
+            writes = self.protocol.records.outcome(found.value).writes
+            return Result(tuple(bridge.CodeRun(self).named(writes)), cached=True)
         with bridge.node_run(self, seen) as run:
             run.result = self._guarded(node, lambda: self._called(node, seen))
-            after = writes_after(spec, run.frame(), node, run.result, self.extras())
+            after = writes_after(spec, run.frame(), node, run.result, self.extras(), run)
         writes = (*run.pushed, *after)
         if cached:
-            cached.put(self.protocol.stored(writes))
+            cached.put(self.protocol.stored(run.unnamed(writes)))
         return Result(writes)
 
     def _guarded(self, node: NodeSpec, call: Callable[[], Any]) -> Any:
@@ -313,7 +318,7 @@ class Attempt:
             attempt=self.claim.attempt,
             worker=self.protocol.access.owner,
             config=self.scope.config,
-            key=short_hash(self.step.thread_id, self.origin),
+            key=self.key,
             host=self.host,
         )
 
@@ -355,7 +360,7 @@ class Attempt:
             run.result = self._tried(handler, lambda: finish(handler.action(seen, **given)))
             # As in LangGraph, nothing follows but where the handler leads.
             alone = replace(node, writes=(), branches=(), subgraph=None)
-            after = writes_after(self.protocol.spec, run.frame(), alone, run.result, extras)
+            after = writes_after(self.protocol.spec, run.frame(), alone, run.result, extras, run)
         return Result(((HANDLED, True), *run.pushed, *after))
 
     def _tried(self, handler: Handler, call: Callable[[], Any]) -> Any:

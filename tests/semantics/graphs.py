@@ -15,13 +15,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-from orchestrator import END, START, Command, RetryPolicy, Send, StateGraph, interrupt
+from langchain_core.messages import AIMessage
+
+from orchestrator import (
+    END,
+    START,
+    Command,
+    MessagesState,
+    RetryPolicy,
+    Send,
+    StateGraph,
+    interrupt,
+)
 from tests.semantics import nesting
 
 NAMES = (
     "asks_twice", "fails_then_asks", "takes_answer", "routes", "collides", "torn", "waits", "plain",
     "asks_late", "asks", "siblings", "opaque", "loops", "raises", "asks_side_by_side", "handles",
     "review", "counts", "publish", "fails_then_waits", "overtaken", "shift", *nesting.BUILDERS,
+    "talks",
 )  # fmt: skip
 GATE_WAIT_S = 60.0  # A test that forgot to open its gate fails; it does not hang.
 POLL_S = 0.002
@@ -322,3 +334,34 @@ BUILDERS: dict[str, StateGraph] = {
     **nesting.BUILDERS,
 }
 globals().update({name: builder.compile(name=name) for name, builder in BUILDERS.items()})
+
+
+# ---- a conversation ---------------------------------------------------------------------
+
+
+class Talk(MessagesState):
+    """A conversation; `last` names who is to fail once."""
+
+    witness: str
+    last: Any
+
+
+GREETING = AIMessage("hello from all")  # Returned by several steps: it is left as it is.
+
+
+def speak(state: dict[str, Any]) -> dict[str, Any]:
+    """Say two things without ids, one of them what others say, too."""
+    name = state["name"]
+    if note(state, name) == 1 and name == state["fails"]:
+        raise BoomError("the first time")
+    return {"messages": [AIMessage(f"{name} speaks"), GREETING]}
+
+
+def to_speakers(state: Talk) -> list[Send]:
+    """Send three speakers side by side."""
+    known = {"witness": state["witness"], "fails": state["last"]}
+    return [Send("speak", {**known, "name": name}) for name in ("ada", "bob", "cy")]
+
+
+_talks = StateGraph(Talk).add_node("speak", speak).add_conditional_edges(START, to_speakers)
+talks = _talks.compile(name="talks")
