@@ -153,6 +153,11 @@ class GraphSpec:
         return frozenset(key for key in self.state_keys if self.channels[key].appends)
 
     @cached_property
+    def begun(self) -> frozenset[str]:
+        """Return the keys of the state whose reducer begins with a declared default."""
+        return frozenset(key for key in self.state_keys if self.channels[key].begins())
+
+    @cached_property
     def untracked(self) -> frozenset[str]:
         """Return the keys of the state whose values are never stored."""
         return frozenset(key for key in self.state_keys if not self.channels[key].persisted)
