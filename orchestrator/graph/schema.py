@@ -217,8 +217,8 @@ def has_fields(value: Any) -> bool:
 def codec_classes(hints: Iterable[Any]) -> list[type]:
     """Return the classes that annotations name, at any depth, and that a codec can take apart.
 
-    Enums, dataclasses, named tuples and pydantic models: in unions, containers, `Annotated`,
-    aliases and generics, and in the fields of each other.
+    Enums, dataclasses, named tuples, attrs classes and pydantic models: in unions, containers,
+    `Annotated`, aliases and generics, and in the fields of each other.
     """
     found: dict[type, None] = {}
     seen: set[Any] = set()

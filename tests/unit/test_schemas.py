@@ -309,7 +309,7 @@ DEFAULTS = [
     *(DataDefaults, ModelDefaults, ModelDataDefaults, AttrsDefaults),
     *(TupleDefaults, ClassDefaults, FieldDefaults),
 ]
-INSTANCES = [each for each in DEFAULTS if each not in (AttrsDefaults, ClassDefaults, FieldDefaults)]
+INSTANCES = [each for each in DEFAULTS if each not in (ClassDefaults, FieldDefaults)]
 
 
 def seen_of(state: Any) -> list[Any]:
