@@ -65,6 +65,7 @@ class NodeOptions:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     destinations: Mapping[str, str | None] = field(default_factory=dict)  # For drawing: → label.
     cache: Any = None  # A `CachePolicy`: when a result of before may serve again.
+    code: str = ""  # Of a node with one: what identifies its code, its edges and its routers.
     timeout: TimeoutPolicy | None = None  # Of one attempt.
     handler: Handler | None = None
 
