@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.channels import Overwrite
 from orchestrator.checkpoint.commit import (
     CRASHED,
     HANDED_BACK,
@@ -264,6 +265,17 @@ class _Child:
         mine = loaded.head.owner == self.protocol.access.owner
         return loaded.head.status.active and (mine or bool(self.protocol.default_queue))
 
+    def _given(self, value: Any) -> Any:
+        """Return the input of the run: what the state around has of its keys.
+
+        A value of the state around is no update: it takes the place of a declared default.
+        """
+        plain, spec = _known(self.graph, value), self.graph.spec
+        is_update = not self.is_node or self.graph.checkpointer is True
+        if is_update or not spec.begun or not isinstance(plain, dict):
+            return plain
+        return {k: Overwrite(held) if k in spec.begun else held for k, held in plain.items()}
+
     def _next(self, value: Any, loaded: LoadedThread | None) -> tuple[ReadyStep, ...] | None:
         """Begin the run, or let it go on; return what is ready, `None` for nothing."""
         calls = self._calls
@@ -272,7 +284,7 @@ class _Child:
             if self.spot is not None:
                 where = Placement(self.thread_id, name, self.protocol.default_queue)
                 return calls.accept_at(where, self.graph.spec, self._config(), self.spot) or None
-            plain, config, at = _known(self.graph, value), *self._stands_on()
+            plain, config, at = self._given(value), *self._stands_on()
             once = replace(config, key=self.run_id)
             ready = calls.accept(self.thread_id, name, plain, once, at)[1]
             if ready:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, cast
 
 from orchestrator import limits
 from orchestrator.checkpointer.base import Checkpointer
@@ -30,11 +30,13 @@ from orchestrator.execute.base import Executor
 from orchestrator.execute.inprocess import InProcess
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.drawing import Drawing, Opens, drawing_of
+from orchestrator.graph.routing import START
 from orchestrator.graph.settings import checked_dispatch
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import ThreadId, new_uuid
 from orchestrator.serde.msgpack import Codec
 from orchestrator.step.access import Access, new_owner
+from orchestrator.step.caching import node_namespaces
 from orchestrator.step.live import Live
 from orchestrator.step.protocol import StepProtocol
 from orchestrator.step.untracked import Untracked
@@ -286,16 +288,28 @@ class CompiledStateGraph(StateFace, AsyncFace):
         return graph
 
     def clear_cache(self, nodes: Sequence[str] | None = None) -> None:
-        """Forget the cached results of these nodes, by default of all.
+        """Remove the cached results of these nodes; by default of all, also in subgraphs.
 
         Raises:
-            ValueError: if the graph has no cache.
+            ValueError: if the graph has no cache, or no such node.
         """
         if self.cache is None:
             msg = f"the graph {self.name!r} was compiled without a cache"
             raise ValueError(msg)
-        names = self.spec.nodes if nodes is None else nodes
-        self.cache.clear([("graphstalk", "node", self.name, node) for node in names])
+        unknown = [node for node in nodes or () if node not in self.spec.nodes]
+        if unknown:
+            known = ", ".join(repr(node) for node in self.spec.nodes if node != START)
+            msg = f"clear_cache() takes names of nodes ({unknown[0]!r}). The nodes are: {known}"
+            raise ValueError(msg)
+        kept = node_namespaces(self.spec, self.spec.nodes if nodes is None else nodes)
+        inner = self.spec.subgraphs.values() if nodes is None else ()
+        todo = [cast("CompiledStateGraph", graph) for graph in inner]
+        while todo:  # Those with a cache of their own keep nothing in this one.
+            graph = todo.pop()
+            if graph.cache is None:
+                kept += node_namespaces(graph.spec, graph.spec.nodes)
+                todo += [cast("CompiledStateGraph", g) for g in graph.spec.subgraphs.values()]
+        self.cache.clear(kept)
 
     def get_graph(self, config: _Config = None, *, xray: int | bool = False) -> Drawing:
         """Return the graph as something to look at: text, SVG, Mermaid, ASCII, made here.

@@ -67,6 +67,7 @@ class NodeOptions:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     destinations: Mapping[str, str | None] = field(default_factory=dict)  # For drawing: → label.
     cache: Any = None  # A `CachePolicy`: when a result of before may serve again.
+    code: str = ""  # Of a node with one: what identifies its code, its edges and its routers.
     timeout: TimeoutPolicy | None = None  # Of one attempt.
     handler: Handler | None = None
 
@@ -163,6 +164,11 @@ class GraphSpec:
         """Return the keys of the state whose writes are merged as messages."""
         channels = self.channels
         return frozenset(key for key in self.state_keys if _merges_messages(channels[key]))
+
+    @property
+    def begun(self) -> frozenset[str]:
+        """Return the keys of the state whose reducer begins with a declared default."""
+        return frozenset(key for key in self.state_keys if self.channels[key].begins())
 
     @cached_property
     def untracked(self) -> frozenset[str]:

@@ -41,7 +41,7 @@ from orchestrator.ids import root_thread, short_hash
 from orchestrator.record import record, replace
 from orchestrator.step import bridge
 from orchestrator.step.answers import fit
-from orchestrator.step.caching import Cached
+from orchestrator.step.caching import Cached, fits
 from orchestrator.step.call import finish, input_of, writes_after
 from orchestrator.step.context import StepContext
 from orchestrator.step.facts import Fact, Written
@@ -243,11 +243,12 @@ class Attempt:
         seen = input_of(spec, self.frame, self.planned, arg)
         if FAILED in self.notes:  # An earlier attempt had come as far as the handler.
             return self._handled(node, seen, self._failure())
-        cached = Cached.of_node(self.protocol, node, seen)
+        cached = Cached.of_node(self.protocol, node, seen, self.step.graph)
         found = cached.get() if cached else None
         if found is not None:
             writes = self.protocol.records.outcome(found.value).writes
-            return Result(tuple(bridge.CodeRun(self).named(writes)), cached=True)
+            if fits(spec, writes):
+                return Result(tuple(bridge.CodeRun(self).named(writes)), cached=True)
         with bridge.node_run(self, seen) as run:
             run.result = self._guarded(node, lambda: self._called(node, seen))
             after = writes_after(spec, run.frame(), node, run.result, self.extras(), run)

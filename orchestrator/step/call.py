@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
+from orchestrator.channels import Overwrite
 from orchestrator.checkpoint.model import PlannedStep
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import SENDS, values_with
 from orchestrator.core.steering import goto_in, is_steered, is_update
 from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.graph.routing import END, START, Command, Send, branch_channel, plain_name
-from orchestrator.graph.schema import ROOT, Reader, update_items
+from orchestrator.graph.schema import ROOT, Reader, has_fields, update_items
 from orchestrator.graph.spec import Branch, GraphSpec, NodeSpec
 from orchestrator.step.loop import run_coroutine
 
@@ -145,10 +146,20 @@ def _taken_in(
         return (*(heard.named(steered) if heard else steered), *gotos)
     keys = spec.state_keys if is_update(checkpoint) else spec.input_keys
     updates = _updates(spec, node, value, keys)
+    if spec.begun and has_fields(value):
+        updates = [_beginning(spec, frame, key, item) for key, item in updates]
     if heard is not None and updates:
         updates = heard.named(updates)
     routed = _routed(spec, frame, node, updates, value, extras, heard)
     return (*updates, *node.writes, *routed, *gotos)
+
+
+def _beginning(spec: GraphSpec, frame: Frame, key: str, item: Any) -> tuple[str, Any]:
+    """Return a write of an input that is an instance of the state: its fields have their defaults.
+
+    So the first value of a key that begins with its default takes the default's place.
+    """
+    return key, Overwrite(item) if key in spec.begun and key not in frame.values else item
 
 
 def _routed(
@@ -207,7 +218,7 @@ def _updates(
         return _known(node, result.items(), keys, lenient=lenient)
     if node.name == START and _is_pairs(result):
         return _known(node, result, keys, lenient=not spec.strict)  # It may write a key twice.
-    items = update_items(result, keys)
+    items = update_items(result, keys, spec.begun)
     return _no_update(node, result) if items is None else items
 
 

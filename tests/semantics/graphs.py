@@ -33,7 +33,7 @@ NAMES = (
     "asks_twice", "fails_then_asks", "takes_answer", "routes", "collides", "torn", "waits", "plain",
     "asks_late", "asks", "siblings", "opaque", "loops", "raises", "asks_side_by_side", "handles",
     "review", "counts", "publish", "fails_then_waits", "overtaken", "shift", *nesting.BUILDERS,
-    "talks",
+    "converses", "gathers",
 )  # fmt: skip
 GATE_WAIT_S = 60.0  # A test that forgot to open its gate fails; it does not hang.
 POLL_S = 0.002
@@ -252,6 +252,23 @@ def part(state: State) -> State:
 _side = StateGraph(State).add_node("part", part).add_conditional_edges(START, spread, ["part"])
 
 
+def send_more(state: State) -> list[Send]:
+    """Send one more round of two parts."""
+    if state.get("count"):
+        return []
+    return [Send("late", {"witness": state["witness"]}) for _ in range(2)]
+
+
+_gathers = StateGraph(State).add_node("early", says("early")).add_node("late", says("late"))
+_gathers.add_node("other", says("other"))
+_gathers.add_node("gather", says("gather"), defer=True)
+_gathers.add_node("join", says("join"), defer=True)
+_gathers.add_conditional_edges(START, lambda s: [Send("early", s), Send("early", s)], ["early"])
+_gathers.add_edge(START, "gather").add_edge(START, "other").add_edge("late", "gather")
+_gathers.add_conditional_edges("early", send_more, ["late"])
+_gathers.add_edge(["early", "other"], "join")
+
+
 # ---- what people do every day -----------------------------------------------------------
 
 
@@ -332,6 +349,7 @@ BUILDERS: dict[str, StateGraph] = {
     "publish": _publish,
     "shift": _shift,
     **nesting.BUILDERS,
+    "gathers": _gathers,
 }
 globals().update({name: builder.compile(name=name) for name, builder in BUILDERS.items()})
 
@@ -363,5 +381,5 @@ def to_speakers(state: Talk) -> list[Send]:
     return [Send("speak", {**known, "name": name}) for name in ("ada", "bob", "cy")]
 
 
-_talks = StateGraph(Talk).add_node("speak", speak).add_conditional_edges(START, to_speakers)
-talks = _talks.compile(name="talks")
+_converses = StateGraph(Talk).add_node("speak", speak).add_conditional_edges(START, to_speakers)
+converses = _converses.compile(name="converses")
