@@ -52,6 +52,7 @@ class Calls:
     default_queue: str = ""
     owner: str = ""  # The process that runs what goes on, when no fleet does.
     clock: Clock = field(default_factory=SystemClock)
+    parent: tuple[str, str] | None = None  # (thread, step) below which a new thread begins.
 
     def accept(
         self,
@@ -106,9 +107,13 @@ class Calls:
                 continue
             self._check(loaded, config.resume)
             self._hold(config.owner)
+            if commit.expect_new:
+                commit = replace(commit, parent=self.parent)
             result = self.store.commit(in_one_log(commit))
             if result.refused is None:
                 return config.run_id, commit.ready
+            if result.refused is Refusal.UNKNOWN_STEP and self.parent is not None:
+                raise _parent_gone(*self.parent)
             if result.refused is Refusal.KEY_USED:
                 return result.detail, ()
         raise _unsettled(thread_id)
@@ -360,6 +365,14 @@ class Calls:
                 msg = f"the interrupt {result.detail!r} of {thread_id!r} has been answered already"
                 raise NoPendingInterruptError(msg)
         raise _unsettled(thread_id)
+
+
+def _parent_gone(thread_id: str, step_id: str) -> UnknownThreadError:
+    root, _ = root_thread(thread_id)
+    return UnknownThreadError(
+        f"the subgraph cannot begin: its thread {root!r} was deleted, or no longer has the step "
+        f"{step_id}. Nothing was stored; start a new run"
+    )
 
 
 def _ready(commit: Commit) -> tuple[ReadyStep, ...]:

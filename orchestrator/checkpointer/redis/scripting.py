@@ -25,13 +25,15 @@ __all__ = ["SCRIPTS", "Scripts", "available"]
 
 _IDLE_S = 0.5  # A connection that was silent for so long is looked at before it is used.
 
-SCRIPTS = ("audit", "claim", "commit", "load", "release", "sweep")
+SCRIPTS = ("audit", "claim", "commit", "delete", "load", "prune", "release", "sweep")
 # What stands before a script, because others do the same.
 _SHARED = {
     "audit": ("checkpoints",),
     "claim": ("values", "checkpoints", "claims"),
     "commit": ("values", "checkpoints", "claims"),
+    "delete": ("checkpoints", "busy"),
     "load": ("values", "checkpoints"),
+    "prune": ("values", "checkpoints", "busy"),
     "sweep": ("checkpoints",),
 }
 

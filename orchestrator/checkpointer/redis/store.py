@@ -32,6 +32,7 @@ from orchestrator.checkpointer.news import news_in_log
 from orchestrator.checkpointer.redis import reading
 from orchestrator.checkpointer.redis.arguments import commit_arguments
 from orchestrator.checkpointer.redis.auditing import Auditing
+from orchestrator.checkpointer.redis.deleting import Deleting
 from orchestrator.checkpointer.redis.epochs import Epochs, halted_error
 from orchestrator.checkpointer.redis.holding import HeldClaim
 from orchestrator.checkpointer.redis.keys import Keys
@@ -119,6 +120,7 @@ class RedisCheckpointer:
         self._run = self._scripts.call
         self.epochs: Epochs | None = None  # What it has seen of the server, where it watches that.
         self._sweeping = Sweeping(self, self._scripts, is_empty)
+        self._deleting = Deleting(self.client, self._scripts, self.keys)
         # The client gives up on an answer that takes longer than its time-out.
         patience_s = self.client.connection_pool.connection_kwargs.get("socket_timeout")
         self._block_s = patience_s / 2 if patience_s else _BLOCK_S
@@ -303,6 +305,17 @@ class RedisCheckpointer:
             repair=repair,
         )
         return auditing.some(partition, cursor, limit)
+
+    # ---- deleting -----------------------------------------------------------------------
+
+    def children(self, thread_id: str) -> list[str]:
+        """See `Checkpointer.children`."""
+        return self._deleting.children(thread_id)
+
+    def delete(self, thread_id: str, *, keep_head: bool = False) -> Refusal | None:
+        """See `Checkpointer.delete`."""
+        deleting = self._deleting
+        return deleting.delete_history(thread_id) if keep_head else deleting.delete(thread_id)
 
     # ---- reading ------------------------------------------------------------------------
 

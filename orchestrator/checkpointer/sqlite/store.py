@@ -20,6 +20,7 @@ from orchestrator.checkpoint.commit import (
     Event,
     LoadedThread,
     ReadyStep,
+    Refusal,
     Swept,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
@@ -32,7 +33,7 @@ from orchestrator.checkpointer.sealing import (
     parsing,
     sealed,
 )
-from orchestrator.checkpointer.sqlite import claiming, committing, reading
+from orchestrator.checkpointer.sqlite import claiming, committing, deleting, reading
 from orchestrator.checkpointer.sqlite.auditing import Auditing
 from orchestrator.checkpointer.sqlite.database import Database, Synchronous
 from orchestrator.checkpointer.sqlite.sweeping import Sweeping, mark_sent
@@ -178,6 +179,19 @@ class SqliteCheckpointer:
         with self._database.writing() if repair else self._database.reading() as connection:
             auditing = Auditing(connection, now, queue, plan, repair)
             return auditing.some(cursor, limit)
+
+    # ---- deleting -----------------------------------------------------------------------
+
+    def children(self, thread_id: str) -> list[str]:
+        """See `Checkpointer.children`."""
+        with self._database.reading() as connection:
+            return deleting.children(connection, thread_id)
+
+    def delete(self, thread_id: str, *, keep_head: bool = False) -> Refusal | None:
+        """See `Checkpointer.delete`."""
+        with parsing(thread_id), self._database.writing() as connection:
+            now = self._clock.now_ms()
+            return deleting.delete(connection, thread_id, now, keep_head=keep_head)
 
     # ---- reading ------------------------------------------------------------------------
 
