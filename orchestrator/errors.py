@@ -33,6 +33,7 @@ __all__ = [
     "NodeError",
     "NodeInterrupt",
     "NodeTimeoutError",
+    "NotSupportedError",
     "ParentCommand",
     "ResumesExhaustedError",
     "RunCancelledError",
@@ -76,6 +77,12 @@ class UnserializableValueError(InvalidUpdateError, TypeError):
     """A value that cannot be encoded; the message holds the path to it."""
 
     code = "UNSERIALIZABLE_VALUE"
+
+
+class NotSupportedError(GraphstalkError, NotImplementedError):
+    """A call of LangGraph's that this project refuses; the message names what to call instead."""
+
+    code = "NOT_SUPPORTED"
 
 
 class EmptyInputError(GraphstalkError):

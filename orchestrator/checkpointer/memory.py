@@ -45,6 +45,7 @@ from orchestrator.checkpointer.memory_thread import (
     update_step,
 )
 from orchestrator.checkpointer.news import news_in_log
+from orchestrator.checkpointer.saver import BaseCheckpointSaver, check_serde
 from orchestrator.checkpointer.sweeping import LEAD_MS, Trust
 from orchestrator.checkpointer.values import found_values, named_values
 from orchestrator.clock import Clock, SystemClock
@@ -57,14 +58,21 @@ __all__ = ["MemoryCheckpointer"]
 _Fields = Mapping[str, str | int | bytes]
 
 
-class MemoryCheckpointer:
+class MemoryCheckpointer(BaseCheckpointSaver):
     """Threads in dictionaries."""
 
     shared = False
     pushes = False  # Nothing is pushed: there is no broker in memory.
 
-    def __init__(self, *, settings: Settings | None = None, clock: Clock | None = None) -> None:
-        """Start empty."""
+    def __init__(
+        self,
+        *,
+        serde: None = None,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """Start empty; `serde` is refused, since there is one codec."""
+        check_serde(serde)
         self._settings = settings or Settings()
         self.partitions = self._settings.partitions
         self._clock = clock or SystemClock()

@@ -10,6 +10,7 @@ from typing import Any, Literal, Unpack
 
 from orchestrator import limits
 from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.checkpointer.saver import BaseCheckpointSaver
 from orchestrator.client.aio import AsyncFace
 from orchestrator.client.children import Children
 from orchestrator.client.options import CallOptions, checked, modes_of
@@ -107,6 +108,8 @@ class CompiledStateGraph(StateFace, AsyncFace):
         for cls in spec.classes:
             codec.register_class(cls)
         self.records = Records(codec.encode, codec.decode, spec.lineage)
+        if isinstance(given, BaseCheckpointSaver):
+            given.learn(_classes_in(spec))
         self.config: Mapping[str, Any] = {}  # What holds for all calls; see `with_config`.
         self.owner = new_owner()
         self.untracked = Untracked()
@@ -296,3 +299,11 @@ class CompiledStateGraph(StateFace, AsyncFace):
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, str]:
         """Return what a notebook shows."""
         return {"image/svg+xml": self.get_graph().draw_svg(), "text/plain": repr(self)}
+
+
+def _classes_in(spec: GraphSpec) -> Iterator[type]:
+    """Iterate over the classes that a graph and its subgraphs name."""
+    yield from spec.classes
+    for node in spec.nodes.values():
+        if node.subgraph is not None:
+            yield from _classes_in(node.subgraph.spec)

@@ -40,6 +40,7 @@ from orchestrator.checkpointer.redis.listening import Listeners
 from orchestrator.checkpointer.redis.scripting import Scripts, available
 from orchestrator.checkpointer.redis.steprecords import steps_in
 from orchestrator.checkpointer.redis.sweeping import Sweeping
+from orchestrator.checkpointer.saver import BaseCheckpointSaver, check_serde
 from orchestrator.checkpointer.sealing import (
     opened_claim,
     opened_thread,
@@ -72,7 +73,7 @@ def connect(url: str, answer_s: float = _ANSWER_S) -> redis.Redis:
     )
 
 
-class RedisCheckpointer:
+class RedisCheckpointer(BaseCheckpointSaver):
     """Threads on a Redis server."""
 
     shared = True
@@ -87,13 +88,11 @@ class RedisCheckpointer:
         finally:
             made.close()
 
-    def setup(self) -> None:
-        """Do nothing: there is nothing to set up. LangGraph's savers need this call."""
-
     def __init__(
         self,
         url: str | None = None,
         *,
+        serde: None = None,
         settings: Settings | None = None,
         client: redis.Redis | None = None,
         renderer: Renderer | None = None,
@@ -103,6 +102,7 @@ class RedisCheckpointer:
 
         Args:
             url: as redis://host:port/db; by default from the settings, that is `REDIS_URL`.
+            serde: refused: there is one codec.
             settings: namespace, partitions, patience.
             client: a client to use instead of one made for `url`.
             renderer: makes the messages of ready steps, if this server is also the broker; commits
@@ -110,6 +110,7 @@ class RedisCheckpointer:
             is_empty: tells whether nothing waits in a queue, if another server is the broker;
                 what is ready then and was sent has been lost.
         """
+        check_serde(serde)
         self.settings = settings or Settings.from_env(url=url)
         self.client = client or connect(url or self.settings.url, _patience_s(self.settings))
         self._renderer = renderer

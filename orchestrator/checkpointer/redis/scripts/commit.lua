@@ -308,7 +308,8 @@ if events > 0 then note(events, 'n', events, 'sealed', ARGV[at + 2]) end
 if L == T then
   news[#news + 1], news[#news + 2] = 'seq', seq
   -- A stream takes 4 KB for its next entries; a run that rests has none. Its copy takes what it holds.
-  if status and not active and redis.call('XLEN', T .. 'ev') <= 100 then
+  local length = status and not active and redis.call('XLEN', T .. 'ev') or 0
+  if length > 0 and length <= 100 then
     redis.call('COPY', T .. 'ev', T .. 'ev:packed', 'REPLACE')
     redis.call('RENAME', T .. 'ev:packed', T .. 'ev')
   end
