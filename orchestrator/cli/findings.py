@@ -172,7 +172,7 @@ def nothing_is_evicted(facts: Facts) -> Iterator[Finding]:
             Level.WARN,
             "MEMORY_NEARLY_FULL",
             what,
-            "give the server more memory, or delete old threads",
+            "give the server more memory, or delete threads: graphstalk threads delete ID...",
         )
 
 

@@ -323,6 +323,39 @@ class Calls:
                 self.cancel(child)
         return commit is not None
 
+    def delete(self, thread_id: str, *, keep_head: bool = False, cancel: bool = False) -> None:
+        """Delete a thread; see `Checkpointer.delete`.
+
+        Args:
+            thread_id: the thread.
+            keep_head: whether to delete its history only.
+            cancel: whether to cancel its run, and those in line, if there are any.
+
+        Raises:
+            UnknownThreadError: if there is no such thread.
+            ThreadBusyError: if it has a run that has not ended, and `cancel` is not set.
+        """
+        for attempt in range(_DECISIONS_MAX):
+            refused = self.store.delete(thread_id, keep_head=keep_head)
+            if refused is None:
+                return
+            loaded = self.store.load(thread_id, values=False)
+            if refused is Refusal.UNKNOWN_THREAD or loaded is None:
+                raise calling.missing(thread_id)
+            if cancel:
+                for run_id in (*loaded.line, ""):
+                    self.cancel(thread_id, run_id)
+            elif attempt:
+                break
+            else:
+                self._bury(loaded)
+        root, _ = root_thread(thread_id)
+        msg = (
+            f"the thread {root!r} is busy: it has a run that has not ended. Nothing of it was "
+            f"deleted; wait for the run, or cancel it"
+        )
+        raise ThreadBusyError(msg)
+
     def edit(self, thread_id: str, decide: Callable[[LoadedThread | None], Commit]) -> Commit:
         """Commit what `decide` makes of the thread, or of its absence."""
         for _ in range(_DECISIONS_MAX):

@@ -11,18 +11,19 @@ from typing import Any, NamedTuple
 
 from orchestrator import limits
 from orchestrator.channels import MISSING
-from orchestrator.checkpoint.commit import LoadedStep, LoadedThread, Refusal
+from orchestrator.checkpoint.commit import LoadedStep, LoadedThread
 from orchestrator.checkpoint.model import Checkpoint, PlannedStep
 from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.client.calls import Calls
 from orchestrator.client.copying import copy_of
 from orchestrator.client.snapshot import as_written, snapshot
 from orchestrator.client.threadconfig import ConfigError, ThreadConfig, parse_config
 from orchestrator.core.apply import NO_CHANNELS, RETURN, SENDS
 from orchestrator.core.records import Records
-from orchestrator.errors import ThreadBusyError
+from orchestrator.errors import UnknownThreadError
 from orchestrator.graph.routing import START
 from orchestrator.graph.schema import CONTROL
-from orchestrator.ids import check_thread_id, checkpoint_text, root_thread
+from orchestrator.ids import check_thread_id, checkpoint_text
 from orchestrator.serde.msgpack import Codec
 
 __all__ = ["CheckpointTuple", "SavedThreads"]
@@ -180,11 +181,15 @@ class SavedThreads:
 
     def delete(self, thread_id: str) -> None:
         """Delete a thread; see `BaseCheckpointSaver.delete_thread`."""
-        refused = self.store.delete(check_thread_id(thread_id))
-        _check(thread_id, refused)
-        if refused is Refusal.UNKNOWN_THREAD:
+        try:
+            self._calls.delete(check_thread_id(thread_id))
+        except UnknownThreadError:
             for child in self.store.children(thread_id):  # Of a copy that was cut off.
                 self.store.delete(child)
+
+    @property
+    def _calls(self) -> Calls:
+        return Calls(self.store, self.records)
 
     def prune(self, thread_ids: Sequence[str], strategy: str) -> None:
         """Delete the history of threads; see `BaseCheckpointSaver.prune`."""
@@ -198,24 +203,14 @@ class SavedThreads:
             if strategy == "delete":
                 self.delete(thread_id)
                 continue
-            refused = self.store.delete(thread_id, keep_head=True)
-            _check(thread_id, refused)
-            for child in self.store.children(thread_id) if refused is None else ():
-                _check(thread_id, self.store.delete(child, keep_head=True))
+            with suppress(UnknownThreadError):
+                self._calls.delete(thread_id, keep_head=True)
+                for child in self.store.children(thread_id):
+                    self._calls.delete(child, keep_head=True)
 
     def copy(self, source: str, target: str) -> None:
         """Copy a thread; see `BaseCheckpointSaver.copy_thread`."""
         copy_of(self.store, self.records, check_thread_id(source), check_thread_id(target))
-
-
-def _check(thread_id: str, refused: Refusal | None) -> None:
-    if refused is Refusal.WRONG_STATUS:
-        root, _ = root_thread(thread_id)
-        msg = (
-            f"the thread {root!r} is busy: it has a run that has not ended. Nothing of it was "
-            f"deleted; wait for the run, or cancel it"
-        )
-        raise ThreadBusyError(msg)
 
 
 def _checkpoint_of(

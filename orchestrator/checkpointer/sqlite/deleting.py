@@ -33,21 +33,26 @@ def delete(
     connection: sqlite3.Connection, thread_id: str, now: int, *, keep_head: bool
 ) -> Refusal | None:
     """Delete a thread with its child threads, or what is not its head; or refuse."""
-    head = find_head(connection, thread_id)
-    if head is None:
+    number, head = _number(connection, thread_id), find_head(connection, thread_id)
+    if number is None:
         return Refusal.UNKNOWN_THREAD
-    if _is_busy(connection, head, now):
+    if head is not None and _is_busy(connection, head, now):
         return Refusal.WRONG_STATUS
-    if keep_head:
+    if keep_head and head is not None:
         _delete_history(connection, thread_id, head)
+    if keep_head:
         return None
     for name in (thread_id, *children(connection, thread_id)):
-        found = find_head(connection, name)
-        if found is not None:
-            connection.execute(_SQL["raise_floor"], (found["thread"],))
-            for statement in _ALL:
-                connection.execute(_SQL[statement], (found["thread"],))
+        thread = (_number(connection, name),)
+        connection.execute(_SQL["raise_floor"], thread)
+        for statement in _ALL:
+            connection.execute(_SQL[statement], thread)
     return None
+
+
+def _number(connection: sqlite3.Connection, thread_id: str) -> int | None:
+    row = connection.execute(_SQL["number"], (to_text(thread_id),)).fetchone()
+    return row[0] if row else None
 
 
 def _is_busy(connection: sqlite3.Connection, head: HeadFields, now: int) -> bool:
@@ -55,7 +60,7 @@ def _is_busy(connection: sqlite3.Connection, head: HeadFields, now: int) -> bool
     thread = (head["thread"],)
     if connection.execute(reading.SQL["line"], thread).fetchone() is not None:
         return True
-    if not RunStatus(head["status"]).active:
+    if head["status"] not in {RunStatus.QUEUED, RunStatus.RUNNING}:  # It may be damaged.
         return False
     claimed = connection.execute(_SQL["any_claim"], thread).fetchone() is not None
     return not head["local"] or claimed or reading.is_alive(connection, head["owner"], now)

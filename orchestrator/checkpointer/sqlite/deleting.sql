@@ -1,5 +1,8 @@
 -- Statements that delete a thread, or what is not its head.
 
+-- name: number
+SELECT number FROM thread WHERE name = ?;
+
 -- name: children
 SELECT name FROM thread WHERE name > ? AND name < ? ORDER BY name;
 

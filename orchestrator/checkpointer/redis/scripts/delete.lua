@@ -13,7 +13,8 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local refused = busy_of(P, T, now)
-if refused == 'unknown_thread' and redis.call('EXISTS', T .. 'gone') == 1 then refused = nil end
+-- A head may be lost, or was deleted by an earlier call.
+if refused == 'unknown_thread' and redis.call('EXISTS', T .. 'gone', T .. 'data') > 0 then refused = nil end
 if refused then return {refused, 0} end
 
 local left, floor = 0, 0
