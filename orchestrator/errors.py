@@ -35,6 +35,7 @@ __all__ = [
     "NodeTimeoutError",
     "NotSupportedError",
     "ParentCommand",
+    "PartitionsDifferError",
     "ResumesExhaustedError",
     "RunCancelledError",
     "RunNotFinishedError",
@@ -113,6 +114,12 @@ class GraphMismatchError(GraphstalkError):
     """A thread whose graph has another structure than the one given."""
 
     code = "GRAPH_MISMATCH"
+
+
+class PartitionsDifferError(GraphstalkError):
+    """Settings with another number of partitions than the store has; nothing was accepted."""
+
+    code = "PARTITIONS_DIFFER"
 
 
 class UnknownRunError(GraphstalkError, LookupError):

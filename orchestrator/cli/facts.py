@@ -16,7 +16,7 @@ from orchestrator.cli.findings import Facts, Place
 from orchestrator.cli.options import read_settings, without_password
 from orchestrator.cli.worker import from_workers
 from orchestrator.config import Settings
-from orchestrator.errors import GraphstalkError
+from orchestrator.errors import GraphstalkError, PartitionsDifferError
 
 __all__ = ["gather", "places_of", "server_facts"]
 
@@ -132,6 +132,8 @@ def fleet_facts(settings: Settings) -> dict[str, Any]:
         with Client(settings=settings) as client:
             workers = len(client.workers())
         halts = halted(settings)
+    except PartitionsDifferError as error:
+        return {"partitions_error": str(error)}
     except GraphstalkError:
         return {}
     return {

@@ -35,6 +35,7 @@ class Deleting:
 
     def children(self, thread_id: str) -> list[str]:
         """Return the ids of a thread's child threads; see `Checkpointer.children`."""
+        self.scripts.check()
         _, own = self.keys.of_thread(thread_id)
         with available():
             found: Any = self.client.smembers(own + "children")
@@ -92,6 +93,7 @@ class Deleting:
         Once no other checkpoint is left, nothing can need the values that the head does not: those
         that come later have new names.
         """
+        self.scripts.check()
         prefixes = self.keys.of_thread(thread_id)
         more = 1
         while more:

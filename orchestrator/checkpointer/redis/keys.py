@@ -67,7 +67,8 @@ What an audit finds to be of another type than it should be is renamed to `<key>
 
 `<t>news` is no key but a channel: a commit that changes what becomes of a run says so there.
 
-Outside of the partitions: `<namespace>:partitions` (string), how many there are.
+Outside of the partitions: `<namespace>:partitions` (string), how many there are; written once, and
+compared by every process that connects.
 """
 
 from __future__ import annotations
@@ -85,7 +86,11 @@ class Keys:
     def __init__(self, namespace: str, partitions: int) -> None:
         """Name keys under `namespace`, threads spread over `partitions`."""
         self.namespace, self.partitions = namespace, partitions
-        self._prefixes = [f"{namespace}:{{{p}}}:" for p in range(partitions)]
+        self._prefixes = [self.prefix(p) for p in range(partitions)]
+
+    def prefix(self, partition: int) -> str:
+        """Return the prefix that a partition's keys have, or would have."""
+        return f"{self.namespace}:{{{partition}}}:"
 
     def partition(self, partition: int) -> str:
         """Return the prefix of a partition's keys."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Self
 
 import redis
@@ -37,6 +38,7 @@ from orchestrator.checkpointer.redis.epochs import Epochs, halted_error
 from orchestrator.checkpointer.redis.holding import HeldClaim
 from orchestrator.checkpointer.redis.keys import Keys
 from orchestrator.checkpointer.redis.listening import Listeners
+from orchestrator.checkpointer.redis.partitioning import agree
 from orchestrator.checkpointer.redis.scripting import Scripts, available
 from orchestrator.checkpointer.redis.steprecords import steps_in
 from orchestrator.checkpointer.redis.sweeping import Sweeping
@@ -117,7 +119,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
         self.pushes = renderer is not None
         self.partitions = self.settings.partitions
         self.keys = Keys(self.settings.namespace, self.partitions)
-        self._scripts = Scripts(self.client)
+        self._scripts = Scripts(self.client, partial(agree, self.client, self.keys))
         self._run = self._scripts.call
         self.epochs: Epochs | None = None  # What it has seen of the server, where it watches that.
         self._sweeping = Sweeping(self, self._scripts, is_empty)
@@ -140,7 +142,19 @@ class RedisCheckpointer(BaseCheckpointSaver):
         assert self._ahead_ms is not None
         return int(time.monotonic() * 1000 + self._ahead_ms)
 
+    def check(self) -> None:
+        """Check that this process and the server agree on the number of partitions.
+
+        Every call does that by itself when it is the first to reach the server.
+
+        Raises:
+            PartitionsDifferError: if they do not.
+            CheckpointerUnavailableError: if the server does not answer.
+        """
+        self._scripts.check()
+
     def _ask_ms(self) -> int:
+        self.check()
         with available():
             seconds, micros = self.client.time()
         return int(seconds) * 1000 + int(micros) // 1000
@@ -332,6 +346,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
 
     def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
         """See `Checkpointer.history`."""
+        self.check()
         newest = "+" if before is None else f"({before:016x}"
         ids = self.keys.of_thread(thread_id)[1] + "ids"
         with available():
@@ -342,6 +357,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
         self, *, status: RunStatus | None = None, limit: int = 100
     ) -> list[tuple[str, Head]]:
         """See `Checkpointer.threads`."""
+        self.check()
         found: list[tuple[str, Head]] = []
         for partition in range(self.partitions):
             with available():
@@ -353,6 +369,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
         self, thread_id: str, *, after: int = 0, limit: int = 1000, wait_s: float = 0
     ) -> list[Event]:
         """See `Checkpointer.events`."""
+        self.check()
         key = self.keys.of_thread(thread_id)[1] + "ev"
         end = time.monotonic() + wait_s
         with available():
