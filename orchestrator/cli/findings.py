@@ -224,7 +224,7 @@ def redelivery_waits_for_nodes(facts: Facts) -> Iterator[Finding]:
             "the timeout of "
             f"{name} ({longest:g} s): its message is delivered again while it runs"
         )
-        remedy = "raise broker_transport_options.visibility_timeout far above the longest node"
+        remedy = "give the node a shorter timeout, or use Redis or RabbitMQ as the broker"
         yield Finding(Level.WARN, "VISIBILITY_TIMEOUT", what, remedy)
 
 

@@ -157,12 +157,18 @@ def _drop_if_closed(connection: Any) -> None:
         connection.disconnect()
 
 
+_AWAY = (
+    *(redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError),
+    *(redis.exceptions.ClusterDownError, redis.exceptions.MasterDownError),
+)
+
+
 @contextmanager
 def available() -> Iterator[None]:
     """Turn the client's errors about a server that is away, or about damaged keys, into ours."""
     try:
         yield
-    except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
+    except _AWAY as error:
         msg = f"the Redis server does not answer ({error}). Check REDIS_URL and the server"
         raise CheckpointerUnavailableError(msg) from error
     except redis.ResponseError as error:
