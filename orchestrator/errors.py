@@ -33,7 +33,9 @@ __all__ = [
     "NodeError",
     "NodeInterrupt",
     "NodeTimeoutError",
+    "NotSupportedError",
     "ParentCommand",
+    "PartitionsDifferError",
     "ResumesExhaustedError",
     "RunCancelledError",
     "RunNotFinishedError",
@@ -78,6 +80,12 @@ class UnserializableValueError(InvalidUpdateError, TypeError):
     code = "UNSERIALIZABLE_VALUE"
 
 
+class NotSupportedError(GraphstalkError, NotImplementedError):
+    """A call of LangGraph's that this project refuses; the message names what to call instead."""
+
+    code = "NOT_SUPPORTED"
+
+
 class EmptyInputError(GraphstalkError):
     """A run without input on a thread that has nothing to continue."""
 
@@ -106,6 +114,12 @@ class GraphMismatchError(GraphstalkError):
     """A thread whose graph has another structure than the one given."""
 
     code = "GRAPH_MISMATCH"
+
+
+class PartitionsDifferError(GraphstalkError):
+    """Settings with another number of partitions than the store has; nothing was accepted."""
+
+    code = "PARTITIONS_DIFFER"
 
 
 class UnknownRunError(GraphstalkError, LookupError):

@@ -201,6 +201,8 @@ class Commit:
     expect_run: str | None = None
     expect_settled: bool = False  # No step of the superstep may be open.
     guard: StepGuard | None = None
+    # (thread, step) of the same partition: that step must be in the current plan of that thread.
+    parent: tuple[str, str] | None = None
 
     checkpoint: StoredCheckpoint | None = None
     blobs: Mapping[str, bytes] = field(default_factory=dict)

@@ -55,6 +55,7 @@ class Calls:
     default_queue: str = ""
     owner: str = ""  # The process that runs what goes on, when no fleet does.
     clock: Clock = field(default_factory=SystemClock)
+    parent: tuple[str, str] | None = None  # (thread, step) below which a new thread begins.
 
     def accept(
         self,
@@ -109,9 +110,13 @@ class Calls:
                 continue
             self._check(loaded, config.resume)
             self._hold(config.owner)
+            if commit.expect_new:
+                commit = replace(commit, parent=self.parent)
             result = self.store.commit(in_one_log(commit))
             if result.refused is None:
                 return config.run_id, commit.ready
+            if result.refused is Refusal.UNKNOWN_STEP and self.parent is not None:
+                raise _parent_gone(*self.parent)
             if result.refused is Refusal.KEY_USED:
                 return result.detail, ()
         raise _unsettled(thread_id)
@@ -352,6 +357,39 @@ class Calls:
                 self.cancel(child)
         return commit is not None
 
+    def delete(self, thread_id: str, *, keep_head: bool = False, cancel: bool = False) -> None:
+        """Delete a thread; see `Checkpointer.delete`.
+
+        Args:
+            thread_id: the thread.
+            keep_head: whether to delete its history only.
+            cancel: whether to cancel its run, and those in line, if there are any.
+
+        Raises:
+            UnknownThreadError: if there is no such thread.
+            ThreadBusyError: if it has a run that has not ended, and `cancel` is not set.
+        """
+        for attempt in range(_DECISIONS_MAX):
+            refused = self.store.delete(thread_id, keep_head=keep_head)
+            if refused is None:
+                return
+            loaded = self.store.load(thread_id, values=False)
+            if refused is Refusal.UNKNOWN_THREAD or loaded is None:
+                raise calling.missing(thread_id)
+            if cancel:
+                for run_id in (*loaded.line, ""):
+                    self.cancel(thread_id, run_id)
+            elif attempt:
+                break
+            else:
+                self._bury(loaded)
+        root, _ = root_thread(thread_id)
+        msg = (
+            f"the thread {root!r} is busy: it has a run that has not ended. Nothing of it was "
+            f"deleted; wait for the run, or cancel it"
+        )
+        raise ThreadBusyError(msg)
+
     def edit(self, thread_id: str, decide: Callable[[LoadedThread | None], Commit]) -> Commit:
         """Commit what `decide` makes of the thread, or of its absence."""
         for _ in range(_DECISIONS_MAX):
@@ -394,6 +432,14 @@ class Calls:
                 msg = f"the interrupt {result.detail!r} of {thread_id!r} has been answered already"
                 raise NoPendingInterruptError(msg)
         raise _unsettled(thread_id)
+
+
+def _parent_gone(thread_id: str, step_id: str) -> UnknownThreadError:
+    root, _ = root_thread(thread_id)
+    return UnknownThreadError(
+        f"the subgraph cannot begin: its thread {root!r} was deleted, or no longer has the step "
+        f"{step_id}. Nothing was stored; start a new run"
+    )
 
 
 def _ready(commit: Commit) -> tuple[ReadyStep, ...]:

@@ -188,7 +188,10 @@ class _Child:
     def _calls(self) -> Calls:
         queue = self.protocol.default_queue
         owner = "" if queue else self.protocol.access.owner
-        return Calls(self._store, self.protocol.records, queue, owner, self.protocol.access.clock)
+        step, clock = self.attempt.step, self.protocol.access.clock
+        shares = self.attempt.protocol.access.checkpointer is self._store
+        parent = (step.thread_id, step.step_id) if shares else None
+        return Calls(self._store, self.protocol.records, queue, owner, clock, parent)
 
     def run(self, value: Any) -> Any:
         """Bring the run to its end, from wherever it is; return its output."""

@@ -190,6 +190,21 @@ class Client:
         self._send(calls.begin_next(thread_id))
         return ended
 
+    def delete(self, thread_id: ThreadId, *, cancel: bool = False) -> None:
+        """Delete a thread with its subgraphs, values, log and all else that speaks of it.
+
+        What a worker still does for it is refused when it commits. A fork of it stays whole.
+
+        Args:
+            thread_id: the thread.
+            cancel: whether to cancel its run first, and those in line.
+
+        Raises:
+            UnknownThreadError: if there is no such thread.
+            ThreadBusyError: if it has a run that has not ended, and `cancel` is not set.
+        """
+        self._calls().delete(check_thread_id(thread_id), cancel=cancel)
+
     def handle(self, thread_id: ThreadId) -> RunHandle:
         """Return the handle of the thread's current run.
 

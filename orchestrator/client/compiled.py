@@ -10,6 +10,7 @@ from typing import Any, Literal, Unpack, cast
 
 from orchestrator import limits
 from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.checkpointer.saver import BaseCheckpointSaver
 from orchestrator.client.aio import AsyncFace
 from orchestrator.client.children import Children
 from orchestrator.client.options import (
@@ -124,6 +125,8 @@ class CompiledStateGraph(StateFace, AsyncFace):
     @checkpointer.setter
     def checkpointer(self, checkpointer: Any) -> None:
         self._checkpointer = checked_checkpointer(checkpointer)
+        if isinstance(self._checkpointer, BaseCheckpointSaver):
+            self._checkpointer.learn(_classes_in(self.spec))
 
     @property
     def trace_name(self) -> str:
@@ -344,3 +347,11 @@ def _opens(graph: CompiledStateGraph) -> Opens:
         return {name: each.spec for name, each in below.items()}
 
     return opens
+
+
+def _classes_in(spec: GraphSpec) -> Iterator[type]:
+    """Iterate over the classes that a graph and its subgraphs name."""
+    yield from spec.classes
+    for node in spec.nodes.values():
+        if node.subgraph is not None:
+            yield from _classes_in(node.subgraph.spec)

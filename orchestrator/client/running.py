@@ -19,6 +19,7 @@ from orchestrator.client.results import INTERRUPT, GraphOutput, outcome_of, with
 from orchestrator.client.starting import Start
 from orchestrator.client.threadconfig import RootCheckpointerError, ThreadConfig
 from orchestrator.core.accepting import RunConfig
+from orchestrator.core.calling import missing
 from orchestrator.core.stepping import ended
 from orchestrator.errors import (
     GraphDrained,
@@ -177,7 +178,8 @@ class Running:
     def rested(self) -> LoadedThread:
         """Return the thread as the run left it."""
         loaded = run_of(self.store, self.thread_id, self.run_id)
-        assert loaded is not None
+        if loaded is None:  # It was deleted meanwhile.
+            raise missing(self.thread_id)
         return loaded
 
     def _as_v2(self, found: Any) -> GraphOutput:

@@ -127,7 +127,9 @@ def test_two_rules_for_a_key_are_refused_with_both_names(hint):
     "hint", [Annotated[list, lambda one: one, "doc"], Annotated[int, str.upper]]
 )
 def test_what_cannot_be_a_reducer_is_refused_wherever_it_stands(hint):
-    with pytest.raises(InvalidGraphError, match="reducer of .x.: it must take a value and a write"):
+    with pytest.raises(
+        InvalidGraphError, match=r"reducer of .x.: it must take a value and a write"
+    ):
         StateGraph(keyed(hint))
 
 

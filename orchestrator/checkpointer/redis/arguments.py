@@ -87,6 +87,8 @@ def _rare_checks(commit: Commit) -> list[_Arg]:
         rare += _named("settled")
     if c.dequeue:
         rare += _named("dequeue", c.dequeue)
+    if c.parent:
+        rare += _named("parent", *c.parent)
     return rare
 
 

@@ -14,6 +14,9 @@ WHERE s.thread = ? AND s.plan = ? AND s.id = ?;
 -- name: questions
 SELECT name, ask, answer FROM question WHERE thread = ? AND plan = ? AND step = ? ORDER BY number;
 
+-- name: fence_floor
+SELECT value FROM stats WHERE name = 'fence_floor';
+
 -- name: add_thread
 INSERT INTO thread (name) VALUES (?);
 
