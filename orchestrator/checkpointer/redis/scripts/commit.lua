@@ -57,6 +57,11 @@ local function refuse(why, detail)
   end
   return {why, detail, now, 0, 0, {}}
 end
+local holder, hold_ms, only_holds = unpack(rare.holder or {'', ''})
+if guard == '' then
+  local held = redis.call('GET', T .. 'hold')
+  if held and held ~= holder then return {'held', held, now, 0, 0, {}} end
+end
 local guard_owner, guard_cp, guard_noted
 if not exists then
   if not rare.new then return {'unknown_thread', thread, now, 0, 0, {}} end
@@ -98,6 +103,13 @@ else
 end
 
 -- ---- effects ---------------------------------------------------------------------------
+
+if hold_ms == '0' then
+  redis.call('DEL', T .. 'hold')
+elseif hold_ms ~= '' then
+  redis.call('SET', T .. 'hold', holder, 'PX', hold_ms)
+end
+if only_holds == '1' then return {'', '', now, tonumber(head[4] or 0), 0, {}} end
 
 local open = tonumber(head[4] or 0)
 local status = rare.status and rare.status[1]
@@ -296,7 +308,8 @@ if events > 0 then note(events, 'n', events, 'sealed', ARGV[at + 2]) end
 if L == T then
   news[#news + 1], news[#news + 2] = 'seq', seq
   -- A stream takes 4 KB for its next entries; a run that rests has none. Its copy takes what it holds.
-  if status and not active and redis.call('XLEN', T .. 'ev') <= 100 then
+  local length = status and not active and redis.call('XLEN', T .. 'ev') or 0
+  if length > 0 and length <= 100 then
     redis.call('COPY', T .. 'ev', T .. 'ev:packed', 'REPLACE')
     redis.call('RENAME', T .. 'ev:packed', T .. 'ev')
   end
