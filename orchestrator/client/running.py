@@ -12,6 +12,7 @@ from orchestrator.checkpoint.commit import LoadedThread, ReadyStep
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
+from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.client import callbacks
 from orchestrator.client.children import Children
 from orchestrator.client.options import CallOptions
@@ -30,6 +31,7 @@ from orchestrator.execute.inprocess import InProcess, LocalRun
 from orchestrator.execute.waiting import run_of
 from orchestrator.graph.scope import current_scope
 from orchestrator.ids import new_uuid
+from orchestrator.step.access import Access, new_owner
 from orchestrator.step.bridge import GraphRun, graph_run
 from orchestrator.step.facts import Listener
 from orchestrator.step.live import Live
@@ -90,6 +92,9 @@ class Running:
         if store is None:
             thread_id = parsed.thread_id or new_uuid()
             return cls(graph, MemoryCheckpointer(), thread_id, parsed, options, keeps=False)
+        if options.get("durability") == "exit" and isinstance(graph.executor, InProcess):
+            store = Overlay(store, new_owner(), graph.owner)
+            store.adopt(parsed.thread(), graph.records)
         return cls(graph, store, parsed.thread(), parsed, options, keeps=True)
 
     @property
@@ -105,13 +110,22 @@ class Running:
         scope = current_scope.get()
         if scope is not None and self.is_child:
             return scope.host.run_child(self.graph, value, {})
-        with self.told(value):
+        with self.told(value), self.kept():
             ready = self.begin(value)
             error: BaseException | None = None
             if ready is not None:
                 error = self._proceed(ready)
             self.trace.output = self.output(error)
         return self.trace.output
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Store what is left when the block ends, if the call stores its thread only then."""
+        if not isinstance(self.store, Overlay):
+            yield
+            return
+        with self.store.kept(Access(self.store.base, self.graph.owner).patiently):
+            yield
 
     @contextmanager
     def told(self, value: Any) -> Iterator[None]:

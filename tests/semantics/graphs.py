@@ -20,6 +20,7 @@ from orchestrator import END, START, Command, RetryPolicy, Send, StateGraph, int
 NAMES = (
     "asks_twice", "fails_then_asks", "takes_answer", "routes", "collides", "torn", "waits", "plain",
     "asks_late", "asks", "siblings", "opaque", "loops", "raises", "asks_side_by_side", "handles",
+    "dies",
     "review", "counts", "publish", "fails_then_waits", "overtaken", "shift",
 )  # fmt: skip
 GATE_WAIT_S = 60.0  # A test that forgot to open its gate fails; it does not hang.
@@ -214,6 +215,12 @@ def boom(state: State) -> State:
     raise BoomError("always")
 
 
+def die_once(state: State) -> State:
+    if note(state, "die") == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"log": ["die"]}
+
+
 def handle(state: State, error: Any) -> State:
     if note(state, "handler") == 1 and state.get("last") == "die":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -314,6 +321,7 @@ BUILDERS: dict[str, StateGraph] = {
     "raises": row(boom=boom),
     "asks_side_by_side": _side,
     "handles": _handles,
+    "dies": row(work=says("work"), die=die_once, after=says("after")),
     "review": row(draft=says("draft"), review=review_once_approved, finalize=says("finalize")),
     "counts": row(one=counting("one"), two=counting("two"), three=counting("three", fails=True)),
     "publish": _publish,
