@@ -29,6 +29,7 @@ from orchestrator.checkpoint.commit import (
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
+from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.client.beginning import first_fact
 from orchestrator.client.calls import Calls
 from orchestrator.client.results import failure_of
@@ -161,6 +162,9 @@ class _Child:
             live,
         )
         run_id = short_hash(attempt.step.thread_id, attempt.origin, number)
+        if isinstance(keeps, Overlay):
+            around = attempt.step.thread_id, attempt.step.step_id
+            keeps.adopt(child_thread(root, ns), graph.records, around)
         return cls(attempt, graph, protocol, child_thread(root, ns), run_id, is_node, spot, given)
 
     @property

@@ -12,6 +12,7 @@ from orchestrator.checkpoint.commit import LoadedThread, ReadyStep
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
+from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.client import callbacks
 from orchestrator.client.children import Children
 from orchestrator.client.options import CallOptions
@@ -32,6 +33,7 @@ from orchestrator.execute.waiting import run_of
 from orchestrator.graph.routing import plain_name
 from orchestrator.graph.scope import current_scope
 from orchestrator.ids import new_uuid, root_thread
+from orchestrator.step.access import Access, new_owner
 from orchestrator.step.bridge import GraphRun, graph_run
 from orchestrator.step.facts import Listener
 from orchestrator.step.live import Live
@@ -84,6 +86,10 @@ class Running:
         thread_id = parsed.thread()
         if current_scope.get() is None:  # Else it may be the config of the step around the call.
             thread_id = root_thread(thread_id)[0]
+        if options.get("durability") == "exit" and isinstance(graph.executor, InProcess):
+            overlay = Overlay(store, new_owner(), graph.owner)
+            overlay.adopt(thread_id, graph.records)
+            return cls(graph, overlay, thread_id, parsed, options, keeps=True)
         return cls(graph, store, thread_id, parsed, options, keeps=True)
 
     @property
@@ -99,7 +105,7 @@ class Running:
         scope = current_scope.get()
         if scope is not None and self.is_child:
             return scope.host.run_child(self.graph, value, {"config": self.parsed})
-        with self.told(value):
+        with self.told(value), self.kept():
             ready = self.begin(value)
             error: BaseException | None = None
             if ready is not None:
@@ -107,6 +113,15 @@ class Running:
             found = self.output(error)
             self.trace.output = without_questions(found)
         return found
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Store what is left when the block ends, if the call stores its thread only then."""
+        if not isinstance(self.store, Overlay):
+            yield
+            return
+        with self.store.kept(Access(self.store.base, self.graph.owner).patiently):
+            yield
 
     @contextmanager
     def told(self, value: Any) -> Iterator[None]:

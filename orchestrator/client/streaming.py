@@ -118,7 +118,8 @@ def stream_parts(running: Running, value: Any) -> Iterator[Any]:
         return
     with running.told(value):
         if isinstance(running.graph.executor, InProcess):
-            yield from _parts(running, value, shape)
+            with running.kept():
+                yield from _parts(running, value, shape)
         else:
             yield from _fleet_parts(running, value, shape)
 

@@ -159,7 +159,7 @@ class Stepping:
             fields["config"] = self.records.encode({**given, "on_resume": True})
         return Commit(
             thread_id=where.thread_id,
-            expect_head=checkpoint.parent,
+            expect_head=following.follows or checkpoint.parent,
             checkpoint=self.records.store_checkpoint(_tracked(checkpoint, untracked, kept.tails)),
             blobs=kept.blobs,
             tails=kept.goes_on,

@@ -79,7 +79,7 @@ def _advance_loaded(protocol: StepProtocol, thread_id: str, loaded: LoadedThread
     values = Overlaid(stored, untracked.values(thread_id))
     frame = Frame(checkpoint, values, loaded.head.stop, changes=stored.changes)
     try:
-        following = protocol.advance_frame(frame, results, loaded.now_ms)
+        following = protocol.advance_frame(thread_id, frame, results, loaded.now_ms)
         commit = protocol.stepping.next(thread_id, loaded.head, following)
     except StateCorruptedError:
         raise

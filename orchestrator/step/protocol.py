@@ -21,6 +21,7 @@ from orchestrator import limits
 from orchestrator.checkpoint.commit import RESUMED, Claim, Commit, EventDraft, ReadyStep, Refusal
 from orchestrator.checkpoint.model import Head, Interrupt, Outcome, PlannedStep, RunStatus
 from orchestrator.checkpoint.tails import Encoded
+from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.core.adopting import mismatch
 from orchestrator.core.advance import Frame, Next, advance
 from orchestrator.core.records import Records
@@ -244,7 +245,7 @@ class StepProtocol:
                 for planned, data in done_in(attempt.frame.checkpoint)
             ]
             results = [*before, (attempt.planned, result.writes)]
-            following = self.advance_frame(attempt.frame, results, claim.now_ms)
+            following = self.advance_frame(step.thread_id, attempt.frame, results, claim.now_ms)
         untracked = self.live.untracked
         if following is None:
             untracked.keep(step.thread_id, step.step_id, self.spec, result.writes)
@@ -403,11 +404,21 @@ class StepProtocol:
         return advance_thread(self, thread_id)
 
     def advance_frame(
-        self, frame: Frame, results: list[tuple[PlannedStep, Any]], now_ms: int
+        self,
+        thread_id: str,
+        frame: Frame,
+        results: list[tuple[PlannedStep, Any]],
+        now_ms: int,
     ) -> Next:
-        """Return what follows a superstep, by the writes of its steps."""
+        """Return what follows a superstep of a thread, by the writes of its steps."""
         new_id = mint_checkpoint_id(frame.checkpoint.id, now_ms)
-        return advance(self.spec, frame, results, new_id=new_id, now_ms=now_ms)
+        following = advance(self.spec, frame, results, new_id=new_id, now_ms=now_ms)
+        store = self.access.checkpointer
+        if isinstance(store, Overlay):
+            parent = store.parent_of(thread_id, frame.checkpoint)
+            made = replace(following.checkpoint, parent=parent)
+            return replace(following, checkpoint=made, follows=frame.checkpoint.id)
+        return following
 
     # ---- telling ----------------------------------------------------------------------------
 

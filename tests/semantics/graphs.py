@@ -34,6 +34,7 @@ NAMES = (
     "asks_late", "asks", "siblings", "opaque", "loops", "raises", "asks_side_by_side", "handles",
     "review", "counts", "publish", "fails_then_waits", "overtaken", "shift", *nesting.BUILDERS,
     "converses", "gathers",
+    "dies",
 )  # fmt: skip
 GATE_WAIT_S = 60.0  # A test that forgot to open its gate fails; it does not hang.
 POLL_S = 0.002
@@ -227,6 +228,12 @@ def boom(state: State) -> State:
     raise BoomError("always")
 
 
+def die_once(state: State) -> State:
+    if note(state, "die") == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"log": ["die"]}
+
+
 def handle(state: State, error: Any) -> State:
     if note(state, "handler") == 1 and state.get("last") == "die":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -344,6 +351,7 @@ BUILDERS: dict[str, StateGraph] = {
     "raises": row(boom=boom),
     "asks_side_by_side": _side,
     "handles": _handles,
+    "dies": row(work=says("work"), die=die_once, after=says("after")),
     "review": row(draft=says("draft"), review=review_once_approved, finalize=says("finalize")),
     "counts": row(one=counting("one"), two=counting("two"), three=counting("three", fails=True)),
     "publish": _publish,
