@@ -21,6 +21,7 @@ class Report:
     ready: tuple[ReadyStep, ...] = ()  # Steps that are ready now and not yet sent anywhere.
     due: tuple[ReadyStep, ...] = ()  # Steps of the same superstep whose turn to be sent has come.
     retry_ms: int | None = None  # The step is due again after so long.
+    failed: bool = False  # Whether that is a retry.
     error: BaseException | None = None  # What the node raised, if it failed for good.
     claim: Claim | None = None  # On the one step that is ready, if it was taken in the same commit.
     ahead: Ahead | None = None  # What was prepared of the attempt under that claim.
