@@ -14,11 +14,12 @@ import heapq
 import inspect
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Commit, LoadedThread, ReadyStep, StepUpdate, Wait
@@ -27,6 +28,7 @@ from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core.stepping import ACTIVE, stopped
 from orchestrator.errors import CheckpointerUnavailableError, GraphDrained
+from orchestrator.graph.spec import NodeSpec
 from orchestrator.step.advancing import failed_step
 from orchestrator.step.cancelscope import (
     Begin,
@@ -320,10 +322,7 @@ class _SideBySide:
         """Prepare; without `concurrency_max`, a step that awaits makes room for another."""
         self.late = self.left_out = False
         self._protocol, self._scope = protocol, CancelScope(outer)
-        self._threads_max = concurrency_max or limits.AWAITING_STEPS_MAX
-        self._room = threading.Semaphore(concurrency_max or limits.SYNC_STEPS_MAX)
-        self._lends = concurrency_max is None
-        self._start = _Start(0)
+        self._concurrency_max = concurrency_max
 
     def run(
         self, steps: Sequence[ReadyStep], taken: Report | None, end: float | None
@@ -335,68 +334,113 @@ class _SideBySide:
             taken: the report that has claimed the only step, if one has.
             end: when their time is over, by the monotonic clock.
         """
-        pool = ThreadPoolExecutor(min(len(steps), self._threads_max), "graphstalk-step")
+        pools: list[ThreadPoolExecutor] = []
         with self._scope.entered():
             try:
-                begun = self._begun(pool, steps, taken, end)
-                left_s = None if end is None else max(0.0, end - time.monotonic())
-                self.late |= bool(wait(begun.values(), left_s).not_done)
+                begun = self._begun(pools, steps, taken, end)
+                if end is not None:
+                    self.late |= bool(wait(begun.values(), _left_s(end)).not_done)
                 if self.late:
                     self._scope.cancel()
                     wait(self._scope.coroutines())
                     self._scope.stop_runs()
             finally:
-                pool.shutdown(wait=not self.late)
+                for pool in pools:
+                    pool.shutdown(wait=not self.late)
         done = {i: future for i, future in begun.items() if future.done()}
         return [done[s.step_id].result() if s.step_id in done else Report() for s in steps]
 
     def _begun(
         self,
-        pool: ThreadPoolExecutor,
+        pools: list[ThreadPoolExecutor],
         steps: Sequence[ReadyStep],
         taken: Report | None,
         end: float | None,
     ) -> dict[str, Future[Report]]:
-        """Begin steps, those that will await first; return what comes of each, by id."""
+        """Begin steps, async nodes first; return what comes of each, by id."""
         begun: dict[str, Future[Report]] = {}
-        awaiting = {step.step_id for step in steps if self._lends and self._will_await(step)}
-        self._start = _Start(min(len(awaiting), self._threads_max))
-        for step in sorted(steps, key=lambda step: step.step_id not in awaiting):
-            left_s = None if end is None else max(0.0, end - time.monotonic())
-            if not self._room.acquire(timeout=left_s):
-                self.late = True
-                break
-            start = self._start if step.step_id in awaiting else None
-            place = _Place(self._room, start)
-            run = copy_context().run
-            begun[step.step_id] = pool.submit(run, self._one, step, place, taken)
+        coroutines = self._of(steps, _is_coroutine)
+        graphs = self._of(steps, _is_graph)
+        if coroutines or graphs:
+            size = min(len(coroutines) + len(graphs), limits.AWAITING_STEPS_MAX)
+            pool, room = self._pool(pools, size), _room()
+            start = _Start(min(len(coroutines), size))
+            for step in (*coroutines, *graphs):
+                try:
+                    room.get(timeout=_left_s(end))
+                except Empty:
+                    self.late = True
+                    return begun
+                place = _Place(room, start if len(begun) < len(coroutines) else None)
+                run = copy_context().run
+                begun[step.step_id] = pool.submit(run, self._placed, step, place, taken)
+        rest = [step for step in steps if step.step_id not in begun]
+        if rest:
+            size = self._concurrency_max or limits.SYNC_STEPS_MAX
+            pool = self._pool(pools, min(len(rest), size))
+            for step in rest:
+                run = copy_context().run
+                begun[step.step_id] = pool.submit(run, self._one, step, taken)
         return begun
 
-    def _will_await(self, step: ReadyStep) -> bool:
-        node = self._protocol.spec.nodes.get(step.node)
-        action = node.action if node is not None else None
-        called = getattr(action, "__call__", None)  # noqa: B004 - of an object that is callable
-        return inspect.iscoroutinefunction(action) or inspect.iscoroutinefunction(called)
+    @staticmethod
+    def _pool(pools: list[ThreadPoolExecutor], size: int) -> ThreadPoolExecutor:
+        pools.append(ThreadPoolExecutor(size, "graphstalk-step"))
+        return pools[-1]
 
-    def _one(self, step: ReadyStep, place: _Place, taken: Report | None) -> Report:
-        scope = CancelScope(self._scope, begins=place.begins if self._lends else None)
+    def _of(self, steps: Sequence[ReadyStep], kind: Callable[[NodeSpec], bool]) -> list[ReadyStep]:
+        """Return the steps whose nodes are of a kind that needs no place of a pool to await."""
+        if self._concurrency_max is not None:
+            return []
+        nodes = self._protocol.spec.nodes
+        found = {name for name in {s.node for s in steps} if name in nodes and kind(nodes[name])}
+        return [step for step in steps if step.node in found] if found else []
+
+    def _placed(self, step: ReadyStep, place: _Place, taken: Report | None) -> Report:
+        """Do a step that makes room for another while it awaits."""
         try:
-            with scope.entered():
-                check_cancelled()
-                if taken is not None:
-                    report = self._protocol.go_on(taken)
-                else:
-                    report = self._protocol.run(step.thread_id, step.step_id)
+            with CancelScope(self._scope, begins=place.begins).entered():
+                return self._one(step, taken)
+        finally:
+            place.leave()
+
+    def _one(self, step: ReadyStep, taken: Report | None) -> Report:
+        try:
+            check_cancelled()
+            if taken is not None:
+                report = self._protocol.go_on(taken)
+            else:
+                report = self._protocol.run(step.thread_id, step.step_id)
         except Cancelled:
             if not self._scope.cancelled:
                 raise
             self.left_out = True
             return Report()
-        finally:
-            place.leave()
         if report.error is not None:
             self._scope.cancel(ends_runs=callers_loop.get() is not None)
         return report
+
+
+def _left_s(end: float | None) -> float | None:
+    return None if end is None else max(0.0, end - time.monotonic())
+
+
+def _is_coroutine(node: NodeSpec) -> bool:
+    action = node.action
+    called = getattr(action, "__call__", None)  # noqa: B004 - of an object that is callable
+    return inspect.iscoroutinefunction(action) or inspect.iscoroutinefunction(called)
+
+
+def _is_graph(node: NodeSpec) -> bool:
+    return node.subgraph is not None
+
+
+def _room() -> SimpleQueue[None]:
+    """Return places for as many steps as may run at a time."""
+    room: SimpleQueue[None] = SimpleQueue()
+    for _ in range(limits.SYNC_STEPS_MAX):
+        room.put(None)
+    return room
 
 
 class _Start:
@@ -432,7 +476,7 @@ class _Place:
 
     __slots__ = ("_is_left", "_room", "_start")
 
-    def __init__(self, room: threading.Semaphore, start: _Start | None) -> None:
+    def __init__(self, room: SimpleQueue[None], start: _Start | None) -> None:
         self._room, self._start, self._is_left = room, start, False
 
     def begins(self, begin: Begin) -> None:
@@ -448,7 +492,7 @@ class _Place:
         if self._is_left:
             return
         self._is_left = True
-        self._room.release()
+        self._room.put(None)
         if self._start is not None:
             self._start.arrive()
 

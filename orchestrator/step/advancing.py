@@ -30,7 +30,8 @@ def advance_thread(protocol: StepProtocol, thread_id: str) -> Report:
         return Report()
     if _is_anothers(protocol, loaded):
         return Report()  # Another process has the graph as it was.
-    if all(step.completed for step in loaded.steps.values()):
+    unfinished = [step for step in loaded.steps.values() if not step.completed]
+    if not unfinished:
         try:
             return _advance_loaded(protocol, thread_id, loaded)
         except StateCorruptedError as damage:

@@ -81,7 +81,7 @@ class CancelScope:
         self.begins: Callable[[Begin], None] | None = (
             begins if begins is not None or outer is None else outer.begins
         )
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._jobs: set[_Job] = set()
         self._inner: set[CancelScope] = set()
         self._runs: list[Callable[[], None]] = []
@@ -90,12 +90,15 @@ class CancelScope:
     @contextmanager
     def entered(self) -> Iterator[CancelScope]:
         """Make it the scope of the code inside the block."""
-        with self.inside():
-            token = cancel_scope.set(self)
-            try:
-                yield self
-            finally:
-                cancel_scope.reset(token)
+        if self.outer is not None:
+            self.outer._add(self)  # noqa: SLF001 - another scope
+        token = cancel_scope.set(self)
+        try:
+            yield self
+        finally:
+            cancel_scope.reset(token)
+            if self.outer is not None:
+                self.outer._inner.discard(self)  # noqa: SLF001 - another scope
 
     @contextmanager
     def inside(self) -> Iterator[None]:
@@ -109,7 +112,7 @@ class CancelScope:
                 self.outer._inner.discard(self)  # noqa: SLF001 - another scope
 
     def _add(self, inner: CancelScope) -> None:
-        with self._changed:
+        with self._lock:
             self._inner.add(inner)
             cancelled, ends_runs = self.cancelled, self.ends_runs
         if cancelled:
@@ -117,12 +120,11 @@ class CancelScope:
 
     def cancel(self, *, ends_runs: bool = True) -> None:
         """Cancel it and all scopes inside it, and return at once."""
-        with self._changed:
+        with self._lock:
             if self.cancelled and self.ends_runs >= ends_runs:
                 return
             self.cancelled, self.ends_runs = True, self.ends_runs or ends_runs
             jobs, inner, readers = list(self._jobs), list(self._inner), list(self._readers)
-            self._changed.notify_all()
         for job in jobs:
             job.cancel()
         for reader in readers:
@@ -133,14 +135,14 @@ class CancelScope:
     @contextmanager
     def reporting(self, to: Callable[[], None]) -> Iterator[None]:
         """Call `to` if the scope is cancelled during the block."""
-        with self._changed:
+        with self._lock:
             self._readers.append(to)
         if self.cancelled:
             to()
         try:
             yield
         finally:
-            with self._changed:
+            with self._lock:
                 self._readers.remove(to)
 
     # ---- coroutines -----------------------------------------------------------------------
@@ -153,7 +155,7 @@ class CancelScope:
             CancelledError: if the coroutine was cancelled otherwise.
         """
         job = _Job(loop)
-        with self._changed:
+        with self._lock:
             refused = self.cancelled
             if not refused:
                 self._jobs.add(job)
@@ -168,20 +170,21 @@ class CancelScope:
                 self.begins(begin)
             return job.ended.result()
         finally:
-            with self._changed:
+            with self._lock:
                 self._jobs.discard(job)
 
     def coroutines(self) -> list[Future[Any]]:
         """Return the futures of all coroutines in it, and in the scopes inside it."""
-        with self._changed:
+        with self._lock:
             found = [job.ended for job in self._jobs]
             inner = list(self._inner)
         return [*found, *(future for scope in inner for future in scope.coroutines())]
 
     def pause(self, seconds: float) -> None:
         """Let time pass, at most until it is cancelled."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.cancelled, seconds)
+        cancelled = threading.Event()
+        with self.reporting(cancelled.set):
+            cancelled.wait(seconds)
 
     # ---- runs -----------------------------------------------------------------------------
 
@@ -191,25 +194,25 @@ class CancelScope:
 
         A cancelled call does not wait for the OS thread of such a run.
         """
-        with self._changed:
+        with self._lock:
             self._runs.append(stop)
         try:
             yield
         finally:
-            with self._changed:
+            with self._lock:
                 self._runs.remove(stop)
 
     @property
     def has_runs(self) -> bool:
         """Whether a run is in it, or in a scope inside it."""
-        with self._changed:
+        with self._lock:
             inner = list(self._inner)
             found = bool(self._runs)
         return found or any(scope.has_runs for scope in inner)
 
     def stop_runs(self) -> None:
         """Store that the runs in it were stopped, the innermost first."""
-        with self._changed:
+        with self._lock:
             inner, runs = list(self._inner), list(self._runs)
         for scope in inner:
             scope.stop_runs()

@@ -42,6 +42,23 @@ def test_all_async_steps_of_a_superstep_run_at_the_same_time(place: Place, how: 
     assert output == {"log": [*range(width)]}
 
 
+def test_an_async_step_does_not_wait_for_a_synchronous_subgraph_beside_it(place: Place) -> None:
+    ran = threading.Event()
+
+    async def quick(state: State) -> State:
+        ran.set()
+        return {"log": ["quick"]}
+
+    def waits(state: State) -> State:
+        assert ran.wait(LONG_S)
+        return {"log": ["waits"]}
+
+    builder = StateGraph(State).add_node("graph", row(("waits", waits)).compile())
+    builder.add_node("quick", quick).add_edge(START, "graph").add_edge(START, "quick")
+    graph = place.compiled(builder)
+    assert asyncio.run(graph.ainvoke({}, place.thread)) == {"log": ["waits", "quick"]}
+
+
 def test_no_more_async_steps_run_at_once_than_the_call_allows(place: Place) -> None:
     now, most = [0], [0]
 
