@@ -33,6 +33,7 @@ from orchestrator.errors import (
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text, child_thread, root_thread
 from orchestrator.step.answers import check_answer
+from orchestrator.step.cancelscope import check_cancelled
 from orchestrator.step.lease import LEASE_TTL_S, owner_is_dead
 from orchestrator.step.line import begin_next
 from orchestrator.step.resuming import Resume
@@ -196,6 +197,7 @@ class Calls:
         thread_id = where.thread_id
         lining.check(thread_id, config, loaded)
         while config.owner:  # It is to be this process's own: the process itself waits.
+            check_cancelled()
             self.store.events(thread_id, after=loaded.seq, wait_s=_LOOK_S)
             loaded = self._load(thread_id, config) or loaded
             if _has_ended(loaded):
