@@ -19,7 +19,6 @@ __all__ = [
     "ends_of",
     "first_hint",
     "injected",
-    "is_async",
     "named",
     "subgraph_of",
 ]
@@ -72,12 +71,6 @@ def action_of(action: Any) -> Callable[..., Any]:
         return await action.ainvoke(state, config)
 
     return acall
-
-
-def is_async(action: Callable[..., Any]) -> bool:
-    """Return whether calling `action` gives a coroutine."""
-    call = type(action).__call__
-    return inspect.iscoroutinefunction(action) or inspect.iscoroutinefunction(call)
 
 
 def injected(function: Callable[..., Any]) -> tuple[str, ...]:
