@@ -20,7 +20,7 @@ from orchestrator.step.facts import Advanced, Asked, Done, Fact, Failed, Stopped
 __all__ = ["Follower", "StreamPart"]
 
 _LOOK_S = 2.0  # How long one look at the log waits, at most.
-_ENDS = ("run_succeeded", "run_failed", "run_cancelled", "run_paused", "run_timed_out")
+_ENDS = ("run_succeeded", "run_failed", "run_cancelled", "run_paused")
 
 
 class StreamPart(NamedTuple):
