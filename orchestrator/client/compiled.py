@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, Literal, Unpack, cast
@@ -108,7 +109,12 @@ class CompiledStateGraph(StateFace, AsyncFace):
         codec = Codec()
         for cls in spec.classes:
             codec.register_class(cls)
+        for cls in spec.inner_classes():  # Of questions and answers that pass through.
+            with suppress(ValueError):  # Another class of this graph has the same name.
+                codec.register_class(cls)
         self.records = Records(codec.encode, codec.decode, spec.lineage)
+        # What calls on threads of a fleet use: they read no values, but may bring some.
+        self.carrying = Records(codec.encode, codec.decode_carrying)
         self.config: Mapping[str, Any] = {}  # What holds for all calls; see `with_config`.
         self.owner = new_owner()
         self.untracked = Untracked()

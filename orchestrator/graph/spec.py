@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -202,6 +202,12 @@ class GraphSpec:
     def subgraphs(self) -> Mapping[str, Subgraph]:
         """Return the nodes that are graphs."""
         return {n: node.subgraph for n, node in self.nodes.items() if node.subgraph is not None}
+
+    def inner_classes(self) -> Iterator[type]:
+        """Iterate over the classes that the types of subgraphs name, at any depth."""
+        for graph in self.subgraphs.values():
+            yield from graph.spec.classes
+            yield from graph.spec.inner_classes()
 
     def as_output(self, values: Any) -> Any:
         """Return output as an instance of the output schema, where that is a class with fields."""

@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -21,6 +22,7 @@ NAMES = (
     "asks_twice", "fails_then_asks", "takes_answer", "routes", "collides", "torn", "waits", "plain",
     "asks_late", "asks", "siblings", "opaque", "loops", "raises", "asks_side_by_side", "handles",
     "review", "counts", "publish", "fails_then_waits", "overtaken", "shift", "gathers",
+    "asks_made", "asks_inside",
 )  # fmt: skip
 GATE_WAIT_S = 60.0  # A test that forgot to open its gate fails; it does not hang.
 POLL_S = 0.002
@@ -256,6 +258,36 @@ _gathers.add_conditional_edges("early", send_more, ["late"])
 _gathers.add_edge(["early", "other"], "join")
 
 
+@dataclass(frozen=True)
+class Made:
+    """An answer of a type that the schema names."""
+
+    number: int
+
+
+class MadeState(State, total=False):
+    made: Made
+
+
+class InsideState(State, total=False):
+    """The state of a subgraph; the graph around it does not know the type."""
+
+    inside: Made
+
+
+def ask_made(state: State) -> Any:
+    note(state, "ask")
+    made: Made = interrupt("which?")
+    return {"log": [f"{type(made).__name__} {made.number}"]}
+
+
+_asks_made = StateGraph(MadeState).add_node("ask", ask_made).add_edge(START, "ask")
+_asks_inside = StateGraph(State).add_node(
+    "inner", StateGraph(InsideState).add_node("ask", ask_made).add_edge(START, "ask").compile()
+)
+_asks_inside.add_edge(START, "inner")
+
+
 # ---- what people do every day -----------------------------------------------------------
 
 
@@ -336,5 +368,7 @@ BUILDERS: dict[str, StateGraph] = {
     "publish": _publish,
     "shift": _shift,
     "gathers": _gathers,
+    "asks_made": _asks_made,
+    "asks_inside": _asks_inside,
 }
 globals().update({name: builder.compile(name=name) for name, builder in BUILDERS.items()})
