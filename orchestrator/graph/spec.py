@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Literal, Protocol
 
 from orchestrator.channels import Channel
+from orchestrator.graph.fields import fields_of
 from orchestrator.graph.lineage import Lineage
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
 from orchestrator.graph.routing import END, START
@@ -152,6 +153,15 @@ class GraphSpec:
     def growing(self) -> frozenset[str]:
         """Return the keys of the state whose lists may grow without being looked at."""
         return frozenset(key for key in self.state_keys if self.channels[key].appends)
+
+    @cached_property
+    def viewer(self) -> Reader:
+        """Return how code that belongs to no node sees the state: private keys where it can."""
+        fields = fields_of(self.state_schema)
+        whole = Reader(self.state_schema, self.state_keys)
+        if whole.make is None:
+            return whole
+        return Reader(self.state_schema, tuple(key for key in self.state_keys if key in fields))
 
     @cached_property
     def begun(self) -> frozenset[str]:
