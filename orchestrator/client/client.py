@@ -159,7 +159,7 @@ class Client:
             NoPendingInterruptError: if it asks nothing, or was answered already.
         """
         thread_id = check_thread_id(thread_id)
-        ready = self._calls().answer(thread_id, value, interrupt_id)
+        ready = self._calls(thread_id).answer(thread_id, value, interrupt_id)
         self._send(ready)
         return self.handle(thread_id)
 
@@ -409,8 +409,12 @@ class Client:
             raise UnknownGraphError(msg)
         return announced[name]
 
-    def _calls(self) -> Calls:
-        return Calls(self._sending(), CARRYING, self.settings.queue)
+    def _calls(self, thread_id: str = "") -> Calls:
+        """Return the calls on threads; those on one may bring values of its graph's types."""
+        loaded = self._reader.load(thread_id, values=False) if thread_id and self._graphs else None
+        graph = self._graphs.get(loaded.head.graph) if loaded else None
+        records = graph.carrying if graph else CARRYING
+        return Calls(self._sending(), records, self.settings.queue)
 
     def _sending(self) -> RedisCheckpointer:
         """Return the store through which steps become ready; made when first needed."""

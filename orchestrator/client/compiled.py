@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, Literal, Unpack, cast
@@ -113,7 +114,12 @@ class CompiledStateGraph(StateFace, AsyncFace):
         codec = Codec()
         for cls in spec.classes:
             codec.register_class(cls)
+        for cls in spec.inner_classes():  # Of questions and answers that pass through.
+            with suppress(ValueError):  # Another class of this graph has the same name.
+                codec.register_class(cls)
         self.records = Records(codec.encode, codec.decode, spec.lineage)
+        # What calls on threads of a fleet use: they read no values, but may bring some.
+        self.carrying = Records(codec.encode, codec.decode_carrying)
         self.config: Mapping[str, Any] = {}  # What holds for all calls; see `with_config`.
         self.owner = new_owner()
         self.untracked = Untracked()
@@ -127,7 +133,7 @@ class CompiledStateGraph(StateFace, AsyncFace):
     def checkpointer(self, checkpointer: Any) -> None:
         self._checkpointer = checked_checkpointer(checkpointer)
         if isinstance(self._checkpointer, BaseCheckpointSaver):
-            self._checkpointer.learn(_classes_in(self.spec))
+            self._checkpointer.learn((*self.spec.classes, *self.spec.inner_classes()))
 
     @property
     def trace_name(self) -> str:
@@ -348,11 +354,3 @@ def _opens(graph: CompiledStateGraph) -> Opens:
         return {name: each.spec for name, each in below.items()}
 
     return opens
-
-
-def _classes_in(spec: GraphSpec) -> Iterator[type]:
-    """Iterate over the classes that a graph and its subgraphs name."""
-    yield from spec.classes
-    for node in spec.nodes.values():
-        if node.subgraph is not None:
-            yield from _classes_in(node.subgraph.spec)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
 from orchestrator.channels import BinaryOperatorAggregate, Channel
 from orchestrator.errors import InvalidGraphError
+from orchestrator.graph.fields import fields_of
 from orchestrator.graph.lineage import Lineage
 from orchestrator.graph.messages import merges_messages
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
@@ -172,6 +173,15 @@ class GraphSpec:
         return frozenset(key for key in self.state_keys if _merges_messages(channels[key]))
 
     @property
+    def viewer(self) -> Reader:
+        """Return how code that belongs to no node sees the state: private keys where it can."""
+        fields = fields_of(self.state_schema)
+        whole = Reader(self.state_schema, self.state_keys)
+        if whole.make is None:
+            return whole
+        return Reader(self.state_schema, tuple(key for key in self.state_keys if key in fields))
+
+    @cached_property
     def begun(self) -> frozenset[str]:
         """Return the keys of the state whose reducer begins with a declared default."""
         return frozenset(key for key in self.state_keys if self.channels[key].begins())
@@ -226,6 +236,12 @@ class GraphSpec:
     def subgraphs(self) -> Mapping[str, Subgraph]:
         """Return the nodes that are graphs."""
         return {n: node.subgraph for n, node in self.nodes.items() if node.subgraph is not None}
+
+    def inner_classes(self) -> Iterator[type]:
+        """Iterate over the classes that the types of subgraphs name, at any depth."""
+        for graph in self.subgraphs.values():
+            yield from graph.spec.classes
+            yield from graph.spec.inner_classes()
 
     def as_output(self, values: Any) -> Any:
         """Return output as an instance of the output schema, where that is a class with fields."""

@@ -33,7 +33,6 @@ from orchestrator.graph.interrupt import Scratchpad, is_place
 from orchestrator.graph.policy import TimeoutPolicy, delay_after
 from orchestrator.graph.routing import START
 from orchestrator.graph.runtime import Runtime, silent
-from orchestrator.graph.schema import Reader
 from orchestrator.graph.scope import Scope, open_scope
 from orchestrator.graph.spec import Handler, NodeSpec, handler_name
 from orchestrator.ids import root_thread, short_hash
@@ -286,7 +285,7 @@ class Attempt:
         spec, reason = self.protocol.spec, reason_in(self.frame.checkpoint)
         if not reason or spec.on_resume is None:
             return given
-        state = Reader(spec.state_schema, spec.state_keys).read(spec.channels, self.frame.values)
+        state = spec.viewer.read(spec.channels, self.frame.values)
         update = finish(spec.on_resume(state, reason))
         if given is None or update is None:
             return given if update is None else update

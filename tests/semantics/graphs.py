@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -40,6 +41,7 @@ NAMES = (
     "dies",
     "swallows", "handled_late", "handled_late_async", "handled_late_by_default",
     "pauses_at_handler",
+    "asks_made", "asks_inside",
 )  # fmt: skip
 GATE_WAIT_S = 60.0  # A test that forgot to open its gate fails; it does not hang.
 POLL_S = 0.002
@@ -281,6 +283,36 @@ _gathers.add_conditional_edges("early", send_more, ["late"])
 _gathers.add_edge(["early", "other"], "join")
 
 
+@dataclass(frozen=True)
+class Made:
+    """An answer of a type that the schema names."""
+
+    number: int
+
+
+class MadeState(State, total=False):
+    made: Made
+
+
+class InsideState(State, total=False):
+    """The state of a subgraph; the graph around it does not know the type."""
+
+    inside: Made
+
+
+def ask_made(state: State) -> Any:
+    note(state, "ask")
+    made: Made = interrupt("which?")
+    return {"log": [f"{type(made).__name__} {made.number}"]}
+
+
+_asks_made = StateGraph(MadeState).add_node("ask", ask_made).add_edge(START, "ask")
+_asks_inside = StateGraph(State).add_node(
+    "inner", StateGraph(InsideState).add_node("ask", ask_made).add_edge(START, "ask").compile()
+)
+_asks_inside.add_edge(START, "inner")
+
+
 # ---- what people do every day -----------------------------------------------------------
 
 
@@ -510,6 +542,8 @@ BUILDERS: dict[str, StateGraph] = {
     "shift": _shift,
     **nesting.BUILDERS,
     "gathers": _gathers,
+    "asks_made": _asks_made,
+    "asks_inside": _asks_inside,
 }
 globals().update({name: builder.compile(name=name) for name, builder in BUILDERS.items()})
 
