@@ -16,6 +16,7 @@ from orchestrator.graph.schema import ROOT, Reader
 from orchestrator.ids import short_hash
 
 __all__ = [
+    "DEFAULT_NAME",
     "SINGLE",
     "Branch",
     "DispatchMode",
@@ -30,6 +31,7 @@ __all__ = [
 # States of one value: of a schema without fields, and of an entrypoint. They are shown without key.
 DispatchMode = Literal["queue", "inline"]
 SINGLE = frozenset({(ROOT,), (END,)})
+DEFAULT_NAME = "graph"  # Of a graph that was given none.
 
 
 class Subgraph(Protocol):
