@@ -49,6 +49,7 @@ from orchestrator.step.attempt import Attempt
 from orchestrator.step.facts import Fact, Listener
 from orchestrator.step.protocol import StepProtocol
 from orchestrator.step.surroundings import namespace_of
+from orchestrator.step.untracked import split_input
 from orchestrator.step.waiting import ChildPaused, ChildRuns
 
 if TYPE_CHECKING:
@@ -242,6 +243,9 @@ class _Child:
         if loaded is None:
             name = f"{self.attempt.step.graph}|{self.attempt.step.node}"
             plain = _known(self.graph, value)
+            if not self.protocol.default_queue:  # Else another process may take the input.
+                plain, own = split_input(plain, self.graph.spec)
+                self.protocol.live.untracked.set(self.thread_id, own)
             once = replace(self._config(), key=self.run_id)
             ready = calls.accept(self.thread_id, name, plain, once)[1]
             if ready:

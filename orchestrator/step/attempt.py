@@ -222,10 +222,7 @@ class Attempt:
 
     def _run(self) -> Result:
         node, spec = self.node, self.protocol.spec
-        arg = None
-        if self.step.arg:
-            arg = self.protocol.records.decode(whole(self.blobs[self.step.arg]))
-        seen = input_of(spec, self.frame, self.planned, arg)
+        seen = input_of(spec, self.frame, self.planned, self._argument())
         if FAILED in self.notes:  # An earlier attempt had come as far as the handler.
             return self._handled(node, seen, self._failure())
         cached = Cached.of_node(self.protocol, node, seen)
@@ -240,6 +237,15 @@ class Attempt:
         if cached:
             cached.put(self.protocol.stored(writes))
         return Result(writes)
+
+    def _argument(self) -> Any:
+        """Return what the step was sent, if it was."""
+        if not self.step.arg:
+            return None
+        arg = self.protocol.records.decode(whole(self.blobs[self.step.arg]))
+        if not self.protocol.spec.untracked:
+            return arg
+        return self.protocol.live.untracked.argument(self.step.thread_id, self.step.step_id, arg)
 
     def _guarded(self, node: NodeSpec, call: Callable[[], Any]) -> Any:
         """Call user code with its time limit; collect what its tasks ask."""
@@ -321,10 +327,7 @@ class Attempt:
         self.host.note(FAILED, self.protocol.records.store_error(record))
         close = open_scope(self.scope)
         try:
-            arg = None
-            if self.step.arg:
-                arg = self.protocol.records.decode(whole(self.blobs[self.step.arg]))
-            seen = input_of(self.protocol.spec, self.frame, self.planned, arg)
+            seen = input_of(self.protocol.spec, self.frame, self.planned, self._argument())
             return self._handled(node, seen, error)
         finally:
             close()
