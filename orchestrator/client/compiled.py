@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, cast
 
 from orchestrator import limits
 from orchestrator.checkpointer.base import Checkpointer
@@ -23,18 +23,20 @@ from orchestrator.client.progress import node_states
 from orchestrator.client.running import Running
 from orchestrator.client.state import StateFace
 from orchestrator.client.streaming import printed, prints, stream_parts
-from orchestrator.client.threadconfig import ThreadConfig, merged, parse_config
+from orchestrator.client.threadconfig import ThreadConfig, joined, merged, parse_config
 from orchestrator.core.accepting import RunConfig
 from orchestrator.core.records import Records
 from orchestrator.execute.base import Executor
 from orchestrator.execute.inprocess import InProcess
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.drawing import Drawing, Opens, drawing_of
+from orchestrator.graph.routing import START
 from orchestrator.graph.settings import checked_dispatch
 from orchestrator.graph.spec import DEFAULT_NAME, GraphSpec
 from orchestrator.ids import ThreadId, new_uuid
 from orchestrator.serde.msgpack import Codec
 from orchestrator.step.access import Access, new_owner
+from orchestrator.step.caching import node_namespaces
 from orchestrator.step.live import Live
 from orchestrator.step.protocol import StepProtocol
 from orchestrator.step.untracked import Untracked
@@ -90,6 +92,7 @@ class StateGraph(GraphBuilder):
 class CompiledStateGraph(StateFace, AsyncFace):
     """A frozen graph with a place for its threads and somebody to run its steps."""
 
+    default_name = "graph"  # What it is called if nothing is said.
     builder: Any = None
     cache: Any = None
     store: Any = None
@@ -121,6 +124,11 @@ class CompiledStateGraph(StateFace, AsyncFace):
     @checkpointer.setter
     def checkpointer(self, checkpointer: Any) -> None:
         self._checkpointer = checked_checkpointer(checkpointer)
+
+    @property
+    def trace_name(self) -> str:
+        """Return the name under which handlers hear of the graph, if a call has no `run_name`."""
+        return "LangGraph" if self.name == self.default_name else self.name
 
     # ---- running ------------------------------------------------------------------------
 
@@ -262,9 +270,15 @@ class CompiledStateGraph(StateFace, AsyncFace):
         )
 
     def with_config(self, config: _Config = None, **more: Any) -> CompiledStateGraph:
-        """Return the same graph with a config that holds for all of its calls."""
+        """Return the same graph with a config that holds for all of its calls.
+
+        A call adds what it says itself: tags and callbacks of both hold, metadata and
+        `configurable` are merged by key, and of everything else the call's own value.
+        """
         graph = self.copy()
-        graph.config = {**self.config, **(config if isinstance(config, Mapping) else {}), **more}
+        short = config is not None and not isinstance(config, Mapping)
+        given: Any = {"thread_id": config} if short else config or {}
+        graph.config = joined(joined(self.config, given), more)
         return graph
 
     def copy(self) -> CompiledStateGraph:
@@ -274,16 +288,28 @@ class CompiledStateGraph(StateFace, AsyncFace):
         return graph
 
     def clear_cache(self, nodes: Sequence[str] | None = None) -> None:
-        """Forget the cached results of these nodes, by default of all.
+        """Remove the cached results of these nodes; by default of all, also in subgraphs.
 
         Raises:
-            ValueError: if the graph has no cache.
+            ValueError: if the graph has no cache, or no such node.
         """
         if self.cache is None:
             msg = f"the graph {self.name!r} was compiled without a cache"
             raise ValueError(msg)
-        names = self.spec.nodes if nodes is None else nodes
-        self.cache.clear([("graphstalk", "node", self.name, node) for node in names])
+        unknown = [node for node in nodes or () if node not in self.spec.nodes]
+        if unknown:
+            known = ", ".join(repr(node) for node in self.spec.nodes if node != START)
+            msg = f"clear_cache() takes names of nodes ({unknown[0]!r}). The nodes are: {known}"
+            raise ValueError(msg)
+        kept = node_namespaces(self.spec, self.spec.nodes if nodes is None else nodes)
+        inner = self.spec.subgraphs.values() if nodes is None else ()
+        todo = [cast("CompiledStateGraph", graph) for graph in inner]
+        while todo:  # Those with a cache of their own keep nothing in this one.
+            graph = todo.pop()
+            if graph.cache is None:
+                kept += node_namespaces(graph.spec, graph.spec.nodes)
+                todo += [cast("CompiledStateGraph", g) for g in graph.spec.subgraphs.values()]
+        self.cache.clear(kept)
 
     def get_graph(self, config: _Config = None, *, xray: int | bool = False) -> Drawing:
         """Return the graph as something to look at: text, SVG, Mermaid, ASCII, made here.

@@ -19,6 +19,7 @@ from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy, policies_of
 from orchestrator.graph.routing import END, START
 from orchestrator.graph.schema import Reader, codec_classes
 from orchestrator.graph.spec import GraphSpec, NodeOptions, NodeSpec
+from orchestrator.graph.wiring import identified
 from orchestrator.step.surroundings import PREVIOUS
 
 __all__ = ["entrypoint"]
@@ -88,6 +89,7 @@ class entrypoint:  # noqa: N801 - LangGraph's name
             executor=self._executor,
         )
         graph.store, graph.cache = self._store, self._cache
+        graph.default_name = name
         return graph
 
     def _spec(self, name: str, function: Callable[..., Any], first: str) -> GraphSpec:
@@ -103,7 +105,7 @@ class entrypoint:  # noqa: N801 - LangGraph's name
             triggers=(START,),
             writes=(),
             returns=_writes,
-            options=self._options,
+            options=identified(self._options, f"the entrypoint {name!r}", function),
         )
         return GraphSpec(
             name=name,

@@ -15,7 +15,7 @@ from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.client import callbacks
 from orchestrator.client.children import Children
 from orchestrator.client.options import CallOptions
-from orchestrator.client.results import INTERRUPT, outcome_of
+from orchestrator.client.results import INTERRUPT, GraphOutput, outcome_of, without_questions
 from orchestrator.client.starting import Start
 from orchestrator.client.threadconfig import RootCheckpointerError, ThreadConfig
 from orchestrator.core.accepting import RunConfig
@@ -30,7 +30,7 @@ from orchestrator.execute.inprocess import InProcess, LocalRun
 from orchestrator.execute.waiting import run_of
 from orchestrator.graph.routing import plain_name
 from orchestrator.graph.scope import current_scope
-from orchestrator.ids import new_uuid
+from orchestrator.ids import new_uuid, root_thread
 from orchestrator.step.bridge import GraphRun, graph_run
 from orchestrator.step.facts import Listener
 from orchestrator.step.live import Live
@@ -40,20 +40,7 @@ from orchestrator.step.surroundings import context_for
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph
 
-__all__ = ["GraphOutput", "Running"]
-
-
-@dataclass(frozen=True, slots=True)
-class GraphOutput:
-    """What `invoke(version="v2")` returns; LangGraph's name.
-
-    Attributes:
-        value: the output, as the output schema's type where that is a class.
-        interrupts: the open questions.
-    """
-
-    value: Any
-    interrupts: tuple[Any, ...] = ()
+__all__ = ["Running"]
 
 
 @dataclass(slots=True)
@@ -93,7 +80,10 @@ class Running:
         if store is None:
             thread_id, parsed = parsed.thread_id or new_uuid(), parsed.without_thread()
             return cls(graph, MemoryCheckpointer(), thread_id, parsed, options, keeps=False)
-        return cls(graph, store, parsed.thread(), parsed, options, keeps=True)
+        thread_id = parsed.thread()
+        if current_scope.get() is None:  # Else it may be the config of the step around the call.
+            thread_id = root_thread(thread_id)[0]
+        return cls(graph, store, thread_id, parsed, options, keeps=True)
 
     @property
     def is_child(self) -> bool:
@@ -107,21 +97,21 @@ class Running:
         """Run to rest and return the output; see `CompiledStateGraph.invoke`."""
         scope = current_scope.get()
         if scope is not None and self.is_child:
-            return scope.host.run_child(self.graph, value, {})
+            return scope.host.run_child(self.graph, value, {"config": self.parsed})
         with self.told(value):
             ready = self.begin(value)
             error: BaseException | None = None
             if ready is not None:
                 error = self._proceed(ready)
-            self.trace.output = self.output(error)
-        return self.trace.output
+            found = self.output(error)
+            self.trace.output = without_questions(found)
+        return found
 
     @contextmanager
     def told(self, value: Any) -> Iterator[None]:
         """Tell langchain's handlers that the graph runs while the block does."""
-        parsed = self.parsed
-        metadata = {**parsed.metadata, "thread_id": parsed.thread_id or self.thread_id}
-        with graph_run(self.graph.name, value, {**parsed.more, "metadata": metadata}) as self.trace:
+        parsed, name = self.parsed, self.graph.trace_name
+        with graph_run(name, value, {**parsed.more, "metadata": parsed.shown}) as self.trace:
             yield
 
     def _proceed(self, ready: tuple[ReadyStep, ...]) -> BaseException | None:
@@ -167,7 +157,7 @@ class Running:
                 f"another process before this call ended. Wait for it, then look at get_state"
             )
             raise ThreadBusyError(msg)
-        callbacks.tell_rest(self, loaded)
+        callbacks.report_rest(self, loaded)
         found = outcome_of(
             self.parsed.thread_id or self.thread_id,
             loaded,
@@ -209,8 +199,8 @@ class Running:
         start = Start(self.graph, self.store, self.thread_id, self.parsed, self._run_config())
         ready = start.begin(value)
         self.resumes, self.run_id = start.resumes, start.run_id
-        if start.resumes and self.parsed.more.get("callbacks"):
-            callbacks.tell_resumed(self)
+        if start.resumes:
+            callbacks.report_resumed(self)
         return ready
 
     def _run_config(self) -> RunConfig:
@@ -241,12 +231,13 @@ class Running:
                 **self.parsed.more,
                 "callbacks": self.trace.callbacks,
                 "configurable": self.parsed.configurable,
-                "metadata": self.parsed.metadata,
+                "metadata": self.parsed.shown,
                 **({"max_concurrency": size} if size is not None else {}),
             },
             control=options.get("control"),
             untracked=graph.untracked,
             messages=self.wants_messages,
+            is_named=self.parsed.thread_id is not None,
         )
         protocol = graph.protocol(self.store, live)
         protocol.breaks_after = self._breaks("interrupt_after")

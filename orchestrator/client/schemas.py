@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from orchestrator.channels import Channel
 from orchestrator.client.node import GraphNode
 from orchestrator.client.options import StreamMode
+from orchestrator.graph.fields import field_hints
 from orchestrator.graph.routing import START
-from orchestrator.graph.schema import ROOT, channels_of, field_hints
+from orchestrator.graph.schema import ROOT, channels_of
 from orchestrator.graph.spec import DEFAULT_NAME, SINGLE, GraphSpec
 from orchestrator.step.adapting import adapter, fields_model, is_model, is_typeddict, root_model
 

@@ -11,13 +11,14 @@ from orchestrator.checkpoint.commit import Commit, LoadedThread
 from orchestrator.checkpoint.model import PlannedStep
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.client.calls import Calls
-from orchestrator.client.editing import Editor, StateUpdate
+from orchestrator.client.editing import INPUT, Editor, StateUpdate, copied
 from orchestrator.client.forking import fork_of
 from orchestrator.client.options import CallOptions
 from orchestrator.client.schemas import SchemaFace
 from orchestrator.client.snapshot import StateSnapshot, config_of, snapshot
 from orchestrator.client.threadconfig import ConfigError, ThreadConfig, parse_config
 from orchestrator.core.accepting import RunConfig
+from orchestrator.core.branches import parents_of
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import Stepping
 from orchestrator.errors import InvalidUpdateError, UnknownThreadError
@@ -179,13 +180,23 @@ class StateFace(SchemaFace):
         parsed = parse_config(config)
         thread_id, at = parsed.thread(), parsed.checkpoint_id
         commit: Commit | None = None
+        after_input = False
         for updates in supersteps:
             updates_ = [StateUpdate(*update) for update in updates]
-            commit = self._edit(parsed, at, partial(_made, updates_))
-            at = None
+            commit = self._edit(parsed, at, partial(_made, updates_, after_input=after_input))
+            at, after_input = None, updates_[0].as_node == INPUT
+            if following := copied(updates_):
+                commit = self._edit(parsed, at, partial(_made, following))
         assert commit is not None
+        return self._config_of(thread_id, commit)
+
+    def _config_of(self, thread_id: str, commit: Commit) -> Mapping[str, Any]:
+        """Return the config of the checkpoint that a commit brings."""
         assert commit.checkpoint is not None
-        return config_of(thread_id, commit.checkpoint.id)
+        graph = self.graph_of(root_thread(thread_id)[1])
+        records = graph.records if graph else self.records
+        made = records.checkpoint(commit.checkpoint.header)
+        return config_of(thread_id, made.id, parents_of(made.metadata))
 
     def rollback(self, config: _Config) -> Mapping[str, Any]:
         """Make an earlier snapshot the thread's latest again, as a new checkpoint.
@@ -207,8 +218,7 @@ class StateFace(SchemaFace):
         parsed = parse_config(config)
         _needs_checkpoint(parsed, "rollback")
         commit = self._edit(parsed, parsed.checkpoint_id, lambda editor: editor.branch("fork"))
-        assert commit.checkpoint is not None
-        return config_of(parsed.thread(), commit.checkpoint.id)
+        return self._config_of(parsed.thread(), commit)
 
     def fork(self, config: _Config, thread_id: ThreadId | None = None) -> Mapping[str, Any]:
         """Make a new thread that begins with a snapshot of another one.
@@ -254,6 +264,7 @@ class StateFace(SchemaFace):
                 base=base,
                 run=self.run_config(parsed, {}),
                 now_ms=calls.clock.now_ms(),
+                at=lambda id_: store.load(thread_id, checkpoint_id=id_, values=False),
             )
             return make(editor)
 
@@ -284,8 +295,8 @@ class StateFace(SchemaFace):
         return graph
 
 
-def _made(updates: Sequence[StateUpdate], editor: Editor) -> Commit:
-    return editor.edit(updates)
+def _made(updates: Sequence[StateUpdate], editor: Editor, *, after_input: bool = False) -> Commit:
+    return editor.edit(updates, after_input=after_input)
 
 
 def _ids(

@@ -14,7 +14,7 @@ from orchestrator.client.beginning import first_fact
 from orchestrator.client.following import Follower
 from orchestrator.client.options import StreamMode, modes_of
 from orchestrator.client.projecting import INTERRUPT, Part, Projection
-from orchestrator.client.results import outcome_of
+from orchestrator.client.results import outcome_of, without_questions
 from orchestrator.client.running import Running
 from orchestrator.client.snapshot import live_values
 from orchestrator.client.unseen import Unseen
@@ -210,13 +210,14 @@ def _rest(running: Running, shape: Shape) -> Iterator[Any]:
 def _raise_failure(running: Running, error: BaseException | None) -> None:
     """Raise what became of the run, if it is no output."""
     loaded = running.rested()
-    callbacks.tell_rest(running, loaded)
+    callbacks.report_rest(running, loaded)
     graph = running.graph
     failed = loaded.head.status in {RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.PAUSED}
     if failed or running.trace.is_told:
-        running.trace.output = outcome_of(
+        found = outcome_of(
             running.parsed.thread_id or running.thread_id, loaded, graph.records, graph.spec, error
         )
+        running.trace.output = without_questions(found)
 
 
 def records_of(graph: CompiledStateGraph) -> dict[str, Records]:
@@ -231,7 +232,11 @@ def _child_parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:
     assert scope is not None
     heard: list[Fact] = []
     below: Callable[[Fact], None] = heard.append
-    how = {"listener": below, "messages": running.wants_messages}
+    how = {
+        "listener": below,
+        "messages": running.wants_messages,
+        "config": running.parsed,
+    }
     scope.host.run_child(running.graph, value, how)
     base = root_thread(heard[0].thread_id)[1] if heard else ""
     for fact in heard:

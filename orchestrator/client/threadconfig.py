@@ -7,12 +7,29 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.errors import GraphstalkError, InvalidThreadIdError
-from orchestrator.ids import ThreadId, check_thread_id, child_thread, parse_checkpoint_id
+from orchestrator.ids import (
+    ThreadId,
+    check_thread_id,
+    checkpoint_text,
+    child_thread,
+    parse_checkpoint_id,
+)
+from orchestrator.step.bridge import merged_callbacks
 
-__all__ = ["ConfigError", "RootCheckpointerError", "ThreadConfig", "merged", "parse_config"]
+__all__ = [
+    "ConfigError",
+    "RootCheckpointerError",
+    "ThreadConfig",
+    "joined",
+    "merged",
+    "parse_config",
+]
 
 _TOP = {"thread_id", "checkpoint_id", "checkpoint_ns"}  # The short form's keys.
+_MAP = "checkpoint_map"  # Of a subgraph's snapshot: the checkpoints of the graphs around it.
 _MORE = ("callbacks", "tags", "run_name", "run_id")  # What only this process can use.
+# What of `configurable` is shown to handlers and readers of messages, too, as in LangGraph.
+_SHOWN = ("task_id", "run_id", "assistant_id", "graph_id")
 
 
 class ConfigError(GraphstalkError, ValueError):
@@ -33,12 +50,25 @@ class ThreadConfig:
     ns: str = ""  # The namespace of a subgraph.
     checkpoint_id: int | None = None
     unknown_checkpoint: str = ""  # What stands where a checkpoint id must, and is none.
+    around: Mapping[str, int] = field(default_factory=dict)  # Namespace → checkpoint around it.
     recursion_limit: int | None = None  # As the caller gave it.
     concurrency_max: int | None = None
     resumes_max: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     configurable: Mapping[str, Any] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)  # Callbacks, tags and the like.
+
+    @property
+    def shown(self) -> Mapping[str, Any]:
+        """Return the metadata of the call as handlers and readers see it: with what it names."""
+        at = self.checkpoint_id
+        named = {
+            "thread_id": self.thread_id,
+            "checkpoint_id": None if at is None else checkpoint_text(at),
+            "checkpoint_ns": self.ns,
+            **{key: self.configurable.get(key) for key in _SHOWN},
+        }
+        return {**{key: value for key, value in named.items() if value}, **self.metadata}
 
     def thread(self) -> str:
         """Return the thread id; with a namespace, that of the subgraph's thread.
@@ -120,6 +150,7 @@ def parse_config(config: Mapping[str, Any] | ThreadId | None) -> ThreadConfig:
         ns=ns,
         checkpoint_id=checkpoint_id,
         unknown_checkpoint=unknown,
+        around=_around(named.get(_MAP)),
         recursion_limit=limit,
         concurrency_max=_count("max_concurrency", config.get("max_concurrency"), 1),
         resumes_max=_count("resumes_max", config.get("resumes_max"), 0),
@@ -128,7 +159,7 @@ def parse_config(config: Mapping[str, Any] | ThreadId | None) -> ThreadConfig:
         configurable={
             key: value
             for key, value in configurable.items()
-            if key not in _TOP and not key.startswith("__graphstalk_")
+            if key not in _TOP and key != _MAP and not key.startswith("__graphstalk_")
         },
     )
 
@@ -148,13 +179,49 @@ def merged(always: Mapping[str, Any], config: Mapping[str, Any] | ThreadId | Non
         ns=mine.ns or base.ns,
         checkpoint_id=mine.checkpoint_id or base.checkpoint_id,
         unknown_checkpoint=mine.unknown_checkpoint or base.unknown_checkpoint,
+        around=mine.around or base.around,
         recursion_limit=mine.recursion_limit or base.recursion_limit,
         concurrency_max=mine.concurrency_max or base.concurrency_max,
         resumes_max=base.resumes_max if mine.resumes_max is None else mine.resumes_max,
         metadata={**base.metadata, **mine.metadata},
         configurable={**base.configurable, **mine.configurable},
-        more={**base.more, **mine.more},
+        more=_more(base.more, mine.more),
     )
+
+
+def _around(given: Any) -> dict[str, int]:
+    """Return the checkpoints that a `checkpoint_map` names, by namespace."""
+    if given is None:
+        return {}
+    try:
+        return {str(ns): parse_checkpoint_id(str(text)) for ns, text in given.items()}
+    except (AttributeError, ValueError):
+        msg = (
+            f"{_MAP} is a mapping from namespace to checkpoint id, as a snapshot shows it: "
+            f"{given!r:.100}"
+        )
+        raise ConfigError(msg) from None
+
+
+def joined(base: Mapping[str, Any], more: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return two configs, as they are given, as one: the second adds to the first."""
+    found = {**base, **more, **_more(base, {key: more[key] for key in _MORE if key in more})}
+    for key in ("metadata", "configurable"):
+        if key in base and key in more:
+            found[key] = {**_mapping(base, key), **_mapping(more, key)}
+    return found
+
+
+def _more(base: Mapping[str, Any], mine: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what both say about handlers: tags and callbacks of both, other things of the last."""
+    found = {**base, **{key: value for key, value in mine.items() if value is not None}}
+    callbacks = merged_callbacks(base.get("callbacks"), mine.get("callbacks"))
+    tags = [*(base.get("tags") or ()), *(mine.get("tags") or ())]
+    return {
+        **found,
+        **({"callbacks": callbacks} if callbacks else {}),
+        **({"tags": tags} if tags else {}),
+    }
 
 
 def _count(key: str, value: Any, least: int) -> int | None:

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.checkpoint.commit import (
+    WITHDRAWN,
+    Claim,
     Commit,
     EventDraft,
     ReadyStep,
@@ -197,9 +199,7 @@ class Stepping:
     ) -> Commit:
         """Complete a step; with `following`, it was alone and advances its superstep. (Rule 1)"""
         guard, event = StepGuard(step.step_id, outcome.fence), _committed(step, outcome)
-        writes = tracked_writes(outcome.writes, self.spec.untracked)
-        stored = outcome if writes is outcome.writes else replace(outcome, writes=writes)
-        completed = self.records.store_outcome(stored)
+        completed = self.stored(outcome)
         if following is None:
             return Commit(
                 thread_id=step.thread_id, guard=guard, completed=completed, events=(event,)
@@ -207,14 +207,23 @@ class Stepping:
         rest = self.next(step.thread_id, head, following)
         return replace(rest, guard=guard, completed=completed, events=(event, *rest.events))
 
-    def ask(self, step: ReadyStep, fence: int, questions: tuple[Interrupt, ...]) -> Commit:
-        """Let a step wait for answers."""
-        asks = {q.id: self.records.store_interrupt(q) for q in questions}
+    def stored(self, outcome: Outcome) -> bytes:
+        """Return what is stored of an outcome: not the keys whose values never are."""
+        writes = tracked_writes(outcome.writes, self.spec.untracked)
+        stored = outcome if writes is outcome.writes else replace(outcome, writes=writes)
+        return self.records.store_outcome(stored)
+
+    def ask(self, claim: Claim, questions: tuple[Interrupt, ...]) -> Commit:
+        """Let a claimed step wait for answers; what it asked before and asks no more is closed."""
+        assert claim.step is not None
+        step, fence = claim.step, claim.fence
+        asks = {i: WITHDRAWN for i in claim.asks if i not in claim.answers}
+        own = {q.id: self.records.store_interrupt(q) for q in questions}
         asked = [
-            EventDraft("step_interrupted", {**_where(step), "interrupt": q.id, "value": asks[q.id]})
+            EventDraft("step_interrupted", {**_where(step), "interrupt": q.id, "value": own[q.id]})
             for q in questions
         ] or [EventDraft("step_interrupted", {**_where(step), "interrupt": "", "value": b""})]
-        update = StepUpdate(step=step, wait=Wait.ANSWER, asks=asks)
+        update = StepUpdate(step=step, wait=Wait.ANSWER, asks={**asks, **own})
         return self._settle(step, fence, update, RunStatus.PAUSED, asked)
 
     def pause(self, step: ReadyStep, fence: int, reason: str, notes: Mapping[str, bytes]) -> Commit:

@@ -22,7 +22,7 @@ from orchestrator.graph.lineage import Lineage, channels_once
 from orchestrator.graph.managed import ManagedValue
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
 from orchestrator.graph.routing import END, START, plain_name
-from orchestrator.graph.schema import channels_of, managed_of
+from orchestrator.graph.schema import channels_of, managed_of, schema_of
 from orchestrator.graph.settings import NodeDefaults, NodeSettings, check_settings
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.graph.wiring import Router, Written, WrittenNode, freeze
@@ -64,11 +64,11 @@ class GraphBuilder:
         self.state_version = state_version
         self._migrations: dict[int, Callable[[dict[str, Any]], Any]] = {}
         self._renames: dict[str, str] = {}
-        self.state_schema = state_schema
+        self.state_schema = state_schema = schema_of(state_schema)
         self.context_schema = context_schema
         self._strict = unknown_keys == "error"
-        self.input_schema = input_schema or state_schema
-        self.output_schema = output_schema or state_schema
+        self.input_schema = schema_of(input_schema) if input_schema else state_schema
+        self.output_schema = schema_of(output_schema) if output_schema else state_schema
         self.channels: dict[str, Channel] = {}
         self.managed: dict[str, type[ManagedValue]] = {}
         self._defaults = NodeDefaults()
@@ -120,7 +120,7 @@ class GraphBuilder:
         check_settings(name, settings)
         graph = subgraph_of(function)
         called = None if graph is not None else action_of(function)
-        schema = settings.get("input_schema")
+        schema = schema_of(settings.get("input_schema"))
         if schema is None and called is not None:
             schema = first_hint(function)
         self._add_schema(schema or self.state_schema)
@@ -349,9 +349,10 @@ class GraphBuilder:
     def _add_schema(self, schema: Any) -> None:
         self.managed.update(managed_of(schema))
         for key, channel in channels_of(schema).items():
-            known = self.channels.get(key)
-            if known is None or (isinstance(known, LastValue) and known.typ is channel.typ):
-                self.channels[key] = channel
+            known = self.channels.setdefault(key, channel)
+            if isinstance(known, LastValue) and known.typ is channel.typ:
+                if not isinstance(channel, LastValue):
+                    self.channels[key] = channel
             elif not isinstance(channel, LastValue) and channel.describe() != known.describe():
                 msg = f"the key {key!r} has two rules: {known.describe()} and {channel.describe()}"
                 raise InvalidGraphError(msg)

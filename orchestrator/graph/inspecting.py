@@ -10,8 +10,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from orchestrator.errors import InvalidGraphError
+from orchestrator.graph.fields import annotation_of, field_hints
 from orchestrator.graph.routing import Command, plain_name
-from orchestrator.graph.schema import field_hints
 from orchestrator.graph.scope import current_scope
 from orchestrator.graph.spec import GraphSpec
 
@@ -150,10 +150,11 @@ def first_hint(function: Callable[..., Any]) -> Any:
         first = next(iter(inspect.signature(function).parameters), None)
     except (ValueError, TypeError):
         return None
-    hint = _hints(function).get(first) if first else None
-    return (
-        hint if isinstance(hint, type) and hint not in {dict, list} and field_hints(hint) else None
-    )
+    hint, _ = annotation_of(_hints(function).get(first) if first else None)
+    cls = get_origin(hint) or hint  # Of `State[str]` it is `State`.
+    if not isinstance(cls, type) or cls in {dict, list}:
+        return None
+    return hint if field_hints(hint) else None
 
 
 def ends_of(

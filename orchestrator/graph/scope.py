@@ -41,6 +41,7 @@ class TaskCall:
     retry: tuple[RetryPolicy, ...] = ()
     timeout: TimeoutPolicy | None = None
     cache: Any = None  # A `CachePolicy`.
+    code: str = ""  # With one: what identifies the function.
 
 
 class Host(Protocol):

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
-from orchestrator.channels import Channel
+from orchestrator.channels import BinaryOperatorAggregate, Channel
 from orchestrator.errors import InvalidGraphError
 from orchestrator.graph.lineage import Lineage
+from orchestrator.graph.messages import merges_messages
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
 from orchestrator.graph.routing import END, START, plain_name
 from orchestrator.graph.schema import ROOT, Reader
@@ -68,6 +69,7 @@ class NodeOptions:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     destinations: Mapping[str, str | None] = field(default_factory=dict)  # For drawing: → label.
     cache: Any = None  # A `CachePolicy`: when a result of before may serve again.
+    code: str = ""  # Of a node with one: what identifies its code, its edges and its routers.
     timeout: TimeoutPolicy | None = None  # Of one attempt.
     handler: Handler | None = None
 
@@ -100,6 +102,10 @@ class NodeSpec:
     writes: tuple[tuple[str, Any], ...]  # What completing it writes, whatever it returns.
     branches: tuple[Branch, ...] = ()
     options: NodeOptions = NodeOptions()
+
+
+def _merges_messages(channel: Channel) -> bool:
+    return isinstance(channel, BinaryOperatorAggregate) and merges_messages(channel.operator)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +160,17 @@ class GraphSpec:
     def growing(self) -> frozenset[str]:
         """Return the keys of the state whose lists may grow without being looked at."""
         return frozenset(key for key in self.state_keys if self.channels[key].appends)
+
+    @cached_property
+    def message_keys(self) -> frozenset[str]:
+        """Return the keys of the state whose writes are merged as messages."""
+        channels = self.channels
+        return frozenset(key for key in self.state_keys if _merges_messages(channels[key]))
+
+    @property
+    def begun(self) -> frozenset[str]:
+        """Return the keys of the state whose reducer begins with a declared default."""
+        return frozenset(key for key in self.state_keys if self.channels[key].begins())
 
     @cached_property
     def untracked(self) -> frozenset[str]:

@@ -60,7 +60,7 @@ class Codec:
         self._add(Form(tag, cls, to_plain, from_plain))
 
     def register_class(self, cls: type, tag: str | None = None) -> None:
-        """Allow an enum, a dataclass, a named tuple, a class of text or a pydantic model.
+        """Allow an enum, dataclass, named tuple, attrs class, class of text or pydantic model.
 
         Without `tag`, under the tag that it was registered with in this process, else under its
         qualified name. What is stored under that name already can be read in any case.
@@ -304,7 +304,17 @@ class _PlainReader(_Reader):
         if not items or type(items[0]) is not _Tag:
             return items
         self.open -= 1
-        return tuple(items[1]) if isinstance(items[1], list) else items[1]
+        plain = items[1]
+        if isinstance(plain, list):
+            return tuple(plain)
+        return _PlainValue(plain) if isinstance(plain, dict) else plain
+
+
+class _PlainValue(dict[str, Any]):
+    """The plain form of a value, which may be a key."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
 
 def _unpacked(data: bytes, reader: _Reader) -> Any:

@@ -239,8 +239,8 @@ class _Task:
         )
 
         def body() -> Any:
-            with task_run(self.attempt, scope, call.name, self.id) as run:
-                run.result = finish(call.function(*call.args, **call.kwargs))
+            with task_run(self.attempt, scope, call, self.id) as run:
+                run.result = run.returned(finish(call.function(*call.args, **call.kwargs)))
             return run.result
 
         result = watch.run(call.name, body) if watch else body()

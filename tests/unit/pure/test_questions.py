@@ -22,7 +22,7 @@ def step(node, *asks, wait=Wait.ANSWER, completed=False, answers=()):
         step=ready,
         wait=wait,
         completed=completed,
-        asks=dict.fromkeys(asks, b""),
+        asks=dict.fromkeys(asks, b"?"),
         answers=dict.fromkeys(answers, b""),
     )
 

@@ -15,12 +15,12 @@ from orchestrator.channels import (
     Topic,
 )
 from orchestrator.errors import InvalidGraphError
+from orchestrator.graph.fields import field_hints
 from orchestrator.graph.schema import (
     ROOT,
     Reader,
     channels_of,
     codec_classes,
-    field_hints,
     update_items,
 )
 from tests.fixtures.ids import plain
@@ -126,7 +126,7 @@ def test_reserved_keys_are_refused(key):
         (Annotated[int, "words for people"], LastValue),
         (Annotated[int, int], LastValue),
         (Annotated[list, "words", reduce_two], BinaryOperatorAggregate),
-        (Annotated[list, reduce_two, "words"], LastValue),
+        (Annotated[list, reduce_two, "words"], BinaryOperatorAggregate),
         (Annotated[list, CallableReducer()], BinaryOperatorAggregate),
         (Annotated[int, EphemeralValue], EphemeralValue),
         (Annotated[list, "words", Topic(int), "more"], Topic),
