@@ -58,6 +58,7 @@ from orchestrator.step.cancelscope import check_cancelled
 from orchestrator.step.facts import Fact, Listener
 from orchestrator.step.protocol import StepProtocol
 from orchestrator.step.surroundings import namespace_of
+from orchestrator.step.untracked import split_input
 from orchestrator.step.waiting import ChildPaused, ChildRuns
 
 if TYPE_CHECKING:
@@ -281,6 +282,9 @@ class _Child:
         A value of the state around is no update: it takes the place of a declared default.
         """
         plain, spec = _known(self.graph, value), self.graph.spec
+        if not self.protocol.default_queue:  # Else another process may accept the input.
+            plain, own = split_input(plain, spec)
+            self.protocol.live.untracked.set(self.thread_id, own)
         is_update = not self.is_node or self.graph.checkpointer is True
         if is_update or not spec.begun or not isinstance(plain, dict):
             return plain

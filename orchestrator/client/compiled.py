@@ -34,7 +34,7 @@ from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.drawing import Drawing, Opens, drawing_of
 from orchestrator.graph.routing import START
 from orchestrator.graph.settings import checked_dispatch
-from orchestrator.graph.spec import GraphSpec
+from orchestrator.graph.spec import DEFAULT_NAME, GraphSpec
 from orchestrator.ids import ThreadId, new_uuid
 from orchestrator.serde.msgpack import Codec
 from orchestrator.step.access import Access, new_owner
@@ -81,7 +81,7 @@ class StateGraph(GraphBuilder):
             OptionError: if there is no such option, or the checkpointer is none.
         """
         chosen = checked_compile(options)
-        spec = self.freeze(name or "graph", interrupt_before or (), interrupt_after or ())
+        spec = self.freeze(name or DEFAULT_NAME, interrupt_before or (), interrupt_after or ())
         spec = replace(spec, dispatch=checked_dispatch(chosen.get("dispatch")))
         executor = chosen.get("executor")
         graph = CompiledStateGraph(spec, checkpointer=checkpointer, executor=executor)

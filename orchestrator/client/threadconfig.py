@@ -64,7 +64,7 @@ class ThreadConfig:
         at = self.checkpoint_id
         named = {
             "thread_id": self.thread_id,
-            "checkpoint_id": None if at is None else checkpoint_text(at),
+            "checkpoint_id": self.unknown_checkpoint if at is None else checkpoint_text(at),
             "checkpoint_ns": self.ns,
             **{key: self.configurable.get(key) for key in _SHOWN},
         }
@@ -82,8 +82,7 @@ class ThreadConfig:
                 '{"thread_id": "my-thread"}}, or short config={"thread_id": "my-thread"}'
             )
             raise ConfigError(msg)
-        if self.unknown_checkpoint:  # Only a graph that keeps threads reads the field at all.
-            raise ConfigError(self.unknown_checkpoint)
+        self._check_checkpoint()  # Only a graph that keeps threads reads the field at all.
         return child_thread(self.thread_id, self.ns)
 
     def before(self) -> int | None:
@@ -92,13 +91,21 @@ class ThreadConfig:
         Raises:
             ConfigError: if what stands there is no checkpoint id.
         """
-        if self.unknown_checkpoint:
-            raise ConfigError(self.unknown_checkpoint)
+        self._check_checkpoint()
         return self.checkpoint_id
+
+    def _check_checkpoint(self) -> None:
+        if self.unknown_checkpoint:
+            try:
+                parse_checkpoint_id(self.unknown_checkpoint)
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
 
     def without_thread(self) -> ThreadConfig:
         """Return the config as a graph understands it that keeps no threads."""
-        return replace(self, checkpoint_id=None, unknown_checkpoint="")
+        at = self.checkpoint_id
+        given = self.unknown_checkpoint if at is None else checkpoint_text(at)
+        return replace(self, checkpoint_id=None, unknown_checkpoint=given)
 
 
 def _bare_thread_id(config: Any) -> str:
@@ -139,8 +146,8 @@ def parse_config(config: Mapping[str, Any] | ThreadId | None) -> ThreadConfig:
     checkpoint_id, unknown = None, ""
     try:
         checkpoint_id = None if checkpoint is None else parse_checkpoint_id(str(checkpoint))
-    except ValueError as error:
-        unknown = str(error)
+    except ValueError:
+        unknown = str(checkpoint)
     ns = named.get("checkpoint_ns") or ""
     if not isinstance(ns, str) or not (ns == "" or ns.isprintable()):
         msg = f"checkpoint_ns is the namespace of a subgraph, as a snapshot shows it: {ns!r:.100}"

@@ -12,6 +12,7 @@ Rule 2: everything is encoded here, before anything is committed: a value that c
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from orchestrator.checkpoint.commit import (
     WITHDRAWN,
@@ -33,9 +34,10 @@ from orchestrator.checkpoint.model import (
     send_key,
 )
 from orchestrator.core.advance import Next, breaks_at
+from orchestrator.core.apply import SENDS
 from orchestrator.core.records import Records
 from orchestrator.core.storing import kept_values
-from orchestrator.graph.routing import START
+from orchestrator.graph.routing import START, Send
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text, root_thread
 from orchestrator.record import record, replace
@@ -53,6 +55,8 @@ __all__ = [
     "recursion_error",
     "steps_of",
     "stopped",
+    "tracked_send",
+    "tracked_writes",
 ]
 
 ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
@@ -141,7 +145,8 @@ class Stepping:
         where = Placement(thread_id, head.graph, self.default_queue)
         checkpoint, untracked = following.checkpoint, self.spec.untracked
         kept = kept_values(self.records, following, untracked)
-        for index, send in enumerate(following.sends):
+        for index, each in enumerate(following.sends):
+            send = tracked_send(each, untracked)
             kept.blobs[send_key(checkpoint.ns, checkpoint.id, index)] = self.records.check(
                 f"what is sent to {send.node!r}", send.arg
             )
@@ -206,10 +211,9 @@ class Stepping:
 
     def stored(self, outcome: Outcome) -> bytes:
         """Return what is stored of an outcome: not the keys whose values never are."""
-        if self.spec.untracked:
-            writes = tuple(w for w in outcome.writes if w[0] not in self.spec.untracked)
-            outcome = replace(outcome, writes=writes)
-        return self.records.store_outcome(outcome)
+        writes = tracked_writes(outcome.writes, self.spec.untracked)
+        stored = outcome if writes is outcome.writes else replace(outcome, writes=writes)
+        return self.records.store_outcome(stored)
 
     def ask(self, claim: Claim, questions: tuple[Interrupt, ...]) -> Commit:
         """Let a claimed step wait for answers; what it asked before and asks no more is closed."""
@@ -284,6 +288,28 @@ class Stepping:
             head=head,
             events=(*commit.events, _ended(status)),
         )
+
+
+def tracked_writes(
+    writes: tuple[tuple[str, Any], ...], untracked: frozenset[str]
+) -> tuple[tuple[str, Any], ...]:
+    """Return what is stored of a step's writes: not the keys whose values never are."""
+    if not untracked:
+        return writes
+    return tuple(
+        (key, tracked_send(value, untracked) if key == SENDS else value)
+        for key, value in writes
+        if key not in untracked
+    )
+
+
+def tracked_send(send: Send, untracked: frozenset[str]) -> Send:
+    """Return a `Send` as it is stored: its argument without the keys that never are."""
+    arg = send.arg
+    if not untracked or not isinstance(arg, dict) or untracked.isdisjoint(arg):
+        return send
+    stored = {key: value for key, value in arg.items() if key not in untracked}
+    return Send(send.node, stored, timeout=send.timeout)
 
 
 def _tracked(

@@ -80,6 +80,26 @@ class GraphBuilder:
         for schema in (self.state_schema, self.input_schema, self.output_schema):
             self._add_schema(schema)
 
+    @property
+    def nodes(self) -> Mapping[str, WrittenNode]:
+        """Return the nodes by name, in the order in which they were added."""
+        return dict(self._nodes)
+
+    @property
+    def edges(self) -> set[tuple[str, str]]:
+        """Return the edges from one node, or START, to another."""
+        return set(self._edges)
+
+    @property
+    def waiting_edges(self) -> set[tuple[tuple[str, ...], str]]:
+        """Return the joins: the nodes that are waited for, and the one that follows."""
+        return set(self._joins)
+
+    @property
+    def branches(self) -> Mapping[str, Mapping[str, Router]]:
+        """Return the routers by source and name."""
+        return {source: dict(routers) for source, routers in self._routers.items()}
+
     def add_node(self, node: Any, action: Any = None, **settings: Unpack[NodeSettings]) -> Self:
         """Add a node: a function of the state that returns an update of it.
 
@@ -106,7 +126,8 @@ class GraphBuilder:
         self._add_schema(schema or self.state_schema)
         if called is not None and not settings.get("destinations"):
             settings["destinations"] = destinations_of(function)
-        self._nodes[name] = WrittenNode(called, graph, schema or self.state_schema, settings)
+        schema = schema or self.state_schema
+        self._nodes[name] = WrittenNode(called, graph, schema, settings, function)
         return self
 
     def set_node_defaults(

@@ -18,6 +18,7 @@ from orchestrator.graph.schema import ROOT, Reader
 from orchestrator.ids import short_hash
 
 __all__ = [
+    "DEFAULT_NAME",
     "SINGLE",
     "Branch",
     "DispatchMode",
@@ -33,6 +34,7 @@ __all__ = [
 # States of one value: of a schema without fields, and of an entrypoint. They are shown without key.
 DispatchMode = Literal["queue", "inline"]
 SINGLE = frozenset({(ROOT,), (END,)})
+DEFAULT_NAME = "graph"  # Of a graph that was given none.
 
 
 class Subgraph(Protocol):

@@ -75,9 +75,10 @@ def _advance_loaded(protocol: StepProtocol, thread_id: str, loaded: LoadedThread
     results = [
         (
             step,
-            (
-                *records.outcome(loaded.outcome(step.id_in(checkpoint))).writes,
-                *untracked.taken(thread_id, step.id_in(checkpoint)),
+            untracked.whole(
+                thread_id,
+                step.id_in(checkpoint),
+                records.outcome(loaded.outcome(step.id_in(checkpoint))).writes,
             ),
         )
         for step in checkpoint.plan

@@ -237,10 +237,7 @@ class Attempt:
 
     def _run(self) -> Result:
         node, spec = self.node, self.protocol.spec
-        arg = None
-        if self.step.arg:
-            arg = self.protocol.records.decode(whole(self.blobs[self.step.arg]))
-        seen = input_of(spec, self.frame, self.planned, arg)
+        seen = input_of(spec, self.frame, self.planned, self._argument())
         if FAILED in self.notes:  # An earlier attempt had come as far as the handler.
             return self._handled(node, seen, self._failure())
         cached = Cached.of_node(self.protocol, node, seen, self.step.graph)
@@ -257,6 +254,15 @@ class Attempt:
         if cached:
             cached.put(self.protocol.stored(run.unnamed(writes)))
         return Result(writes)
+
+    def _argument(self) -> Any:
+        """Return what the step was sent, if it was."""
+        if not self.step.arg:
+            return None
+        arg = self.protocol.records.decode(whole(self.blobs[self.step.arg]))
+        if not self.protocol.spec.untracked:
+            return arg
+        return self.protocol.live.untracked.argument(self.step.thread_id, self.step.step_id, arg)
 
     def _guarded(self, name: str, call: Callable[[], Any]) -> Any:
         """Call a node or its handler with its time limit; raise what it asked."""
@@ -330,10 +336,7 @@ class Attempt:
         self.host.note(FAILED, self.protocol.records.store_error(record))
         close = open_scope(self.scope)
         try:
-            arg = None
-            if self.step.arg:
-                arg = self.protocol.records.decode(whole(self.blobs[self.step.arg]))
-            seen = input_of(self.protocol.spec, self.frame, self.planned, arg)
+            seen = input_of(self.protocol.spec, self.frame, self.planned, self._argument())
             return self._handled(node, seen, error)
         finally:
             close()

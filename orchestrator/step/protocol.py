@@ -27,7 +27,7 @@ from orchestrator.core.advance import Frame, Next, advance
 from orchestrator.core.apply import HANDLED
 from orchestrator.core.records import Records
 from orchestrator.core.steering import done_in
-from orchestrator.core.stepping import Stepping, hand_back
+from orchestrator.core.stepping import Stepping, hand_back, tracked_writes
 from orchestrator.errors import (
     GraphBubbleUp,
     GraphDrained,
@@ -302,7 +302,8 @@ class StepProtocol:
 
     def stored(self, writes: tuple[tuple[str, Any], ...]) -> bytes:
         """Return writes as a cache keeps them."""
-        return self.records.store_outcome(Outcome(writes=writes))
+        tracked = tracked_writes(writes, self.spec.untracked)
+        return self.records.store_outcome(Outcome(writes=tracked))
 
     def _failed(self, claim: Claim, attempt: Attempt | None, error: Exception) -> Report:
         """Commit a failure: a timer for the next attempt, the handler's result, or the end."""
@@ -399,6 +400,8 @@ class StepProtocol:
         if own:
             news = {k: v for k, v in following.changed.items() if k in own}
             self.live.untracked.set(thread_id, news)
+            checkpoint = following.checkpoint
+            self.live.untracked.send(thread_id, checkpoint, following.sends, self.spec)
         if self.live.listener is not None:
             args = {i: send.arg for i, send in enumerate(following.sends)}
             self.tell(

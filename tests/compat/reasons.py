@@ -88,7 +88,6 @@ MISSING = {
     **_of(_GRAPH, "as_tool assign bind map pick pipe transform atransform", _RUNNABLE),
     **_of(_GRAPH, "with_alisteners with_fallbacks with_listeners with_retry with_types", _RUNNABLE),
     **_of(_GRAPH, "batch_as_completed abatch_as_completed get_prompts", _RUNNABLE),
-    **_of(_GRAPH, "get_input_schema get_output_schema", "see `get_input_jsonschema` and its twin"),
     **_of(_GRAPH, "config_schema get_config_jsonschema", _OLD),
     **_of(_GRAPH, "astream_events astream_log stream_events", _EVENTS),
     **_of(_GRAPH, "attach_branch attach_edge attach_node validate", _ENGINE),
