@@ -32,7 +32,7 @@ from orchestrator.core.steering import (
     control_of_branch,
     spots_of,
 )
-from orchestrator.core.stepping import Placement, steps_of
+from orchestrator.core.stepping import TURN, TURN_ABOVE, Placement, steps_of
 from orchestrator.errors import ThreadBusyError, UnserializableValueError
 from orchestrator.graph.routing import START, Send
 from orchestrator.graph.spec import GraphSpec
@@ -419,7 +419,8 @@ def paused_by_node(loaded: LoadedThread) -> LoadedStep | None:
         (
             step
             for step in loaded.steps.values()
-            if step.wait is Wait.PERSON and not step.error and not step.completed
+            if step.wait is Wait.PERSON and not (step.error or step.completed)
+            if step.reason not in {TURN, TURN_ABOVE}
         ),
         None,
     )
