@@ -15,7 +15,7 @@ from orchestrator.core.steering import Spot, is_steered
 from orchestrator.core.stepping import Placement, Stepping
 from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.graph.inspecting import INJECTED
-from orchestrator.graph.routing import END, START, Send, branch_channel
+from orchestrator.graph.routing import END, START, branch_channel
 from orchestrator.graph.spec import NodeSpec
 from orchestrator.ids import checkpoint_text, mint_checkpoint_id
 from orchestrator.record import replace
@@ -167,7 +167,7 @@ class Editor:
         name = author_of(self.stepping, frame.checkpoint, update.as_node)
         keeps = update.as_node is None and not leads(update.values)
         steered = keeps and name == START and self._is_steered(frame.checkpoint)
-        way = self._way(frame, spec.nodes[name], steered=steered) if keeps else ()
+        way = self._way(frame.checkpoint, spec.nodes[name], steered=steered) if keeps else ()
         extras = dict.fromkeys(INJECTED) | {"config": {}}
         checkpoint = replace(frame.checkpoint, control={})
         try:
@@ -197,33 +197,24 @@ class Editor:
             checkpoint = replace(around, plan=checkpoint.plan)
         return False
 
-    def _way(self, frame: Frame, node: NodeSpec, *, steered: bool) -> tuple[Any, ...]:
-        """Return where a Command had led that the node which ran last would not lead to by itself.
+    def _way(self, checkpoint: Checkpoint, node: NodeSpec, *, steered: bool) -> list[str]:
+        """Return the nodes to which a Command had led, and the node that ran last alone would not.
 
-        Raises:
-            InvalidUpdateError: if what was sent there is not loaded.
+        What it had sent is not among them: its arguments were made of the state before the edit.
         """
-        checkpoint, way = frame.checkpoint, list[Any]()
         if checkpoint.writers != (node.name,):
-            return ()
+            return []
         routes = [] if steered else node.branches
         if any(branch.ends is None for branch in routes):
-            return ()  # A router may lead to any node, and chooses anew.
-        leads = set() if steered else {channel for channel, _ in node.writes}
-        leads |= {branch_channel(end) for branch in routes for end in (branch.ends or {}).values()}
-        for step in checkpoint.plan:
-            if step.index < 0:
-                chosen = branch_channel(step.node) in step.triggers or not step.triggers
-                way += [step.node] if chosen and branch_channel(step.node) not in leads else []
-            elif not routes and step.index not in frame.args:
-                msg = (
-                    f"what was sent to {step.node!r} is loaded with the latest checkpoint only: "
-                    f"roll the thread back to this one first, or say as_node=…"
-                )
-                raise InvalidUpdateError(msg)
-            elif not routes:
-                way.append(Send(step.node, frame.args[step.index]))
-        return tuple(way)
+            return []  # A router may lead to any node, and chooses anew.
+        ways = set() if steered else {channel for channel, _ in node.writes}
+        ways |= {branch_channel(end) for branch in routes for end in (branch.ends or {}).values()}
+        chosen = {
+            step.node: branch_channel(step.node)
+            for step in checkpoint.plan
+            if step.index < 0 and (branch_channel(step.node) in step.triggers or not step.triggers)
+        }
+        return [name for name, channel in chosen.items() if channel not in ways]
 
     def _settled(self) -> Next:
         """Return the state with what had completed, and nothing left to do."""
