@@ -8,8 +8,16 @@ from typing import Any, NamedTuple
 
 from orchestrator.checkpoint.commit import Commit, EventDraft, LoadedThread
 from orchestrator.checkpoint.model import Checkpoint, Head, Outcome, PlannedStep, RunStatus
-from orchestrator.core.accepting import RunConfig, branch_of, check_idle, new_head, plain
+from orchestrator.core.accepting import (
+    RunConfig,
+    branch_of,
+    check_idle,
+    left_behind,
+    new_head,
+    plain,
+)
 from orchestrator.core.advance import Frame, Next, accept_input, advance
+from orchestrator.core.apply import LEFT
 from orchestrator.core.branches import branched
 from orchestrator.core.steering import Spot, is_steered
 from orchestrator.core.stepping import Placement, Stepping
@@ -104,7 +112,8 @@ class Editor:
             )
         following = self._advance(frame, results, "update")
         commit = self._commit(following, " ".join(step.node for step, _ in results))
-        return replace(commit, results=self._stands_in_for(frame.checkpoint, results))
+        stands_in = self._stands_in_for(frame.checkpoint, results)
+        return replace(commit, results={**commit.results, **stands_in})
 
     def _taken_in(self, value: Any) -> Next:
         """Return the state with an input that waits for START to take it in."""
@@ -136,7 +145,9 @@ class Editor:
         if self.base is None:
             return {}
         records, base = self.stepping.records, self.base
-        left = [step for step in checkpoint.plan if step.id_in(checkpoint) not in base.outcomes]
+        shown = {i: records.outcome(data) for i, data in base.outcomes.items()}
+        done = {i for i, outcome in shown.items() if (LEFT, True) not in outcome.writes}
+        left = [step for step in checkpoint.plan if step.id_in(checkpoint) not in done]
         found: dict[tuple[int, str], bytes] = {}
         for edited, writes in results:
             step = next((step for step in left if step.node == edited.node), None)
@@ -144,14 +155,9 @@ class Editor:
                 continue
             left.remove(step)
             step_id = step.id_in(checkpoint)
-            live = base.steps.get(step_id)
-            asked = tuple(map(records.interrupt, filter(None, live.asks.values()))) if live else ()
-            outcome = Outcome(
-                writes=tuple(writes),
-                attempt=live.attempt if live else 0,
-                interrupts=asked,
-                error=live.error if live else b"",
-            )
+            before = left_behind(records, base).get((checkpoint.id, step_id))
+            was = records.outcome(before) if before else shown.get(step_id, Outcome(attempt=0))
+            outcome = replace(was, writes=tuple(writes))
             found[checkpoint.id, step_id] = self.stepping.stored(outcome)
         return found
 
@@ -327,6 +333,7 @@ class Editor:
             expect_status=() if self.loaded is None else (self.loaded.head.status,),
             status=RunStatus.PAUSED if following.checkpoint.plan else RunStatus.SUCCEEDED,
             head=fields,
+            results=left_behind(records, self.loaded) if self.loaded is not None else {},
             events=(EventDraft("state_edited", edited), commit.events[0]),
         )
 

@@ -242,3 +242,32 @@ def test_history_keeps_how_a_step_had_failed_that_was_resumed() -> None:
         {"x": ["done"]},
     )
     assert side.error is None
+
+
+@pytest.mark.parametrize("value", [{"x": ["new"]}, "edit", "replay"])
+def test_history_keeps_what_steps_asked_and_how_they_failed_that_were_left(value: Any) -> None:
+    def fail(state: State) -> State:
+        raise RuntimeError("no")
+
+    builder = StateGraph(State).add_node("ask", ask).add_node("fail", fail)
+    graph = builder.add_edge(START, "ask").add_edge(START, "fail").compile(MemoryCheckpointer())
+    with pytest.raises(RuntimeError):
+        graph.invoke({"x": []}, "t")
+    left = graph.get_state("t")
+    question = left.interrupts
+    if value == "edit":
+        graph.update_state("t", {"x": ["by hand"]}, as_node="fail")
+    else:
+        with pytest.raises(RuntimeError):
+            graph.invoke(None if value == "replay" else value, first(graph, value))
+    asked, failed = graph.get_state(left.config).tasks
+    assert (asked.name, asked.interrupts, asked.result) == ("ask", question, None)
+    assert failed.error.message == "no"
+    assert failed.result == ({"x": ["by hand"]} if value == "edit" else None)
+    with pytest.raises(RuntimeError):
+        graph.invoke(Command(resume="late"), left.config)
+
+
+def first(graph: Any, value: Any) -> Any:
+    """The thread, or its first checkpoint for a replay."""
+    return list(graph.get_state_history("t"))[-1].config if value == "replay" else "t"
