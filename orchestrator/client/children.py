@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.channels import Overwrite
 from orchestrator.checkpoint.commit import (
     CRASHED,
     HANDED_BACK,
@@ -28,10 +29,12 @@ from orchestrator.checkpoint.commit import (
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
+from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.client.beginning import first_fact
 from orchestrator.client.calls import Calls
 from orchestrator.client.results import failure_of
 from orchestrator.client.snapshot import lasting_namespace, live_values, shown
+from orchestrator.client.threadconfig import ThreadConfig
 from orchestrator.core.accepting import RunConfig, paused_by_node
 from orchestrator.core.branches import belongs, below, crowded, leaves
 from orchestrator.core.questions import CAN_GO_ON, open_questions
@@ -51,6 +54,8 @@ from orchestrator.graph.routing import Command, Send
 from orchestrator.graph.schema import ROOT, update_items
 from orchestrator.ids import child_thread, root_thread, short_hash
 from orchestrator.step.attempt import Attempt
+from orchestrator.step.bridge import GraphRun, child_run
+from orchestrator.step.cancelscope import check_cancelled
 from orchestrator.step.facts import Fact, Listener
 from orchestrator.step.protocol import StepProtocol
 from orchestrator.step.surroundings import namespace_of
@@ -76,11 +81,16 @@ class Children:
             GraphInterrupt: if it asks something.
             ChildRuns: if its steps run elsewhere.
             ChildPaused: if one of its nodes paused it.
+            GraphDrained: if it was drained.
             ParentCommand: if a node's code called it, and it says what that node's step does.
             Exception: what failed in it.
         """
-        reads = bool(config.get("messages"))
-        return _Child.of(attempt, graph, config.get("listener"), reads=reads).run(value)
+        child = _Child.of(attempt, graph, config)
+        given = child.given.more if child.given else {}
+        with child_run(graph.trace_name, value, {**given, "metadata": child.metadata}) as run:
+            child.heard_by(run)
+            run.output = child.run(value)
+        return run.output
 
     def ended(self, protocol: StepProtocol, thread_id: str) -> tuple[ReadyStep, ...]:
         """Wake the step whose subgraph the thread's run is; return what is to be sent."""
@@ -118,17 +128,12 @@ class _Child:
     run_id: str
     is_node: bool
     spot: Spot | None = None  # Where the run begins, if not with an input.
+    given: ThreadConfig | None = None  # What the code that calls it said.
 
     @classmethod
-    def of(
-        cls,
-        attempt: Attempt,
-        graph: CompiledStateGraph,
-        listener: Listener | None = None,
-        *,
-        reads: bool = False,
-    ) -> _Child:
+    def of(cls, attempt: Attempt, graph: CompiledStateGraph, how: Mapping[str, Any]) -> _Child:
         """Return the next subgraph run of an attempt; attempts number them alike."""
+        given: ThreadConfig | None = how.get("config")
         number = attempt.host.next_child()
         root, _ = root_thread(attempt.step.thread_id)
         spot = spot_in(attempt.frame.checkpoint, attempt.planned, number)
@@ -147,8 +152,8 @@ class _Child:
             outer.live,
             store=graph.store or outer.live.store,
             cache=graph.cache or outer.live.cache,
-            listener=_both(outer.live.listener, listener),
-            messages=outer.live.messages or reads,
+            listener=_both(outer.live.listener, how.get("listener")),
+            messages=outer.live.messages or bool(how.get("messages")),
             logs=outer.live.logs or bool(attempt.step.queue),
             answers=known,
         )
@@ -160,7 +165,27 @@ class _Child:
             live,
         )
         run_id = short_hash(attempt.step.thread_id, attempt.origin, number)
-        return cls(attempt, graph, protocol, child_thread(root, ns), run_id, is_node, spot)
+        if isinstance(keeps, Overlay):
+            around = attempt.step.thread_id, attempt.step.step_id
+            keeps.adopt(child_thread(root, ns), graph.records, around)
+        return cls(attempt, graph, protocol, child_thread(root, ns), run_id, is_node, spot, given)
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Return what the code that calls it adds to the metadata."""
+        return {} if self.given is None else self.given.metadata
+
+    def heard_by(self, run: GraphRun) -> None:
+        """Let its steps have the callbacks of its run, and what the code that calls it said."""
+        config, given = dict(self.protocol.live.config), self.given
+        if run.is_told:
+            config["callbacks"] = run.callbacks
+        if given is not None:
+            tags = [*(config.get("tags") or ()), *(given.more.get("tags") or ())]
+            config["metadata"] = {**(config.get("metadata") or {}), **given.metadata}
+            config["configurable"] = {**(config.get("configurable") or {}), **given.configurable}
+            config |= {"tags": tags} if tags else {}
+        self.protocol.live = replace(self.protocol.live, config=config)
 
     @property
     def _store(self) -> Checkpointer:
@@ -170,10 +195,14 @@ class _Child:
     def _calls(self) -> Calls:
         queue = self.protocol.default_queue
         owner = "" if queue else self.protocol.access.owner
-        return Calls(self._store, self.protocol.records, queue, owner, self.protocol.access.clock)
+        step, clock = self.attempt.step, self.protocol.access.clock
+        shares = self.attempt.protocol.access.checkpointer is self._store
+        parent = (step.thread_id, step.step_id) if shares else None
+        return Calls(self._store, self.protocol.records, queue, owner, clock, parent)
 
     def run(self, value: Any) -> Any:
         """Bring the run to its end, from wherever it is; return its output."""
+        check_cancelled()
         loaded = self._load()
         if loaded is None and self.graph.checkpointer is True:
             self._check_turn()
@@ -184,7 +213,7 @@ class _Child:
         if self.protocol.live.listener is not None and ready is not None:
             self._tell_start(resumes=loaded is not None)
         if ready is not None:
-            error = self._executor.proceed(self.protocol, self.thread_id, ready)
+            error = self._executor.proceed(self.protocol, self.thread_id, ready, self.run_id)
         if error is not None:
             raise error
         loaded = self._load()
@@ -222,9 +251,9 @@ class _Child:
 
     @property
     def _executor(self) -> InProcess:
-        """Return who runs its steps here, as many at a time as the caller allows."""
+        """Return the executor of its steps here, with the limits of the call and of the graph."""
         size = self.protocol.live.config.get("max_concurrency")
-        return InProcess() if size is None else InProcess(concurrency_max=size)
+        return InProcess(concurrency_max=size, step_timeout_s=self.graph.step_timeout)
 
     def _tell_start(self, *, resumes: bool) -> None:
         loaded, listener = self._load(), self.protocol.live.listener
@@ -278,6 +307,17 @@ class _Child:
         mine = loaded.head.owner == self.protocol.access.owner
         return loaded.head.status.active and (mine or bool(self.protocol.default_queue))
 
+    def _given(self, value: Any) -> Any:
+        """Return the input of the run: what the state around has of its keys.
+
+        A value of the state around is no update: it takes the place of a declared default.
+        """
+        plain, spec = _known(self.graph, value), self.graph.spec
+        is_update = not self.is_node or self.graph.checkpointer is True
+        if is_update or not spec.begun or not isinstance(plain, dict):
+            return plain
+        return {k: Overwrite(held) if k in spec.begun else held for k, held in plain.items()}
+
     def _next(self, value: Any, loaded: LoadedThread | None) -> tuple[ReadyStep, ...] | None:
         """Begin the run, or let it go on; return what is ready, `None` for nothing."""
         calls = self._calls
@@ -286,7 +326,7 @@ class _Child:
             if self.spot is not None:
                 where = Placement(self.thread_id, name, self.protocol.default_queue)
                 return calls.accept_at(where, self.graph.spec, self._config(), self.spot) or None
-            plain, config, at = _known(self.graph, value), *self._stands_on()
+            plain, config, at = self._given(value), *self._stands_on()
             once = replace(config, key=self.run_id)
             ready = calls.accept(self.thread_id, name, plain, once, at)[1]
             if ready:

@@ -23,7 +23,7 @@ from orchestrator.core.steering import Spot, is_steered
 from orchestrator.core.stepping import Placement, Stepping
 from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.graph.inspecting import INJECTED
-from orchestrator.graph.routing import END, START, branch_channel
+from orchestrator.graph.routing import END, START, branch_channel, plain_name
 from orchestrator.graph.spec import NodeSpec
 from orchestrator.ids import checkpoint_text, mint_checkpoint_id
 from orchestrator.record import replace
@@ -188,6 +188,15 @@ class Editor:
             )
         except ParentCommand:
             msg = "an update is no Command for a graph around: leave out graph=…"
+            raise InvalidUpdateError(msg) from None
+        except InvalidUpdateError as error:
+            if name != START or update.as_node is not None:
+                raise
+            msg = (
+                f"{error}. No node of the thread has run yet, so an update without as_node is "
+                f"taken for the input: name the node, as_node=…, or begin with "
+                f"invoke(Command(update=…), config), which may update any key of the state"
+            )
             raise InvalidUpdateError(msg) from None
         return PlannedStep(name), writes
 
@@ -363,7 +372,7 @@ def author_of(stepping: Stepping, before: Checkpoint, as_node: str | None) -> st
     Raises:
         InvalidUpdateError: if it is unknown, or cannot be told.
     """
-    nodes = stepping.spec.nodes
+    nodes, as_node = stepping.spec.nodes, plain_name(as_node)
     if as_node is not None:
         known = {stepping.spec.shown(node): node for node in nodes}
         if as_node not in nodes and as_node not in known:

@@ -124,7 +124,8 @@ class Start:
         goto = self._targets(command)
         check_steering(self.graph.spec, command.update, goto)
         if loaded is None and command.resume is MISSING:
-            return self._accept({} if command.update is None else command.update, None, goto=goto)
+            update = {} if command.update is None else command.update
+            return self._accept(update, None, goto=goto, steers=True)
         if loaded is None:
             raise self._asks_nothing()
         self.resumes, resume = True, command.resume

@@ -24,14 +24,14 @@ from orchestrator.core.stepping import Stepping
 from orchestrator.errors import InvalidUpdateError, UnknownThreadError
 from orchestrator.execute.base import Executor
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import child_thread, new_uuid, root_thread
+from orchestrator.ids import ThreadId, child_thread, new_uuid, root_thread
 
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph
 
 __all__ = ["StateFace"]
 
-_Config = Mapping[str, Any] | str | None
+_Config = Mapping[str, Any] | ThreadId | None
 
 
 class StateFace(SchemaFace):
@@ -39,7 +39,11 @@ class StateFace(SchemaFace):
 
     records: Records
     executor: Executor
-    checkpointer: Checkpointer | bool | None
+
+    @property
+    def checkpointer(self) -> Checkpointer | bool | None:
+        """Return what keeps the threads."""
+        raise NotImplementedError
 
     def run_config(self, parsed: ThreadConfig, options: CallOptions) -> RunConfig:
         """Return what a run is started with besides its input."""
@@ -113,7 +117,7 @@ class StateFace(SchemaFace):
         """
         parsed, store = parse_config(config), self.store_of_threads()
         thread_id = parsed.thread()
-        older = parse_config(before).checkpoint_id if before is not None else None
+        older = parse_config(before).before() if before is not None else None
         wanted = dict(filter or {})
         left = limit
         for checkpoint_id in _ids(store, thread_id, older, None if wanted else limit):
@@ -167,8 +171,11 @@ class StateFace(SchemaFace):
         Raises:
             InvalidUpdateError: if there are none; and as `update_state`.
         """
-        if not supersteps or not all(supersteps):
-            msg = "bulk_update_state() needs at least one superstep, and each at least one update"
+        if not supersteps:
+            msg = "No supersteps provided: bulk_update_state() needs one at least"
+            raise InvalidUpdateError(msg)
+        if not all(supersteps):
+            msg = "No updates provided: each superstep of bulk_update_state() needs one at least"
             raise InvalidUpdateError(msg)
         parsed = parse_config(config)
         thread_id, at = parsed.thread(), parsed.checkpoint_id
@@ -213,7 +220,7 @@ class StateFace(SchemaFace):
         commit = self._edit(parsed, parsed.checkpoint_id, lambda editor: editor.branch("fork"))
         return self._config_of(parsed.thread(), commit)
 
-    def fork(self, config: _Config, thread_id: str | None = None) -> Mapping[str, Any]:
+    def fork(self, config: _Config, thread_id: ThreadId | None = None) -> Mapping[str, Any]:
         """Make a new thread that begins with a snapshot of another one.
 
         Args:
@@ -270,7 +277,7 @@ class StateFace(SchemaFace):
             ConfigError: if it keeps none.
         """
         if self.checkpointer is None or isinstance(self.checkpointer, bool):
-            msg = "the graph was compiled without a checkpointer, so it keeps no threads"
+            msg = "No checkpointer set: the graph keeps no threads; give compile() a checkpointer"
             raise ConfigError(msg)
         return self.checkpointer
 
@@ -309,7 +316,7 @@ def _ids(
 
 
 def _needs_checkpoint(parsed: ThreadConfig, what: str) -> None:
-    if parsed.checkpoint_id is None:
+    if parsed.before() is None:
         msg = (
             f"{what}() needs to know where to: give the config of a snapshot, which holds a "
             f"checkpoint_id"

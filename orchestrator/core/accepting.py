@@ -138,7 +138,7 @@ def accept(
     """
     given = plain(value)
     base: Checkpoint | None = None
-    steering = Steering(goto=config.goto) if config.goto else None
+    steering = _command_of(config)
     if loaded is not None:
         overtakes = config.multitask in {"interrupt", "rollback"}
         first = next(iter(loaded.line), "") if overtakes else config.run_id
@@ -216,6 +216,12 @@ def plain(value: Any) -> Any:
     return {key: storable(write) for key, write in value.items()} if is_map else value
 
 
+def _command_of(config: RunConfig) -> Steering | None:
+    """Return what a caller's command adds to an input that begins at START."""
+    given = bool(config.goto) or config.steers
+    return Steering(goto=config.goto, update=config.steers) if given else None
+
+
 def _succeeds(loaded: LoadedThread) -> Mapping[str, str | bytes]:
     """Return what became of the run before, for who waits for it and comes too late."""
     head = loaded.head
@@ -247,7 +253,7 @@ def _steering(
         )
         raise ThreadBusyError(msg)
     if not goes_on and config.on_pending != "apply":
-        return Steering(goto=config.goto) if config.goto else None
+        return _command_of(config)
     done = tuple(
         (planned(s.step), loaded.outcome(s.step.step_id))
         for s in loaded.steps.values()

@@ -25,6 +25,7 @@ __all__ = [
     "done_in",
     "goto_in",
     "is_steered",
+    "is_update",
     "kept_in",
     "notes_for",
     "place_of",
@@ -39,10 +40,13 @@ _KEPT = "__kept__"  # Steps that go on after the input was taken in.
 _GOTO = "__goto__"  # Where a caller's command leads.
 _DONE = "__done__"  # What had completed of the superstep that the input interrupts, as stored.
 _CARRIED = "__carried__"  # Which steps were planned before, and what was answered to them.
+_UPDATE = "__update__"  # The input is a caller's update, which may name any key of the state.
 _REASON = "__reason__"  # Why a run goes on, for its hook.
 _SPOTS = "__spots__"  # At which of their checkpoints the subgraphs of steps begin.
 _TIMEOUTS = "__timeouts__"  # Of `Send`s that have one of their own.
-NOTES = frozenset({_KEPT, _GOTO, _DONE, _CARRIED, _REASON, _SPOTS, _TIMEOUTS, Command.PARENT})
+NOTES = frozenset(
+    {_KEPT, _GOTO, _UPDATE, _DONE, _CARRIED, _REASON, _SPOTS, _TIMEOUTS, Command.PARENT}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +130,14 @@ class Steering:
         goto: nodes to run, and `Send`s.
         done: completed steps of the plan before and their outcomes, to be applied with the input.
         reason: why a run goes on, if that is what the first step is for: to call its hook.
+        update: whether the input is what a caller's command updates.
     """
 
     kept: tuple[Kept, ...] | None = None
     goto: tuple[str | Send, ...] = ()
     done: tuple[tuple[PlannedStep, bytes], ...] = ()
     reason: str = ""
+    update: bool = False
 
     def notes(self) -> dict[str, Any]:
         """Return plain data, for the input's checkpoint to hold."""
@@ -146,6 +152,8 @@ class Steering:
             ]
         if self.reason:
             notes[_REASON] = self.reason
+        if self.update:
+            notes[_UPDATE] = True
         if self.goto:
             notes[_GOTO] = [[t.node, t.arg] if isinstance(t, Send) else t for t in self.goto]
         if self.done:
@@ -158,6 +166,11 @@ class Steering:
 def is_steered(checkpoint: Checkpoint) -> bool:
     """Return whether the input is taken in without beginning at START."""
     return _KEPT in checkpoint.control
+
+
+def is_update(checkpoint: Checkpoint) -> bool:
+    """Return whether the input is a caller's update of the state, which may name any key."""
+    return _UPDATE in checkpoint.control
 
 
 def kept_in(checkpoint: Checkpoint) -> list[Kept]:

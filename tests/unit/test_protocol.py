@@ -257,7 +257,9 @@ def test_results_that_do_not_fit_together_fail_the_superstep_and_stay(
 def test_a_retry_waits_and_counts_and_ends() -> None:
     world = World(retry=RetryPolicy(max_attempts=2, jitter=False, retry_on=ValueError))
     world.acts["a"] = boom
-    assert world.run("a") == Report(retry_ms=500)
+    retried = world.run("a")
+    assert retried == Report(retry_ms=500, raised=retried.raised)
+    assert isinstance(retried.raised, ValueError)
     assert world.run("a").refused is Refusal.WAITING
     assert world.step("a").reason == "ValueError: boom"
     world.clock.sleep(0.5)
