@@ -217,8 +217,8 @@ class Commit:
     # may keep it again, with their names instead of them. Only its header counts.
     input: StoredCheckpoint | None = None
     updates: tuple[StepUpdate, ...] = ()
-    # (Checkpoint, step) → the outcome of a step that an edit stands in for, if it had none: what
-    # history shows of it. It comes with a new checkpoint, and completes nothing.
+    # (Checkpoint, step) → what history shows of a step that did not complete: an edit stands in
+    # for it, or it was left. It comes with a new checkpoint, and completes nothing.
     results: Mapping[tuple[int, str], bytes] = field(default_factory=dict)
     revoke: bool = False  # Takes away the claims on all steps of the thread.
     answers: tuple[Answer, ...] = ()

@@ -161,7 +161,7 @@ class MemoryCheckpointer(BaseCheckpointSaver):
             thread.steps = {}
             thread.done = set()
             opened = 0
-        thread.stand_in(commit.results)
+        thread.outcomes.update(commit.results)
         for ready in commit.ready:
             thread.steps[ready.step_id] = Step(ready, since_ms=now)
             opened += 1

@@ -36,10 +36,11 @@ from orchestrator.client.results import failure_of
 from orchestrator.client.snapshot import lasting_namespace, live_values, shown
 from orchestrator.client.threadconfig import ThreadConfig
 from orchestrator.core.accepting import RunConfig, paused_by_node
-from orchestrator.core.branches import belongs, below, leaves
+from orchestrator.core.branches import belongs, below, crowded, leaves
 from orchestrator.core.questions import CAN_GO_ON, open_questions
 from orchestrator.core.steering import Spot, spot_in
-from orchestrator.core.stepping import ACTIVE, IN_SUBGRAPH, Placement
+from orchestrator.core.stepping import ACTIVE, IN_SUBGRAPH, TURN, TURN_ABOVE, Placement
+from orchestrator.core.turns import gives_way, is_before
 from orchestrator.errors import (
     GraphInterrupt,
     NoPendingInterruptError,
@@ -59,7 +60,7 @@ from orchestrator.step.facts import Fact, Listener
 from orchestrator.step.protocol import StepProtocol
 from orchestrator.step.surroundings import namespace_of
 from orchestrator.step.untracked import split_input
-from orchestrator.step.waiting import ChildPaused, ChildRuns
+from orchestrator.step.waiting import ChildPaused, ChildRuns, GivesWay
 
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph
@@ -204,6 +205,8 @@ class _Child:
         """Bring the run to its end, from wherever it is; return its output."""
         check_cancelled()
         loaded = self._load()
+        if loaded is None and self.graph.checkpointer is True:
+            self._check_turn()
         if self.protocol.default_queue:
             return self._on_fleet(value, loaded)
         ready = self._begun(value, loaded)
@@ -217,6 +220,35 @@ class _Child:
         loaded = self._load()
         assert loaded is not None
         return self._taken(loaded)
+
+    def _check_turn(self) -> None:
+        """Let steps come first that are before this one in the plan, or before one around it.
+
+        Raises:
+            GivesWay: if there are any.
+        """
+        step, given = self.attempt.step, self.attempt.given
+        if not step.solo and self._is_before(step.thread_id, step.step_id):
+            raise GivesWay(TURN)
+        around = given.get("parent")
+        if not crowded(self.attempt.frame.checkpoint.metadata):
+            return
+        while around is not None:
+            thread_id, step_id = around
+            if self._is_before(thread_id, step_id):
+                raise GivesWay(TURN_ABOVE)
+            loaded = self._lightly(thread_id)
+            given = self.protocol.records.decode(loaded.head.config) if loaded else {}
+            around = given.get("parent")
+
+    def _is_before(self, thread_id: str, step_id: str) -> bool:
+        loaded = self._lightly(thread_id)
+        return loaded is not None and is_before(loaded, step_id)
+
+    def _lightly(self, thread_id: str) -> LoadedThread | None:
+        """Return a thread without its values."""
+        access = self.attempt.protocol.access
+        return access.patiently(lambda: access.checkpointer.load(thread_id, values=False))
 
     @property
     def _executor(self) -> InProcess:
@@ -352,7 +384,9 @@ class _Child:
             messages=bool(given.get("messages")),
             owner="" if self.protocol.default_queue else self.protocol.access.owner,
             parent=(step.thread_id, step.step_id),
-            branch=below(self.attempt.frame.checkpoint, step.thread_id, step.step_id),
+            branch=below(
+                self.attempt.frame.checkpoint, step.thread_id, step.step_id, alone=step.solo
+            ),
         )
 
     def _mark(self, loaded: LoadedThread) -> str:
@@ -370,6 +404,11 @@ class _Child:
             paused = paused_by_node(loaded)
             if paused is not None:
                 raise ChildPaused(paused.reason, notes)
+            if not questions and any(map(gives_way, loaded.steps.values())):
+                step = self.attempt.step
+                outermost = not root_thread(step.thread_id)[1]
+                waits = outermost or self._is_before(step.thread_id, step.step_id)
+                raise GivesWay(TURN if waits else TURN_ABOVE)
             asked = [records.interrupt(step.asks[i]) for i, step in questions.items()]
             raise GraphInterrupt(tuple(asked))
         error = failure_of(root_thread(self.thread_id)[0], loaded, records)

@@ -46,6 +46,8 @@ __all__ = [
     "ACTIVE",
     "ASLEEP",
     "IN_SUBGRAPH",
+    "TURN",
+    "TURN_ABOVE",
     "Placement",
     "Stepping",
     "defer",
@@ -62,6 +64,9 @@ __all__ = [
 ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
 ASLEEP = "it sleeps"  # Why a step waits whose node does.
 IN_SUBGRAPH = "its subgraph runs"  # Why a step waits whose node is a graph.
+# Why a step waits whose subgraph remembers what it does: steps before it in the plan come first.
+TURN = "steps before it use the same subgraph"
+TURN_ABOVE = "steps before one around it use the same subgraph"
 
 
 @record(frozen=True, slots=True)
@@ -234,6 +239,11 @@ class Stepping:
         event = EventDraft("step_paused", {**_where(step), "reason": reason})
         commit = self._settle(step, fence, update, RunStatus.PAUSED, [event])
         return replace(commit, notes=notes)
+
+    def give_way(self, step: ReadyStep, fence: int, reason: str) -> Commit:
+        """Let a step wait until those before it in the plan have completed; see `turns`."""
+        update = StepUpdate(step=step, wait=Wait.PERSON, error=b"", reason=reason)
+        return self._settle(step, fence, update, RunStatus.PAUSED, [])
 
     def wait(
         self, step: ReadyStep, fence: int, delay_ms: int, reason: str, notes: Mapping[str, bytes]

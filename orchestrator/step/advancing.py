@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.checkpoint.commit import Claim, Commit, LoadedStep, LoadedThread, Wait
+from orchestrator.checkpoint.commit import (
+    Claim,
+    Commit,
+    LoadedStep,
+    LoadedThread,
+    ReadyStep,
+    StepUpdate,
+    Wait,
+)
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.core.accepting import planned
 from orchestrator.core.adopting import control_written, mismatch
 from orchestrator.core.advance import Frame
 from orchestrator.core.stepping import ACTIVE, ended
+from orchestrator.core.turns import turns
 from orchestrator.errors import GraphstalkError, StateCorruptedError
 from orchestrator.record import replace
 from orchestrator.step.access import values_after
@@ -38,9 +47,26 @@ def advance_thread(protocol: StepProtocol, thread_id: str) -> Report:
             set_back = protocol.salvaged(thread_id, damage)
             return set_back or _fail(protocol, thread_id, loaded, damage)
     failed = failed_step(loaded)
+    if failed is None and (ready := turns(loaded)):
+        return _take_turns(protocol, loaded, ready)
     status = RunStatus.FAILED if failed else RunStatus.PAUSED
     error = failed.error if failed else b""
     return _end(protocol, ended(thread_id, loaded.checkpoint.id, status, error))
+
+
+def _take_turns(
+    protocol: StepProtocol, loaded: LoadedThread, ready: tuple[ReadyStep, ...]
+) -> Report:
+    """Make the steps ready whose turn has come."""
+    commit = Commit(
+        thread_id=ready[0].thread_id,
+        expect_head=loaded.checkpoint.id,
+        expect_status=ACTIVE,
+        expect_settled=True,
+        updates=tuple(StepUpdate(step=step) for step in ready),
+    )
+    refused = protocol.access.commit(commit).refused
+    return Report(refused=refused, ready=() if refused else ready)
 
 
 def failed_step(loaded: LoadedThread) -> LoadedStep | None:

@@ -54,7 +54,7 @@ from orchestrator.step.live import Live
 from orchestrator.step.report import Report
 from orchestrator.step.salvage import salvage
 from orchestrator.step.steering import parent_result
-from orchestrator.step.waiting import ChildPaused, StepWaits
+from orchestrator.step.waiting import ChildPaused, GivesWay, StepWaits
 
 __all__ = ["SETTLED", "Report", "StepProtocol"]
 
@@ -213,6 +213,9 @@ class StepProtocol:
 
     def _wait(self, attempt: Attempt, waits: StepWaits) -> Settle:
         step, fence = attempt.step, attempt.claim.fence
+        if isinstance(waits, GivesWay):
+            way = self.stepping.give_way(step, fence, waits.reason)
+            return lambda: self._send(way)
         commit = self.stepping.wait(step, fence, waits.look_again_ms, waits.reason, waits.notes)
 
         def settle() -> Report:

@@ -114,7 +114,7 @@ INSERT OR REPLACE INTO step (thread, plan, id, place, ready, queue, live, since_
 VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: put_result
-INSERT OR IGNORE INTO step (thread, plan, id, place, ready, queue, live, since_ms, outcome)
+INSERT OR REPLACE INTO step (thread, plan, id, place, ready, queue, live, since_ms, outcome)
 VALUES (?, ?, ?, 0, x'', '', 0, 0, ?);
 
 -- name: any_step
