@@ -37,7 +37,7 @@ _MODULES = {
         "GraphRecursionError GraphstalkError InvalidAnswerError InvalidGraphError "
         "InvalidThreadIdError InvalidUpdateError NoPendingInterruptError NodeCancelledError "
         "NodeError NodeInterrupt NodeTimeoutError ParentCommand ResumesExhaustedError "
-        "RunCancelledError RunNotFinishedError StateCorruptedError StepFailedError "
+        "RunCancelledError RunNotFinishedError StateCorruptedError StepFailedError StreamGapError "
         "TaskNotFound ThreadBusyError UnknownEffectError UnknownGraphError "
         "UnknownInterruptError UnknownThreadError UnserializableValueError WorkerLostError"
     ),
