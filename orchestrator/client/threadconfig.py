@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.errors import GraphstalkError
-from orchestrator.ids import check_thread_id, checkpoint_text, child_thread, parse_checkpoint_id
+from orchestrator.ids import check_thread_id, child_thread, parse_checkpoint_id
 from orchestrator.step.bridge import merged_callbacks
 
 __all__ = ["ConfigError", "ThreadConfig", "joined", "merged", "parse_config"]
@@ -37,17 +37,13 @@ class ThreadConfig:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     configurable: Mapping[str, Any] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)  # Callbacks, tags and the like.
+    names: Mapping[str, Any] = field(default_factory=dict)  # Which checkpoint, as it was given.
 
     @property
     def shown(self) -> Mapping[str, Any]:
         """Return the metadata of the call as handlers and readers see it: with what it names."""
-        at = self.checkpoint_id
-        named = {
-            "thread_id": self.thread_id,
-            "checkpoint_id": None if at is None else checkpoint_text(at),
-            "checkpoint_ns": self.ns,
-            **{key: self.configurable.get(key) for key in _SHOWN},
-        }
+        own = {key: self.configurable.get(key) for key in _SHOWN}
+        named = {**self.names, "thread_id": self.thread_id, **own}
         return {**{key: value for key, value in named.items() if value}, **self.metadata}
 
     def thread(self) -> str:
@@ -110,6 +106,7 @@ def parse_config(config: Mapping[str, Any] | str | None) -> ThreadConfig:
         resumes_max=_count("resumes_max", config.get("resumes_max"), 0),
         more={key: config[key] for key in _MORE if key in config},
         metadata=_mapping(config, "metadata"),
+        names={key: value for key, value in named.items() if key in _TOP and value},
         configurable={
             key: value
             for key, value in configurable.items()
@@ -138,6 +135,7 @@ def merged(always: Mapping[str, Any], config: Mapping[str, Any] | str | None) ->
         metadata={**base.metadata, **mine.metadata},
         configurable={**base.configurable, **mine.configurable},
         more=_more(base.more, mine.more),
+        names={**base.names, **mine.names},
     )
 
 

@@ -497,11 +497,10 @@ def test_other_versions_of_events_are_refused():
 # ---- LangSmith ----------------------------------------------------------------------------------
 
 
-def test_what_langsmith_traces_in_a_node_is_below_the_node(monkeypatch):
+def test_what_langsmith_traces_in_a_node_is_below_the_node():
     from langchain_core.tracers import LangChainTracer
+    from langsmith import Client
     from langsmith.run_helpers import get_current_run_tree, tracing_context
-
-    monkeypatch.setenv("LANGSMITH_API_KEY", "none")
 
     class Unsent(LangChainTracer):
         def _persist_run_single(self, run):
@@ -516,6 +515,7 @@ def test_what_langsmith_traces_in_a_node_is_below_the_node(monkeypatch):
         seen.append(get_current_run_tree())
 
     graph = StateGraph(State).add_node("look", look).add_edge(START, "look").compile()
+    client = Client("http://127.0.0.1:9", api_key="none", auto_batch_tracing=False)
     with tracing_context(enabled=True):
-        graph.invoke({"x": []}, {"callbacks": [Unsent()]})
+        graph.invoke({"x": []}, {"callbacks": [Unsent(client=client)]})
     assert (seen[0].name, seen[0].parent_run_id == seen[0].trace_id) == ("look", True)
