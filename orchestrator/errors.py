@@ -33,7 +33,9 @@ __all__ = [
     "NodeError",
     "NodeInterrupt",
     "NodeTimeoutError",
+    "NotSupportedError",
     "ParentCommand",
+    "PartitionsDifferError",
     "ResumesExhaustedError",
     "RunCancelledError",
     "RunNotFinishedError",
@@ -67,8 +69,8 @@ class InvalidGraphError(GraphstalkError, ValueError):
     code = "INVALID_GRAPH"
 
 
-class InvalidUpdateError(GraphstalkError):
-    """A value that the channels of the state cannot take."""
+class InvalidUpdateError(GraphstalkError, ValueError):
+    """A value that the channels of the state cannot take, or an update that leads nowhere."""
 
     code = "INVALID_UPDATE"
 
@@ -77,6 +79,12 @@ class UnserializableValueError(InvalidUpdateError, TypeError):
     """A value that cannot be encoded; the message holds the path to it."""
 
     code = "UNSERIALIZABLE_VALUE"
+
+
+class NotSupportedError(GraphstalkError, NotImplementedError):
+    """A call of LangGraph's that this project refuses; the message names what to call instead."""
+
+    code = "NOT_SUPPORTED"
 
 
 class EmptyInputError(GraphstalkError):
@@ -109,6 +117,12 @@ class GraphMismatchError(GraphstalkError):
     code = "GRAPH_MISMATCH"
 
 
+class PartitionsDifferError(GraphstalkError):
+    """Settings with another number of partitions than the store has; nothing was accepted."""
+
+    code = "PARTITIONS_DIFFER"
+
+
 class UnknownRunError(GraphstalkError, LookupError):
     """A run that its thread does not have, or that ended so long ago that its log forgot it."""
 
@@ -127,8 +141,10 @@ class NoPendingInterruptError(GraphstalkError):
     code = "NO_PENDING_INTERRUPT"
 
 
-class UnknownInterruptError(NoPendingInterruptError, LookupError):
+class UnknownInterruptError(NoPendingInterruptError, LookupError, RuntimeError):
     """An answer that names an interrupt which is not open, or one that must name it.
+
+    As LangGraph's error for the latter it is a `RuntimeError`, too.
 
     Attributes:
         reason: `not_pending`, `empty_map` or `ambiguous`.

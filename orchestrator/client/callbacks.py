@@ -103,8 +103,9 @@ def __getattr__(name: str) -> Any:
 def report_rest(running: Running, loaded: LoadedThread) -> None:
     """Report to handlers that a run is at rest because it asks something or was paused."""
     handlers = _handlers(running)
-    if not handlers or loaded.head.status is not RunStatus.PAUSED:
+    if not handlers or running.is_reported or loaded.head.status is not RunStatus.PAUSED:
         return
+    running.is_reported = True
     records = running.graph.records
     asked = [records.interrupt(step.asks[i]) for i, step in open_questions(loaded).items()]
     event = GraphInterruptEvent(*_where(running, loaded), interrupts=tuple(asked))

@@ -6,7 +6,7 @@ raises what is wrong now. (INV-9)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -17,10 +17,11 @@ from orchestrator.checkpoint.commit import Commit, LoadedThread, ReadyStep, Refu
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core import calling, lining
-from orchestrator.core.accepting import RunConfig, accept, paused_by_node, plain
+from orchestrator.core.accepting import RunConfig, accept, accept_at, paused_by_node, plain
 from orchestrator.core.questions import answers_given, open_questions
 from orchestrator.core.records import Records
 from orchestrator.core.salvage import damage_to_state
+from orchestrator.core.steering import Spot
 from orchestrator.core.stepping import Placement, in_one_log
 from orchestrator.errors import (
     EmptyInputError,
@@ -29,6 +30,7 @@ from orchestrator.errors import (
     ThreadBusyError,
     UnknownThreadError,
 )
+from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text, child_thread, root_thread
 from orchestrator.step.answers import check_answer
 from orchestrator.step.lease import LEASE_TTL_S, owner_is_dead
@@ -41,6 +43,7 @@ __all__ = ["Calls"]
 _C = TypeVar("_C", Commit, Commit | None)
 _DECISIONS_MAX = 8  # How often a call is decided anew before it gives up.
 _LOOK_S = 2.0  # How long one look at the events of a busy thread waits.
+_PAGE = 100  # Checkpoint ids that are asked for at once.
 
 
 @dataclass(slots=True)
@@ -52,6 +55,7 @@ class Calls:
     default_queue: str = ""
     owner: str = ""  # The process that runs what goes on, when no fleet does.
     clock: Clock = field(default_factory=SystemClock)
+    parent: tuple[str, str] | None = None  # (thread, step) below which a new thread begins.
 
     def accept(
         self,
@@ -106,12 +110,47 @@ class Calls:
                 continue
             self._check(loaded, config.resume)
             self._hold(config.owner)
+            if commit.expect_new:
+                commit = replace(commit, parent=self.parent)
             result = self.store.commit(in_one_log(commit))
             if result.refused is None:
                 return config.run_id, commit.ready
+            if result.refused is Refusal.UNKNOWN_STEP and self.parent is not None:
+                raise _parent_gone(*self.parent)
             if result.refused is Refusal.KEY_USED:
                 return result.detail, ()
         raise _unsettled(thread_id)
+
+    def accept_at(
+        self, where: Placement, spec: GraphSpec, config: RunConfig, spot: Spot
+    ) -> tuple[ReadyStep, ...]:
+        """Accept a run that begins with what a checkpoint of its thread had left to do.
+
+        Args:
+            where: the thread, and where its steps run.
+            spec: the graph.
+            config: what the run is started with.
+            spot: the checkpoint.
+
+        Raises:
+            ThreadBusyError: if the thread's run is active.
+            UnknownThreadError: if the checkpoint is none of the thread's.
+        """
+        before = self.at(where.thread_id, spot.checkpoint_id)
+
+        def decide(loaded: LoadedThread | None) -> Commit:
+            assert loaded is not None, "a thread that has a checkpoint exists"
+            return accept_at(self.records, where, spec, config, spot, loaded, before)
+
+        self._hold(config.owner)
+        return self.edit(where.thread_id, decide).ready
+
+    def history(self, thread_id: str) -> Iterator[int]:
+        """Iterate over the ids of a thread's checkpoints, newest first."""
+        before: int | None = None
+        while page := self.store.history(thread_id, before=before, limit=_PAGE):
+            yield from page
+            before = page[-1]
 
     def _mended(self, thread_id: str, config: RunConfig) -> RunConfig:
         """Set a damaged thread back; return how a run begins on it, or raise the error again."""
@@ -318,6 +357,39 @@ class Calls:
                 self.cancel(child)
         return commit is not None
 
+    def delete(self, thread_id: str, *, keep_head: bool = False, cancel: bool = False) -> None:
+        """Delete a thread; see `Checkpointer.delete`.
+
+        Args:
+            thread_id: the thread.
+            keep_head: whether to delete its history only.
+            cancel: whether to cancel its run, and those in line, if there are any.
+
+        Raises:
+            UnknownThreadError: if there is no such thread.
+            ThreadBusyError: if it has a run that has not ended, and `cancel` is not set.
+        """
+        for attempt in range(_DECISIONS_MAX):
+            refused = self.store.delete(thread_id, keep_head=keep_head)
+            if refused is None:
+                return
+            loaded = self.store.load(thread_id, values=False)
+            if refused is Refusal.UNKNOWN_THREAD or loaded is None:
+                raise calling.missing(thread_id)
+            if cancel:
+                for run_id in (*loaded.line, ""):
+                    self.cancel(thread_id, run_id)
+            elif attempt:
+                break
+            else:
+                self._bury(loaded)
+        root, _ = root_thread(thread_id)
+        msg = (
+            f"the thread {root!r} is busy: it has a run that has not ended. Nothing of it was "
+            f"deleted; wait for the run, or cancel it"
+        )
+        raise ThreadBusyError(msg)
+
     def edit(self, thread_id: str, decide: Callable[[LoadedThread | None], Commit]) -> Commit:
         """Commit what `decide` makes of the thread, or of its absence."""
         for _ in range(_DECISIONS_MAX):
@@ -360,6 +432,14 @@ class Calls:
                 msg = f"the interrupt {result.detail!r} of {thread_id!r} has been answered already"
                 raise NoPendingInterruptError(msg)
         raise _unsettled(thread_id)
+
+
+def _parent_gone(thread_id: str, step_id: str) -> UnknownThreadError:
+    root, _ = root_thread(thread_id)
+    return UnknownThreadError(
+        f"the subgraph cannot begin: its thread {root!r} was deleted, or no longer has the step "
+        f"{step_id}. Nothing was stored; start a new run"
+    )
 
 
 def _ready(commit: Commit) -> tuple[ReadyStep, ...]:

@@ -16,7 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.channels import Overwrite
 from orchestrator.checkpoint.commit import (
+    CRASHED,
+    HANDED_BACK,
     Commit,
     LoadedThread,
     ReadyStep,
@@ -29,11 +32,13 @@ from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.client.beginning import first_fact
 from orchestrator.client.calls import Calls
 from orchestrator.client.results import failure_of
-from orchestrator.client.snapshot import live_values, shown
+from orchestrator.client.snapshot import lasting_namespace, live_values, shown
 from orchestrator.client.threadconfig import ThreadConfig
 from orchestrator.core.accepting import RunConfig, paused_by_node
+from orchestrator.core.branches import belongs, below, leaves
 from orchestrator.core.questions import CAN_GO_ON, open_questions
-from orchestrator.core.stepping import ACTIVE, IN_SUBGRAPH
+from orchestrator.core.steering import Spot, spot_in
+from orchestrator.core.stepping import ACTIVE, IN_SUBGRAPH, Placement
 from orchestrator.errors import (
     GraphInterrupt,
     NoPendingInterruptError,
@@ -102,7 +107,7 @@ class Children:
             thread_id=around,
             expect_head=loaded.head.checkpoint_id,
             expect_status=ACTIVE,
-            updates=(StepUpdate(step=step.step),),
+            updates=(StepUpdate(step=step.step, reason=IN_SUBGRAPH),),
         )
         refused = protocol.access.commit(woken).refused
         return (step.step,) if refused is None else ()
@@ -118,6 +123,7 @@ class _Child:
     thread_id: str
     run_id: str
     is_node: bool
+    spot: Spot | None = None  # Where the run begins, if not with an input.
     given: ThreadConfig | None = None  # What the code that calls it said.
 
     @classmethod
@@ -126,8 +132,11 @@ class _Child:
         given: ThreadConfig | None = how.get("config")
         number = attempt.host.next_child()
         root, _ = root_thread(attempt.step.thread_id)
+        spot = spot_in(attempt.frame.checkpoint, attempt.planned, number)
         own = namespace_of(attempt) + (f"|{number}" if number else "")
-        ns = _without_ids(own) if graph.checkpointer is True else own
+        ns = lasting_namespace(own) if graph.checkpointer is True else own
+        if spot is not None:
+            ns = spot.ns
         is_node = attempt.node.subgraph is graph
         outer = attempt.protocol
         fleet = is_node and bool(outer.default_queue) and graph.checkpointer is not False
@@ -152,7 +161,7 @@ class _Child:
             live,
         )
         run_id = short_hash(attempt.step.thread_id, attempt.origin, number)
-        return cls(attempt, graph, protocol, child_thread(root, ns), run_id, is_node, given)
+        return cls(attempt, graph, protocol, child_thread(root, ns), run_id, is_node, spot, given)
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -179,7 +188,10 @@ class _Child:
     def _calls(self) -> Calls:
         queue = self.protocol.default_queue
         owner = "" if queue else self.protocol.access.owner
-        return Calls(self._store, self.protocol.records, queue, owner, self.protocol.access.clock)
+        step, clock = self.attempt.step, self.protocol.access.clock
+        shares = self.attempt.protocol.access.checkpointer is self._store
+        parent = (step.thread_id, step.step_id) if shares else None
+        return Calls(self._store, self.protocol.records, queue, owner, clock, parent)
 
     def run(self, value: Any) -> Any:
         """Bring the run to its end, from wherever it is; return its output."""
@@ -217,7 +229,9 @@ class _Child:
             status = loaded.head.status
             reported = self._mark(loaded) in self.attempt.notes
             answered = set(open_questions(loaded)) & set(self._answers())
-            rests = not status.active and not (reported or answered)
+            # A step that was woken takes what there is; one that was resumed lets it go on.
+            woken = self.attempt.claim.reason in {IN_SUBGRAPH, CRASHED, HANDED_BACK}
+            rests = woken and not (status.active or reported or answered)
             if status is RunStatus.SUCCEEDED or rests:
                 return self._taken(loaded)
         raise ChildRuns(_LOOK_AGAIN_MS, lambda: self._begun_on_fleet(value))
@@ -254,21 +268,35 @@ class _Child:
         mine = loaded.head.owner == self.protocol.access.owner
         return loaded.head.status.active and (mine or bool(self.protocol.default_queue))
 
+    def _given(self, value: Any) -> Any:
+        """Return the input of the run: what the state around has of its keys.
+
+        A value of the state around is no update: it takes the place of a declared default.
+        """
+        plain, spec = _known(self.graph, value), self.graph.spec
+        is_update = not self.is_node or self.graph.checkpointer is True
+        if is_update or not spec.begun or not isinstance(plain, dict):
+            return plain
+        return {k: Overwrite(held) if k in spec.begun else held for k, held in plain.items()}
+
     def _next(self, value: Any, loaded: LoadedThread | None) -> tuple[ReadyStep, ...] | None:
         """Begin the run, or let it go on; return what is ready, `None` for nothing."""
         calls = self._calls
         if loaded is None:
             name = f"{self.attempt.step.graph}|{self.attempt.step.node}"
-            plain = _known(self.graph, value)
-            once = replace(self._config(), key=self.run_id)
-            ready = calls.accept(self.thread_id, name, plain, once)[1]
+            if self.spot is not None:
+                where = Placement(self.thread_id, name, self.protocol.default_queue)
+                return calls.accept_at(where, self.graph.spec, self._config(), self.spot) or None
+            plain, config, at = self._given(value), *self._stands_on()
+            once = replace(config, key=self.run_id)
+            ready = calls.accept(self.thread_id, name, plain, once, at)[1]
             if ready:
                 return ready
             begun = self._load()
             if begun is not None:  # Another attempt at the step was faster, and may have ended it.
                 return self._next(value, begun)
             # A lasting subgraph, which other steps have run since.
-            return calls.accept(self.thread_id, name, plain, self._config())[1]
+            return calls.accept(self.thread_id, name, plain, config, at)[1]
         status = loaded.head.status
         if status is RunStatus.SUCCEEDED or (status.active and self.protocol.default_queue):
             return None
@@ -280,6 +308,26 @@ class _Child:
         if given and status in CAN_GO_ON:  # What was cancelled asks again first.
             return calls.answer(self.thread_id, given)
         return calls.carry_on(self.thread_id)
+
+    def _stands_on(self) -> tuple[RunConfig, int | None]:
+        """Return what the run is started with, and its checkpoint to stand on, if not the latest.
+
+        A lasting subgraph continues from its newest checkpoint that was made on this branch of the
+        graph around it, or before the branch began.
+        """
+        config = self._config()
+        if self.graph.checkpointer is not True or not leaves(
+            self.attempt.frame.checkpoint.metadata
+        ):
+            return config, None
+        for at in self._calls.history(self.thread_id):
+            loaded = self._store.load(self.thread_id, checkpoint_id=at, values=False)
+            if loaded is None:
+                continue
+            made = self.protocol.records.checkpoint(loaded.checkpoint.header)
+            if belongs(made.metadata, at, config.branch):
+                return config, None if at == loaded.head.checkpoint_id else at
+        return replace(config, fresh=True), None
 
     def _config(self) -> RunConfig:
         given, step = self.attempt.given, self.attempt.step
@@ -293,6 +341,7 @@ class _Child:
             messages=bool(given.get("messages")),
             owner="" if self.protocol.default_queue else self.protocol.access.owner,
             parent=(step.thread_id, step.step_id),
+            branch=below(self.attempt.frame.checkpoint, step.thread_id, step.step_id),
         )
 
     def _mark(self, loaded: LoadedThread) -> str:
@@ -354,8 +403,3 @@ def _known(graph: CompiledStateGraph, value: Any) -> Any:
         return {key: held for key, held in value.items() if key in keys}
     items = update_items(value, keys)  # Of the state around, whose class the subgraph may not know.
     return value if items is None else dict(items)
-
-
-def _without_ids(ns: str) -> str:
-    """Return a namespace that is the same in every run: node names only."""
-    return "|".join(part.partition(":")[0] for part in ns.split("|"))

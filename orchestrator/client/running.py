@@ -17,8 +17,9 @@ from orchestrator.client.children import Children
 from orchestrator.client.options import CallOptions
 from orchestrator.client.results import INTERRUPT, GraphOutput, outcome_of, without_questions
 from orchestrator.client.starting import Start
-from orchestrator.client.threadconfig import ConfigError, ThreadConfig
+from orchestrator.client.threadconfig import RootCheckpointerError, ThreadConfig
 from orchestrator.core.accepting import RunConfig
+from orchestrator.core.calling import missing
 from orchestrator.core.stepping import ended
 from orchestrator.errors import (
     GraphDrained,
@@ -28,8 +29,9 @@ from orchestrator.errors import (
 )
 from orchestrator.execute.inprocess import InProcess, LocalRun
 from orchestrator.execute.waiting import run_of
+from orchestrator.graph.routing import plain_name
 from orchestrator.graph.scope import current_scope
-from orchestrator.ids import new_uuid
+from orchestrator.ids import new_uuid, root_thread
 from orchestrator.step.bridge import GraphRun, graph_run
 from orchestrator.step.facts import Listener
 from orchestrator.step.live import Live
@@ -55,6 +57,7 @@ class Running:
     listener: Listener | None = None
     wants_messages: bool = False  # Whether tokens of language models are read.
     resumes: bool = field(default=False, init=False)
+    is_reported: bool = field(default=False, init=False)  # To handlers, that the run rests.
     run_id: str = field(default="", init=False)  # Of the run that began or goes on.
     _protocol: StepProtocol | None = field(default=None, init=False)
     trace: GraphRun = field(default_factory=GraphRun, init=False)  # What handlers hear of it.
@@ -70,14 +73,18 @@ class Running:
         if isinstance(store, bool):
             if store and current_scope.get() is None:
                 msg = (
-                    "checkpointer=True is for subgraphs: give a checkpointer to the outermost graph"
+                    "checkpointer=True cannot be used for root graphs: it is for subgraphs, so "
+                    "give a checkpointer to the outermost graph"
                 )
-                raise ConfigError(msg)
+                raise RootCheckpointerError(msg)
             store = None
         if store is None:
-            thread_id = parsed.thread_id or new_uuid()
+            thread_id, parsed = parsed.thread_id or new_uuid(), parsed.without_thread()
             return cls(graph, MemoryCheckpointer(), thread_id, parsed, options, keeps=False)
-        return cls(graph, store, parsed.thread(), parsed, options, keeps=True)
+        thread_id = parsed.thread()
+        if current_scope.get() is None:  # Else it may be the config of the step around the call.
+            thread_id = root_thread(thread_id)[0]
+        return cls(graph, store, thread_id, parsed, options, keeps=True)
 
     @property
     def is_child(self) -> bool:
@@ -171,7 +178,8 @@ class Running:
     def rested(self) -> LoadedThread:
         """Return the thread as the run left it."""
         loaded = run_of(self.store, self.thread_id, self.run_id)
-        assert loaded is not None
+        if loaded is None:  # It was deleted meanwhile.
+            raise missing(self.thread_id)
         return loaded
 
     def _as_v2(self, found: Any) -> GraphOutput:
@@ -243,7 +251,7 @@ class Running:
         if nodes is None:
             return None
         names = set(self.graph.spec.nodes) - {"__start__"}
-        chosen = names if nodes == "*" else set(nodes)
+        chosen = names if nodes == "*" else set(map(plain_name, nodes))
         unknown = sorted(chosen - names)
         if unknown:
             msg = f"{which} names {unknown[0]!r}, which is no node of {self.graph.name!r}"

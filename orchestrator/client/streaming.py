@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from orchestrator.checkpoint.model import RunStatus
 from orchestrator.client import callbacks
 from orchestrator.client.beginning import first_fact
 from orchestrator.client.following import Follower, Known
-from orchestrator.client.options import modes_of
+from orchestrator.client.options import StreamMode, modes_of
 from orchestrator.client.projecting import INTERRUPT, Part, Projection
 from orchestrator.client.results import outcome_of, without_questions
 from orchestrator.client.running import Running
@@ -29,7 +29,7 @@ from orchestrator.step.facts import Fact, Missed
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph
 
-__all__ = ["Shape", "known_by", "stream_parts"]
+__all__ = ["Shape", "known_by", "printed", "prints", "stream_parts"]
 
 
 class Shape:
@@ -39,14 +39,12 @@ class Shape:
         """Read the options."""
         options, graph = running.options, running.graph
         given = options.get("stream_mode")
-        self.modes = modes_of(given, graph.default_mode)
-        self._one = given is None or isinstance(given, str)
+        given = _default_mode(running) if given is None else given
+        self.modes = modes_of(given, graph.stream_mode)
+        self._one = isinstance(given, str)
         self._spaces = bool(options.get("subgraphs"))
         self._v2 = options.get("version") == "v2"
-        printed = options.get("print_mode") or ()
-        if options.get("debug"):
-            printed = ("updates", "values")
-        self._printed = modes_of(printed, "values") if printed else ()
+        self._printed = prints(running)
         keys = options.get("output_keys")
         self._as_output = graph.spec.as_output
         self.projection = Projection(
@@ -90,6 +88,28 @@ class Shape:
             if not space:
                 part["data"] = self._as_output(part["data"])
         return part
+
+
+def _default_mode(running: Running) -> StreamMode | Sequence[StreamMode]:
+    """Return what is streamed where the call does not say it: as LangGraph, values in a node."""
+    in_node = "langgraph_node" in running.parsed.metadata  # It was given the config of a node.
+    return "values" if in_node else running.graph.stream_mode
+
+
+def prints(running: Running) -> tuple[str, ...]:
+    """Return the modes that a call prints."""
+    debug = running.options.get("debug")
+    if running.graph.debug if debug is None else debug:
+        return ("updates", "values")
+    modes = running.options.get("print_mode") or ()
+    return modes_of(modes, ()) if modes else ()
+
+
+def printed(running: Running, value: Any) -> Any:
+    """Run, print what the call asks for, and return the output."""
+    for _ in stream_parts(running, value):
+        pass
+    return running.output(None)
 
 
 def stream_parts(running: Running, value: Any) -> Iterator[Any]:

@@ -71,7 +71,7 @@ def _wait_for_rest(
 def _load(store: Checkpointer, thread_id: str, *, values: bool = True) -> LoadedThread:
     loaded = store.load(thread_id, values=values)
     if loaded is None:
-        msg = f"there is no thread {thread_id!r}"
+        msg = f"there is no thread {thread_id!r}: it was deleted, or never began. Check the id"
         raise UnknownThreadError(msg)
     return loaded
 

@@ -282,7 +282,10 @@ def push_message(message: Any, *, state_key: str | None = "messages") -> Any:
         [pushed] = langchain.convert_to_messages([message])
         name = pushed.id
     if name is None:
-        msg = "Message ID is required: give push_message() a message with an id"
+        msg = (
+            "Message ID is required: push_message() shows a message before it is stored, and by "
+            "the id a reader knows that both are one"
+        )
         raise ValueError(msg)
     sink(pushed, state_key)
     return pushed

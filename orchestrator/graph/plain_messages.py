@@ -58,8 +58,8 @@ def merge(
         if removes(message):
             if key not in places:
                 msg = (
-                    f"Attempting to delete a message with an ID that doesn't exist ({key!r}): "
-                    f"remove only what the state holds"
+                    f"Attempting to delete a message with an ID that doesn't exist ({key!r}): a "
+                    f"RemoveMessage must name a message of the state"
                 )
                 raise ValueError(msg)
             gone.add(key)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.checkpoint.commit import Claim, ReadyStep, StoredCheckpoint
-from orchestrator.checkpoint.model import Head, PlannedStep, StepError
+from orchestrator.checkpoint.model import Head, Interrupt, PlannedStep, StepError
 from orchestrator.checkpoint.tails import Encoded, whole
 from orchestrator.core.accepting import planned
 from orchestrator.core.advance import Frame
@@ -41,7 +41,7 @@ from orchestrator.ids import root_thread, short_hash
 from orchestrator.record import record, replace
 from orchestrator.step import bridge
 from orchestrator.step.answers import fit
-from orchestrator.step.caching import Cached
+from orchestrator.step.caching import Cached, fits
 from orchestrator.step.call import finish, input_of, writes_after
 from orchestrator.step.context import StepContext
 from orchestrator.step.facts import Fact, Written
@@ -154,6 +154,16 @@ class Attempt:
         return self.protocol.spec.nodes[self.step.node]
 
     @property
+    def asked(self) -> list[Interrupt]:
+        """Return what the step asked: its node, then the subgraphs and tasks that it ran."""
+        own, records = self.scope.scratchpad.asked, self.protocol.records
+        if not self.claim.asks:
+            return own
+        known = {question.id for question in own}
+        below = (data for i, data in self.claim.asks.items() if data and i not in known)
+        return [*own, *map(records.interrupt, below)]
+
+    @property
     def key(self) -> str:
         """Return what names the step in all of its attempts, among all steps of all threads."""
         return short_hash(self.step.thread_id, self.origin)
@@ -233,11 +243,12 @@ class Attempt:
         seen = input_of(spec, self.frame, self.planned, arg)
         if FAILED in self.notes:  # An earlier attempt had come as far as the handler.
             return self._handled(node, seen, self._failure())
-        cached = Cached.of_node(self.protocol, node, seen)
+        cached = Cached.of_node(self.protocol, node, seen, self.step.graph)
         found = cached.get() if cached else None
         if found is not None:
             writes = self.protocol.records.outcome(found.value).writes
-            return Result(tuple(bridge.CodeRun(self).named(writes)), cached=True)
+            if fits(spec, writes):
+                return Result(tuple(bridge.CodeRun(self).named(writes)), cached=True)
         with bridge.node_run(self, seen) as run:
             run.result = self._guarded(node, lambda: self._called(node, seen))
             after = writes_after(spec, run.frame(), node, run.result, self.extras(), run)

@@ -28,12 +28,13 @@ from orchestrator import (
     get_stream_writer,
     interrupt,
 )
+from tests.semantics import nesting
 
 NAMES = (
     "asks_twice", "fails_then_asks", "takes_answer", "routes", "collides", "torn", "waits", "plain",
     "asks_late", "asks", "siblings", "opaque", "loops", "raises", "asks_side_by_side", "handles",
-    "review", "counts", "publish", "fails_then_waits", "overtaken", "shift",
-    "talks", "two_graphs",
+    "review", "counts", "publish", "fails_then_waits", "overtaken", "shift", *nesting.BUILDERS,
+    "converses", "gathers", "two_graphs",
 )  # fmt: skip
 GATE_WAIT_S = 60.0  # A test that forgot to open its gate fails; it does not hang.
 POLL_S = 0.002
@@ -252,6 +253,23 @@ def part(state: State) -> State:
 _side = StateGraph(State).add_node("part", part).add_conditional_edges(START, spread, ["part"])
 
 
+def send_more(state: State) -> list[Send]:
+    """Send one more round of two parts."""
+    if state.get("count"):
+        return []
+    return [Send("late", {"witness": state["witness"]}) for _ in range(2)]
+
+
+_gathers = StateGraph(State).add_node("early", says("early")).add_node("late", says("late"))
+_gathers.add_node("other", says("other"))
+_gathers.add_node("gather", says("gather"), defer=True)
+_gathers.add_node("join", says("join"), defer=True)
+_gathers.add_conditional_edges(START, lambda s: [Send("early", s), Send("early", s)], ["early"])
+_gathers.add_edge(START, "gather").add_edge(START, "other").add_edge("late", "gather")
+_gathers.add_conditional_edges("early", send_more, ["late"])
+_gathers.add_edge(["early", "other"], "join")
+
+
 # ---- what people do every day -----------------------------------------------------------
 
 
@@ -331,6 +349,8 @@ BUILDERS: dict[str, StateGraph] = {
     "counts": row(one=counting("one"), two=counting("two"), three=counting("three", fails=True)),
     "publish": _publish,
     "shift": _shift,
+    **nesting.BUILDERS,
+    "gathers": _gathers,
 }
 globals().update({name: builder.compile(name=name) for name, builder in BUILDERS.items()})
 
@@ -362,8 +382,8 @@ def to_speakers(state: Talk) -> list[Send]:
     return [Send("speak", {**known, "name": name}) for name in ("ada", "bob", "cy")]
 
 
-_talks = StateGraph(Talk).add_node("speak", speak).add_conditional_edges(START, to_speakers)
-talks = _talks.compile(name="talks")
+_converses = StateGraph(Talk).add_node("speak", speak).add_conditional_edges(START, to_speakers)
+converses = _converses.compile(name="converses")
 
 
 # ---- two graphs that one node calls -------------------------------------------------------

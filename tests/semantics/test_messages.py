@@ -37,7 +37,7 @@ def names(messages: list[Any]) -> dict[str, str]:
 def test_messages_of_steps_side_by_side_are_streamed_under_the_ids_they_are_stored_under(
     place: Place,
 ) -> None:
-    graph = place.graph("talks")
+    graph = place.graph("converses")
     found = said(place, graph, {"messages": [], "last": ""}, ["updates", "messages", "tasks"])
     stored = graph.get_state(place.thread).values["messages"]
     assert sorted(message.text for message in stored) == ALL
@@ -52,7 +52,7 @@ def test_messages_of_steps_side_by_side_are_streamed_under_the_ids_they_are_stor
 def test_what_was_streamed_before_a_failure_is_what_is_stored_after_it(
     place: Place, modes: list[str]
 ) -> None:
-    graph = place.graph("talks")
+    graph = place.graph("converses")
     shown: list[Any] = []
     with place.failing(BoomError, "the first time"):
         for mode, data in graph.stream(
@@ -63,7 +63,7 @@ def test_what_was_streamed_before_a_failure_is_what_is_stored_after_it(
             shown += [data[0]] if mode == "messages" else data["speak"]["messages"]
     waiting = [names(graph.get_state(place.thread).values["messages"]) for _ in range(2)]
     assert waiting[0] == waiting[1] == names(shown)
-    found = said(place, place.graph("talks"), None, modes)
+    found = said(place, place.graph("converses"), None, modes)
     stored = graph.get_state(place.thread).values["messages"]
     assert sorted(message.text for message in stored) == ALL
     for messages in found.values():
@@ -75,5 +75,5 @@ def test_what_was_streamed_before_a_failure_is_what_is_stored_after_it(
 def test_a_message_that_several_steps_return_is_left_as_it_is(place: Place) -> None:
     for modes in (["updates"], ["messages"]):
         place.another()
-        said(place, place.graph("talks"), {"messages": [], "last": ""}, modes)
+        said(place, place.graph("converses"), {"messages": [], "last": ""}, modes)
         assert graphs.GREETING.id is None

@@ -43,7 +43,7 @@ def read(
 CALLS: dict[str, list[Any]] = {
     "publish": [{}, Command(resume={"decision": "approve"}), {}],
     "asks_side_by_side": [{}],
-    "talks": [{"messages": [], "last": ""}, {"messages": ["again"], "last": ""}],
+    "converses": [{"messages": [], "last": ""}, {"messages": ["again"], "last": ""}],
     "two_graphs": [{}],
 }
 
@@ -70,7 +70,7 @@ def test_a_reader_continues_after_any_part_without_gap_or_repetition(
         assert read(place, graph, part.seq) == whole[count:]
 
 
-@pytest.mark.parametrize("name", ["publish", "talks"])
+@pytest.mark.parametrize("name", ["publish", "converses"])
 def test_a_cursor_means_the_same_whichever_modes_are_read(place: Place, name: str) -> None:
     graph = called(place, name)
     whole = read(place, graph)

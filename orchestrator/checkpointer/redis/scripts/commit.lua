@@ -97,6 +97,10 @@ else
   end
 end
 
+if rare.parent and redis.call('EXISTS', P .. 't:' .. rare.parent[1] .. ':s:' .. rare.parent[2]) == 0 then
+  return refuse('unknown_step', rare.parent[2])
+end
+
 -- ---- effects ---------------------------------------------------------------------------
 
 local open = tonumber(head[4] or 0)
@@ -289,14 +293,23 @@ if not status and fence and head[1] == 'queued' then
 elseif status then
   news[#news + 1], news[#news + 2] = 'status', status
 end
-if not exists then news[#news + 1], news[#news + 2] = 'created_ms', now end
+if not exists then
+  news[#news + 1], news[#news + 2] = 'created_ms', now
+  local root, ns = string.match(thread, '^([^\31]*)\31(.*)$')
+  if root then -- The thread of a subgraph.
+    redis.call('SADD', P .. 't:' .. root .. ':children', ns)
+  else
+    news[#news + 1], news[#news + 2] = 'kin', 1 -- All its child threads will be listed.
+  end
+end
 news[2] = open
 local events = tonumber(ARGV[at + 1])
 if events > 0 then note(events, 'n', events, 'sealed', ARGV[at + 2]) end
 if L == T then
   news[#news + 1], news[#news + 2] = 'seq', seq
   -- A stream takes 4 KB for its next entries; a run that rests has none. Its copy takes what it holds.
-  if status and not active and redis.call('XLEN', T .. 'ev') <= 100 then
+  local length = status and not active and redis.call('XLEN', T .. 'ev') or 0
+  if length > 0 and length <= 100 then
     redis.call('COPY', T .. 'ev', T .. 'ev:packed', 'REPLACE')
     redis.call('RENAME', T .. 'ev:packed', T .. 'ev')
   end
