@@ -39,8 +39,8 @@ _MODULES = {
         "GraphstalkError InvalidAnswerError InvalidGraphError InvalidThreadIdError "
         "InvalidUpdateError NoPendingInterruptError NodeCancelledError NodeError NodeInterrupt "
         "NodeTimeoutError NotSupportedError ParentCommand ResumesExhaustedError "
-        "RunCancelledError RunNotFinishedError StateCorruptedError StepFailedError TaskNotFound "
-        "ThreadBusyError UnknownEffectError UnknownGraphError UnknownInterruptError "
+        "RunCancelledError RunNotFinishedError StateCorruptedError StepFailedError StreamGapError "
+        "TaskNotFound ThreadBusyError UnknownEffectError UnknownGraphError UnknownInterruptError "
         "UnknownThreadError UnserializableValueError WorkerLostError"
     ),
     "execute.celery": "CeleryExecutor",

@@ -63,6 +63,7 @@ from orchestrator.errors import RunCancelledError as RunCancelledError
 from orchestrator.errors import RunNotFinishedError as RunNotFinishedError
 from orchestrator.errors import StateCorruptedError as StateCorruptedError
 from orchestrator.errors import StepFailedError as StepFailedError
+from orchestrator.errors import StreamGapError as StreamGapError
 from orchestrator.errors import TaskNotFound as TaskNotFound
 from orchestrator.errors import ThreadBusyError as ThreadBusyError
 from orchestrator.errors import UnknownEffectError as UnknownEffectError

@@ -41,6 +41,7 @@ __all__ = [
     "RunNotFinishedError",
     "StateCorruptedError",
     "StepFailedError",
+    "StreamGapError",
     "TaskNotFound",
     "ThreadBusyError",
     "UnknownEffectError",
@@ -220,6 +221,26 @@ class RunNotFinishedError(GraphstalkError, TimeoutError):
     """The run did not reach a final status within the time the caller gave."""
 
     code = "RUN_NOT_FINISHED"
+
+
+class StreamGapError(GraphstalkError):
+    """A stream of a fleet's run of which events cannot be read any more; the run continues.
+
+    Attributes:
+        first: the number of the first event that is missing.
+        last: that of the last.
+    """
+
+    code = "STREAM_GAP"
+
+    def __init__(self, thread_id: str, first: int, last: int, reason: str) -> None:
+        """Say which events are missing, and how to read what came after."""
+        super().__init__(
+            f"the events {first} to {last} of thread {thread_id!r} are {reason}, so the stream "
+            f"would have a gap. The run continues: read what comes after with "
+            f"Client.stream({thread_id!r}, from_seq={last}), and the state with get_state"
+        )
+        self.first, self.last = first, last
 
 
 class GraphPausedError(GraphstalkError, InterruptedError):

@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
 from orchestrator import limits
-from orchestrator.client.options import CallOptions
+from orchestrator.client.options import CallOptions, OptionError
 from orchestrator.client.snapshot import StateSnapshot
 from orchestrator.ids import ThreadId
 from orchestrator.step.cancelscope import Cancelled, CancelScope, cancel_scope
@@ -141,6 +141,37 @@ class AsyncFace:
             if close is not None:
                 await call.close(close)
 
+    async def astream_events(
+        self: Any,
+        input: Any,  # noqa: A002 - LangGraph's name
+        config: _Config = None,
+        *,
+        version: Literal["v1", "v2"] = "v2",
+        **options: Any,
+    ) -> AsyncIterator[Any]:
+        """Iterate over what langchain-core's handlers hear of a run, as its events.
+
+        Args:
+            input: as for `invoke`.
+            config: as for `invoke`.
+            version: the form of the events.
+            **options: `include_names`, `include_types`, `include_tags`, `exclude_names`,
+                `exclude_types` and `exclude_tags`, which choose events; and as for `stream`.
+
+        Raises:
+            ImportError: if langchain-core is not installed.
+            OptionError: for another version.
+        """
+        if version not in {"v1", "v2"}:
+            msg = f"version must be 'v1' or 'v2' (version={version!r}): use astream for other forms"
+            raise OptionError(msg)
+        is_id = config is not None and not isinstance(config, Mapping)
+        given: dict[str, Any] = {"thread_id": config} if is_id else dict(config or {})  # type: ignore[arg-type]
+        limited = "recursion_limit" in given or "recursion_limit" in self.config
+        runnable = _runnable(self, limited=limited)
+        async for event in runnable.astream_events(input, given, version=version, **options):
+            yield event
+
     async def abatch(
         self: Any,
         inputs: Sequence[Any],
@@ -201,3 +232,34 @@ class AsyncFace:
     async def aget_graph(self: Any, config: _Config = None, *, xray: int | bool = False) -> Any:
         """Await `get_graph`."""
         return await in_thread(lambda: self.get_graph(config, xray=xray))
+
+
+def _runnable(graph: Any, *, limited: bool) -> Any:
+    """Return a graph as a runnable of langchain-core, whose events can be streamed."""
+    try:
+        from langchain_core.runnables import Runnable  # noqa: PLC0415 - optional, slow to import
+    except ImportError:
+        msg = "astream_events needs langchain-core: pip install langchain-core, or use astream"
+        raise ImportError(msg) from None
+
+    class GraphRunnable(Runnable[Any, Any]):
+        name = graph.trace_name
+
+        def invoke(self, input: Any, config: Any = None, **kwargs: Any) -> Any:  # noqa: A002
+            return graph.invoke(input, self._own(config), **kwargs)
+
+        async def astream(
+            self,
+            input: Any,  # noqa: A002 - langchain-core's name
+            config: Any = None,
+            **kwargs: Any,
+        ) -> AsyncIterator[Any]:
+            async for part in graph.astream(input, self._own(config), **kwargs):
+                yield part
+
+        def _own(self, config: Any) -> Any:
+            # The limit of langchain-core's own runnables is none that the caller gave.
+            kept = {"recursion_limit"} if not limited else set()
+            return {key: value for key, value in config.items() if key not in kept}
+
+    return GraphRunnable()

@@ -260,8 +260,8 @@ class _Child:
         loaded, listener = self._load(), self.protocol.live.listener
         assert loaded is not None
         assert listener is not None
-        records = self.protocol.records
-        listener(first_fact(self.thread_id, loaded, records, resumes=resumes))
+        records, spec = self.protocol.records, self.protocol.spec
+        listener(first_fact(self.thread_id, loaded, records, spec, resumes=resumes))
 
     def _on_fleet(self, value: Any, loaded: LoadedThread | None) -> Any:
         """Take the result if there is one; else wait, after starting what is to be started."""

@@ -108,13 +108,18 @@ class SchemaFace:
 
     def direct_subgraphs(self) -> Iterator[tuple[str, CompiledStateGraph]]:
         """Iterate over the nodes that are graphs, or whose code calls one."""
-        for node, spec in self.spec.nodes.items():
-            if spec.subgraph is not None:
-                yield node, cast("CompiledStateGraph", spec.subgraph)
-            elif spec.action is not None:
-                found = next((g for g in _named_in(spec.action) if g is not self), None)
-                if found is not None:
-                    yield node, found
+        for node in self.spec.nodes:
+            found = next(self.subgraphs_of(node), None)
+            if found is not None:
+                yield node, found
+
+    def subgraphs_of(self, node: str) -> Iterator[CompiledStateGraph]:
+        """Iterate over the graphs that a node is, or that its code names."""
+        spec = self.spec.nodes[node]
+        if spec.subgraph is not None:
+            yield cast("CompiledStateGraph", spec.subgraph)
+        elif spec.action is not None:
+            yield from (graph for graph in _named_in(spec.action) if graph is not self)
 
     def get_subgraphs(
         self, *, namespace: str | None = None, recurse: bool = False

@@ -13,7 +13,7 @@ from orchestrator import limits
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.client import callbacks
 from orchestrator.client.beginning import first_fact
-from orchestrator.client.following import Follower
+from orchestrator.client.following import Follower, Known
 from orchestrator.client.options import StreamMode, modes_of
 from orchestrator.client.projecting import INTERRUPT, Part, Projection
 from orchestrator.client.results import outcome_of, without_questions
@@ -21,16 +21,18 @@ from orchestrator.client.running import Running
 from orchestrator.client.snapshot import live_values
 from orchestrator.client.unseen import Unseen
 from orchestrator.core.records import Records
+from orchestrator.errors import StreamGapError
 from orchestrator.execute.inprocess import InProcess, LocalRun
 from orchestrator.graph.scope import current_scope
+from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import root_thread
 from orchestrator.step.cancelscope import Cancelled, check_cancelled, elsewhere
-from orchestrator.step.facts import Fact
+from orchestrator.step.facts import Fact, Missed
 
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph
 
-__all__ = ["Shape", "printed", "prints", "records_of", "stream_parts"]
+__all__ = ["Shape", "known_by", "printed", "prints", "stream_parts"]
 
 
 class Shape:
@@ -49,13 +51,14 @@ class Shape:
         keys = options.get("output_keys")
         self._as_output = graph.spec.as_output
         self.projection = Projection(
-            spec_of=graph.spec_of,
+            spec=graph.spec,
             modes=frozenset(self.modes) | frozenset(self._printed),
             output_keys=running.output_keys,
             one_key=isinstance(keys, str),
             keeps=running.keeps,
+            typed=self._v2,
         )
-        self.unseen = Unseen(self.projection, subgraphs=self._spaces)
+        self.unseen = Unseen(self.projection, self._spaces)
 
     def of(self, fact: Fact) -> Iterator[Any]:
         """Return what the reader gets for a fact."""
@@ -152,13 +155,15 @@ def _fleet_parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:
     graph.executor.send(ready or ())
     seq = before.seq if before else 0
     of = "" if running.resumes else running.run_id
-    follower = Follower(store, running.thread_id, records_of(graph), seq, of)
+    follower = Follower(store, running.thread_id, known_by(graph), seq, of)
     rests = ready is None
     with elsewhere():
         while not rests:
             check_cancelled()
             for _, fact in follower.facts():
                 rests = rests or fact is None
+                if isinstance(fact, Missed):
+                    raise StreamGapError(running.thread_id, fact.first, fact.last, fact.reason)
                 if fact is not None:
                     yield from shape.of(fact)
     _raise_failure(running, None)
@@ -211,7 +216,8 @@ def _start(running: Running) -> Fact:
     loaded = running.store.load(running.thread_id)
     assert loaded is not None
     records = running.graph.records
-    return first_fact(running.thread_id, loaded, records, resumes=running.resumes)
+    spec = running.graph.spec
+    return first_fact(running.thread_id, loaded, records, spec, resumes=running.resumes)
 
 
 def _rest(running: Running, shape: Shape) -> Iterator[Any]:
@@ -242,10 +248,14 @@ def _raise_failure(running: Running, error: BaseException | None) -> None:
         running.trace.output = without_questions(found)
 
 
-def records_of(graph: CompiledStateGraph) -> dict[str, Records]:
-    """Return how values are stored, by the node names of a namespace."""
-    inner = graph.get_subgraphs(recurse=True)
-    return {"": graph.records, **{path: below.records for path, below in inner}}
+def known_by(graph: CompiledStateGraph) -> Known:
+    """Return how a reader of a thread's log finds the graphs of it."""
+
+    def known(ns: str, fingerprint: str) -> tuple[GraphSpec | None, Records]:
+        found = graph.graph_of(ns, fingerprint)
+        return (found.spec, found.records) if found else (None, graph.records)
+
+    return known
 
 
 def _child_parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:

@@ -10,7 +10,6 @@ from orchestrator.errors import GraphstalkError, InvalidThreadIdError
 from orchestrator.ids import (
     ThreadId,
     check_thread_id,
-    checkpoint_text,
     child_thread,
     parse_checkpoint_id,
 )
@@ -57,17 +56,13 @@ class ThreadConfig:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     configurable: Mapping[str, Any] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)  # Callbacks, tags and the like.
+    names: Mapping[str, Any] = field(default_factory=dict)  # Which checkpoint, as it was given.
 
     @property
     def shown(self) -> Mapping[str, Any]:
         """Return the metadata of the call as handlers and readers see it: with what it names."""
-        at = self.checkpoint_id
-        named = {
-            "thread_id": self.thread_id,
-            "checkpoint_id": self.unknown_checkpoint if at is None else checkpoint_text(at),
-            "checkpoint_ns": self.ns,
-            **{key: self.configurable.get(key) for key in _SHOWN},
-        }
+        own = {key: self.configurable.get(key) for key in _SHOWN}
+        named = {**self.names, "thread_id": self.thread_id, **own}
         return {**{key: value for key, value in named.items() if value}, **self.metadata}
 
     def thread(self) -> str:
@@ -103,9 +98,7 @@ class ThreadConfig:
 
     def without_thread(self) -> ThreadConfig:
         """Return the config as a graph understands it that keeps no threads."""
-        at = self.checkpoint_id
-        given = self.unknown_checkpoint if at is None else checkpoint_text(at)
-        return replace(self, checkpoint_id=None, unknown_checkpoint=given)
+        return replace(self, checkpoint_id=None)
 
 
 def _bare_thread_id(config: Any) -> str:
@@ -163,6 +156,7 @@ def parse_config(config: Mapping[str, Any] | ThreadId | None) -> ThreadConfig:
         resumes_max=_count("resumes_max", config.get("resumes_max"), 0),
         more={key: config[key] for key in _MORE if key in config},
         metadata=_mapping(config, "metadata"),
+        names={key: value for key, value in named.items() if key in _TOP and value},
         configurable={
             key: value
             for key, value in configurable.items()
@@ -193,6 +187,7 @@ def merged(always: Mapping[str, Any], config: Mapping[str, Any] | ThreadId | Non
         metadata={**base.metadata, **mine.metadata},
         configurable={**base.configurable, **mine.configurable},
         more=_more(base.more, mine.more),
+        names={**base.names, **mine.names},
     )
 
 

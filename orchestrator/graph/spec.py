@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
-from orchestrator.channels import BinaryOperatorAggregate, Channel
+from orchestrator.channels import BinaryOperatorAggregate, Channel, DeltaChannel
 from orchestrator.errors import InvalidGraphError
 from orchestrator.graph.fields import fields_of
 from orchestrator.graph.lineage import Lineage
@@ -111,8 +111,21 @@ class NodeSpec:
     options: NodeOptions = NodeOptions()
 
 
-def _merges_messages(channel: Channel) -> bool:
-    return isinstance(channel, BinaryOperatorAggregate) and merges_messages(channel.operator)
+def _as_class(schema: Any, values: Any) -> Any:
+    if not isinstance(values, dict):
+        return values
+    try:
+        return Reader(schema, tuple(values)).coerce(values)
+    except (TypeError, ValueError):
+        return values  # Not all of its fields have a value yet.
+
+
+def _merges(channel: Channel) -> bool | None:
+    """Return whether a channel takes dicts for messages; `None`: it knows no messages."""
+    if isinstance(channel, DeltaChannel):
+        return True
+    merges = isinstance(channel, BinaryOperatorAggregate) and merges_messages(channel.operator)
+    return False if merges else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,10 +182,13 @@ class GraphSpec:
         return frozenset(key for key in self.state_keys if self.channels[key].appends)
 
     @cached_property
-    def message_keys(self) -> frozenset[str]:
-        """Return the keys of the state whose writes are merged as messages."""
-        channels = self.channels
-        return frozenset(key for key in self.state_keys if _merges_messages(channels[key]))
+    def message_keys(self) -> Mapping[str, bool]:
+        """Return the keys of the state whose messages get ids, and whether dicts become messages.
+
+        As in LangGraph: those that `add_messages` merges, and those of a `DeltaChannel`.
+        """
+        found = {key: _merges(self.channels[key]) for key in self.state_keys}
+        return {key: converts for key, converts in found.items() if converts is not None}
 
     @property
     def viewer(self) -> Reader:
@@ -247,12 +263,11 @@ class GraphSpec:
 
     def as_output(self, values: Any) -> Any:
         """Return output as an instance of the output schema, where that is a class with fields."""
-        if not isinstance(values, dict):
-            return values
-        try:
-            return Reader(self.output_schema, tuple(values)).coerce(values)
-        except (TypeError, ValueError):
-            return values  # Not all of its fields have a value yet.
+        return _as_class(self.output_schema, values)
+
+    def as_state(self, values: Any) -> Any:
+        """Return a state as an instance of the state's schema, where that is a class."""
+        return _as_class(self.state_schema, values)
 
     def stops(self, nodes: Iterable[str] | Literal["*"]) -> frozenset[str]:
         """Return the nodes at which a run is to stop; `"*"`: all of them.

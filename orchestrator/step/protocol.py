@@ -459,7 +459,7 @@ class StepProtocol:
     def tell(self, kind: type[Fact], thread_id: str, **fields: Any) -> None:
         """Tell a fact to whoever listens in this process."""
         if self.live.listener is not None:
-            self.live.listener(kind(thread_id=thread_id, **fields))
+            self.live.listener(kind(thread_id=thread_id, spec=self.spec, **fields))
 
     def _tell_of(self, kind: type[Fact], step: ReadyStep, **fields: Any) -> None:
         if self.live.listener is not None:

@@ -43,6 +43,7 @@ DIFFERS = {
         "active run is refused"
     ),
     f"{_GRAPH}.ainvoke": "as `invoke`; async nodes run in the caller's event loop",
+    f"{_GRAPH}.astream_events": "versions 1 and 2; needs langchain-core",
     f"{_GRAPH}.get_state": "a bare thread id serves as config, here and below",
     f"{_GRAPH}.update_state": "refused while a run is active; `task_id` has no effect",
     "langgraph.types.interrupt": "takes a `key`, too",
@@ -89,7 +90,7 @@ MISSING = {
     **_of(_GRAPH, "with_alisteners with_fallbacks with_listeners with_retry with_types", _RUNNABLE),
     **_of(_GRAPH, "batch_as_completed abatch_as_completed get_prompts", _RUNNABLE),
     **_of(_GRAPH, "config_schema get_config_jsonschema", _OLD),
-    **_of(_GRAPH, "astream_events astream_log stream_events", _EVENTS),
+    **_of(_GRAPH, "astream_log stream_events", _EVENTS),
     **_of(_GRAPH, "attach_branch attach_edge attach_node validate", _ENGINE),
     **_of("langgraph.types", "CheckpointPayload CheckpointTask DebugPayload TaskPayload", _PARTS),
     **_of("langgraph.types", "CheckpointStreamPart CustomStreamPart DebugStreamPart", _PARTS),

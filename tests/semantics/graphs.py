@@ -28,6 +28,7 @@ from orchestrator import (
     RetryPolicy,
     Send,
     StateGraph,
+    get_stream_writer,
     interrupt,
     task,
 )
@@ -42,6 +43,7 @@ NAMES = (
     "swallows", "handled_late", "handled_late_async", "handled_late_by_default",
     "pauses_at_handler",
     "asks_made", "asks_inside",
+    "two_graphs",
 )  # fmt: skip
 GATE_WAIT_S = 60.0  # A test that forgot to open its gate fails; it does not hang.
 POLL_S = 0.002
@@ -590,3 +592,43 @@ def to_speakers(state: Talk) -> list[Send]:
 
 _converses = StateGraph(Talk).add_node("speak", speak).add_conditional_edges(START, to_speakers)
 converses = _converses.compile(name="converses")
+
+
+# ---- two graphs that one node calls -------------------------------------------------------
+
+
+class Left(TypedDict, total=False):
+    witness: str
+    left: int
+
+
+class Right(TypedDict, total=False):
+    witness: str
+    right: list[AIMessage]
+
+
+def go_left(state: Left) -> Left:
+    note(state, "go_left")
+    return {"left": 1}
+
+
+def go_right(state: Right) -> Right:
+    note(state, "go_right")
+    get_stream_writer()(AIMessage("on the right"))
+    return {"right": [AIMessage("right")]}
+
+
+_left = StateGraph(Left).add_node(go_left).add_edge(START, "go_left").compile()
+_right = StateGraph(Right).add_node(go_right).add_edge(START, "go_right").compile()
+
+
+def call_both(state: State) -> State:
+    note(state, "call_both")
+    seen = {"witness": state["witness"]}
+    left, right = _left.invoke(seen), _right.invoke(seen)
+    return {"log": [left["left"], right["right"][0].content]}
+
+
+two_graphs = (
+    StateGraph(State).add_node(call_both).add_edge(START, "call_both").compile(name="two_graphs")
+)

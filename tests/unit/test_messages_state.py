@@ -55,17 +55,23 @@ def forms(draw):
 lists = st.lists(forms(), max_size=4).map(lambda made: lambda: [make() for make in made])
 
 
-def outcome(merge, *args, **kwargs):
-    """What a merge gives, without the ids that are random."""
+def outcome(merge, *args, format=None):  # noqa: A002
+    """What a merge gives, without the ids that are random, or that LangGraph's format loses."""
     try:
-        merged = merge(*args, **kwargs)
+        merged = merge(*args, format=format)
     except ValueError:
         return ValueError
-    given_ids = {"1", "2", "3", REMOVE_ALL_MESSAGES, None}  # None: the format drops ids.
+    given_ids = set() if format else {"1", "2", "3", REMOVE_ALL_MESSAGES}
     for message in merged:
-        if message.id not in given_ids:
+        if message.id not in given_ids and not format:
             assert uuid.UUID(message.id).version == 4
     return [m.model_copy(update={"id": m.id if m.id in given_ids else "random"}) for m in merged]
+
+
+def removes_all(message):
+    if isinstance(message, dict):
+        return (message.get("role"), message.get("id")) == ("remove", REMOVE_ALL_MESSAGES)
+    return isinstance(message, lc.RemoveMessage) and message.id == REMOVE_ALL_MESSAGES
 
 
 @given(
@@ -73,7 +79,47 @@ def outcome(merge, *args, **kwargs):
 )
 def test_merging_gives_what_langgraph_gives(left, right, form):
     theirs = outcome(langgraph.graph.message.add_messages, left(), right(), format=form)
+    news = right() if isinstance(right(), list) else [right()]
+    ends = [place for place, message in enumerate(news) if removes_all(message)]
+    if ends and theirs is not ValueError:  # Here what follows is merged, too.
+        after = news[ends[-1] + 1 :]
+        theirs = outcome(langgraph.graph.message.add_messages, [], after, format=form)
     assert outcome(add_messages, left(), right(), format=form) == theirs
+
+
+def test_what_follows_the_removal_of_all_messages_is_merged():
+    everything, gone = lc.RemoveMessage(REMOVE_ALL_MESSAGES), lc.RemoveMessage("3")
+    news = [lc.AIMessage("lost"), everything, lc.HumanMessage("a", id="2"), lc.AIMessage("b")]
+    more = [lc.HumanMessage("instead", id="2"), lc.AIMessage("c", id="3"), gone]
+    merged = add_messages([lc.HumanMessage("old", id="1")], [*news, *more])
+    assert [(m.content, m.id) for m in merged] == [("instead", "2"), ("b", merged[1].id)]
+    assert merged[1].id
+    with pytest.raises(ValueError, match="doesn't exist"):
+        add_messages([lc.HumanMessage("old", id="1")], [everything, lc.RemoveMessage("1")])
+
+
+@pytest.mark.parametrize("begins_anew", [False, True])
+def test_a_format_keeps_ids_and_applies_to_all(begins_anew):
+    image = {"type": "image", "source": {"type": "base64", "media_type": "i/j", "data": "12"}}
+    result = {"type": "tool_result", "tool_use_id": "call", "content": "42"}
+    said = lc.HumanMessage([{"type": "text", "text": "see"}, image, result], id="said")
+    left = [lc.SystemMessage("be kind", id="rules")]
+    right = [*([lc.RemoveMessage(REMOVE_ALL_MESSAGES)] if begins_anew else []), said]
+    merged = add_messages(left, right, format="langchain-openai")
+    kept = [] if begins_anew else ["rules"]
+    assert [m.id for m in merged if not isinstance(m, lc.ToolMessage)] == [*kept, "said"]
+    assert next(m for m in merged if m.id == "said").content[1]["type"] == "image_url"
+    [tool] = [m for m in merged if isinstance(m, lc.ToolMessage)]
+    assert (tool.content, tool.tool_call_id) == ("42", "call")
+    again = add_messages(merged, [], format="langchain-openai")
+    assert [m.id for m in again] == [m.id for m in merged]
+
+
+def test_a_merge_leaves_the_messages_it_was_given():
+    said = lc.HumanMessage("hi")
+    first, second = add_messages([], [said]), add_messages([], [said])
+    assert said.id is None
+    assert first[0].id != second[0].id
 
 
 def test_a_conversation_can_go_on_for_many_merges():
