@@ -45,7 +45,15 @@ def _begun(call: Callable[[], _T], scope: CancelScope | None) -> asyncio.Future[
     context.run(callers_loop.set, loop)
     if scope is not None:
         context.run(cancel_scope.set, scope)
-    return loop.run_in_executor(_pool, partial(context.run, call))
+    future: asyncio.Future[_T] = loop.run_in_executor(_pool, partial(context.run, call))
+    future.add_done_callback(_seen)
+    return future
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    """Let asyncio log nothing of what a call raised that was cancelled meanwhile."""
+    if not future.cancelled():
+        future.exception()
 
 
 class _Awaited:

@@ -6,6 +6,7 @@ Where this process runs the graph. On a fleet the run continues.
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Awaitable
 from contextlib import aclosing
@@ -213,6 +214,24 @@ def test_cancelling_a_batch_cancels_all_of_its_runs(place: Place) -> None:
             assert await graph.ainvoke(None, config) == {"log": [number, "waited"]}
 
     asyncio.run(main())
+
+
+def test_an_event_loop_that_ends_cancels_the_calls_in_it_and_logs_nothing(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    witness = Witness()
+    graph = place.compiled(row(("first", says("first")), ("slow", witness.node)))
+
+    async def main() -> None:
+        running = asyncio.ensure_future(graph.ainvoke({}, place.thread))
+        await witness.began.wait()
+        assert not running.done()
+
+    asyncio.run(main())
+    gc.collect()
+    assert (witness.seen, caplog.text) == ((1, 1, 1), "")
+    assert graph.get_state(place.thread).next == ("slow",)
+    assert graph.invoke(None, place.thread) == {"log": ["first", "waited"]}
 
 
 # ---- a step that fails beside others ----------------------------------------------------------
