@@ -423,7 +423,7 @@ class GraphDrained(GraphBubbleUp):
 
     def __init__(self, reason: str = "shutdown") -> None:
         """Say why."""
-        super().__init__(f"the run was drained: {reason}. Resume the thread to go on")
+        super().__init__(f"Graph drained: {reason}. Resume the thread to continue")
         self.reason = reason
 
 

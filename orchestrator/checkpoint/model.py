@@ -36,7 +36,7 @@ __all__ = [
 
 
 class RunStatus(StrEnum):
-    """What a run is doing. `paused` waits for somebody; the last four are final."""
+    """What a run is doing. `paused` waits for somebody; the last three are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -44,7 +44,6 @@ class RunStatus(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
-    TIMED_OUT = "timed_out"
 
     @property
     def active(self) -> bool:

@@ -7,7 +7,7 @@ the Lua scripts refuse in the same order.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -77,6 +77,7 @@ class MemoryCheckpointer(BaseCheckpointSaver):
         self.partitions = self._settings.partitions
         self._clock = clock or SystemClock()
         self._threads: dict[str, Thread] = {}
+        self._holds: dict[str, tuple[str, int]] = {}  # Thread → who holds it, and until when.
         self._leases: dict[str, int] = {}  # Owner → when its lease ends.
         self._marks: dict[str, int] = {}  # Queue → when its latest claimed message was sent.
         self._leaders: dict[int, tuple[str, int]] = {}
@@ -94,7 +95,9 @@ class MemoryCheckpointer(BaseCheckpointSaver):
         with self._changed:
             now = self._clock.now_ms()
             thread = self._threads.get(commit.thread_id)
-            refused, detail = refusal(thread, commit)
+            refused, detail = self._hold_refusal(commit, now)
+            if refused is None:
+                refused, detail = refusal(thread, commit)
             if refused is None and commit.parent is not None:
                 refused, detail = self._parent_refusal(*commit.parent)
             if refused is not None:
@@ -106,6 +109,12 @@ class MemoryCheckpointer(BaseCheckpointSaver):
                     what = {**what, **below(commit.thread_id)}
                     self._log(commit.log, thread, now, "commit_refused", what)
                 return CommitResult(refused=refused, detail=detail, now_ms=now)
+            if commit.hold_ms is not None:
+                self._holds[commit.thread_id] = commit.holder, now + commit.hold_ms
+                if not commit.hold_ms:
+                    del self._holds[commit.thread_id]
+            if commit.only_holds:
+                return CommitResult(now_ms=now)
             if thread is None:
                 thread = Thread(new_head(now), fence=self._fence_floor)
                 self._threads[commit.thread_id] = thread
@@ -118,6 +127,12 @@ class MemoryCheckpointer(BaseCheckpointSaver):
         around = self._threads.get(thread_id)
         planned = around is not None and step_id in around.steps
         return (None, "") if planned else (Refusal.UNKNOWN_STEP, step_id)
+
+    def _hold_refusal(self, commit: Commit, now: int) -> tuple[Refusal | None, str]:
+        """Return whether another call holds the thread, and which."""
+        held, until = self._holds.get(commit.thread_id, ("", 0))
+        fits = until <= now or held == commit.holder or commit.guard is not None
+        return (None, "") if fits else (Refusal.HELD, held)
 
     def _apply(self, thread: Thread, commit: Commit, now: int) -> None:
         head: dict[str, Any] = {"updated_ms": now, **commit.head}
@@ -429,6 +444,38 @@ class MemoryCheckpointer(BaseCheckpointSaver):
     ) -> AbstractContextManager[Callable[[float], bool]]:
         """See `Checkpointer.news`."""
         return news_in_log(self, thread_id, after)
+
+    # ---- what an overlay does with it -----------------------------------------------------
+
+    def restore(self, thread_id: str, thread: Thread) -> None:
+        """Keep a thread as it is kept elsewhere."""
+        with self._changed:
+            self._threads[thread_id] = thread
+
+    def add_values(self, thread_id: str, values: Mapping[str, bytes]) -> None:
+        """Keep values of a thread that are kept elsewhere, if there is the thread."""
+        with self._changed:
+            thread = self._threads.get(thread_id)
+            if thread is not None and values:
+                sealed = sealing.sealed(Commit(thread_id=thread_id, blobs=values)).blobs
+                thread.blobs = {**sealed, **thread.blobs}
+
+    def knows(self, thread_id: str, names: Collection[str]) -> bool:
+        """Return whether values of these names are kept of a thread."""
+        with self._changed:
+            thread = self._threads.get(thread_id)
+            return all(name in thread.blobs for name in names) if thread else not names
+
+    def trim(self, thread_id: str) -> None:
+        """Forget the checkpoints of a thread before its head, and what only they need."""
+        with self._changed:
+            thread = self._threads[thread_id]
+            head = thread.head.checkpoint_id
+            checkpoint = thread.checkpoints[head]
+            args = (step.ready.arg for step in thread.steps.values() if step.ready.arg)
+            thread.checkpoints = {head: checkpoint}
+            thread.outcomes = {key: o for key, o in thread.outcomes.items() if key[0] == head}
+            thread.blobs = found_values(thread.blobs.get, (*checkpoint.refs, *args))
 
     def close(self) -> None:
         """Keep everything: closing is for those who hold connections."""

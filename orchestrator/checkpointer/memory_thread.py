@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from orchestrator import limits
 from orchestrator.checkpoint.commit import (
@@ -15,13 +16,14 @@ from orchestrator.checkpoint.commit import (
     LoadedThread,
     ReadyStep,
     Refusal,
+    StepGuard,
     StepUpdate,
     StoredCheckpoint,
     Wait,
     as_bytes,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
-from orchestrator.checkpointer.sealing import opened_config, opened_error
+from orchestrator.checkpointer.sealing import opened_config, opened_error, sealed
 from orchestrator.checkpointer.values import found_values
 from orchestrator.record import replace
 from orchestrator.seal import needs
@@ -37,6 +39,7 @@ __all__ = [
     "new_head",
     "opened_head",
     "refusal",
+    "thread_of",
     "unready",
     "update_step",
 ]
@@ -97,6 +100,63 @@ class Thread:
         self.seq += 1
         encoded = {key: as_bytes(value) for key, value in fields.items()}
         self.events.append(Event(self.seq, now, type_, encoded))
+
+
+def thread_of(thread_id: str, loaded: LoadedThread) -> Thread:
+    """Return a thread that was loaded from elsewhere, as it is kept here."""
+    told: dict[str, Any] = {"config": loaded.head.config, "error": loaded.head.error}
+    kept = sealed(
+        Commit(thread_id=thread_id, checkpoint=loaded.checkpoint, blobs=loaded.blobs, head=told)
+    )
+    assert kept.checkpoint is not None
+    told = dict(kept.head)
+    id_ = kept.checkpoint.id
+    thread = Thread(
+        head=replace(loaded.head, **told),
+        checkpoints={id_: kept.checkpoint},
+        blobs=dict(kept.blobs),
+        line=dict(loaded.line),
+        seq=loaded.seq,
+    )
+    for step_id, outcome in loaded.outcomes.items():
+        guard = StepGuard(step_id, 0)
+        done = sealed(Commit(thread_id=thread_id, guard=guard, completed=outcome)).completed
+        assert done is not None
+        thread.outcomes[id_, step_id] = done
+    for step_id, step in loaded.steps.items():
+        thread.steps[step_id] = _kept_step(thread_id, step)
+        if step.completed:
+            thread.done.add(step_id)
+    return thread
+
+
+def _kept_step(thread_id: str, loaded: LoadedStep) -> Step:
+    id_ = loaded.step.step_id
+    update = StepUpdate(step=loaded.step, asks=loaded.asks, error=loaded.error or None)
+    answers = tuple(Answer(id_, name, value) for name, value in loaded.answers.items())
+    own = Commit(
+        thread_id=thread_id,
+        guard=StepGuard(id_, 0),
+        updates=(update,),
+        answers=answers,
+        notes=loaded.notes,
+    )
+    kept = sealed(own)
+    return Step(
+        loaded.step,
+        wait=loaded.wait,
+        owner=loaded.owner,
+        attempt=loaded.attempt,
+        failures=loaded.failures,
+        deaths=loaded.deaths,
+        due_ms=loaded.due_ms,
+        settled=loaded.wait in {Wait.ANSWER, Wait.PERSON},
+        reason=loaded.reason,
+        error=kept.updates[0].error or b"",
+        asks=dict(kept.updates[0].asks),
+        answers={answer.interrupt_id: answer.value for answer in kept.answers},
+        notes=dict(kept.notes),
+    )
 
 
 def new_head(now: int) -> Head:

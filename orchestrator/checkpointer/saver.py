@@ -19,8 +19,9 @@ __all__ = ["BaseCheckpointSaver", "check_serde"]
 
 _Config = Mapping[str, Any] | str
 _NO_SERDE = (
-    "serde must be None: values are stored by the one codec of this project, which keeps their "
-    "types (serde={serde!r:.80}). Give types that it does not know to orchestrator.register_type"
+    "unexpected keyword argument 'serde': it must be left out, since values are stored by the one "
+    "codec of this project, which keeps their types (serde={serde!r:.80}). Give types that it does "
+    "not know to orchestrator.register_type"
 )
 _NO_PUT = (
     "{name}() is not supported: only runs and edits make checkpoints, so that no thread gets a "

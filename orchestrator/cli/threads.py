@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["history", "state", "threads"]
 
-STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled", "timed_out")
+STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
 THREAD_KEYS = ("thread_id", "graph", "status", "run_id", "resumes", "created_ms", "updated_ms")
 VALUE_CHARS_MAX = 100  # Of one value on a person's screen; --json prints it whole.
 

@@ -33,6 +33,7 @@ from orchestrator.errors import (
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text, child_thread, root_thread
 from orchestrator.step.answers import check_answer
+from orchestrator.step.cancelscope import check_cancelled
 from orchestrator.step.lease import LEASE_TTL_S, owner_is_dead
 from orchestrator.step.line import begin_next
 from orchestrator.step.resuming import Resume
@@ -44,6 +45,7 @@ _C = TypeVar("_C", Commit, Commit | None)
 _DECISIONS_MAX = 8  # How often a call is decided anew before it gives up.
 _LOOK_S = 2.0  # How long one look at the events of a busy thread waits.
 _PAGE = 100  # Checkpoint ids that are asked for at once.
+_HELD_LOOK_S = 0.05  # After so long a thread that a call holds is looked at anew.
 
 
 @dataclass(slots=True)
@@ -119,6 +121,8 @@ class Calls:
                 raise _parent_gone(*self.parent)
             if result.refused is Refusal.KEY_USED:
                 return result.detail, ()
+            if result.refused is Refusal.HELD:
+                self._release_hold(thread_id, result.detail, loaded, config.multitask)
         raise _unsettled(thread_id)
 
     def accept_at(
@@ -152,6 +156,23 @@ class Calls:
             yield from page
             before = page[-1]
 
+    def _release_hold(
+        self, thread_id: str, holder: str, loaded: LoadedThread | None, multitask: str = "reject"
+    ) -> None:
+        """End another call's hold on a thread, or wait for its end, or refuse this call.
+
+        Raises:
+            ThreadBusyError: if the call that holds it runs, and `multitask` rejects then.
+        """
+        dead = owner_is_dead(holder)
+        if multitask == "enqueue" and not dead:
+            self.clock.sleep(_HELD_LOOK_S)
+            return
+        if multitask == "reject" and not dead:
+            raise held(thread_id)
+        name, new = holder, loaded is None
+        self.store.commit(Commit(thread_id=thread_id, expect_new=new, holder=name, hold_ms=0))
+
     def _mended(self, thread_id: str, config: RunConfig) -> RunConfig:
         """Set a damaged thread back; return how a run begins on it, or raise the error again."""
         try:
@@ -176,6 +197,7 @@ class Calls:
         thread_id = where.thread_id
         lining.check(thread_id, config, loaded)
         while config.owner:  # It is to be this process's own: the process itself waits.
+            check_cancelled()
             self.store.events(thread_id, after=loaded.seq, wait_s=_LOOK_S)
             loaded = self._load(thread_id, config) or loaded
             if _has_ended(loaded):
@@ -393,9 +415,13 @@ class Calls:
     def edit(self, thread_id: str, decide: Callable[[LoadedThread | None], Commit]) -> Commit:
         """Commit what `decide` makes of the thread, or of its absence."""
         for _ in range(_DECISIONS_MAX):
-            commit = decide(self.store.load(thread_id))
-            if self.store.commit(in_one_log(commit)).refused is None:
+            loaded = self.store.load(thread_id)
+            commit = decide(loaded)
+            result = self.store.commit(in_one_log(commit))
+            if result.refused is None:
                 return commit
+            if result.refused is Refusal.HELD:
+                self._release_hold(thread_id, result.detail, loaded)
         raise _unsettled(thread_id)
 
     def _loaded(self, thread_id: str) -> LoadedThread | None:
@@ -431,6 +457,8 @@ class Calls:
             if result.refused is Refusal.NO_INTERRUPT:
                 msg = f"the interrupt {result.detail!r} of {thread_id!r} has been answered already"
                 raise NoPendingInterruptError(msg)
+            if result.refused is Refusal.HELD:
+                self._release_hold(thread_id, result.detail, loaded)
         raise _unsettled(thread_id)
 
 
@@ -449,6 +477,14 @@ def _ready(commit: Commit) -> tuple[ReadyStep, ...]:
 def _has_ended(loaded: LoadedThread) -> bool:
     """Return whether a thread is free: its run has ended, and nobody is in line."""
     return loaded.head.status.final and not loaded.line
+
+
+def held(thread_id: str) -> ThreadBusyError:
+    """Return the error for a thread that another call holds."""
+    return ThreadBusyError(
+        f"the thread {thread_id!r} is busy: a call with durability='exit' runs on it and stores "
+        f"it when it ends. Wait for that call, or use another thread"
+    )
 
 
 def _unsettled(thread_id: str) -> ThreadBusyError:

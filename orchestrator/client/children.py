@@ -29,6 +29,7 @@ from orchestrator.checkpoint.commit import (
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
+from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.client.beginning import first_fact
 from orchestrator.client.calls import Calls
 from orchestrator.client.results import failure_of
@@ -53,6 +54,7 @@ from orchestrator.graph.schema import ROOT, update_items
 from orchestrator.ids import child_thread, root_thread, short_hash
 from orchestrator.step.attempt import Attempt
 from orchestrator.step.bridge import GraphRun, child_run
+from orchestrator.step.cancelscope import check_cancelled
 from orchestrator.step.facts import Fact, Listener
 from orchestrator.step.protocol import StepProtocol
 from orchestrator.step.surroundings import namespace_of
@@ -78,6 +80,7 @@ class Children:
             GraphInterrupt: if it asks something.
             ChildRuns: if its steps run elsewhere.
             ChildPaused: if one of its nodes paused it.
+            GraphDrained: if it was drained.
             ParentCommand: if a node's code called it, and it says what that node's step does.
             Exception: what failed in it.
         """
@@ -161,6 +164,9 @@ class _Child:
             live,
         )
         run_id = short_hash(attempt.step.thread_id, attempt.origin, number)
+        if isinstance(keeps, Overlay):
+            around = attempt.step.thread_id, attempt.step.step_id
+            keeps.adopt(child_thread(root, ns), graph.records, around)
         return cls(attempt, graph, protocol, child_thread(root, ns), run_id, is_node, spot, given)
 
     @property
@@ -195,6 +201,7 @@ class _Child:
 
     def run(self, value: Any) -> Any:
         """Bring the run to its end, from wherever it is; return its output."""
+        check_cancelled()
         loaded = self._load()
         if self.protocol.default_queue:
             return self._on_fleet(value, loaded)
@@ -203,7 +210,7 @@ class _Child:
         if self.protocol.live.listener is not None and ready is not None:
             self._tell_start(resumes=loaded is not None)
         if ready is not None:
-            error = self._executor.proceed(self.protocol, self.thread_id, ready)
+            error = self._executor.proceed(self.protocol, self.thread_id, ready, self.run_id)
         if error is not None:
             raise error
         loaded = self._load()
@@ -212,9 +219,9 @@ class _Child:
 
     @property
     def _executor(self) -> InProcess:
-        """Return who runs its steps here, as many at a time as the caller allows."""
+        """Return the executor of its steps here, with the limits of the call and of the graph."""
         size = self.protocol.live.config.get("max_concurrency")
-        return InProcess() if size is None else InProcess(concurrency_max=size)
+        return InProcess(concurrency_max=size, step_timeout_s=self.graph.step_timeout)
 
     def _tell_start(self, *, resumes: bool) -> None:
         loaded, listener = self._load(), self.protocol.live.listener

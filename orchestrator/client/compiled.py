@@ -97,6 +97,7 @@ class CompiledStateGraph(StateFace, AsyncFace):
     builder: Any = None
     cache: Any = None
     store: Any = None
+    step_timeout: float | None = None  # Seconds a superstep may take; it may be set at any time.
 
     def __init__(
         self,

@@ -283,8 +283,7 @@ _SETTLED = {Wait.ANSWER, Wait.PERSON}
 
 
 def _past(status: RunStatus) -> str:
-    past = {RunStatus.CANCELLED: "been cancelled", RunStatus.TIMED_OUT: "timed out"}
-    return past.get(status, status.value)
+    return "been cancelled" if status is RunStatus.CANCELLED else status.value
 
 
 def _process(owner: str) -> str:

@@ -38,7 +38,7 @@ from orchestrator.step.facts import (
 __all__ = ["Follower", "Known", "StreamPart", "event_of", "parts_of_log"]
 
 _POLL_S = 2.0  # How long one read of the log waits for an event, at most.
-_ENDS = ("run_succeeded", "run_failed", "run_cancelled", "run_paused", "run_timed_out")
+_ENDS = ("run_succeeded", "run_failed", "run_cancelled", "run_paused")
 _EVENT_BITS = 32  # A cursor is the number of an event, and, in this many bits, a part of it.
 
 # Gives the graph of a namespace, if it is known, and how its values are stored; the second argument

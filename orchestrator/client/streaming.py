@@ -5,9 +5,11 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
+from orchestrator import limits
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.client import callbacks
 from orchestrator.client.beginning import first_fact
@@ -24,6 +26,7 @@ from orchestrator.execute.inprocess import InProcess, LocalRun
 from orchestrator.graph.scope import current_scope
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import root_thread
+from orchestrator.step.cancelscope import Cancelled, check_cancelled, elsewhere
 from orchestrator.step.facts import Fact, Missed
 
 if TYPE_CHECKING:
@@ -121,7 +124,8 @@ def stream_parts(running: Running, value: Any) -> Iterator[Any]:
         return
     with running.told(value):
         if isinstance(running.graph.executor, InProcess):
-            yield from _parts(running, value, shape)
+            with running.kept():
+                yield from _parts(running, value, shape)
         else:
             yield from _fleet_parts(running, value, shape)
 
@@ -137,7 +141,7 @@ def _parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:
         run = running.local(ready)
         with run.alive():
             yield from _rounds(run, heard, shape)
-        running.check_drained(run)
+        run.check_drained()
         error = run.error
     yield from _rest(running, shape)
     _raise_failure(running, error)
@@ -153,40 +157,58 @@ def _fleet_parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:
     of = "" if running.resumes else running.run_id
     follower = Follower(store, running.thread_id, known_by(graph), seq, of)
     rests = ready is None
-    while not rests:
-        for _, fact in follower.facts():
-            rests = rests or fact is None
-            if isinstance(fact, Missed):
-                raise StreamGapError(running.thread_id, fact.first, fact.last, fact.reason)
-            if fact is not None:
-                yield from shape.of(fact)
+    with elsewhere():
+        while not rests:
+            check_cancelled()
+            for _, fact in follower.facts():
+                rests = rests or fact is None
+                if isinstance(fact, Missed):
+                    raise StreamGapError(running.thread_id, fact.first, fact.last, fact.reason)
+                if fact is not None:
+                    yield from shape.of(fact)
     _raise_failure(running, None)
 
 
 def _rounds(run: LocalRun, heard: queue.SimpleQueue[Fact | None], shape: Shape) -> Iterator[Any]:
-    """Do one round after the other, each in an OS thread, and give what is heard meanwhile."""
-    while run.todo:
-        failures: list[BaseException] = []
+    """Do one round after the other, each in an OS thread, and give what is heard meanwhile.
 
-        def round_(failures: list[BaseException] = failures) -> None:
-            try:
-                run.round()
-            except BaseException as error:  # noqa: BLE001 - it is raised in the reader's thread
-                failures.append(error)
-            finally:
-                heard.put(None)
+    Raises:
+        Cancelled: if the call was cancelled, also while a round waits for synchronous code.
+    """
 
-        thread = threading.Thread(
-            target=copy_context().run, args=(round_,), name="graphstalk-stream", daemon=True
-        )
-        thread.start()
+    def wake() -> None:
+        heard.put(None)
+
+    with run.scope.reporting(wake) if run.scope is not None else nullcontext():
+        while run.todo:
+            yield from _round(run, heard, shape)
+
+
+def _round(run: LocalRun, heard: queue.SimpleQueue[Fact | None], shape: Shape) -> Iterator[Any]:
+    failures: list[BaseException] = []
+
+    def round_() -> None:
         try:
-            while (fact := heard.get()) is not None:
-                yield from shape.of(fact)
+            run.round()
+        except BaseException as error:  # noqa: BLE001 - it is raised in the reader's thread
+            failures.append(error)
         finally:
-            thread.join()  # Who stops reading lets the superstep end.
-        if failures:
-            raise failures[0]
+            heard.put(None)
+
+    thread = threading.Thread(
+        target=copy_context().run, args=(round_,), name="graphstalk-stream", daemon=True
+    )
+    thread.start()
+    try:
+        while (fact := heard.get()) is not None:
+            yield from shape.of(fact)
+    finally:
+        # A reader that stops lets the superstep end; a call that is cancelled does not.
+        thread.join(limits.CANCEL_GRACE_S if run.is_cancelled else None)
+    if run.is_cancelled:
+        raise Cancelled
+    if failures:
+        raise failures[0]
 
 
 def _start(running: Running) -> Fact:

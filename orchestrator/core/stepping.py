@@ -52,6 +52,7 @@ __all__ = [
     "in_one_log",
     "recursion_error",
     "steps_of",
+    "stopped",
 ]
 
 ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
@@ -159,7 +160,7 @@ class Stepping:
             fields["config"] = self.records.encode({**given, "on_resume": True})
         return Commit(
             thread_id=where.thread_id,
-            expect_head=checkpoint.parent,
+            expect_head=following.follows or checkpoint.parent,
             checkpoint=self.records.store_checkpoint(_tracked(checkpoint, untracked, kept.tails)),
             blobs=kept.blobs,
             tails=kept.goes_on,
@@ -183,7 +184,8 @@ class Stepping:
         after, before = self.breaks
         if following.steered:
             return None, None
-        if breaks_at(checkpoint, checkpoint.writers, after, head.breaks_seen) or breaks_at(
+        ran = (*checkpoint.writers, *following.handled) if following.handled else checkpoint.writers
+        if breaks_at(checkpoint, ran, after, head.breaks_seen) or breaks_at(
             checkpoint, nodes, before, head.breaks_seen
         ):
             return RunStatus.PAUSED, None
@@ -327,6 +329,19 @@ def ended(thread_id: str, checkpoint_id: int, status: RunStatus, error: bytes = 
         expect_head=checkpoint_id,
         expect_status=ACTIVE,
         expect_settled=True,  # It may go on by now: answered, or carried on by a person.
+        status=status,
+        head={"error": error} if error else {},
+        events=(_ended(status),),
+    )
+
+
+def stopped(thread_id: str, run_id: str, status: RunStatus, error: bytes = b"") -> Commit:
+    """End or pause a run wherever it is: what its steps still do is not committed. (INV-3)"""
+    return Commit(
+        thread_id=thread_id,
+        expect_run=run_id or None,
+        expect_status=ACTIVE,
+        revoke=True,
         status=status,
         head={"error": error} if error else {},
         events=(_ended(status),),

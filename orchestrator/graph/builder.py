@@ -24,7 +24,7 @@ from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
 from orchestrator.graph.routing import END, START, plain_name
 from orchestrator.graph.schema import channels_of, managed_of, schema_of
 from orchestrator.graph.settings import NodeDefaults, NodeSettings, check_settings
-from orchestrator.graph.spec import GraphSpec
+from orchestrator.graph.spec import GraphSpec, handler_name
 from orchestrator.graph.wiring import Router, Written, WrittenNode, freeze
 
 __all__ = ["GraphBuilder"]
@@ -283,7 +283,7 @@ class GraphBuilder:
             msg = "the graph has no entry: add an edge from START, as add_edge(START, 'first_node')"
             raise InvalidGraphError(msg)
         for node in interrupt:
-            if node not in self._nodes and node != "*":
+            if node not in self._nodes and node not in self._handlers() and node != "*":
                 raise InvalidGraphError(
                     f"cannot interrupt at {node!r}, which is no node. {self._nodes_text()}"
                 )
@@ -348,6 +348,15 @@ class GraphBuilder:
             raise InvalidGraphError(msg)
         if "|" in name or ":" in name:
             raise InvalidGraphError(f"{name!r} cannot name a node: '|' and ':' are reserved")
+
+    def _handlers(self) -> set[str]:
+        """Return the names of the nodes' error handlers."""
+        for_all = self._defaults.error_handler is not None
+        return {
+            handler_name(name)
+            for name, node in self._nodes.items()
+            if for_all or node.settings.get("error_handler") is not None
+        }
 
     def _nodes_text(self) -> str:
         return f"The nodes are: {', '.join(map(repr, self._nodes)) or 'none'}"

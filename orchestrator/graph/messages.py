@@ -37,7 +37,6 @@ __all__ = [
     "RemoveMessage",
     "add_messages",
     "merges_messages",
-    "message_classes",
     "message_sink",
     "push_message",
 ]
@@ -234,17 +233,6 @@ class MessagesState(TypedDict):
     """A state that is a conversation; inherit from it to add keys."""
 
     messages: Annotated[list[AnyMessage], add_messages]
-
-
-def message_classes() -> tuple[type, ...]:
-    """Return the classes a codec must know to store what `add_messages` takes and returns."""
-    langchain = _langchain()
-    if langchain is None:
-        return (PlainRemoveMessage,)
-    names = ("AI", "Chat", "Function", "Human", "System", "Tool")
-    kinds = [getattr(langchain, f"{name}Message") for name in names]
-    chunks = [getattr(langchain, f"{name}MessageChunk") for name in names]
-    return (*kinds, *chunks, langchain.RemoveMessage)
 
 
 # ---- from inside a node -----------------------------------------------------------------------

@@ -25,6 +25,7 @@ __all__ = [
     "NodeOptions",
     "NodeSpec",
     "Subgraph",
+    "handler_name",
 ]
 
 
@@ -45,6 +46,11 @@ class Subgraph(Protocol):
     def checkpointer(self) -> Any:
         """Where it keeps its threads; `True`, `False` and `None` as `compile` means them."""
         ...
+
+
+def handler_name(node: str) -> str:
+    """Return the name of a node's error handler, for limits and breaks; LangGraph's."""
+    return f"__error_handler__{node}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +231,12 @@ class GraphSpec:
         """Return the name under which people see a node."""
         known = self.nodes.get(node)
         return (known.label or node) if known else node
+
+    @property
+    def breakable(self) -> frozenset[str]:
+        """Return the names at which a run can pause: nodes, and error handlers of nodes."""
+        handlers = {handler_name(n) for n, node in self.nodes.items() if node.options.handler}
+        return frozenset({*self.nodes, *handlers} - {START})
 
     @property
     def subgraphs(self) -> Mapping[str, Subgraph]:

@@ -47,6 +47,8 @@ _OWN = {  # Tag → where it is; it is public there, in the package itself, or p
     "graphstalk.TimeoutPolicy": ("orchestrator.graph.policy", "TimeoutPolicy"),
     "graphstalk.Interrupt": ("orchestrator.checkpoint.model", "Interrupt"),
     "graphstalk.Overwrite": ("orchestrator.channels.base", "Overwrite"),
+    # Where langchain is not installed.
+    "graphstalk.RemoveMessage": ("orchestrator.graph.plain_messages", "PlainRemoveMessage"),
 }
 
 
@@ -146,9 +148,10 @@ def _offset_plain(value: Any) -> int:
 @functools.cache
 def _engine() -> _Forms:
     # These live in layers that this one does not know. The package loads its public names when they
-    # are first asked for, from a table of its own; `TimeoutPolicy` comes with `Send`.
+    # are first asked for, from a table of its own; `TimeoutPolicy` comes with `Send`, and
+    # `PlainRemoveMessage` with `add_messages`.
     package = sys.modules[__name__.partition(".")[0]]
-    _ = package.Send, package.Interrupt, package.Overwrite
+    _ = package.Send, package.Interrupt, package.Overwrite, package.add_messages
     forms: _Forms = {}
     for tag, (module, name) in _OWN.items():
         cls = getattr(sys.modules[module], name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.checkpoint.commit import Claim, Commit, LoadedThread, Wait
+from orchestrator.checkpoint.commit import Claim, Commit, LoadedStep, LoadedThread, Wait
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.core.accepting import planned
 from orchestrator.core.adopting import control_written, mismatch
@@ -20,7 +20,7 @@ from orchestrator.step.untracked import Overlaid
 if TYPE_CHECKING:
     from orchestrator.step.protocol import StepProtocol
 
-__all__ = ["advance_thread"]
+__all__ = ["advance_thread", "failed_step"]
 
 
 def advance_thread(protocol: StepProtocol, thread_id: str) -> Report:
@@ -30,20 +30,27 @@ def advance_thread(protocol: StepProtocol, thread_id: str) -> Report:
         return Report()
     if _is_anothers(protocol, loaded):
         return Report()  # Another process has the graph as it was.
-    unfinished = sorted(
-        (step for step in loaded.steps.values() if not step.completed),
-        key=lambda step: planned(step.step).order,
-    )
+    unfinished = [step for step in loaded.steps.values() if not step.completed]
     if not unfinished:
         try:
             return _advance_loaded(protocol, thread_id, loaded)
         except StateCorruptedError as damage:
             set_back = protocol.salvaged(thread_id, damage)
             return set_back or _fail(protocol, thread_id, loaded, damage)
-    failed = next((s for s in unfinished if s.wait is Wait.PERSON and s.error), None)
+    failed = failed_step(loaded)
     status = RunStatus.FAILED if failed else RunStatus.PAUSED
     error = failed.error if failed else b""
     return _end(protocol, ended(thread_id, loaded.checkpoint.id, status, error))
+
+
+def failed_step(loaded: LoadedThread) -> LoadedStep | None:
+    """Return the first step, by plan order, that failed for good."""
+    failed = [
+        step
+        for step in loaded.steps.values()
+        if not step.completed and step.wait is Wait.PERSON and step.error
+    ]
+    return min(failed, key=lambda step: planned(step.step).order, default=None)
 
 
 def _is_anothers(protocol: StepProtocol, loaded: LoadedThread) -> bool:
@@ -79,7 +86,7 @@ def _advance_loaded(protocol: StepProtocol, thread_id: str, loaded: LoadedThread
     values = Overlaid(stored, untracked.values(thread_id))
     frame = Frame(checkpoint, values, loaded.head.stop, changes=stored.changes)
     try:
-        following = protocol.advance_frame(frame, results, loaded.now_ms)
+        following = protocol.advance_frame(thread_id, frame, results, loaded.now_ms)
         commit = protocol.stepping.next(thread_id, loaded.head, following)
     except StateCorruptedError:
         raise

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator import START, InMemorySaver, StateGraph
 from orchestrator.channels import MISSING, BinaryOperatorAggregate
 from orchestrator.graph import messages
 from orchestrator.graph.messages import (
     REMOVE_ALL_MESSAGES,
     MessagesState,
     add_messages,
-    message_classes,
     message_sink,
     push_message,
 )
@@ -175,10 +175,8 @@ def test_another_name_is_not_there():
         _ = messages.Nothing
 
 
-def test_a_codec_with_the_message_classes_stores_every_kind_of_message():
+def test_a_codec_stores_every_kind_of_message():
     codec = Codec()
-    for cls in message_classes():
-        codec.register_class(cls)
     call = {"name": "f", "args": {"a": 1}, "id": "c", "type": "tool_call"}
     for message in (
         lc.HumanMessage([{"type": "text", "text": "b"}], id="1", name="n"),
@@ -285,10 +283,16 @@ def test_a_format_of_langchains_needs_langchain(plain):
 
 def test_the_removal_of_a_plain_message_can_be_stored(plain):
     codec = Codec()
-    for cls in message_classes():
-        codec.register_class(cls)
     removal = messages.RemoveMessage("a")
     assert codec.decode(codec.encode(removal)) == removal
+
+
+def test_a_node_removes_a_plain_message_of_a_thread(plain):
+    builder = StateGraph(messages.MessagesState)
+    builder.add_node("drop", lambda state: {"messages": [messages.RemoveMessage(id="1")]})
+    graph = builder.add_edge(START, "drop").compile(InMemorySaver())
+    said = [{"role": "user", "content": text, "id": id_} for id_, text in (("1", "a"), ("2", "b"))]
+    assert [m["id"] for m in graph.invoke({"messages": said}, "t")["messages"]] == ["2"]
 
 
 def test_plain_merging_agrees_with_langgraphs_on_roles_and_contents(monkeypatch):

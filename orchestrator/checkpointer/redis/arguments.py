@@ -75,6 +75,9 @@ def commit_arguments(
 def _rare_checks(commit: Commit) -> list[_Arg]:
     """Return what few commits ask for: each a name, how many values there are, and the values."""
     c, rare = commit, list[_Arg]()
+    if c.holder:
+        ms = "" if c.hold_ms is None else c.hold_ms
+        rare += _named("holder", c.holder, ms, int(c.only_holds))
     if c.expect_new:
         rare += _named("new")
     if c.key:

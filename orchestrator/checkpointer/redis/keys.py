@@ -16,6 +16,7 @@ Per thread, `<p>` = `<namespace>:{<partition>}:` and `<t>` = `<p>t:<thread id>:`
 | `<t>later` | zset | steps of a wide superstep that were not sent yet → place | superstep |
 | `<t>keys` | hash | idempotency key → run id | thread |
 | `<t>line` | list | ids of the runs that wait for the one there is, first first | while any |
+| `<t>hold` | string | the call that holds the thread, which may not exist yet | hold |
 | `<t>begins` | hash | run id → how it begins, of those in `line` | while any |
 | `<t>ev` | stream | events, see below: id `<seq>-0` of the last one | trimmed |
 | `<t>children` | set | namespaces of its child threads | thread |

@@ -55,17 +55,42 @@ def commit(
     found = find_head(connection, commit.thread_id)
     head = found or _new_head(connection, commit.thread_id, now)
     change = _Change(connection, commit, now, head)
-    refused, detail = change.refusal(known=found is not None)
+    refused, detail = _hold_refusal(connection, commit, now)
+    if refused is None:
+        refused, detail = change.refusal(known=found is not None)
     if refused is not None:
         if refused is Refusal.STALE_FENCE:
             change.note_refusal()
         return CommitResult(refused=refused, detail=detail, now_ms=now), head
+    if commit.hold_ms is not None:
+        _hold(connection, commit, now)
+    if commit.only_holds:
+        return CommitResult(now_ms=now), head
     if found is None:
         added = connection.execute(_SQL["add_thread"], (to_text(commit.thread_id),))
         head["thread"] = added.lastrowid
     change.apply()
     connection.execute(_SQL["add_head" if found is None else "set_head"], head)
     return CommitResult(now_ms=now, open=head["open"], waiting=change.waits()), head
+
+
+def _hold_refusal(
+    connection: sqlite3.Connection, commit: Commit, now: int
+) -> tuple[Refusal | None, str]:
+    """Return whether another call holds the thread, and which."""
+    if commit.guard is not None:
+        return None, ""
+    row = connection.execute(_SQL["held"], (to_text(commit.thread_id), now)).fetchone()
+    held = text(row[0]) if row else commit.holder
+    return (None, "") if held == commit.holder else (Refusal.HELD, held)
+
+
+def _hold(connection: sqlite3.Connection, commit: Commit, now: int) -> None:
+    name, until = to_text(commit.thread_id), now + (commit.hold_ms or 0)
+    if commit.hold_ms:
+        connection.execute(_SQL["hold"], (name, to_text(commit.holder), until))
+    else:
+        connection.execute(_SQL["end_hold"], (name,))
 
 
 def find_head(connection: sqlite3.Connection, thread_id: str) -> HeadFields | None:

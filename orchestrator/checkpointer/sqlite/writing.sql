@@ -166,3 +166,12 @@ ON CONFLICT (queue) DO UPDATE SET sent_ms = excluded.sent_ms WHERE excluded.sent
 -- name: renew
 INSERT INTO lease VALUES (?, ?)
 ON CONFLICT (owner) DO UPDATE SET end_ms = excluded.end_ms WHERE excluded.end_ms > end_ms + ?;
+
+-- name: held
+SELECT holder FROM hold WHERE name = ? AND until_ms > ?;
+
+-- name: hold
+INSERT OR REPLACE INTO hold VALUES (?, ?, ?);
+
+-- name: end_hold
+DELETE FROM hold WHERE name = ?;

@@ -12,6 +12,7 @@ from orchestrator.testing.contract.deleting import DeletingContract
 from orchestrator.testing.contract.fencing import FencingContract
 from orchestrator.testing.contract.growing import GrowingContract
 from orchestrator.testing.contract.hints import HintsContract
+from orchestrator.testing.contract.holding import HoldingContract
 from orchestrator.testing.contract.leading import LeadingContract
 from orchestrator.testing.contract.leases import LeasesContract
 from orchestrator.testing.contract.lining import LiningContract
@@ -49,5 +50,6 @@ class CheckpointerContract(
     LiningContract,
     AuditingContract,
     GrowingContract,
+    HoldingContract,
 ):
     """The whole contract, for a backend's test class to inherit."""

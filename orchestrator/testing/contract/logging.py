@@ -138,6 +138,12 @@ class LoggingContract(Contract):
         assert read(9) == [10]
         assert read(10) == read(11) == read(10**9) == []
 
+    def test_a_run_may_end_without_an_event(self, driver: Driver) -> None:
+        driver.start("a", events=())
+        driver.change(status=RunStatus.SUCCEEDED)
+        assert driver.events() == []
+        assert driver.load().head.status is RunStatus.SUCCEEDED
+
     def test_an_unknown_thread_has_no_events(self, driver: Driver) -> None:
         assert driver.store.events("nobody") == []
         assert driver.store.events("nobody", wait_s=0.01) == []

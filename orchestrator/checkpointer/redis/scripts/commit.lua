@@ -57,6 +57,11 @@ local function refuse(why, detail)
   end
   return {why, detail, now, 0, 0, {}}
 end
+local holder, hold_ms, only_holds = unpack(rare.holder or {'', ''})
+if guard == '' then
+  local held = redis.call('GET', T .. 'hold')
+  if held and held ~= holder then return {'held', held, now, 0, 0, {}} end
+end
 local guard_owner, guard_cp, guard_noted
 if not exists then
   if not rare.new then return {'unknown_thread', thread, now, 0, 0, {}} end
@@ -102,6 +107,13 @@ if rare.parent and redis.call('EXISTS', P .. 't:' .. rare.parent[1] .. ':s:' .. 
 end
 
 -- ---- effects ---------------------------------------------------------------------------
+
+if hold_ms == '0' then
+  redis.call('DEL', T .. 'hold')
+elseif hold_ms ~= '' then
+  redis.call('SET', T .. 'hold', holder, 'PX', hold_ms)
+end
+if only_holds == '1' then return {'', '', now, tonumber(head[4] or 0), 0, {}} end
 
 local open = tonumber(head[4] or 0)
 local status = rare.status and rare.status[1]
