@@ -63,7 +63,7 @@ def test_a_control_that_was_used_stops_the_next_run_before_its_first_node() -> N
     control.request_drain()
     assert drained(bench, control, {"log": ["in"]}).reason == "shutdown"
     assert bench.ran == []
-    assert bench.graph.get_state("t").next == ("side", "work")
+    assert bench.graph.get_state("t").next == ("work", "side")
     assert bench.call(None, control=RunControl()) == {"log": ALL}
 
 
@@ -148,7 +148,7 @@ def test_one_call_may_stop_elsewhere_than_the_graph(when: str) -> None:
     bench = Bench(stops=("end",))
     nodes = {"interrupt_before": ["side"], "interrupt_after": ["work"]}[when]
     bench.call({"log": ["in"]}, **{when: nodes})
-    expected = {"interrupt_before": ("side", "work"), "interrupt_after": ("end",)}[when]
+    expected = {"interrupt_before": ("work", "side"), "interrupt_after": ("end",)}[when]
     assert bench.graph.get_state("t").next == expected
 
 
