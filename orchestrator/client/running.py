@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +110,8 @@ class Running:
             ready = self.begin(value)
             error: BaseException | None = None
             if ready is not None:
-                error = self._proceed(ready)
+                # A copy: a signal may strike where a step's context is set, and not undone yet.
+                error = copy_context().run(self._proceed, ready)
             self.trace.output = self.output(error)
         return self.trace.output
 

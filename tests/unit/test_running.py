@@ -1,6 +1,8 @@
 """One call of a graph: how it ends before its time, and what it may say for itself alone."""
 
 import operator
+import sys
+from types import FrameType
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -21,6 +23,7 @@ from orchestrator import (
 from orchestrator.client.options import OptionError
 from orchestrator.client.threadconfig import ConfigError
 from orchestrator.errors import GraphBubbleUp, GraphstalkError, InvalidUpdateError
+from orchestrator.graph.scope import current_scope, open_scope
 from tests.fixtures.bench import Bench, finished
 
 ALL = ["in", "side", "work", "end"]
@@ -45,6 +48,25 @@ def test_a_run_that_is_told_to_stop_does_so_after_the_superstep_and_may_be_resum
     assert bench.store.load("t").head.status == "paused"
     assert bench.call(None) == {"log": ALL}
     assert sorted(bench.ran) == ["end", "side", "work"]
+
+
+def test_a_signal_at_any_point_leaves_the_process_outside_of_the_graph() -> None:
+    bench = Bench(stops=("work",))
+
+    def interrupt_when_set(frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code is open_scope.__code__ and event == "return":
+            raise KeyboardInterrupt
+        return interrupt_when_set
+
+    traced = sys.gettrace()
+    sys.settrace(interrupt_when_set)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            bench.call({"log": ["in"]}, "first")
+    finally:
+        sys.settrace(traced)
+    assert current_scope.get() is None
+    assert bench.call({"log": ["in"]}, "second") == {"log": ["in"]}  # It stops: no GraphInterrupt.
 
 
 def test_it_is_control_flow_and_no_error() -> None:
