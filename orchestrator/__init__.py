@@ -26,7 +26,7 @@ _MODULES = {
     "client.editing": "StateUpdate",
     "client.functional": "entrypoint",
     "client.handle": "RunHandle",
-    "client.running": "GraphOutput",
+    "client.results": "GraphOutput",
     "client.options": "OptionError",
     "client.snapshot": "PregelTask StateSnapshot",
     "client.threadconfig": "ConfigError",

@@ -29,7 +29,7 @@ from orchestrator.client.editing import StateUpdate as StateUpdate
 from orchestrator.client.functional import entrypoint as entrypoint
 from orchestrator.client.handle import RunHandle as RunHandle
 from orchestrator.client.options import OptionError as OptionError
-from orchestrator.client.running import GraphOutput as GraphOutput
+from orchestrator.client.results import GraphOutput as GraphOutput
 from orchestrator.client.snapshot import PregelTask as PregelTask
 from orchestrator.client.snapshot import StateSnapshot as StateSnapshot
 from orchestrator.client.threadconfig import ConfigError as ConfigError

@@ -66,8 +66,8 @@ class InvalidGraphError(GraphstalkError, ValueError):
     code = "INVALID_GRAPH"
 
 
-class InvalidUpdateError(GraphstalkError):
-    """A value that the channels of the state cannot take."""
+class InvalidUpdateError(GraphstalkError, ValueError):
+    """A value that the channels of the state cannot take, or an update that leads nowhere."""
 
     code = "INVALID_UPDATE"
 
@@ -126,8 +126,10 @@ class NoPendingInterruptError(GraphstalkError):
     code = "NO_PENDING_INTERRUPT"
 
 
-class UnknownInterruptError(NoPendingInterruptError, LookupError):
+class UnknownInterruptError(NoPendingInterruptError, LookupError, RuntimeError):
     """An answer that names an interrupt which is not open, or one that must name it.
+
+    As LangGraph's error for the latter it is a `RuntimeError`, too.
 
     Attributes:
         reason: `not_pending`, `empty_map` or `ambiguous`.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import billiard.pool
+import kombu.transport.redis
 from celery import Celery
 
 from orchestrator.config import Settings
 from orchestrator.execute.dispatch import REDIS_PATIENCE
+from orchestrator.redisconnection import OutageConnection, OutageSSLConnection
 from workers.bootsteps import Heartbeat, LeaseKeeper
 from workers.draining import Drain
 
@@ -58,6 +60,10 @@ def make_app(settings: Settings) -> Celery:
     made.conf.broker_transport_options = {}  # These brokers keep their own acknowledgements.
     return made
 
+
+# Celery's own connections wait for a server that refuses commands for now, as for one that is away.
+kombu.transport.redis.Channel.connection_class = OutageConnection
+kombu.transport.redis.Channel.connection_class_ssl = OutageSSLConnection
 
 app = make_app(Settings.from_env())
 app.steps["worker"].update((LeaseKeeper, Heartbeat, Drain))

@@ -16,6 +16,8 @@ from orchestrator.record import record
 __all__ = [
     "CRASHED",
     "HANDED_BACK",
+    "RESUMED",
+    "WITHDRAWN",
     "Answer",
     "Claim",
     "Commit",
@@ -39,6 +41,9 @@ __all__ = [
 # Why a step has no claim any more that had one: its reason until it is claimed and ends otherwise.
 CRASHED = "crash"
 HANDED_BACK = "deploy"  # By a worker that was told to stop.
+
+RESUMED = "resume"  # Why a step is tried again that had failed for good.
+WITHDRAWN = b""  # Instead of a question that its step asked once, and asks no more.
 
 
 class Refusal(StrEnum):
@@ -206,6 +211,9 @@ class Commit:
     # may keep it again, with their names instead of them. Only its header counts.
     input: StoredCheckpoint | None = None
     updates: tuple[StepUpdate, ...] = ()
+    # (Checkpoint, step) → the outcome of a step that an edit stands in for, if it had none: what
+    # history shows of it. It comes with a new checkpoint, and completes nothing.
+    results: Mapping[tuple[int, str], bytes] = field(default_factory=dict)
     revoke: bool = False  # Takes away the claims on all steps of the thread.
     answers: tuple[Answer, ...] = ()
     notes: Mapping[str, bytes] = field(default_factory=dict)  # Kept with the guarded step.
@@ -292,7 +300,7 @@ class LoadedStep:
     @property
     def questions(self) -> tuple[str, ...]:
         """Return the ids of the questions that are open."""
-        return tuple(key for key in self.asks if key not in self.answers)
+        return tuple(key for key, asked in self.asks.items() if asked and key not in self.answers)
 
 
 @record(frozen=True, slots=True, kw_only=True)

@@ -177,3 +177,4 @@ class Outcome:
     worker: str = ""
     claimed_ms: int = 0
     interrupts: tuple[Interrupt, ...] = ()  # What it asked before it completed.
+    error: bytes = b""  # The record of how it had failed before it was resumed.

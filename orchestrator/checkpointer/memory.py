@@ -127,6 +127,7 @@ class MemoryCheckpointer:
             thread.steps = {}
             thread.done = set()
             opened = 0
+        thread.stand_in(commit.results)
         for ready in commit.ready:
             thread.steps[ready.step_id] = Step(ready, since_ms=now)
             opened += 1

@@ -91,6 +91,11 @@ def sealed(commit: Commit, *, compact: bool = False) -> Commit:
             Answer(a.step_id, a.interrupt_id, seal(_answer(thread) + a.interrupt_id, a.value))
             for a in commit.answers
         )
+    if commit.results:
+        changes["results"] = {
+            (at, step): seal(_outcome(thread, step), record, compact=compact)
+            for (at, step), record in commit.results.items()
+        }
     if commit.updates:
         changes["updates"] = tuple(_sealed_update(thread, update) for update in commit.updates)
     if "config" in commit.head or "error" in commit.head:

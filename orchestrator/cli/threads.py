@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.cli.exits import Exit
-from orchestrator.cli.options import as_json_option, connecting, open_client
+from orchestrator.cli.options import as_json_option, connecting, open_client, traceback_option
 from orchestrator.cli.output import aligned, instant, json_line, say, show, show_json
 from orchestrator.errors import StateCorruptedError
 
 if TYPE_CHECKING:
+    from orchestrator.checkpoint.model import StepError
     from orchestrator.client.client import Client, ThreadInfo
     from orchestrator.client.snapshot import StateSnapshot
 
@@ -56,9 +58,10 @@ def threads(*, status: str | None, limit: int, as_json: bool, url: str | None) -
 @click.command()
 @click.argument("thread")
 @as_json_option
+@traceback_option
 @connecting
-def state(*, thread: str, as_json: bool, url: str | None) -> int:
-    """Show the state of THREAD: its values, what comes next, what it asks."""
+def state(*, thread: str, as_json: bool, with_traceback: bool, url: str | None) -> int:
+    """Show the state of THREAD: its values, what comes next, what failed, what it asks."""
     snapshot = open_client(url).get_state(thread)
     if as_json:
         show_json(snapshot_record(snapshot))
@@ -66,6 +69,10 @@ def state(*, thread: str, as_json: bool, url: str | None) -> int:
     for name, value in sorted(snapshot.values.items()):
         show(f"{name} = {shortened(json_line(value))}")
     say(f"next: {', '.join(snapshot.next) or 'nothing'}")
+    for error in errors_of(snapshot):
+        say(f"failed in node {error.node}, attempt {error.attempt}: {error.type}: {error.message}")
+        if with_traceback:
+            say(error.traceback.rstrip())
     for question in snapshot.interrupts:
         say(f"waits for an answer to {question.id}: {json_line(question.value)}")
     return Exit.OK
@@ -86,7 +93,7 @@ def history(*, thread: str, limit: int, as_json: bool, url: str | None) -> int:
         for snapshot in snapshots:
             show_json(snapshot_record(snapshot))
     else:
-        head = ("CHECKPOINT", "STEP", "SOURCE", "CREATED", "NEXT")
+        head = ("CHECKPOINT", "STEP", "SOURCE", "CREATED", "NEXT", "FAILED")
         show(aligned(head, [snapshot_row(snapshot) for snapshot in snapshots]))
     return Exit.OK
 
@@ -128,6 +135,7 @@ def snapshot_record(snapshot: StateSnapshot) -> dict[str, Any]:
         "next": list(snapshot.next),
         "metadata": snapshot.metadata,
         "created_at": snapshot.created_at,
+        "errors": [asdict(error) for error in errors_of(snapshot)],
         "interrupts": [{"id": each.id, "value": each.value} for each in snapshot.interrupts],
     }
 
@@ -141,7 +149,15 @@ def snapshot_row(snapshot: StateSnapshot) -> tuple[object, ...]:
         metadata.get("source", "-"),
         snapshot.created_at or "-",
         ", ".join(snapshot.next) or "-",
+        shortened(
+            "; ".join(f"{e.node}: {e.type}: {e.message}" for e in errors_of(snapshot)) or "-"
+        ),
     )
+
+
+def errors_of(snapshot: StateSnapshot) -> list[StepError]:
+    """Return the errors of a checkpoint's failed steps."""
+    return [task.error for task in snapshot.tasks if task.error is not None]
 
 
 def shortened(text: str) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from orchestrator import limits
 from orchestrator.client.options import CallOptions
 from orchestrator.client.snapshot import StateSnapshot
+from orchestrator.ids import ThreadId
 from orchestrator.step.loop import callers_loop
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncFace", "in_thread"]
 
 _T = TypeVar("_T")
-_Config = Mapping[str, Any] | str | None
+_Config = Mapping[str, Any] | ThreadId | None
 _END = object()
 # Of its own: a node that awaits a graph must never wait for a thread that waits for the node.
 _pool = ThreadPoolExecutor(limits.CALL_THREADS_MAX, "graphstalk-call")
@@ -117,7 +118,9 @@ class AsyncFace:
         """Await `rollback`."""
         return await in_thread(lambda: self.rollback(config))
 
-    async def afork(self: Any, config: _Config, thread_id: str | None = None) -> Mapping[str, Any]:
+    async def afork(
+        self: Any, config: _Config, thread_id: ThreadId | None = None
+    ) -> Mapping[str, Any]:
         """Await `fork`."""
         return await in_thread(lambda: self.fork(config, thread_id))
 

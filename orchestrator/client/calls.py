@@ -6,7 +6,7 @@ raises what is wrong now. (INV-9)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -17,10 +17,11 @@ from orchestrator.checkpoint.commit import Commit, LoadedThread, ReadyStep, Refu
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core import calling, lining
-from orchestrator.core.accepting import RunConfig, accept, paused_by_node, plain
+from orchestrator.core.accepting import RunConfig, accept, accept_at, paused_by_node, plain
 from orchestrator.core.questions import answers_given, open_questions
 from orchestrator.core.records import Records
 from orchestrator.core.salvage import damage_to_state
+from orchestrator.core.steering import Spot
 from orchestrator.core.stepping import Placement, in_one_log
 from orchestrator.errors import (
     EmptyInputError,
@@ -29,6 +30,7 @@ from orchestrator.errors import (
     ThreadBusyError,
     UnknownThreadError,
 )
+from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text, child_thread, root_thread
 from orchestrator.step.answers import check_answer
 from orchestrator.step.lease import LEASE_TTL_S, owner_is_dead
@@ -41,6 +43,7 @@ __all__ = ["Calls"]
 _C = TypeVar("_C", Commit, Commit | None)
 _DECISIONS_MAX = 8  # How often a call is decided anew before it gives up.
 _LOOK_S = 2.0  # How long one look at the events of a busy thread waits.
+_PAGE = 100  # Checkpoint ids that are asked for at once.
 
 
 @dataclass(slots=True)
@@ -112,6 +115,37 @@ class Calls:
             if result.refused is Refusal.KEY_USED:
                 return result.detail, ()
         raise _unsettled(thread_id)
+
+    def accept_at(
+        self, where: Placement, spec: GraphSpec, config: RunConfig, spot: Spot
+    ) -> tuple[ReadyStep, ...]:
+        """Accept a run that begins with what a checkpoint of its thread had left to do.
+
+        Args:
+            where: the thread, and where its steps run.
+            spec: the graph.
+            config: what the run is started with.
+            spot: the checkpoint.
+
+        Raises:
+            ThreadBusyError: if the thread's run is active.
+            UnknownThreadError: if the checkpoint is none of the thread's.
+        """
+        before = self.at(where.thread_id, spot.checkpoint_id)
+
+        def decide(loaded: LoadedThread | None) -> Commit:
+            assert loaded is not None, "a thread that has a checkpoint exists"
+            return accept_at(self.records, where, spec, config, spot, loaded, before)
+
+        self._hold(config.owner)
+        return self.edit(where.thread_id, decide).ready
+
+    def history(self, thread_id: str) -> Iterator[int]:
+        """Iterate over the ids of a thread's checkpoints, newest first."""
+        before: int | None = None
+        while page := self.store.history(thread_id, before=before, limit=_PAGE):
+            yield from page
+            before = page[-1]
 
     def _mended(self, thread_id: str, config: RunConfig) -> RunConfig:
         """Set a damaged thread back; return how a run begins on it, or raise the error again."""

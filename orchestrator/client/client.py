@@ -35,7 +35,7 @@ from orchestrator.errors import RunNotFinishedError, UnknownGraphError
 from orchestrator.execute.dispatch import dispatcher, open_store
 from orchestrator.execute.waiting import left_by, run_of, wait_for_rest
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import check_key, check_thread_id, new_uuid, short_hash
+from orchestrator.ids import ThreadId, check_key, check_thread_id, new_uuid, short_hash
 from orchestrator.serde.msgpack import Codec
 from orchestrator.step.carrying import CARRYING
 
@@ -95,7 +95,7 @@ class Client:
         graph: str | CompiledStateGraph,
         input: Any,  # noqa: A002 - LangGraph's name
         *,
-        thread_id: str | None = None,
+        thread_id: ThreadId | None = None,
         key: str | None = None,
         config: Mapping[str, Any] | None = None,
         multitask_strategy: Multitask = "reject",
@@ -126,7 +126,8 @@ class Client:
         name, spec, records = self._graph(graph)
         if thread_id is None:
             thread_id = short_hash("key", name, check_key(key)) if key is not None else new_uuid()
-        parsed = parse_config({**(config or {}), "thread_id": check_thread_id(thread_id)})
+        thread_id = check_thread_id(thread_id)
+        parsed = parse_config({**(config or {}), "thread_id": thread_id})
         run = RunConfig(
             run_id=new_uuid(),
             fingerprint=spec.fingerprint if spec else self._fingerprint(name),
@@ -144,7 +145,7 @@ class Client:
         return RunHandle(self, thread_id, run_id)
 
     def resume(
-        self, thread_id: str, value: Any = None, *, interrupt_id: str | None = None
+        self, thread_id: ThreadId, value: Any = None, *, interrupt_id: str | None = None
     ) -> RunHandle:
         """Answer what a thread asks; the answer is stored when this returns. (INV-8)
 
@@ -157,23 +158,23 @@ class Client:
             UnknownThreadError: if there is no such thread.
             NoPendingInterruptError: if it asks nothing, or was answered already.
         """
-        check_thread_id(thread_id)
+        thread_id = check_thread_id(thread_id)
         ready = self._calls().answer(thread_id, value, interrupt_id)
         self._send(ready)
         return self.handle(thread_id)
 
-    def carry_on(self, thread_id: str) -> RunHandle:
+    def carry_on(self, thread_id: ThreadId) -> RunHandle:
         """Continue a run that failed, was paused or cancelled; only what has not completed runs.
 
         Raises:
             EmptyInputError: if there is no such thread.
             ThreadBusyError: if its run is active.
         """
-        check_thread_id(thread_id)
+        thread_id = check_thread_id(thread_id)
         self._send(self._calls().carry_on(thread_id) or ())
         return self.handle(thread_id)
 
-    def cancel(self, thread_id: str, run_id: str = "") -> bool:
+    def cancel(self, thread_id: ThreadId, run_id: str = "") -> bool:
         """End a run of the thread; return whether there was one to end.
 
         Args:
@@ -184,28 +185,33 @@ class Client:
             UnknownThreadError: if there is no such thread.
         """
         calls = self._calls()
-        ended = calls.cancel(check_thread_id(thread_id), run_id)
+        thread_id = check_thread_id(thread_id)
+        ended = calls.cancel(thread_id, run_id)
         self._send(calls.begin_next(thread_id))
         return ended
 
-    def handle(self, thread_id: str) -> RunHandle:
+    def handle(self, thread_id: ThreadId) -> RunHandle:
         """Return the handle of the thread's current run.
 
         Raises:
             UnknownThreadError: if there is no such thread.
         """
+        thread_id = check_thread_id(thread_id)
         return RunHandle(self, thread_id, self._load(thread_id, values=False).head.run_id)
 
-    def result(self, thread_id: str, timeout_s: float | None = None, *, run_id: str = "") -> Any:
+    def result(
+        self, thread_id: ThreadId, timeout_s: float | None = None, *, run_id: str = ""
+    ) -> Any:
         """Wait until the thread's run rests; return its output, as `RunHandle.result`."""
-        there = wait_for_rest(self._reader, check_thread_id(thread_id), timeout_s, run_id)
+        thread_id = check_thread_id(thread_id)
+        there = wait_for_rest(self._reader, thread_id, timeout_s, run_id)
         loaded = left_by(self._reader, thread_id, there, run_id)
         spec, records = self._known(loaded)
         return outcome_of(thread_id, loaded, records, spec)
 
     def stream(
         self,
-        thread_id: str,
+        thread_id: ThreadId,
         from_seq: int = 0,
         *,
         stream_mode: str | Sequence[str] = "updates",
@@ -218,6 +224,7 @@ class Client:
             UnknownThreadError: if there is no such thread.
             RunNotFinishedError: if it does not rest in time.
         """
+        thread_id = check_thread_id(thread_id)
         loaded = self._load(thread_id, values=False)
         _, plain = self._known(loaded)
         graph = self._graphs.get(loaded.head.graph)
@@ -239,7 +246,7 @@ class Client:
                 msg = f"the run of thread {thread_id!r} is not at rest after {timeout_s} s"
                 raise RunNotFinishedError(msg)
 
-    def _rests(self, thread_id: str, seq: int) -> bool:
+    def _rests(self, thread_id: ThreadId, seq: int) -> bool:
         """Return whether a run rests, and everything that was logged was read."""
         loaded = self._load(thread_id, values=False)
         moves = loaded.head.status.active or (loaded.head.status.final and bool(loaded.line))
@@ -247,24 +254,26 @@ class Client:
 
     # ---- looking ------------------------------------------------------------------------
 
-    def get_state(self, thread_id: str, *, checkpoint_id: str | None = None) -> StateSnapshot:
+    def get_state(self, thread_id: ThreadId, *, checkpoint_id: str | None = None) -> StateSnapshot:
         """Return the thread's latest snapshot, or that of a checkpoint.
 
         Raises:
             UnknownThreadError: if there is no such thread or checkpoint.
         """
+        thread_id = check_thread_id(thread_id)
         config = {"thread_id": thread_id, "checkpoint_id": checkpoint_id}
-        wanted = parse_config(config).checkpoint_id
+        wanted = parse_config(config).before()
         loaded = self._load(thread_id, checkpoint_id=wanted)
         spec, records = self._known(loaded)
         return snapshot(thread_id, loaded, records, spec, latest=wanted is None)
 
-    def history(self, thread_id: str, *, limit: int | None = None) -> Iterator[StateSnapshot]:
+    def history(self, thread_id: ThreadId, *, limit: int | None = None) -> Iterator[StateSnapshot]:
         """Iterate over the thread's snapshots, newest first.
 
         Raises:
             UnknownThreadError: if there is no such thread.
         """
+        thread_id = check_thread_id(thread_id)
         loaded = self._load(thread_id, values=False)
         spec, records = self._known(loaded)
         count = limits.THREADS_PAGE_MAX if limit is None else limit
@@ -294,7 +303,7 @@ class Client:
             for thread_id, head in found
         ]
 
-    def questions(self, thread_id: str) -> dict[str, Any]:
+    def questions(self, thread_id: ThreadId) -> dict[str, Any]:
         """Return what the thread asks: interrupt id → question.
 
         Raises:
@@ -307,7 +316,7 @@ class Client:
             for question, step in open_questions(loaded).items()
         }
 
-    def status(self, thread_id: str, run_id: str = "") -> RunStatus:
+    def status(self, thread_id: ThreadId, run_id: str = "") -> RunStatus:
         """Return the status of the thread's run, or of another one; `queued` if it is in line.
 
         Raises:
@@ -316,7 +325,7 @@ class Client:
         """
         return self._run(thread_id, run_id, values=False).head.status
 
-    def explain(self, thread_id: str, run_id: str = "") -> Explanation:
+    def explain(self, thread_id: ThreadId, run_id: str = "") -> Explanation:
         """Say what the thread waits for, or where a run of it stands that waits in line.
 
         Raises:
@@ -326,10 +335,10 @@ class Client:
         return Inquiry(self._reader, self._known).explanation(check_thread_id(thread_id), run_id)
 
     def events(
-        self, thread_id: str, *, after: int = 0, limit: int = 1000, wait_s: float = 0
+        self, thread_id: ThreadId, *, after: int = 0, limit: int = 1000, wait_s: float = 0
     ) -> list[Event]:
         """Return events of a thread with a greater number than `after`."""
-        check_thread_id(thread_id)
+        thread_id = check_thread_id(thread_id)
         return self._reader.events(thread_id, after=after, limit=limit, wait_s=wait_s)
 
     def check(self, *, limit: int = 10_000) -> Iterator[Trouble | None]:
@@ -349,17 +358,17 @@ class Client:
     # ---- how ----------------------------------------------------------------------------
 
     def _load(
-        self, thread_id: str, *, checkpoint_id: int | None = None, values: bool = True
+        self, thread_id: ThreadId, *, checkpoint_id: int | None = None, values: bool = True
     ) -> LoadedThread:
-        loaded = self._reader.load(
-            check_thread_id(thread_id), checkpoint_id=checkpoint_id, values=values
-        )
+        thread_id = check_thread_id(thread_id)
+        loaded = self._reader.load(thread_id, checkpoint_id=checkpoint_id, values=values)
         if loaded is None:
             raise missing(thread_id)
         return loaded
 
-    def _run(self, thread_id: str, run_id: str, *, values: bool = True) -> LoadedThread:
-        loaded = run_of(self._reader, check_thread_id(thread_id), run_id, values=values)
+    def _run(self, thread_id: ThreadId, run_id: str, *, values: bool = True) -> LoadedThread:
+        thread_id = check_thread_id(thread_id)
+        loaded = run_of(self._reader, thread_id, run_id, values=values)
         if loaded is None:
             raise missing(thread_id)
         return loaded

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.checkpoint.model import Checkpoint, Interrupt, PlannedStep
-from orchestrator.client.snapshot import as_written, config_of, namespace_below, shown
+from orchestrator.client.snapshot import (
+    as_written,
+    child_namespace,
+    config_of,
+    metadata_of,
+    shown,
+    written,
+)
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import HANDLED, RETURN
+from orchestrator.core.branches import parents_of
 from orchestrator.graph.routing import START, Command
 from orchestrator.graph.spec import SINGLE, GraphSpec
 from orchestrator.ids import root_thread
@@ -218,16 +225,7 @@ def _is_seen(spec: GraphSpec | None, node: str) -> bool:
 
 def _kept(writes: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
     """Return the updates among a step's writes; several of one key as LangGraph shows them."""
-    found: dict[str, Any] = {}
-    counts = Counter(key for key, _ in writes)
-    for key, value in writes:
-        if not _is_state(key):
-            continue
-        if counts[key] > 1:
-            found.setdefault(key, {"$writes": []})["$writes"].append(as_written(value))
-        else:
-            found[key] = as_written(value)
-    return found
+    return written(pair for pair in writes if _is_state(pair[0]))
 
 
 def _is_state(key: str) -> bool:
@@ -270,21 +268,17 @@ def _checkpoint(spec: GraphSpec | None, fact: Advanced) -> dict[str, Any]:
         inner = spec.nodes.get(step.node) if spec else None
         state = None
         if inner is not None and inner.subgraph is not None:
-            ns = namespace_below(fact.thread_id, step.node, step_id)
+            name, lasts = _name(spec, step.node), inner.subgraph.checkpointer is True
+            ns = child_namespace(fact.thread_id, checkpoint, step, name, lasts=lasts)
             root, _ = root_thread(fact.thread_id)
             state = {"configurable": {"thread_id": root, "checkpoint_ns": ns}}
         tasks.append({**task, "interrupts": (), "state": state})
-    parent = checkpoint.parent
+    parent, parents = checkpoint.parent, parents_of(checkpoint.metadata)
     return {
-        "config": config_of(fact.thread_id, checkpoint.id),
-        "parent_config": None if parent is None else config_of(fact.thread_id, parent),
+        "config": config_of(fact.thread_id, checkpoint.id, parents),
+        "parent_config": None if parent is None else config_of(fact.thread_id, parent, parents),
         "values": shown(fact.frame.values, spec),
-        "metadata": {
-            **checkpoint.metadata,
-            "source": checkpoint.source,
-            "step": checkpoint.step,
-            "parents": {},
-        },
+        "metadata": metadata_of(checkpoint),
         "next": [_name(spec, step.node) for step in checkpoint.plan],
         "tasks": tasks,
     }

@@ -16,9 +16,9 @@ from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.client import callbacks
 from orchestrator.client.children import Children
 from orchestrator.client.options import CallOptions
-from orchestrator.client.results import INTERRUPT, outcome_of
+from orchestrator.client.results import INTERRUPT, GraphOutput, outcome_of, without_questions
 from orchestrator.client.starting import Start
-from orchestrator.client.threadconfig import ConfigError, ThreadConfig
+from orchestrator.client.threadconfig import RootCheckpointerError, ThreadConfig
 from orchestrator.core.accepting import RunConfig
 from orchestrator.core.stepping import ended
 from orchestrator.errors import (
@@ -29,8 +29,9 @@ from orchestrator.errors import (
 )
 from orchestrator.execute.inprocess import InProcess, LocalRun
 from orchestrator.execute.waiting import run_of
+from orchestrator.graph.routing import plain_name
 from orchestrator.graph.scope import current_scope
-from orchestrator.ids import new_uuid
+from orchestrator.ids import new_uuid, root_thread
 from orchestrator.step.bridge import GraphRun, graph_run
 from orchestrator.step.facts import Listener
 from orchestrator.step.live import Live
@@ -40,20 +41,7 @@ from orchestrator.step.surroundings import context_for
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph
 
-__all__ = ["GraphOutput", "Running"]
-
-
-@dataclass(frozen=True, slots=True)
-class GraphOutput:
-    """What `invoke(version="v2")` returns; LangGraph's name.
-
-    Attributes:
-        value: the output, as the output schema's type where that is a class.
-        interrupts: the open questions.
-    """
-
-    value: Any
-    interrupts: tuple[Any, ...] = ()
+__all__ = ["Running"]
 
 
 @dataclass(slots=True)
@@ -69,6 +57,7 @@ class Running:
     listener: Listener | None = None
     wants_messages: bool = False  # Whether tokens of language models are read.
     resumes: bool = field(default=False, init=False)
+    is_reported: bool = field(default=False, init=False)  # To handlers, that the run rests.
     run_id: str = field(default="", init=False)  # Of the run that began or goes on.
     _protocol: StepProtocol | None = field(default=None, init=False)
     trace: GraphRun = field(default_factory=GraphRun, init=False)  # What handlers hear of it.
@@ -84,14 +73,18 @@ class Running:
         if isinstance(store, bool):
             if store and current_scope.get() is None:
                 msg = (
-                    "checkpointer=True is for subgraphs: give a checkpointer to the outermost graph"
+                    "checkpointer=True cannot be used for root graphs: it is for subgraphs, so "
+                    "give a checkpointer to the outermost graph"
                 )
-                raise ConfigError(msg)
+                raise RootCheckpointerError(msg)
             store = None
         if store is None:
-            thread_id = parsed.thread_id or new_uuid()
+            thread_id, parsed = parsed.thread_id or new_uuid(), parsed.without_thread()
             return cls(graph, MemoryCheckpointer(), thread_id, parsed, options, keeps=False)
-        return cls(graph, store, parsed.thread(), parsed, options, keeps=True)
+        thread_id = parsed.thread()
+        if current_scope.get() is None:  # Else it may be the config of the step around the call.
+            thread_id = root_thread(thread_id)[0]
+        return cls(graph, store, thread_id, parsed, options, keeps=True)
 
     @property
     def is_child(self) -> bool:
@@ -105,22 +98,22 @@ class Running:
         """Run to rest and return the output; see `CompiledStateGraph.invoke`."""
         scope = current_scope.get()
         if scope is not None and self.is_child:
-            return scope.host.run_child(self.graph, value, {})
+            return scope.host.run_child(self.graph, value, {"config": self.parsed})
         with self.told(value):
             ready = self.begin(value)
             error: BaseException | None = None
             if ready is not None:
                 # A copy: a signal may strike where a step's context is set, and not undone yet.
                 error = copy_context().run(self._proceed, ready)
-            self.trace.output = self.output(error)
-        return self.trace.output
+            found = self.output(error)
+            self.trace.output = without_questions(found)
+        return found
 
     @contextmanager
     def told(self, value: Any) -> Iterator[None]:
         """Tell langchain's handlers that the graph runs while the block does."""
-        parsed = self.parsed
-        metadata = {**parsed.metadata, "thread_id": parsed.thread_id or self.thread_id}
-        with graph_run(self.graph.name, value, {**parsed.more, "metadata": metadata}) as self.trace:
+        parsed, name = self.parsed, self.graph.trace_name
+        with graph_run(name, value, {**parsed.more, "metadata": parsed.shown}) as self.trace:
             yield
 
     def _proceed(self, ready: tuple[ReadyStep, ...]) -> BaseException | None:
@@ -166,7 +159,7 @@ class Running:
                 f"another process before this call ended. Wait for it, then look at get_state"
             )
             raise ThreadBusyError(msg)
-        callbacks.tell_rest(self, loaded)
+        callbacks.report_rest(self, loaded)
         found = outcome_of(
             self.parsed.thread_id or self.thread_id,
             loaded,
@@ -208,8 +201,8 @@ class Running:
         start = Start(self.graph, self.store, self.thread_id, self.parsed, self._run_config())
         ready = start.begin(value)
         self.resumes, self.run_id = start.resumes, start.run_id
-        if start.resumes and self.parsed.more.get("callbacks"):
-            callbacks.tell_resumed(self)
+        if start.resumes:
+            callbacks.report_resumed(self)
         return ready
 
     def _run_config(self) -> RunConfig:
@@ -240,12 +233,13 @@ class Running:
                 **self.parsed.more,
                 "callbacks": self.trace.callbacks,
                 "configurable": self.parsed.configurable,
-                "metadata": self.parsed.metadata,
+                "metadata": self.parsed.shown,
                 **({"max_concurrency": size} if size is not None else {}),
             },
             control=options.get("control"),
             untracked=graph.untracked,
             messages=self.wants_messages,
+            is_named=self.parsed.thread_id is not None,
         )
         protocol = graph.protocol(self.store, live)
         protocol.breaks_after = self._breaks("interrupt_after")
@@ -257,7 +251,7 @@ class Running:
         if nodes is None:
             return None
         names = set(self.graph.spec.nodes) - {"__start__"}
-        chosen = names if nodes == "*" else set(nodes)
+        chosen = names if nodes == "*" else set(map(plain_name, nodes))
         unknown = sorted(chosen - names)
         if unknown:
             msg = f"{which} names {unknown[0]!r}, which is no node of {self.graph.name!r}"

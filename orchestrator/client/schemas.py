@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from orchestrator.graph.spec import GraphSpec
+from orchestrator.channels import Channel
+from orchestrator.client.node import GraphNode
+from orchestrator.client.options import StreamMode
+from orchestrator.graph.routing import START
+from orchestrator.graph.spec import SINGLE, GraphSpec
 from orchestrator.step.adapting import adapter
 
 if TYPE_CHECKING:
@@ -19,6 +24,75 @@ class SchemaFace:
     """The calls of a compiled graph that tell about it."""
 
     spec: GraphSpec
+    # As in LangGraph, these may be set until the graph runs.
+    stream_mode: StreamMode | Sequence[StreamMode] = "updates"  # What `stream` shows by default.
+    step_timeout: float | None = None  # How many seconds a superstep may take.
+    debug: bool = False  # Whether calls print updates and values.
+
+    @property
+    def name(self) -> str:
+        """Return the name under which workers and people know the graph; it may be set."""
+        return self.spec.name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self.spec = replace(self.spec, name=name)
+
+    @property
+    def nodes(self) -> Mapping[str, GraphNode]:
+        """Return the nodes by name, to be called on their own: `graph.nodes["a"].invoke(…)`."""
+        graph = cast("CompiledStateGraph", self)
+        return {
+            spec.label or name: GraphNode(graph, spec) for name, spec in self.spec.nodes.items()
+        }
+
+    @property
+    def channels(self) -> Mapping[str, Channel]:
+        """Return the channels: the keys of the state, and those that trigger nodes."""
+        return self.spec.channels
+
+    @property
+    def context_schema(self) -> Any:
+        """Return the type of the `context` that callers pass, if the graph names one."""
+        return self.spec.context_schema
+
+    @property
+    def input_channels(self) -> str:
+        """Return the channel that takes the input."""
+        return START
+
+    @property
+    def output_channels(self) -> str | list[str]:
+        """Return the keys of the output; of a state without fields, its one channel."""
+        return _one_or_all(self.spec.output_keys)
+
+    @property
+    def stream_channels(self) -> str | list[str]:
+        """Return the keys that streams show; of a state without fields, its one channel."""
+        return _one_or_all(self.spec.visible_keys)
+
+    @property
+    def stream_channels_list(self) -> list[str]:
+        """Return the keys that streams show."""
+        return list(self.spec.visible_keys)
+
+    @property
+    def interrupt_before_nodes(self) -> list[str]:
+        """Return the nodes before which a run pauses; it may be set, also to `"*"`."""
+        return [name for name in self.spec.nodes if name in self.spec.interrupt_before]
+
+    @interrupt_before_nodes.setter
+    def interrupt_before_nodes(self, nodes: Iterable[str] | Literal["*"]) -> None:
+        self.spec = replace(self.spec, interrupt_before=self.spec.stops(nodes))
+
+    @property
+    def interrupt_after_nodes(self) -> list[str]:
+        """Return the nodes after which a run pauses; it may be set, also to `"*"`."""
+        return [name for name in self.spec.nodes if name in self.spec.interrupt_after]
+
+    @interrupt_after_nodes.setter
+    def interrupt_after_nodes(self, nodes: Iterable[str] | Literal["*"]) -> None:
+        self.spec = replace(self.spec, interrupt_after=self.spec.stops(nodes))
 
     def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
         """Return the graph's name, or `name`, with a suffix."""
@@ -86,6 +160,10 @@ def _named_in(function: Any) -> Iterator[CompiledStateGraph]:
         for value in found.values():
             if isinstance(value, CompiledStateGraph):
                 yield value
+
+
+def _one_or_all(keys: tuple[str, ...]) -> str | list[str]:
+    return keys[0] if keys in SINGLE else list(keys)
 
 
 def _json_schema(schema: Any) -> dict[str, Any]:

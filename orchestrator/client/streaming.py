@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,9 @@ from orchestrator.checkpoint.model import RunStatus
 from orchestrator.client import callbacks
 from orchestrator.client.beginning import first_fact
 from orchestrator.client.following import Follower
-from orchestrator.client.options import modes_of
+from orchestrator.client.options import StreamMode, modes_of
 from orchestrator.client.projecting import INTERRUPT, Part, Projection
-from orchestrator.client.results import outcome_of
+from orchestrator.client.results import outcome_of, without_questions
 from orchestrator.client.running import Running
 from orchestrator.client.snapshot import live_values
 from orchestrator.client.unseen import Unseen
@@ -27,7 +27,7 @@ from orchestrator.step.facts import Fact
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph
 
-__all__ = ["Shape", "records_of", "stream_parts"]
+__all__ = ["Shape", "printed", "prints", "records_of", "stream_parts"]
 
 
 class Shape:
@@ -37,14 +37,12 @@ class Shape:
         """Read the options."""
         options, graph = running.options, running.graph
         given = options.get("stream_mode")
-        self.modes = modes_of(given, graph.default_mode)
-        self._one = given is None or isinstance(given, str)
+        given = _default_mode(running) if given is None else given
+        self.modes = modes_of(given, graph.stream_mode)
+        self._one = isinstance(given, str)
         self._spaces = bool(options.get("subgraphs"))
         self._v2 = options.get("version") == "v2"
-        printed = options.get("print_mode") or ()
-        if options.get("debug"):
-            printed = ("updates", "values")
-        self._printed = modes_of(printed, "values") if printed else ()
+        self._printed = prints(running)
         keys = options.get("output_keys")
         self._as_output = graph.spec.as_output
         self.projection = Projection(
@@ -87,6 +85,28 @@ class Shape:
             if not space:
                 part["data"] = self._as_output(part["data"])
         return part
+
+
+def _default_mode(running: Running) -> StreamMode | Sequence[StreamMode]:
+    """Return what is streamed where the call does not say it: as LangGraph, values in a node."""
+    in_node = "langgraph_node" in running.parsed.metadata  # It was given the config of a node.
+    return "values" if in_node else running.graph.stream_mode
+
+
+def prints(running: Running) -> tuple[str, ...]:
+    """Return the modes that a call prints."""
+    debug = running.options.get("debug")
+    if running.graph.debug if debug is None else debug:
+        return ("updates", "values")
+    modes = running.options.get("print_mode") or ()
+    return modes_of(modes, ()) if modes else ()
+
+
+def printed(running: Running, value: Any) -> Any:
+    """Run, print what the call asks for, and return the output."""
+    for _ in stream_parts(running, value):
+        pass
+    return running.output(None)
 
 
 def stream_parts(running: Running, value: Any) -> Iterator[Any]:
@@ -190,13 +210,14 @@ def _rest(running: Running, shape: Shape) -> Iterator[Any]:
 def _raise_failure(running: Running, error: BaseException | None) -> None:
     """Raise what became of the run, if it is no output."""
     loaded = running.rested()
-    callbacks.tell_rest(running, loaded)
+    callbacks.report_rest(running, loaded)
     graph = running.graph
     failed = loaded.head.status in {RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.PAUSED}
     if failed or running.trace.is_told:
-        running.trace.output = outcome_of(
+        found = outcome_of(
             running.parsed.thread_id or running.thread_id, loaded, graph.records, graph.spec, error
         )
+        running.trace.output = without_questions(found)
 
 
 def records_of(graph: CompiledStateGraph) -> dict[str, Records]:
@@ -211,7 +232,11 @@ def _child_parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:
     assert scope is not None
     heard: list[Fact] = []
     below: Callable[[Fact], None] = heard.append
-    how = {"listener": below, "messages": running.wants_messages}
+    how = {
+        "listener": below,
+        "messages": running.wants_messages,
+        "config": running.parsed,
+    }
     scope.host.run_child(running.graph, value, how)
     base = root_thread(heard[0].thread_id)[1] if heard else ""
     for fact in heard:

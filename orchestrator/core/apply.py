@@ -82,8 +82,9 @@ def apply(
     sends = board.write([writes for _, writes in ordered])
     if passes:
         board.clear_transient()
-        if spec.triggers.keys().isdisjoint(board.updated) and not kept_in(checkpoint):
-            board.finish()
+        idle = not sends and spec.triggers.keys().isdisjoint(board.updated)
+        if idle and not kept_in(checkpoint):
+            board.finish()  # What was sent is work, too: a deferred node waits for it.
     return board.applied(sends)
 
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.checkpoint.commit import (
+    WITHDRAWN,
+    Claim,
     Commit,
     EventDraft,
     ReadyStep,
@@ -192,7 +194,7 @@ class Stepping:
     ) -> Commit:
         """Complete a step; with `following`, it was alone and advances its superstep. (Rule 1)"""
         guard, event = StepGuard(step.step_id, outcome.fence), _committed(step, outcome)
-        completed = self.records.store_outcome(self._stored(outcome))
+        completed = self.stored(outcome)
         if following is None:
             return Commit(
                 thread_id=step.thread_id, guard=guard, completed=completed, events=(event,)
@@ -200,21 +202,24 @@ class Stepping:
         rest = self.next(step.thread_id, head, following)
         return replace(rest, guard=guard, completed=completed, events=(event, *rest.events))
 
-    def _stored(self, outcome: Outcome) -> Outcome:
+    def stored(self, outcome: Outcome) -> bytes:
         """Return what is stored of an outcome: not the keys whose values never are."""
-        if not self.spec.untracked:
-            return outcome
-        writes = tuple(w for w in outcome.writes if w[0] not in self.spec.untracked)
-        return replace(outcome, writes=writes)
+        if self.spec.untracked:
+            writes = tuple(w for w in outcome.writes if w[0] not in self.spec.untracked)
+            outcome = replace(outcome, writes=writes)
+        return self.records.store_outcome(outcome)
 
-    def ask(self, step: ReadyStep, fence: int, questions: tuple[Interrupt, ...]) -> Commit:
-        """Let a step wait for answers."""
-        asks = {q.id: self.records.store_interrupt(q) for q in questions}
+    def ask(self, claim: Claim, questions: tuple[Interrupt, ...]) -> Commit:
+        """Let a claimed step wait for answers; what it asked before and asks no more is closed."""
+        assert claim.step is not None
+        step, fence = claim.step, claim.fence
+        asks = {i: WITHDRAWN for i in claim.asks if i not in claim.answers}
+        own = {q.id: self.records.store_interrupt(q) for q in questions}
         asked = [
-            EventDraft("step_interrupted", {**_where(step), "interrupt": q.id, "value": asks[q.id]})
+            EventDraft("step_interrupted", {**_where(step), "interrupt": q.id, "value": own[q.id]})
             for q in questions
         ] or [EventDraft("step_interrupted", {**_where(step), "interrupt": "", "value": b""})]
-        update = StepUpdate(step=step, wait=Wait.ANSWER, asks=asks)
+        update = StepUpdate(step=step, wait=Wait.ANSWER, asks={**asks, **own})
         return self._settle(step, fence, update, RunStatus.PAUSED, asked)
 
     def pause(self, step: ReadyStep, fence: int, reason: str, notes: Mapping[str, bytes]) -> Commit:

@@ -5,19 +5,26 @@ LangGraph. Where it is not, a message is a plain dict of `role`, `content`, `id`
 its author put there.
 
 Rule 1: importing this module does not import langchain-core, which takes long; merging does.
-Rule 2: a message without an id gets one when it is merged. A merge that is repeated after a crash
-        gives other ids, but only one of the two is ever committed. (INV-2)
+Rule 2: a message without an id gets one before its step is committed, by which the step's attempts
+        agree; so what is streamed is what is stored. (INV-6)
+Rule 3: what a merge is given stays as it is: a message that gets an id is a copy.
+Rule 4: what is not yet a message (a text, a pair) becomes one when it is merged, with an id by
+        chance. A merge that is repeated gives another, but only one is ever committed. (INV-2)
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
+from importlib.util import find_spec
+from operator import is_
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+from uuid import UUID
 
 from orchestrator.graph.plain_messages import PlainRemoveMessage, merge, plain_message
-from orchestrator.ids import new_uuid
+from orchestrator.ids import new_uuid, short_hash
 
 if TYPE_CHECKING:
     from langchain_core.messages import RemoveMessage
@@ -25,9 +32,11 @@ if TYPE_CHECKING:
 __all__ = [
     "REMOVE_ALL_MESSAGES",
     "AnyMessage",
+    "MessageIds",
     "MessagesState",
     "RemoveMessage",
     "add_messages",
+    "merges_messages",
     "message_classes",
     "message_sink",
     "push_message",
@@ -100,9 +109,7 @@ def _merged(left: Any, right: Any, *, format: _Format = None) -> list[Any]:  # n
 
 def _merged_objects(langchain: Any, left: list[Any], right: list[Any], form: _Format) -> list[Any]:
     left, right = _objects(langchain, left), _objects(langchain, right)
-    for message in (*left, *right):
-        if message.id is None:
-            message.id = new_uuid()
+    left, right = ([_named(message) for message in each] for each in (left, right))
     removal = langchain.RemoveMessage
     all_go = any(isinstance(m, removal) and m.id == REMOVE_ALL_MESSAGES for m in right)
     merged = merge(
@@ -141,6 +148,64 @@ def _langchain() -> Any:
     except ImportError:
         return None
     return messages
+
+
+def merges_messages(reducer: Any) -> bool:
+    """Return whether a reducer is `add_messages`, with a format or without."""
+    return reducer is add_messages or (isinstance(reducer, partial) and reducer.func is _merged)
+
+
+class MessageIds:
+    """Ids for the messages that a step returns without one, the same in each of its attempts."""
+
+    def __init__(self, seed: str) -> None:
+        """Begin to count; `seed` names the step among all steps of all threads."""
+        self._seed = seed
+        self._counts: dict[str, int] = {}
+        self._named: dict[int, tuple[Any, Any]] = {}  # By identity: the message, and its copy.
+
+    def given(self, key: str, value: Any) -> Any:
+        """Return what is written to a key, where messages without an id are copies with one."""
+        if isinstance(value, list):
+            named = [self._message(key, item) for item in value]
+            return value if all(map(is_, named, value)) else named
+        return self._message(key, value)
+
+    def taken(self, value: Any) -> Any:
+        """Return what was written to a key as it was before `given`."""
+        before = {id(copy): message for message, copy in self._named.values()}
+        if isinstance(value, list):
+            return [before.get(id(item), item) for item in value]
+        return before.get(id(value), value)
+
+    def _message(self, key: str, item: Any) -> Any:
+        if not _lacks_id(item):
+            return item
+        if id(item) not in self._named:
+            count = self._counts[key] = self._counts.get(key, 0) + 1
+            name = str(UUID(short_hash(self._seed, "message", key, count)))
+            copy = {**item, "id": name} if isinstance(item, dict) else _with_id(item, name)
+            self._named[id(item)] = item, copy
+        return self._named[id(item)][1]
+
+
+def _lacks_id(item: Any) -> bool:
+    """Return whether something is a message without an id."""
+    langchain = sys.modules.get("langchain_core.messages")
+    if langchain is not None and isinstance(item, langchain.BaseMessage):
+        return item.id is None
+    if not isinstance(item, dict) or item.get("id") is not None:
+        return False
+    is_plain = ("role" in item or "type" in item) and "content" in item
+    return is_plain and find_spec("langchain_core") is None  # Else it becomes an object.
+
+
+def _named(message: Any) -> Any:
+    return message if message.id is not None else _with_id(message, new_uuid())
+
+
+def _with_id(message: Any, name: str) -> Any:
+    return message.model_copy(update={"id": name})
 
 
 class MessagesState(TypedDict):
@@ -195,7 +260,10 @@ def push_message(message: Any, *, state_key: str | None = "messages") -> Any:
         [pushed] = langchain.convert_to_messages([message])
         name = pushed.id
     if name is None:
-        msg = "push_message() needs a message with an id: what is shown must be what is stored"
+        msg = (
+            "Message ID is required: push_message() shows a message before it is stored, and by "
+            "the id a reader knows that both are one"
+        )
         raise ValueError(msg)
     sink(pushed, state_key)
     return pushed

@@ -56,7 +56,10 @@ def merge(
         key = name(message)
         if removes(message):
             if key not in places:
-                msg = f"there is no message with the id {key!r} to remove"
+                msg = (
+                    f"Attempting to delete a message with an ID that doesn't exist ({key!r}): a "
+                    f"RemoveMessage must name a message of the state"
+                )
                 raise ValueError(msg)
             gone.add(key)
         elif key in places:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
-from orchestrator.channels import Channel
+from orchestrator.channels import BinaryOperatorAggregate, Channel
+from orchestrator.errors import InvalidGraphError
 from orchestrator.graph.lineage import Lineage
+from orchestrator.graph.messages import merges_messages
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
-from orchestrator.graph.routing import END, START
+from orchestrator.graph.routing import END, START, plain_name
 from orchestrator.graph.schema import ROOT, Reader
 from orchestrator.ids import short_hash
 
@@ -65,6 +67,7 @@ class NodeOptions:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     destinations: Mapping[str, str | None] = field(default_factory=dict)  # For drawing: → label.
     cache: Any = None  # A `CachePolicy`: when a result of before may serve again.
+    code: str = ""  # Of a node with one: what identifies its code, its edges and its routers.
     timeout: TimeoutPolicy | None = None  # Of one attempt.
     handler: Handler | None = None
 
@@ -97,6 +100,10 @@ class NodeSpec:
     writes: tuple[tuple[str, Any], ...]  # What completing it writes, whatever it returns.
     branches: tuple[Branch, ...] = ()
     options: NodeOptions = NodeOptions()
+
+
+def _merges_messages(channel: Channel) -> bool:
+    return isinstance(channel, BinaryOperatorAggregate) and merges_messages(channel.operator)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +160,17 @@ class GraphSpec:
         return frozenset(key for key in self.state_keys if self.channels[key].appends)
 
     @cached_property
+    def message_keys(self) -> frozenset[str]:
+        """Return the keys of the state whose writes are merged as messages."""
+        channels = self.channels
+        return frozenset(key for key in self.state_keys if _merges_messages(channels[key]))
+
+    @property
+    def begun(self) -> frozenset[str]:
+        """Return the keys of the state whose reducer begins with a declared default."""
+        return frozenset(key for key in self.state_keys if self.channels[key].begins())
+
+    @cached_property
     def untracked(self) -> frozenset[str]:
         """Return the keys of the state whose values are never stored."""
         return frozenset(key for key in self.state_keys if not self.channels[key].persisted)
@@ -205,6 +223,22 @@ class GraphSpec:
             return Reader(self.output_schema, tuple(values)).coerce(values)
         except (TypeError, ValueError):
             return values  # Not all of its fields have a value yet.
+
+    def stops(self, nodes: Iterable[str] | Literal["*"]) -> frozenset[str]:
+        """Return the nodes at which a run is to stop; `"*"`: all of them.
+
+        Raises:
+            InvalidGraphError: if there is no such node.
+        """
+        names = frozenset(self.nodes) - {START}
+        chosen = names if "*" in nodes else frozenset(map(plain_name, nodes))
+        unknown = sorted(chosen - names)
+        if unknown:
+            known = ", ".join(map(repr, sorted(names)))
+            raise InvalidGraphError(
+                f"cannot interrupt at {unknown[0]!r}, which is no node. The nodes are: {known}"
+            )
+        return chosen
 
     def queue_of(self, node: str, default: str) -> str:
         """Return the Celery queue on which steps of `node` run."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from orchestrator.channels import (
@@ -13,9 +13,10 @@ from orchestrator.channels import (
     NamedBarrierValue,
     NamedBarrierValueAfterFinish,
 )
+from orchestrator.graph.identity import code_of
 from orchestrator.graph.inspecting import first_hint, injected
 from orchestrator.graph.managed import ManagedValue
-from orchestrator.graph.routing import END, START, branch_channel, join_channel
+from orchestrator.graph.routing import END, START, branch_channel, join_channel, plain_name
 from orchestrator.graph.schema import Reader, channels_of, codec_classes, managed_of
 from orchestrator.graph.settings import NodeDefaults, NodeSettings, options_of
 from orchestrator.graph.spec import (
@@ -25,7 +26,7 @@ from orchestrator.graph.spec import (
     NodeSpec,
 )
 
-__all__ = ["Router", "Written", "WrittenNode", "freeze"]
+__all__ = ["Router", "Written", "WrittenNode", "freeze", "identified"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ def freeze(
     writes, triggers = _wire(written, options, channels)
     nodes = {START: _start(written, writes[START])}
     for node, each in written.nodes.items():
+        branches = _branches(written, node)
         nodes[node] = NodeSpec(
             name=node,
             action=each.action,
@@ -80,8 +82,14 @@ def freeze(
             reader=_reader(each.schema),
             triggers=tuple(triggers[node]),
             writes=tuple(writes[node]),
-            branches=_branches(written, node),
-            options=options[node],
+            branches=branches,
+            options=identified(
+                options[node],
+                f"the node {node!r}",
+                each.action or each.graph,
+                writes[node],
+                [[branch.name, branch.ends, branch.path] for branch in branches],
+            ),
         )
     state, given, returned = written.schemas
     schemas = [given, returned, state, *(n.schema for n in written.nodes.values())]
@@ -99,6 +107,18 @@ def freeze(
         interrupt_after=_stops(written, interrupt_after),
         classes=tuple(codec_classes(schemas)),
     )
+
+
+def identified(options: NodeOptions, what: str, code: Any, *place: Any) -> NodeOptions:
+    """Return options that say what identifies the code of a node whose results are kept.
+
+    Raises:
+        InvalidGraphError: if nothing does.
+    """
+    if options.cache is None:
+        return options
+    name = getattr(options.cache, "name", None)
+    return replace(options, code=code_of(what, code if name is None else name, *place))
 
 
 def _wire(
@@ -162,4 +182,4 @@ def _reader(schema: Any) -> Reader:
 
 
 def _stops(written: Written, nodes: Iterable[str] | Literal["*"]) -> frozenset[str]:
-    return frozenset(written.nodes if "*" in nodes else nodes)
+    return frozenset(written.nodes if "*" in nodes else map(plain_name, nodes))

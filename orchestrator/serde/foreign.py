@@ -16,10 +16,10 @@ from typing import Any
 
 from orchestrator.errors import StateCorruptedError
 from orchestrator.serde.arrays import ARRAY_TAGS, array_forms
-from orchestrator.serde.classes import class_form
+from orchestrator.serde.classes import adds_nothing_to_str, class_form
 from orchestrator.serde.forms import Form
 
-__all__ = ["foreign_form", "foreign_tag", "is_foreign_tag"]
+__all__ = ["foreign_form", "foreign_tag", "is_foreign_tag", "text_of"]
 
 _Forms = dict[type, Form]
 
@@ -32,6 +32,8 @@ _MESSAGES = {
     },
     "langchain_core.messages.modifier.RemoveMessage": "RemoveMessage",
 }
+# What is a `str` in all but name: `message.text`, which old programs call.
+_TEXTS = frozenset({"langchain_core.messages.base.TextAccessor"})
 _DOCUMENT = "langchain_core.documents.base.Document"
 _SECRETS = ("SecretStr", "SecretBytes")
 _URLS = (
@@ -53,6 +55,16 @@ def foreign_form(cls: type) -> Form | None:
     package = str(cls.__module__).partition(".")[0]
     load = _PACKAGES.get(package)
     return load().get(cls) if load else None
+
+
+def text_of(value: Any) -> str | None:
+    """Return the text that a value is stored as, if its class adds nothing to that of `str`."""
+    cls = type(value)
+    if not issubclass(cls, str) or getattr(value, "__dict__", None):
+        return None
+    if not (adds_nothing_to_str(cls) or f"{cls.__module__}.{cls.__qualname__}" in _TEXTS):
+        return None
+    return str.__str__(value)
 
 
 def is_foreign_tag(tag: str) -> bool:

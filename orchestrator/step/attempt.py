@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.checkpoint.commit import Claim, ReadyStep, StoredCheckpoint
-from orchestrator.checkpoint.model import Head, PlannedStep, StepError
+from orchestrator.checkpoint.model import Head, Interrupt, PlannedStep, StepError
 from orchestrator.checkpoint.tails import Encoded, whole
 from orchestrator.core.accepting import planned
 from orchestrator.core.advance import Frame
@@ -41,7 +41,7 @@ from orchestrator.ids import root_thread, short_hash
 from orchestrator.record import record, replace
 from orchestrator.step import bridge
 from orchestrator.step.answers import fit
-from orchestrator.step.caching import Cached
+from orchestrator.step.caching import Cached, fits
 from orchestrator.step.call import finish, input_of, writes_after
 from orchestrator.step.context import StepContext
 from orchestrator.step.facts import Fact, Written
@@ -154,6 +154,21 @@ class Attempt:
         return self.protocol.spec.nodes[self.step.node]
 
     @property
+    def asked(self) -> list[Interrupt]:
+        """Return what the step asked: its node, then the subgraphs and tasks that it ran."""
+        own, records = self.scope.scratchpad.asked, self.protocol.records
+        if not self.claim.asks:
+            return own
+        known = {question.id for question in own}
+        below = (data for i, data in self.claim.asks.items() if data and i not in known)
+        return [*own, *map(records.interrupt, below)]
+
+    @property
+    def key(self) -> str:
+        """Return what names the step in all of its attempts, among all steps of all threads."""
+        return short_hash(self.step.thread_id, self.origin)
+
+    @property
     def taken_in(self) -> StoredCheckpoint | None:
         """Return the checkpoint of the input, if the step takes one in; its plan is not known."""
         step, claim = self.step, self.claim
@@ -228,17 +243,18 @@ class Attempt:
         seen = input_of(spec, self.frame, self.planned, arg)
         if FAILED in self.notes:  # An earlier attempt had come as far as the handler.
             return self._handled(node, seen, self._failure())
-        cached = Cached.of_node(self.protocol, node, seen)
+        cached = Cached.of_node(self.protocol, node, seen, self.step.graph)
         found = cached.get() if cached else None
         if found is not None:
-            outcome = self.protocol.records.outcome(found.value)
-            return Result(outcome.writes, cached=True)
+            writes = self.protocol.records.outcome(found.value).writes
+            if fits(spec, writes):
+                return Result(tuple(bridge.CodeRun(self).named(writes)), cached=True)
         with bridge.node_run(self, seen) as run:
             run.result = self._guarded(node, lambda: self._called(node, seen))
-            after = writes_after(spec, run.frame(), node, run.result, self.extras())
+            after = writes_after(spec, run.frame(), node, run.result, self.extras(), run)
         writes = (*run.pushed, *after)
         if cached:
-            cached.put(self.protocol.stored(writes))
+            cached.put(self.protocol.stored(run.unnamed(writes)))
         return Result(writes)
 
     def _guarded(self, node: NodeSpec, call: Callable[[], Any]) -> Any:
@@ -303,7 +319,7 @@ class Attempt:
             attempt=self.claim.attempt,
             worker=self.protocol.access.owner,
             config=self.scope.config,
-            key=short_hash(self.step.thread_id, self.origin),
+            key=self.key,
             host=self.host,
         )
 
@@ -345,7 +361,7 @@ class Attempt:
             run.result = self._tried(handler, lambda: finish(handler.action(seen, **given)))
             # As in LangGraph, nothing follows but where the handler leads.
             alone = replace(node, writes=(), branches=(), subgraph=None)
-            after = writes_after(self.protocol.spec, run.frame(), alone, run.result, extras)
+            after = writes_after(self.protocol.spec, run.frame(), alone, run.result, extras, run)
         return Result(((HANDLED, True), *run.pushed, *after))
 
     def _tried(self, handler: Handler, call: Callable[[], Any]) -> Any:

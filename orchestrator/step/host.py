@@ -26,6 +26,7 @@ from orchestrator.step.caching import Cached
 from orchestrator.step.call import finish
 from orchestrator.step.facts import Fact, TaskDone, TaskStarted
 from orchestrator.step.futures import TaskFuture
+from orchestrator.step.loop import callers_loop
 from orchestrator.step.timing import Watch
 from orchestrator.step.waiting import Asleep
 
@@ -111,6 +112,10 @@ class StepHost:
         children = self.attempt.protocol.live.children
         assert children is not None, "a process that runs graphs knows how to run subgraphs"
         return children.run(self.attempt, graph, value, config)
+
+    def in_event_loop(self) -> bool:
+        """Return whether the run was begun from an event loop, where its coroutines run."""
+        return callers_loop.get() is not None
 
     # ---- tasks --------------------------------------------------------------------------------
 
@@ -234,8 +239,8 @@ class _Task:
         )
 
         def body() -> Any:
-            with task_run(self.attempt, scope, call.name, self.id) as run:
-                run.result = finish(call.function(*call.args, **call.kwargs))
+            with task_run(self.attempt, scope, call, self.id) as run:
+                run.result = run.returned(finish(call.function(*call.args, **call.kwargs)))
             return run.result
 
         result = watch.run(call.name, body) if watch else body()

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import Claim, Commit, EventDraft, ReadyStep, Refusal
+from orchestrator.checkpoint.commit import RESUMED, Claim, Commit, EventDraft, ReadyStep, Refusal
 from orchestrator.checkpoint.model import Head, Interrupt, Outcome, PlannedStep, RunStatus
 from orchestrator.checkpoint.tails import Encoded
 from orchestrator.core.adopting import mismatch
@@ -27,7 +27,9 @@ from orchestrator.core.records import Records
 from orchestrator.core.steering import done_in
 from orchestrator.core.stepping import Stepping, hand_back
 from orchestrator.errors import (
+    GraphBubbleUp,
     GraphInterrupt,
+    GraphMismatchError,
     ParentCommand,
     StateCorruptedError,
     WorkerLostError,
@@ -42,7 +44,7 @@ from orchestrator.step.ahead import Ahead
 from orchestrator.step.answers import json_schema_of
 from orchestrator.step.attempt import Attempt, Result
 from orchestrator.step.facts import Advanced, Asked, Done, Fact, Failed, Stopped
-from orchestrator.step.failure import error_record
+from orchestrator.step.failure import error_record, log_failure
 from orchestrator.step.host import ClaimLost
 from orchestrator.step.line import begin_next
 from orchestrator.step.live import Live
@@ -116,7 +118,7 @@ class StepProtocol:
             step, claim = named, replace(claim, step=named)
         reason = self._mismatch(head, claim.header, step.node)
         if reason:
-            return self.access.defer(claim, reason)
+            return self.access.defer(claim, reason) if step.queue else self._refused(claim, reason)
         attempt: Attempt | None = None
         try:
             attempt = ahead.attempt(claim) if ahead else None
@@ -140,6 +142,17 @@ class StepProtocol:
             return mismatch(self.spec, head, self.records.checkpoint(header), [node])
         except StateCorruptedError:
             return ""  # Whoever does the step finds out, and what to do about it.
+
+    def _refused(self, claim: Claim, reason: str) -> Report:
+        """Fail a step that this process cannot run, where no other would ever take it."""
+        assert claim.step is not None
+        error = GraphMismatchError(
+            f"the thread {root_thread(claim.step.thread_id)[0]!r} cannot continue in "
+            f"{claim.step.node!r}: {reason}, then resume it"
+        )
+        record = error_record(error, claim, self.access.owner)
+        report = self._send(self.stepping.fail(claim.step, claim.fence, record))
+        return replace(report, error=None if report.refused else error)
 
     def salvaged(self, thread_id: str, error: Exception) -> Report | None:
         """Set a thread back if stored bytes are the reason of an error; return how it goes on."""
@@ -200,7 +213,7 @@ class StepProtocol:
         questions = tuple(
             replace(i, response_schema=json_schema_of(i.response_schema)) for i in interrupts
         )
-        commit = self.stepping.ask(attempt.step, attempt.claim.fence, questions)
+        commit = self.stepping.ask(attempt.claim, questions)
 
         def settle() -> Report:
             report = self._send(commit)
@@ -219,9 +232,9 @@ class StepProtocol:
             fence=claim.fence,
             worker=self.access.owner,
             claimed_ms=claim.now_ms,
+            error=self._failed_before(claim),
             interrupts=tuple(
-                replace(i, response_schema=json_schema_of(i.response_schema))
-                for i in attempt.scope.scratchpad.asked
+                replace(i, response_schema=json_schema_of(i.response_schema)) for i in attempt.asked
             ),
         )
         following: Next | None = None
@@ -261,6 +274,16 @@ class StepProtocol:
 
         return settle
 
+    def _failed_before(self, claim: Claim) -> bytes:
+        """Return the record of how a step failed before a person resumed it."""
+        step = claim.step
+        if step is None or claim.reason != RESUMED:
+            return b""
+        store = self.access.checkpointer
+        loaded = self.access.patiently(lambda: store.load(step.thread_id, values=False))
+        found = loaded.steps.get(step.step_id) if loaded else None
+        return found.error if found else b""
+
     def stored(self, writes: tuple[tuple[str, Any], ...]) -> bytes:
         """Return writes as a cache keeps them."""
         return self.records.store_outcome(Outcome(writes=writes))
@@ -270,16 +293,18 @@ class StepProtocol:
         step = claim.step
         assert step is not None
         record = error_record(error, claim, self.access.owner)
-        policies = self.spec.nodes[step.node].options.retry
+        steers = isinstance(error, GraphBubbleUp)  # For the caller of the run: it is no failure.
+        policies = () if steers else self.spec.nodes[step.node].options.retry
         delay_s = delay_after(policies, error, claim.failures + 1, random.random())  # noqa: S311
         if delay_s is not None:
             delay_ms = int(delay_s * 1000)
             result = self.access.commit(self.stepping.retry(step, claim.fence, record, delay_ms))
             if result.refused is not None:
                 return Report(refused=result.refused)
-            return Report(retry_ms=delay_ms, due=result.due)
+            log_failure(claim, error, record, f"retried in {delay_s:.1f} s")
+            return Report(retry_ms=delay_ms, due=result.due, raised=error)
         try:
-            handled = attempt.handle(error, record) if attempt else None
+            handled = attempt.handle(error, record) if attempt and not steers else None
             settle = self._complete(attempt, handled) if attempt and handled else None
         except ClaimLost:
             return Report(refused=Refusal.STALE_FENCE)
@@ -294,13 +319,17 @@ class StepProtocol:
             settle = None
         if settle is not None:
             self._tell_of(Failed, step, error=record)
+            log_failure(claim, error, record, "its error handler continues")
             return settle()
         notes = getattr(error, "notes_for_step", {})
         commit = replace(self.stepping.fail(step, claim.fence, record), notes=notes)
         report = self._send(commit)
         if report.refused is None:
             self._tell_of(Failed, step, error=record)
-        return replace(report, error=None if report.refused else error)
+            if self.default_queue:  # A call in this process raises it.
+                log_failure(claim, error, record, "the step failed", final=True)
+        final = None if report.refused else error
+        return replace(report, error=final, raised=final)
 
     def taking(self, commit: Commit, head: Head, queue: str, known: Iterable[str]) -> Commit:
         """Let a commit claim the one step that it makes ready, if this process may go on in place.

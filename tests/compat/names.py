@@ -13,7 +13,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.client.options import CallOptions
+from orchestrator.client.options import CallOptions, CompileOptions
 from orchestrator.graph.settings import NodeSettings
 from tests.compat.reasons import DIFFERS, MISSING, PARAMETERS
 
@@ -62,7 +62,11 @@ LangGraph {version}: {same} are the same, {differs} differ, {missing} are missin
 the name is here and takes the same parameters; the tests in `tests/property` compare what graphs
 do.
 """
-OPTIONS = {"Unpack[CallOptions]": CallOptions, "Unpack[NodeSettings]": NodeSettings}
+OPTIONS = {
+    "Unpack[CallOptions]": CallOptions,
+    "Unpack[CompileOptions]": CompileOptions,
+    "Unpack[NodeSettings]": NodeSettings,
+}
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ DIFFERS = {
     "langgraph.types.StateSnapshot": "`config` orders by succession, not by a clock",
     "langgraph.types.TimeoutPolicy": "holds for synchronous nodes, too",
     "langgraph.types.RetryPolicy": "attempts are counted where the thread is kept, over crashes",
-    "langgraph.types.CachePolicy": "the key is a digest, never a pickle",
+    "langgraph.types.CachePolicy": "the key is a digest, never a pickle; `name` names its code",
     "langgraph.types.All": 'write `"*"`',
     "langgraph.types.Durability": 'any is accepted; every commit is as with "sync"',
     "langgraph.types.StreamMode": "`orchestrator.client.options.StreamMode`",
@@ -118,7 +118,6 @@ MISSING = {
 PARAMETERS = {
     "langgraph.graph.StateGraph.add_node": {"trace_policy": "see `TracePolicy`"},
     "langgraph.graph.StateGraph.compile": {
-        "debug": "give `debug=True` to `invoke` or `stream`",
         "transformers": 'experimental there: they shape `stream_events(version="v3")`',
     },
     _GRAPH: {"builder": "made by `compile`", "schema_to_mapper": "made by `compile`"},

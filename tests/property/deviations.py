@@ -118,16 +118,6 @@ def _same_but_for_stops(m: Moment) -> bool:
     return sorted(mine, key=str) == sorted(their, key=str)
 
 
-def _with_results_of_edits(m: Moment) -> bool:
-    """Whether only the results of steps differ whose superstep was replaced by hand."""
-    mine, their = m.ours["history"], m.theirs["history"]
-    edited = {entry[4] for entry in their if entry[2] in {"update", "fork"}}
-    return len(mine) == len(their) and all(
-        a[:5] == b[:5] and (a == b or index in edited)
-        for index, (a, b) in enumerate(zip(mine, their, strict=True))
-    )
-
-
 def _author_is_clear(m: Moment) -> bool:
     """Whether both would make an update as the same node, if it names none."""
     goes = [
@@ -186,11 +176,6 @@ def _begun(tasks: list[Any]) -> list[Any]:
 def _state_begun(state: dict[str, Any] | None) -> dict[str, Any] | None:
     empty = state is None or not (state["values"] or state["next"])
     return None if empty else {**state, "tasks": _begun(state["tasks"])}
-
-
-def _went_back(m: Moment) -> bool:
-    lasting = any(node.keeps is True for node in m.plan.every())
-    return lasting and any(do.at is not None for do in m.todo)
 
 
 def _called_anew(m: Moment) -> bool:
@@ -265,12 +250,6 @@ DEVIATIONS = (
         "and not at all if another step fails.",
         _same_but_for_stops,
         STOPS,
-    ),
-    Deviation(
-        "edited results",
-        "An update is a checkpoint; it does not make steps of the one before look as if they ran.",
-        _with_results_of_edits,
-        of("history"),
     ),
     Deviation(
         "D14 limit",
@@ -385,12 +364,6 @@ DEVIATIONS = (
         "A command for the graph around is followed when the superstep it is from has ended, and "
         "the others of it do not wait for anything. LangGraph follows it at once.",
         _command_waits,
-    ),
-    Deviation(
-        "lasting subgraphs",
-        "A subgraph with checkpointer=True keeps its state; going back in the graph around does "
-        "not take it back. LangGraph looks for its state at that time.",
-        _went_back,
     ),
     Deviation(
         "going on below",

@@ -15,12 +15,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-from orchestrator import END, START, Command, RetryPolicy, Send, StateGraph, interrupt
+from langchain_core.messages import AIMessage
+
+from orchestrator import (
+    END,
+    START,
+    Command,
+    MessagesState,
+    RetryPolicy,
+    Send,
+    StateGraph,
+    interrupt,
+)
+from tests.semantics import nesting
 
 NAMES = (
     "asks_twice", "fails_then_asks", "takes_answer", "routes", "collides", "torn", "waits", "plain",
     "asks_late", "asks", "siblings", "opaque", "loops", "raises", "asks_side_by_side", "handles",
-    "review", "counts", "publish", "fails_then_waits", "overtaken", "shift",
+    "review", "counts", "publish", "fails_then_waits", "overtaken", "shift", *nesting.BUILDERS,
+    "converses", "gathers",
 )  # fmt: skip
 GATE_WAIT_S = 60.0  # A test that forgot to open its gate fails; it does not hang.
 POLL_S = 0.002
@@ -239,6 +252,23 @@ def part(state: State) -> State:
 _side = StateGraph(State).add_node("part", part).add_conditional_edges(START, spread, ["part"])
 
 
+def send_more(state: State) -> list[Send]:
+    """Send one more round of two parts."""
+    if state.get("count"):
+        return []
+    return [Send("late", {"witness": state["witness"]}) for _ in range(2)]
+
+
+_gathers = StateGraph(State).add_node("early", says("early")).add_node("late", says("late"))
+_gathers.add_node("other", says("other"))
+_gathers.add_node("gather", says("gather"), defer=True)
+_gathers.add_node("join", says("join"), defer=True)
+_gathers.add_conditional_edges(START, lambda s: [Send("early", s), Send("early", s)], ["early"])
+_gathers.add_edge(START, "gather").add_edge(START, "other").add_edge("late", "gather")
+_gathers.add_conditional_edges("early", send_more, ["late"])
+_gathers.add_edge(["early", "other"], "join")
+
+
 # ---- what people do every day -----------------------------------------------------------
 
 
@@ -318,5 +348,38 @@ BUILDERS: dict[str, StateGraph] = {
     "counts": row(one=counting("one"), two=counting("two"), three=counting("three", fails=True)),
     "publish": _publish,
     "shift": _shift,
+    **nesting.BUILDERS,
+    "gathers": _gathers,
 }
 globals().update({name: builder.compile(name=name) for name, builder in BUILDERS.items()})
+
+
+# ---- a conversation ---------------------------------------------------------------------
+
+
+class Talk(MessagesState):
+    """A conversation; `last` names who is to fail once."""
+
+    witness: str
+    last: Any
+
+
+GREETING = AIMessage("hello from all")  # Returned by several steps: it is left as it is.
+
+
+def speak(state: dict[str, Any]) -> dict[str, Any]:
+    """Say two things without ids, one of them what others say, too."""
+    name = state["name"]
+    if note(state, name) == 1 and name == state["fails"]:
+        raise BoomError("the first time")
+    return {"messages": [AIMessage(f"{name} speaks"), GREETING]}
+
+
+def to_speakers(state: Talk) -> list[Send]:
+    """Send three speakers side by side."""
+    known = {"witness": state["witness"], "fails": state["last"]}
+    return [Send("speak", {**known, "name": name}) for name in ("ada", "bob", "cy")]
+
+
+_converses = StateGraph(Talk).add_node("speak", speak).add_conditional_edges(START, to_speakers)
+converses = _converses.compile(name="converses")

@@ -75,3 +75,10 @@ def test_a_question_is_answered_once_and_the_run_ends_as_was_decided(
         place.call(graph, Command(resume={"decision": "approve"}))
     assert place.values(graph) == output
     assert place.ran() == ["draft", "decide", "decide", *published]
+
+
+def test_deferred_nodes_run_once_after_all_that_was_sent(place: Place) -> None:
+    output = place.call(place.graph("gathers"), {})
+    expected = ["other", "early", "early", *["late"] * 4, "gather", "join"]
+    assert output["log"] == expected
+    assert Counter(place.ran()) == Counter(expected)

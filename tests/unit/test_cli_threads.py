@@ -35,6 +35,7 @@ class FakeSnapshot:
     )
     metadata: dict[str, Any] = field(default_factory=lambda: {"step": 2, "source": "loop"})
     created_at: str = "2026-01-02T03:04:05+00:00"
+    tasks: tuple[Any, ...] = ()
     interrupts: tuple[Interrupt, ...] = (Interrupt("ok?", "i1"),)
 
 
@@ -130,6 +131,7 @@ def test_state_is_one_json_object_for_programs(capsys: pytest.CaptureFixture[str
         "next": ["review"],
         "metadata": {"step": 2, "source": "loop"},
         "created_at": "2026-01-02T03:04:05+00:00",
+        "errors": [],
         "interrupts": [{"id": "i1", "value": "ok?"}],
     }
 
@@ -137,8 +139,8 @@ def test_state_is_one_json_object_for_programs(capsys: pytest.CaptureFixture[str
 def test_history_is_a_line_for_each_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["history", "t1"]) == 0
     head, first, second = capsys.readouterr().out.splitlines()
-    assert head.split() == ["CHECKPOINT", "STEP", "SOURCE", "CREATED", "NEXT"]
-    assert first.split() == ["c1", "2", "loop", "2026-01-02T03:04:05+00:00", "review"]
+    assert head.split() == ["CHECKPOINT", "STEP", "SOURCE", "CREATED", "NEXT", "FAILED"]
+    assert first.split() == ["c1", "2", "loop", "2026-01-02T03:04:05+00:00", "review", "-"]
     assert second.endswith("-")
     assert main(["history", "t1", "--json", "--limit", "1"]) == 0
     assert json.loads(capsys.readouterr().out)["checkpoint_id"] == "c1"

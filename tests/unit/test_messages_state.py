@@ -91,7 +91,7 @@ def test_a_merge_leaves_the_lists_it_was_given():
 
 
 def test_what_cannot_be_merged_is_refused_with_the_reason():
-    with pytest.raises(ValueError, match="no message with the id '9' to remove"):
+    with pytest.raises(ValueError, match=r"delete a message with an ID that doesn't exist \('9'\)"):
         add_messages([], [lc.RemoveMessage(id="9")])
     with pytest.raises(ValueError, match=r"got only 'right'.*neither may be None"):
         add_messages(None, [])
@@ -224,7 +224,7 @@ def test_removing_all_keeps_what_comes_after(plain):
         ({"role": ["user"], "content": "a"}, "is no role"),
         ({"content": "a"}, "None is no role"),
         ({"role": "user"}, r"'role' and 'content'; this one has \['role'\]"),
-        ({"role": "remove", "id": "9"}, "no message with the id '9'"),
+        ({"role": "remove", "id": "9"}, r"an ID that doesn't exist \('9'\)"),
     ],
 )
 def test_a_plain_message_that_cannot_be_understood_is_refused(plain, message, reason):
@@ -285,10 +285,10 @@ def test_a_plain_message_is_pushed_as_a_dict(pushed, plain):
 
 
 def test_a_message_without_an_id_cannot_be_pushed(pushed, monkeypatch):
-    with pytest.raises(ValueError, match="needs a message with an id"):
+    with pytest.raises(ValueError, match="Message ID is required"):
         push_message("a")
     monkeypatch.setitem(sys.modules, "langchain_core", None)
-    with pytest.raises(ValueError, match="needs a message with an id"):
+    with pytest.raises(ValueError, match="Message ID is required"):
         push_message("a")
     assert pushed == []
 

@@ -20,6 +20,7 @@ import hiredis
 import redis
 
 from orchestrator.errors import CheckpointerUnavailableError, StateCorruptedError
+from orchestrator.redisconnection import ServerRefusedError, refuses_for_now
 
 __all__ = ["SCRIPTS", "Scripts", "available"]
 
@@ -148,13 +149,14 @@ def available() -> Iterator[None]:
     """Turn the client's errors about a server that is away, or about damaged keys, into ours."""
     try:
         yield
-    except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
+    except ServerRefusedError as error:
+        raise _refused(error) from error
+    except (redis.ConnectionError, redis.TimeoutError) as error:
         msg = f"the Redis server does not answer ({error}). Check REDIS_URL and the server"
         raise CheckpointerUnavailableError(msg) from error
     except redis.ResponseError as error:
-        if _refuses_writes(error):
-            msg = f"the Redis server refuses writes ({error}). Nothing was stored"
-            raise CheckpointerUnavailableError(msg) from error
+        if refuses_for_now(error):
+            raise _refused(error) from error
         if not _is_about_data(error):
             raise
         msg = f"what is stored is damaged ({error}): graphstalk doctor --threads says what"
@@ -170,11 +172,10 @@ def _is_about_data(error: redis.ResponseError) -> bool:
     return "user_script:" in text and not has_code
 
 
-def _refuses_writes(error: redis.ResponseError) -> bool:
-    """Whether a server says that it cannot take anything at the moment: a full memory or disk."""
-    if isinstance(error, (redis.ReadOnlyError, redis.OutOfMemoryError)):
-        return True
-    return "MISCONF" in str(error)  # No class of its own; inside a script it has words around it.
+def _refused(error: Exception) -> CheckpointerUnavailableError:
+    return CheckpointerUnavailableError(
+        f"the Redis server refuses commands for now ({error}). Nothing was stored; try again"
+    )
 
 
 def _source(name: str) -> bytes:

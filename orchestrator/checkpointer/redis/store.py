@@ -47,6 +47,7 @@ from orchestrator.checkpointer.sealing import (
 )
 from orchestrator.config import Settings
 from orchestrator.errors import NotReplicatedError
+from orchestrator.redisconnection import client_for
 
 __all__ = ["RedisCheckpointer", "connect"]
 
@@ -62,7 +63,7 @@ def connect(url: str, answer_s: float = _ANSWER_S) -> redis.Redis:
         answer_s: how long an answer is waited for. A connection whose other end is gone without a
             word (half open) costs this much, then there is another.
     """
-    return redis.Redis.from_url(
+    return client_for(
         url,
         socket_connect_timeout=answer_s,
         socket_timeout=answer_s,

@@ -309,6 +309,8 @@ class _Change:
         values = (to_text(checkpoint.ns), checkpoint.header, checkpoint.plan, names)
         key = (head["thread"], checkpoint.id)
         execute(_SQL["put_checkpoint"], (*key, *values))
+        for (plan, step_id), outcome in self.commit.results.items():
+            execute(_SQL["put_result"], (head["thread"], plan, to_text(step_id), outcome))
         head["checkpoint_id"], head["open"] = checkpoint.id, 0
 
     def _drop_plan(self, fence: int | None, *are_there: int) -> None:

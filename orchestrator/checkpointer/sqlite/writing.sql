@@ -110,6 +110,10 @@ INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?, ?, ?, ?);
 INSERT OR REPLACE INTO step (thread, plan, id, place, ready, queue, live, since_ms)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: put_result
+INSERT OR IGNORE INTO step (thread, plan, id, place, ready, queue, live, since_ms, outcome)
+VALUES (?, ?, ?, 0, x'', '', 0, 0, ?);
+
 -- name: any_step
 SELECT 1 FROM step WHERE thread = ? AND plan = ? LIMIT 1;
 
