@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -172,9 +172,12 @@ class Running:
         if own and isinstance(found, dict):
             keys = self.output_keys or graph.spec.output_keys
             found = {**found, **{key: own[key] for key in keys if key in own}}
+        asked: list[Any] = []
         if isinstance(self.options.get("output_keys"), str) and isinstance(found, Mapping):
-            found = found.get(self.output_keys[0])
-        return self._as_v2(found) if self.options.get("version") == "v2" else found
+            asked, found = found.get(INTERRUPT, asked), found.get(self.output_keys[0])
+        if self.options.get("version") == "v2":
+            return self._as_v2(found, asked)
+        return {INTERRUPT: asked} if asked else found
 
     def rested(self) -> LoadedThread:
         """Return the thread as the run left it."""
@@ -182,8 +185,8 @@ class Running:
         assert loaded is not None
         return loaded
 
-    def _as_v2(self, found: Any) -> GraphOutput:
-        interrupts: tuple[Any, ...] = ()
+    def _as_v2(self, found: Any, asked: Sequence[Any]) -> GraphOutput:
+        interrupts = tuple(asked)
         if isinstance(found, dict) and INTERRUPT in found:
             interrupts = tuple(found[INTERRUPT])
             found = {key: value for key, value in found.items() if key != INTERRUPT}

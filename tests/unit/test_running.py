@@ -165,6 +165,22 @@ def test_nobody_writes_them(key: str) -> None:
 # ---- what one call says -----------------------------------------------------------------
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_what_is_asked_is_returned_also_where_one_key_is(*, keeps: bool) -> None:
+    class State(TypedDict, total=False):
+        log: Annotated[list[str], operator.add]
+
+    builder = StateGraph(State).add_node("ask", lambda state: {"log": [interrupt("who?")]})
+    builder.add_node("work", lambda state: {"log": ["work"]}).add_edge(START, "work")
+    graph = builder.add_edge("work", "ask").compile(MemoryCheckpointer() if keeps else None)
+    (asked,) = graph.invoke({"log": []}, "t", output_keys="log")["__interrupt__"]
+    assert asked.value == "who?"
+    found = graph.invoke({"log": []}, "u", output_keys="log", version="v2")
+    assert (found.value, [each.value for each in found.interrupts]) == (["work"], ["who?"])
+    if keeps:
+        assert graph.invoke(Command(resume="me"), "t", output_keys="log") == ["work", "me"]
+
+
 @pytest.mark.parametrize("when", ["interrupt_before", "interrupt_after"])
 def test_one_call_may_stop_elsewhere_than_the_graph(when: str) -> None:
     bench = Bench(stops=("end",))
