@@ -128,7 +128,7 @@ def snapshot(
             None if checkpoint.parent is None else config_of(thread_id, checkpoint.parent, parents)
         ),
         tasks=tasks,
-        interrupts=tuple(i for task in tasks for i in task.interrupts) if latest else (),
+        interrupts=tuple(i for task in tasks for i in task.interrupts),
     )
 
 

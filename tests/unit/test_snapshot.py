@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 
-from orchestrator import START, MemoryCheckpointer, Send, StateGraph, interrupt
+from orchestrator import START, Command, MemoryCheckpointer, Send, StateGraph, interrupt
 from orchestrator.checkpoint.model import StepError
 from orchestrator.client.snapshot import shown, snapshot
 from orchestrator.errors import InvalidUpdateError, UnknownThreadError
@@ -58,6 +58,14 @@ def test_steps_are_shown_as_added_after_what_was_sent() -> None:
     now = graph.get_state("t")
     assert now.next == ("c", "b", "c", "a")
     assert [task.name for task in now.tasks] == ["c", "b", "c", "a"]
+
+
+def test_an_older_snapshot_shows_what_was_asked_there() -> None:
+    graph = build({"a": lambda state: {"log": [interrupt("who?")]}})
+    graph.invoke({}, "t")
+    graph.invoke(Command(resume="me"), "t")
+    asked = [[each.value for each in one.interrupts] for one in graph.get_state_history("t")]
+    assert asked == [[], ["who?"], []]
 
 
 def test_a_snapshot_says_when_and_by_whom() -> None:
