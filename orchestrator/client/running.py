@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,8 @@ class Running:
             ready = self.begin(value)
             error: BaseException | None = None
             if ready is not None:
-                error = self._proceed(ready)
+                # A copy: a signal may strike where a step's context is set, and not undone yet.
+                error = copy_context().run(self._proceed, ready)
             found = self.output(error)
             self.trace.output = without_questions(found)
         return found
@@ -172,9 +174,12 @@ class Running:
         if own and isinstance(found, dict):
             keys = self.output_keys or graph.spec.output_keys
             found = {**found, **{key: own[key] for key in keys if key in own}}
+        asked: list[Any] = []
         if isinstance(self.options.get("output_keys"), str) and isinstance(found, Mapping):
-            found = found.get(self.output_keys[0])
-        return self._as_v2(found) if self.options.get("version") == "v2" else found
+            asked, found = found.get(INTERRUPT, asked), found.get(self.output_keys[0])
+        if self.options.get("version") == "v2":
+            return self._as_v2(found, asked)
+        return {INTERRUPT: asked} if asked else found
 
     def rested(self) -> LoadedThread:
         """Return the thread as the run left it."""
@@ -183,8 +188,8 @@ class Running:
             raise missing(self.thread_id)
         return loaded
 
-    def _as_v2(self, found: Any) -> GraphOutput:
-        interrupts: tuple[Any, ...] = ()
+    def _as_v2(self, found: Any, asked: Sequence[Any]) -> GraphOutput:
+        interrupts = tuple(asked)
         if isinstance(found, dict) and INTERRUPT in found:
             interrupts = tuple(found[INTERRUPT])
             found = {key: value for key, value in found.items() if key != INTERRUPT}

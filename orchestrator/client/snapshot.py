@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -112,10 +113,11 @@ def snapshot(
         else records.values(checkpoint, loaded.blobs)
     )
     view = _View(thread_id, checkpoint, loaded, records, spec, latest, inside)
-    tasks = tuple(view.task(step) for step in checkpoint.plan)
-    waiting = [s.node for s in checkpoint.plan if s.id_in(checkpoint) not in loaded.outcomes]
+    plan = as_declared(checkpoint.plan, spec)
+    tasks = tuple(view.task(step) for step in plan)
+    waiting = [s.node for s in plan if s.id_in(checkpoint) not in loaded.outcomes]
     if not latest or (not waiting and loaded.head.status is RunStatus.FAILED):
-        waiting = [step.node for step in checkpoint.plan]
+        waiting = [step.node for step in plan]
     return StateSnapshot(
         values=shown(values, spec),
         next=tuple(spec.shown(node) if spec else node for node in waiting),
@@ -126,8 +128,16 @@ def snapshot(
             None if checkpoint.parent is None else config_of(thread_id, checkpoint.parent, parents)
         ),
         tasks=tasks,
-        interrupts=tuple(i for task in tasks for i in task.interrupts) if latest else (),
+        interrupts=tuple(i for task in tasks for i in task.interrupts),
     )
+
+
+def as_declared(plan: Sequence[PlannedStep], spec: GraphSpec | None) -> Sequence[PlannedStep]:
+    """Return steps as people see them: what was sent, then nodes in the order of `add_node`."""
+    if spec is None or len(plan) < 2:
+        return plan
+    places = defaultdict(int, {node: place for place, node in enumerate(spec.nodes)})
+    return sorted(plan, key=lambda s: (0, s.index) if s.index >= 0 else (1, places[s.node]))
 
 
 def live_values(
