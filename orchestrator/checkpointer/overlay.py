@@ -82,6 +82,7 @@ class _Own:
         events: what is to be logged, with numbers that give the order over all threads.
         blobs: values that are not stored yet.
         tails: of these: what each goes on.
+        results: what history shows of steps of stored checkpoints that were left.
     """
 
     thread_id: str
@@ -96,6 +97,7 @@ class _Own:
     events: list[tuple[int, EventDraft]] = field(default_factory=list)
     blobs: dict[str, bytes] = field(default_factory=dict)
     tails: dict[str, str] = field(default_factory=dict)
+    results: dict[tuple[int, str], bytes] = field(default_factory=dict)
     learned: dict[str, bytes] = field(default_factory=dict)  # Values of earlier checkpoints.
     key: tuple[str, str] | None = None
 
@@ -125,6 +127,7 @@ class _Own:
         spare = False
         self.blobs.update(commit.blobs)
         self.tails.update(commit.tails)
+        self.results |= {key: left for key, left in commit.results.items() if key[0] <= self.stored}
         self.key = commit.key or self.key
         if commit.checkpoint is not None:
             self.commits.clear()
@@ -491,6 +494,7 @@ class Overlay:
             status=commit.status or RunStatus.RUNNING,
             head=head if own.stored else {name: value for name, value in head.items() if value},
             key=own.key,
+            results=own.results,
         )
 
 

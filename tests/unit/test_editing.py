@@ -271,3 +271,23 @@ def test_history_keeps_what_steps_asked_and_how_they_failed_that_were_left(value
 def first(graph: Any, value: Any) -> Any:
     """The thread, or its first checkpoint for a replay."""
     return list(graph.get_state_history("t"))[-1].config if value == "replay" else "t"
+
+
+def test_a_run_that_is_stored_when_it_ends_keeps_what_it_has_left() -> None:
+    tries: list[int] = []
+
+    def work(state: State) -> State:
+        tries.append(1)
+        if len(tries) == 1:
+            raise RuntimeError("no")
+        return {"x": ["done"]}
+
+    builder = StateGraph(State).add_node("work", work).add_edge(START, "work")
+    graph = builder.compile(MemoryCheckpointer())
+    with pytest.raises(RuntimeError):
+        graph.invoke({"x": []}, "t", durability="exit")
+    assert graph.invoke({"x": ["new"]}, "t", durability="exit")["x"] == ["new", "done"]
+    assert [[str(t.error) for t in s.tasks] for s in graph.get_state_history("t")] == [
+        [],
+        ["RuntimeError('no')"],
+    ]
