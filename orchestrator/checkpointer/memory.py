@@ -421,6 +421,11 @@ class MemoryCheckpointer:
             thread = self._threads.get(thread_id)
             return all(name in thread.blobs for name in names) if thread else not names
 
+    def is_active(self, thread_id: str) -> bool:
+        """Return whether a thread is kept and its run is active."""
+        thread = self._threads.get(thread_id)
+        return thread is not None and thread.head.status.active
+
     def trim(self, thread_id: str) -> None:
         """Forget the checkpoints of a thread before its head, and what only they need."""
         with self._changed:

@@ -32,6 +32,7 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import Checkpoint, Head, RunStatus
 from orchestrator.checkpointer.base import Checkpointer, Planner
+from orchestrator.checkpointer.behind import Behind, NotMadeError
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.checkpointer.memory_thread import thread_of
 from orchestrator.checkpointer.replay import Patiently, Replay
@@ -155,13 +156,16 @@ class Overlay:
     shared = False  # No other process sees it.
     pushes = False
 
-    def __init__(self, base: Checkpointer, holder: str, owner: str) -> None:
+    def __init__(
+        self, base: Checkpointer, holder: str, owner: str, *, trails: bool = False
+    ) -> None:
         """Begin with nothing.
 
         Args:
             base: where the thread is kept.
             holder: the name of the call, which no other call has.
             owner: under which name it claims steps below.
+            trails: whether the store below follows the call, rather than waiting for its end.
         """
         self.base, self.holder, self.owner = base, holder, owner
         self.partitions = base.partitions
@@ -171,6 +175,8 @@ class Overlay:
         self._lock = threading.RLock()
         self._hold_ms = _HOLD_MS if base.shared else _FOR_EVER_MS
         self._count = 0
+        self._trails = trails
+        self._behind: Behind | None = None  # Who makes commits below, if that follows the call.
 
     def adopt(
         self, thread_id: str, headers: Headers, parent: tuple[str, str] | None = None
@@ -189,7 +195,7 @@ class Overlay:
     def parent_of(self, thread_id: str, before: Checkpoint) -> int | None:
         """Return the parent of what follows a checkpoint: the last one that is stored."""
         own = self._own[thread_id]
-        if before.id <= own.stored:
+        if self._trails or before.id <= own.stored:
             return before.id
         return before.parent
 
@@ -201,6 +207,8 @@ class Overlay:
         if own is None or commit.only_holds:
             return self.base.commit(commit, meanwhile)
         with self._lock:
+            if self._behind is not None:
+                return self._followed(self._behind, own, commit)
             refused = None if own.begun else self._begin(own, commit)
             if refused is not None:
                 return refused
@@ -211,6 +219,28 @@ class Overlay:
             if result.refused is None and own.note(commit, self._next):
                 self._memory.trim(own.thread_id)
             return result
+
+    def _followed(self, behind: Behind, own: _Own, commit: Commit) -> CommitResult:
+        """Commit here, and below when it is its turn; below first where others may come between."""
+        if behind.refused:
+            return self.base.commit(commit)
+        begins = commit.expect_new and own.is_new and own.depth
+        is_ours = commit.guard is not None or self._memory.is_active(own.thread_id)
+        if not (begins or (own.begun and is_ours)):
+            behind.settle()
+            result = self.base.commit(commit)
+            if result.refused is None:
+                self._copy(own)
+            return result
+        own.begun = True
+        result = self._memory.commit(commit)
+        if result.refused is None:
+            behind.put(commit, result.claim)
+            if commit.keeps_claim:
+                behind.settle()  # An effect may follow, of which the note must be stored.
+            if commit.checkpoint is not None and self._next() % _SPARE == 0:
+                self._memory.trim(own.thread_id)
+        return result
 
     def _next(self) -> int:
         self._count += 1
@@ -286,12 +316,20 @@ class Overlay:
         sent_ms: int = 0,
     ) -> Claim:
         """See `Checkpointer.claim`."""
-        return self._memory.claim(
+        store = self.base if self._is_lost else self._memory
+        return store.claim(
             thread_id, step_id, owner=owner, token=token, known=known, sent_ms=sent_ms
         )
 
+    @property
+    def _is_lost(self) -> bool:
+        """Whether the store below follows the call no more: its thread is another's."""
+        return self._behind is not None and self._behind.refused
+
     def renew(self, owners: Sequence[str], *, ttl_s: float) -> None:
-        """See `Checkpointer.renew`. Below, the hold stands for them."""
+        """See `Checkpointer.renew`; below before the first run, as the call keeps its lease."""
+        if not self._memory.threads(limit=1) and self._trails:
+            self.base.renew(owners, ttl_s=ttl_s)
         self._memory.renew(owners, ttl_s=ttl_s)
 
     def release(self, owner: str, *, died: bool = True) -> list[ReadyStep]:
@@ -304,10 +342,15 @@ class Overlay:
         self, thread_id: str, *, checkpoint_id: int | None = None, values: bool = True
     ) -> LoadedThread | None:
         """See `Checkpointer.load`."""
+        own = self._own.get(thread_id)
+        rests = own is not None and own.begun and not own.depth
+        if rests and self._behind is not None and not self._memory.is_active(thread_id):
+            self._behind.settle()
+        if self._is_lost:
+            return self.base.load(thread_id, checkpoint_id=checkpoint_id, values=values)
         found = self._memory.load(thread_id, checkpoint_id=checkpoint_id, values=values)
         if found is not None:
             return found
-        own = self._own.get(thread_id)
         if own is not None and own.begun and checkpoint_id is None:
             return None
         loaded = self.base.load(thread_id, checkpoint_id=checkpoint_id, values=values)
@@ -369,11 +412,31 @@ class Overlay:
 
     @contextmanager
     def kept(self, patiently: Patiently) -> Iterator[None]:
-        """Hold what the call begins while the block runs; then store what is left, however it ends.
+        """Keep what the call begins while the block runs, and store all of it, however it ends.
 
         Args:
             patiently: asks a store until it answers.
+
+        Raises:
+            RunCancelledError: as `flush`.
+            CheckpointerUnavailableError: if the store does not answer.
         """
+        with self._following(patiently) if self._trails else self._holding(patiently):
+            yield
+
+    @contextmanager
+    def _following(self, patiently: Patiently) -> Iterator[None]:
+        behind = self._behind = Behind(Replay(self.base, self.owner, patiently, self.holder))
+        try:
+            try:
+                yield
+            finally:
+                behind.stop()
+        except NotMadeError as failed:
+            raise failed.cause from None
+
+    @contextmanager
+    def _holding(self, patiently: Patiently) -> Iterator[None]:
         stop = threading.Event()
         beat = threading.Thread(
             target=self._beat, args=(stop,), name="graphstalk-hold", daemon=True

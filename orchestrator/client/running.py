@@ -34,6 +34,7 @@ from orchestrator.ids import new_uuid
 from orchestrator.step.access import Access, new_owner
 from orchestrator.step.bridge import GraphRun, graph_run
 from orchestrator.step.facts import Listener
+from orchestrator.step.lease import keeping
 from orchestrator.step.live import Live
 from orchestrator.step.protocol import StepProtocol
 from orchestrator.step.surroundings import context_for
@@ -92,8 +93,11 @@ class Running:
         if store is None:
             thread_id = parsed.thread_id or new_uuid()
             return cls(graph, MemoryCheckpointer(), thread_id, parsed, options, keeps=False)
-        if options.get("durability") == "exit" and isinstance(graph.executor, InProcess):
-            store = Overlay(store, new_owner(), graph.owner)
+        durability = options.get("durability")
+        here = isinstance(graph.executor, InProcess)
+        follows = durability == "async" and store.shared  # In memory a commit takes no time.
+        if here and (follows or durability == "exit"):
+            store = Overlay(store, new_owner(), graph.owner, trails=follows)
             store.adopt(parsed.thread(), graph.records)
         return cls(graph, store, parsed.thread(), parsed, options, keeps=True)
 
@@ -120,11 +124,12 @@ class Running:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Store what is left when the block ends, if the call stores its thread only then."""
+        """Store what is not stored yet when the block ends, by the `durability` of the call."""
         if not isinstance(self.store, Overlay):
             yield
             return
-        with self.store.kept(Access(self.store.base, self.graph.owner).patiently):
+        base, owner = self.store.base, self.graph.owner
+        with keeping(base, owner), self.store.kept(Access(base, owner).patiently):
             yield
 
     @contextmanager
