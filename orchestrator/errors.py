@@ -33,12 +33,15 @@ __all__ = [
     "NodeError",
     "NodeInterrupt",
     "NodeTimeoutError",
+    "NotSupportedError",
     "ParentCommand",
+    "PartitionsDifferError",
     "ResumesExhaustedError",
     "RunCancelledError",
     "RunNotFinishedError",
     "StateCorruptedError",
     "StepFailedError",
+    "StreamGapError",
     "TaskNotFound",
     "ThreadBusyError",
     "UnknownEffectError",
@@ -66,8 +69,8 @@ class InvalidGraphError(GraphstalkError, ValueError):
     code = "INVALID_GRAPH"
 
 
-class InvalidUpdateError(GraphstalkError):
-    """A value that the channels of the state cannot take."""
+class InvalidUpdateError(GraphstalkError, ValueError):
+    """A value that the channels of the state cannot take, or an update that leads nowhere."""
 
     code = "INVALID_UPDATE"
 
@@ -76,6 +79,12 @@ class UnserializableValueError(InvalidUpdateError, TypeError):
     """A value that cannot be encoded; the message holds the path to it."""
 
     code = "UNSERIALIZABLE_VALUE"
+
+
+class NotSupportedError(GraphstalkError, NotImplementedError):
+    """A call of LangGraph's that this project refuses; the message names what to call instead."""
+
+    code = "NOT_SUPPORTED"
 
 
 class EmptyInputError(GraphstalkError):
@@ -108,6 +117,12 @@ class GraphMismatchError(GraphstalkError):
     code = "GRAPH_MISMATCH"
 
 
+class PartitionsDifferError(GraphstalkError):
+    """Settings with another number of partitions than the store has; nothing was accepted."""
+
+    code = "PARTITIONS_DIFFER"
+
+
 class UnknownRunError(GraphstalkError, LookupError):
     """A run that its thread does not have, or that ended so long ago that its log forgot it."""
 
@@ -126,8 +141,10 @@ class NoPendingInterruptError(GraphstalkError):
     code = "NO_PENDING_INTERRUPT"
 
 
-class UnknownInterruptError(NoPendingInterruptError, LookupError):
+class UnknownInterruptError(NoPendingInterruptError, LookupError, RuntimeError):
     """An answer that names an interrupt which is not open, or one that must name it.
+
+    As LangGraph's error for the latter it is a `RuntimeError`, too.
 
     Attributes:
         reason: `not_pending`, `empty_map` or `ambiguous`.
@@ -204,6 +221,26 @@ class RunNotFinishedError(GraphstalkError, TimeoutError):
     """The run did not reach a final status within the time the caller gave."""
 
     code = "RUN_NOT_FINISHED"
+
+
+class StreamGapError(GraphstalkError):
+    """A stream of a fleet's run of which events cannot be read any more; the run continues.
+
+    Attributes:
+        first: the number of the first event that is missing.
+        last: that of the last.
+    """
+
+    code = "STREAM_GAP"
+
+    def __init__(self, thread_id: str, first: int, last: int, reason: str) -> None:
+        """Say which events are missing, and how to read what came after."""
+        super().__init__(
+            f"the events {first} to {last} of thread {thread_id!r} are {reason}, so the stream "
+            f"would have a gap. The run continues: read what comes after with "
+            f"Client.stream({thread_id!r}, from_seq={last}), and the state with get_state"
+        )
+        self.first, self.last = first, last
 
 
 class GraphPausedError(GraphstalkError, InterruptedError):
@@ -386,7 +423,7 @@ class GraphDrained(GraphBubbleUp):
 
     def __init__(self, reason: str = "shutdown") -> None:
         """Say why."""
-        super().__init__(f"the run was drained: {reason}. Resume the thread to go on")
+        super().__init__(f"Graph drained: {reason}. Resume the thread to continue")
         self.reason = reason
 
 

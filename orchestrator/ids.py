@@ -12,12 +12,14 @@ import binascii
 import hashlib
 import uuid
 from collections.abc import Mapping
+from numbers import Number
 
 from orchestrator import limits
 from orchestrator.errors import InvalidThreadIdError
 
 __all__ = [
     "CHILD",
+    "ThreadId",
     "below",
     "check_key",
     "check_stored_thread_id",
@@ -35,6 +37,7 @@ __all__ = [
 ]
 
 
+ThreadId = str | int | uuid.UUID  # What callers mostly name a thread by; see `check_thread_id`.
 CHILD = "\x1f"  # Between a thread and a namespace; no id that a caller gives can hold it.
 
 
@@ -58,10 +61,13 @@ def parse_checkpoint_id(text: str) -> int:
     Raises:
         ValueError: if it is not one.
     """
-    if len(text) != 16:
-        msg = f"{text!r} is not a checkpoint id: expected 16 hexadecimal digits"
-        raise ValueError(msg)
-    return int(text, 16)
+    try:
+        if len(text) == 16:
+            return int(text, 16)
+    except ValueError:
+        pass
+    msg = f"{text!r} is not a checkpoint id: expected 16 hexadecimal digits"
+    raise ValueError(msg)
 
 
 def short_hash(*parts: str | int) -> str:
@@ -118,12 +124,17 @@ def partition_of(thread_id: str, partitions: int) -> int:
 
 
 def check_thread_id(thread_id: object) -> str:
-    """Return `thread_id` if it can name a thread.
+    """Return the text of `thread_id` if it can name a thread.
+
+    As in LangGraph, a number, a UUID or another value with a text of its own names the thread of
+    that text: 7 and "7" are the same thread.
 
     Raises:
-        InvalidThreadIdError: if it is not a string, empty, too long, or not printable.
+        InvalidThreadIdError: if it has no such text, or the text is empty, too long or not
+            printable.
     """
-    return _check(thread_id, "thread id", limits.THREAD_ID_CHARS_MAX)
+    text = thread_id if isinstance(thread_id, str) else _own_text(thread_id)
+    return _check(text, "thread id", limits.THREAD_ID_CHARS_MAX)
 
 
 def check_stored_thread_id(thread_id: object) -> str:
@@ -133,7 +144,7 @@ def check_stored_thread_id(thread_id: object) -> str:
         InvalidThreadIdError: if it cannot.
     """
     if not isinstance(thread_id, str):
-        return check_thread_id(thread_id)
+        return _check(thread_id, "thread id", limits.THREAD_ID_CHARS_MAX)
     root, ns = root_thread(thread_id)
     if CHILD in thread_id:
         _check(ns, "namespace", limits.NAMESPACE_CHARS_MAX)
@@ -149,10 +160,33 @@ def check_key(key: object) -> str:
     return _check(key, "idempotency key", limits.KEY_CHARS_MAX)
 
 
+def _own_text(value: object) -> str:
+    """Return the text of a value that is no string.
+
+    Raises:
+        InvalidThreadIdError: if its text only describes it, as that of a list or of bytes, or
+            names its place in memory.
+    """
+    cls = type(value)
+    own = isinstance(value, Number) or cls.__str__ is not object.__str__
+    if value is None or isinstance(value, (bytes, bytearray)) or not own:
+        msg = (
+            f"a thread id must be a string, or a number, a UUID or another value with a text of "
+            f"its own ({cls.__name__}: {value!r:.80}): pass a string"
+        )
+        raise InvalidThreadIdError(msg)
+    try:
+        return str(value)
+    except Exception as error:
+        msg = f"a thread id must have a text ({cls.__name__}): {error}"
+        raise InvalidThreadIdError(msg) from error
+
+
 def _check(text: object, what: str, chars_max: int) -> str:
     if not isinstance(text, str):
-        msg = f"a {what} is a string, not {type(text).__name__}"
+        msg = f"a {what} must be a string ({type(text).__name__}: {text!r:.80})"
         raise InvalidThreadIdError(msg)
+    text = str.__str__(text)  # Of a subclass, as an enum's member: what it is equal to.
     if not text:
         msg = f"the {what} is empty: give one to find the run again"
         raise InvalidThreadIdError(msg)

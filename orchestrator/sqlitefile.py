@@ -14,13 +14,14 @@ import re
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import resources
 
 from orchestrator.errors import GraphstalkError, StateCorruptedError
 
-__all__ = ["SqliteFile", "statements"]
+__all__ = ["SqliteFile", "close_in", "statements"]
 
 _BUSY_S = 5.0  # How long another process may keep the file to itself before that is an error.
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
@@ -31,6 +32,15 @@ def statements(package: str, name: str) -> Mapping[str, str]:
     text = resources.files(package).joinpath(f"{name}.sql").read_text(encoding="utf-8")
     _, *parts = _NAME.split(text)
     return {key: part.strip() for key, part in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def close_in(process: int, connection: sqlite3.Connection) -> None:
+    """Close a connection in the process that opened it; a fork must leave it open.
+
+    In a fork, closing would release locks that SQLite believes this process to hold.
+    """
+    if os.getpid() == process:
+        connection.close()
 
 
 class SqliteFile:
@@ -87,7 +97,7 @@ class SqliteFile:
         """Close the file. Whoever uses it again opens it again."""
         with self._lock:
             if self._connection is not None and os.getpid() == self._pid:
-                self._connection.close()
+                self._closing()
                 self._connection = None
 
     def _here(self) -> sqlite3.Connection:
@@ -102,6 +112,8 @@ class SqliteFile:
                     connection.close()
                     raise
             self._connection = connection
+            # An object that is dropped without `close` closes its connection, and so does the exit.
+            self._closing = weakref.finalize(self, close_in, os.getpid(), connection)
         return self._connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import billiard.pool
+import kombu.transport.redis
 from celery import Celery
 
 from orchestrator.config import Settings
 from orchestrator.execute.dispatch import REDIS_PATIENCE
+from orchestrator.redisconnection import OutageConnection, OutageSSLConnection
 from workers.bootsteps import Heartbeat, LeaseKeeper
 from workers.draining import Drain
 
 __all__ = ["app", "make_app"]
+
+_SQS_VISIBILITY_S = 12 * 3600  # The longest that SQS allows; its default is 30 minutes.
 
 
 def make_app(settings: Settings) -> Celery:
@@ -55,9 +59,16 @@ def make_app(settings: Settings) -> Celery:
     )
     if settings.broker_url.startswith(("redis", "rediss", "sentinel", "memory")):
         return made
-    made.conf.broker_transport_options = {}  # These brokers keep their own acknowledgements.
+    # These brokers keep their own acknowledgements.
+    is_sqs = settings.broker_url.startswith("sqs")
+    options = {"visibility_timeout": _SQS_VISIBILITY_S} if is_sqs else {}
+    made.conf.broker_transport_options = options
     return made
 
+
+# Celery's own connections wait for a server that refuses commands for now, as for one that is away.
+kombu.transport.redis.Channel.connection_class = OutageConnection
+kombu.transport.redis.Channel.connection_class_ssl = OutageSSLConnection
 
 app = make_app(Settings.from_env())
 app.steps["worker"].update((LeaseKeeper, Heartbeat, Drain))

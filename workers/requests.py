@@ -1,19 +1,26 @@
-"""How a worker takes messages of steps: as Celery does, and telling of what was done in place.
+"""How a worker reports steps to Celery: as tasks that succeed, fail, are retried or are revoked.
 
-A step that was done in place had no message of its own, so Celery tells nothing of it. Its process
-says with the result of the message which steps it did; the worker sends the events that Celery
-would have sent for each, under the step's own id. So Flower shows them like any other.
+The outcome of an attempt is the state of its Celery task, so Flower and Celery's log show it. A
+step that was done in place had no message of its own: its process returns it with the result of
+the message, and the worker logs it and sends the events that Celery would have sent for it, under
+the step's own id.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+import traceback
+from typing import Any, Self
 
+from celery.exceptions import Retry, Terminated
 from celery.worker.request import Request
 
-__all__ = ["DoneInPlace", "StepRequest"]
+from orchestrator import limits
+from orchestrator.checkpoint.commit import ReadyStep
+from orchestrator.step.report import Report
+
+__all__ = ["AttemptFailed", "AttemptRetried", "DoneInPlace", "StepRequest", "StepRevoked"]
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +35,42 @@ def _brief(record: logging.LogRecord) -> bool:
 logging.getLogger("celery.app.trace").addFilter(_brief)
 
 
+class AttemptFailed(Exception):  # noqa: N818 - the outcome of an attempt, not an error of ours
+    """What a Celery task of a failed step raises: the node's exception as text.
+
+    The exception itself may be of a class that the worker's main process cannot load.
+    """
+
+    @classmethod
+    def of(cls, error: BaseException) -> Self:
+        """Return the outcome for what a node raised."""
+        try:
+            text = f"{type(error).__qualname__}: {error}"
+        except Exception as broken:  # noqa: BLE001 - a user's exception may not even print itself
+            text = f"{type(error).__qualname__} cannot be printed ({type(broken).__name__})"
+        return cls(text[: limits.ERROR_TEXT_CHARS_MAX])
+
+
+class AttemptRetried(Retry):
+    """What a Celery task of a failed step raises if the step waits for its next attempt."""
+
+    def __init__(
+        self, message: str | None = None, exc: Exception | None = None, when: float | None = None
+    ) -> None:
+        """Make the outcome; the parameters are Celery's."""
+        super().__init__(message, exc, when)
+
+    @classmethod
+    def of(cls, error: BaseException, retry_ms: int) -> Self:
+        """Return the outcome for what a node raised and when it is tried again."""
+        failed = AttemptFailed.of(error)
+        return cls(f"retried in {retry_ms / 1000:.1f} s: {failed}", failed, retry_ms / 1000)
+
+
+class StepRevoked(Terminated):
+    """What a Celery task of a step raises whose run was cancelled: the task shows as revoked."""
+
+
 class DoneInPlace:
     """The result of a message: the steps that were done in place after its own.
 
@@ -36,18 +79,19 @@ class DoneInPlace:
 
     def __init__(self) -> None:
         """Begin without any."""
-        self._steps: list[tuple[str, str, float, float]] = []
+        self._steps: list[dict[str, Any]] = []
 
-    def add(self, task_id: str, name: str, started_s: float, took_s: float) -> None:
-        """Add a step.
-
-        Args:
-            task_id: of the step.
-            name: that Flower shows.
-            started_s: when it began, in seconds since the epoch.
-            took_s: how many seconds it ran.
-        """
-        self._steps.append((task_id, name, started_s, took_s))
+    def add(self, step: ReadyStep, started_s: float, took_s: float, report: Report) -> None:
+        """Add a step: when it began, in seconds since the epoch, how many it took, its report."""
+        done = {"uuid": step.task_id, "name": step.shadow, "started": started_s, "took": took_s}
+        done["how"] = "succeeded" if report.refused is None else "revoked"
+        error = report.raised
+        if error is not None:
+            trace = "".join(traceback.format_exception(error))
+            done["how"] = "failed" if report.retry_ms is None else "retried"
+            done["exception"] = str(AttemptFailed.of(error))
+            done["traceback"] = trace[-limits.ERROR_TEXT_CHARS_MAX :]
+        self._steps.append(done)
 
     def __bool__(self) -> bool:
         """Whether there was any."""
@@ -62,30 +106,41 @@ class StepRequest(Request):
     """A message of a step, in the worker's main process."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take a message."""
+        """Accept a message."""
         super().__init__(*args, **kwargs)
         # Celery calls this, and makes a subclass with a method of this name; so it is shadowed.
         self.__dict__["on_success"] = self._on_success
 
     def _on_success(self, failed__retval__runtime: tuple[Any, Any, float], **kwargs: Any) -> None:
-        """Tell of the steps that were done, too, and go on as Celery does."""
+        """Report the steps that were done in place, too, and continue as Celery does."""
         failed, text, runtime = failed__retval__runtime
         if not failed and text != "None":
-            self._tell(str(text))
+            self._report_in_place(str(text))
             text = "None"
         vars(type(self))["on_success"](self, (failed, text, runtime), **kwargs)
 
-    def _tell(self, text: str) -> None:
-        """Log and tell of steps that had no request of their own, as Celery does of requests."""
+    def _report_in_place(self, text: str) -> None:
+        """Log steps that had no request of their own, and send Celery's events for them."""
         eventer = self._eventer
         listened = bool(eventer and eventer.enabled)
         if not (listened or _log.isEnabledFor(logging.INFO)):
             return
-        for task_id, name, started_s, took_s in json.loads(text):
-            _log.info("Task %s[%s] succeeded in %.6gs, in place", name, task_id, took_s)
-            if listened:
-                told = {"uuid": task_id, "timestamp": started_s}
-                eventer.send("task-received", name=name, args="()", kwargs="{}", retries=0, **told)
-                eventer.send("task-started", **told)
-                told["timestamp"] = started_s + took_s
-                eventer.send("task-succeeded", result="None", runtime=took_s, **told)
+        for done in json.loads(text):
+            name, took_s, how = done["name"], done["took"], done["how"]
+            why = f": {done['exception']}" if "exception" in done else ""
+            _log.info("Task %s[%s] %s in %.6gs, in place%s", name, done["uuid"], how, took_s, why)
+            if not listened:
+                continue
+            event = {"uuid": done["uuid"], "timestamp": done["started"]}
+            eventer.send("task-received", name=name, args="()", kwargs="{}", retries=0, **event)
+            eventer.send("task-started", **event)
+            event["timestamp"] = done["started"] + took_s
+            outcomes = {
+                "succeeded": {"result": "None", "runtime": took_s},
+                "revoked": {"terminated": True, "signum": None, "expired": False},
+            }
+            if how in outcomes:
+                outcome = outcomes[how]
+            else:
+                outcome = {"exception": done["exception"], "traceback": done["traceback"]}
+            eventer.send(f"task-{how}", **outcome, **event)

@@ -16,10 +16,11 @@ from functools import partial
 from pathlib import Path
 
 from orchestrator.checkpoint.commit import ReadyStep
+from orchestrator.checkpoint.model import RunStatus
 from orchestrator.client.children import Children
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.config import Settings
-from orchestrator.errors import StateCorruptedError
+from orchestrator.errors import GraphstalkError, StateCorruptedError
 from orchestrator.execute.dispatch import Dispatch, dispatcher, open_store
 from orchestrator.execute.inbox import Inbox
 from orchestrator.graph.spec import DispatchMode
@@ -50,7 +51,7 @@ _LOOK_MS = 5.0  # Between two looks whether the worker was told to stop.
 
 _log = logging.getLogger(__name__)
 
-InPlace = Callable[[str, str, float, float], None]
+InPlace = Callable[[ReadyStep, float, float, Report], None]
 
 
 def _never() -> bool:
@@ -85,21 +86,32 @@ class Runtime:
     _took_ms: dict[str, float] = field(default_factory=dict)  # How long a node took, last time.
 
     def run(
-        self, thread_id: str, step_id: str, sent_ms: int, tell: InPlace = lambda *_: None
-    ) -> None:
-        """Do a step if it is ready, go on in place for a slice, and send what is ready then.
+        self, thread_id: str, step_id: str, sent_ms: int, report_step: InPlace = lambda *_: None
+    ) -> Report:
+        """Do a step if it is ready, continue in place for a slice, and send what is ready then.
 
         Args:
             thread_id: the thread.
             step_id: the step.
             sent_ms: when the message was sent, by the store's clock; 0 if that is not known.
-            tell: is told of each step that was done in place: id of the task, name, when it began,
-                in seconds since the epoch, and how many it took.
+            report_step: called for each step that was done in place: the step, when it began, in
+                seconds since the epoch, how many it took, and its report.
+
+        Returns:
+            the report of the first step.
         """
         self._slice.end_ms = self.access.clock.monotonic_ms() + self.slice_ms
-        self._do(thread_id, step_id, sent_ms, None, tell)
+        return self._do(thread_id, step_id, sent_ms, None, report_step)
 
-    def run_waiting(self, queue: str, tell: InPlace) -> None:
+    def is_cancelled(self, thread_id: str) -> bool:
+        """Return whether the run of a thread was cancelled; `False` while the store is away."""
+        try:
+            loaded = self.access.checkpointer.load(thread_id, values=False)
+        except GraphstalkError:
+            return False
+        return loaded is not None and loaded.head.status is RunStatus.CANCELLED
+
+    def run_waiting(self, queue: str, report_step: InPlace) -> None:
         """Do what waits in a queue, one message after the other, for the rest of the slice.
 
         A message that this process takes itself costs a fraction of one that comes to it through
@@ -111,31 +123,31 @@ class Runtime:
             message = self.inbox.take(queue, self._is_quick)
             if message is None:
                 return
-            self._do(message.thread, message.step, message.sent_ms, tell, tell)
+            self._do(message.thread, message.step, message.sent_ms, report_step, report_step)
 
     def _do(
         self,
         thread_id: str,
         step_id: str,
         sent_ms: int,
-        tell_first: InPlace | None,
-        tell: InPlace,
-    ) -> None:
-        """Do a step and those in place after it; Celery tells of the first one, if nobody is to."""
+        report_first: InPlace | None,
+        report_step: InPlace,
+    ) -> Report:
+        """Do a step and those in place after it; return the report of the first one."""
         place = self.busy.begin(thread_id)
+        first = Report()
         try:
-            report = self._run(check_stored_thread_id(thread_id), step_id, sent_ms, tell_first)
+            report = self._run(check_stored_thread_id(thread_id), step_id, sent_ms, report_first)
+            first = report
             while report.claim is not None:
-                report = self._go_on(report, tell)
+                report = self._go_on(report, report_step)
         except SystemExit as exit_:
             if type(exit_) is not SystemExit:
                 raise  # Celery's own, by which it ends this process.
             # A node's: it would end the worker (solo), or one of its slots for good (threads).
             _log.exception("a node asked to end the process: %s %s", thread_id, step_id)
-            return
         except StateCorruptedError as error:
             self._say(str(error))
-            return
         else:
             if report.ready and not self.pushes:
                 self.dispatch(report.ready)
@@ -143,8 +155,11 @@ class Runtime:
                 self.dispatch(report.due)
         finally:
             self.busy.end(place)
+        return first
 
-    def _run(self, thread_id: str, step_id: str, sent_ms: int, tell: InPlace | None) -> Report:
+    def _run(
+        self, thread_id: str, step_id: str, sent_ms: int, report_step: InPlace | None
+    ) -> Report:
         claim, known = self.access.claim(thread_id, step_id, sent_ms)
         if claim.refused in SETTLED:
             return self._advance(thread_id)
@@ -160,27 +175,31 @@ class Runtime:
             self._say(reason)
             return self.access.defer(claim, reason)
         record_takeover(self.access, claim)
-        return self._timed(claim.step, lambda: protocol.run_claimed(claim, known), tell)
+        return self._timed(claim.step, lambda: protocol.run_claimed(claim, known), report_step)
 
-    def _timed(self, step: ReadyStep, run: Callable[[], Report], tell: InPlace | None) -> Report:
-        """Run a step; remember how long that took, and tell of it if it was not refused."""
+    def _timed(
+        self, step: ReadyStep, run: Callable[[], Report], report_step: InPlace | None
+    ) -> Report:
+        """Run a step; remember how long that took, and report it unless another did it."""
         clock = self.access.clock
         began_ms = clock.monotonic_ms()
         report = run()
         took_ms = self._took_ms[step.shadow] = clock.monotonic_ms() - began_ms
-        if tell is not None and report.refused is None:
+        if report_step is not None and (
+            report.refused is None or self.is_cancelled(step.thread_id)
+        ):
             began_s = (clock.now_ms() - took_ms) / 1000
-            tell(step.task_id, step.shadow, began_s, took_ms / 1000)
+            report_step(step, began_s, took_ms / 1000, report)
         return report
 
-    def _go_on(self, taken: Report, tell: InPlace) -> Report:
+    def _go_on(self, taken: Report, report_step: InPlace) -> Report:
         """Do a step that was claimed together with the commit before it."""
         assert taken.claim is not None
         step = taken.claim.step
         assert step is not None
         protocol = self._protocol(step.graph)
         assert protocol is not None  # It made the step ready.
-        return self._timed(step, lambda: protocol.go_on(taken), tell)
+        return self._timed(step, lambda: protocol.go_on(taken), report_step)
 
     def _may_go_on(self, step: ReadyStep) -> bool:
         """Whether to do a step at once: there is time, and its node was not slow."""

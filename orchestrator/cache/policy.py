@@ -39,10 +39,13 @@ class CachePolicy:
     Attributes:
         key_func: returns, for the node's input, a text or bytes: equal where the result is.
         ttl: seconds a result is used; `None`: for ever.
+        name: identifies the code where its module and qualified name do not, as for a function that
+            captures a client; another name for other code. Not in LangGraph.
     """
 
     key_func: Callable[..., str | bytes] = default_cache_key
     ttl: int | None = None
+    name: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a time in which nothing can be used."""

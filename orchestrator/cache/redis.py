@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
-from redis import Redis, RedisError
+from redis import RedisError
 
 from orchestrator.cache.base import BaseCache, FullKey, Namespace
+from orchestrator.redisconnection import client_for
 
 __all__ = ["RedisCache"]
 
@@ -31,7 +32,7 @@ class RedisCache(BaseCache):
 
     def __init__(self, redis: Any, *, prefix: str = "graphstalk:cache:") -> None:
         """Use a client, or connect to a URL when something is asked; keys begin with `prefix`."""
-        self.client = Redis.from_url(redis) if isinstance(redis, str) else redis
+        self.client = client_for(redis) if isinstance(redis, str) else redis
         self.prefix = prefix
 
     def get(self, keys: Sequence[FullKey]) -> dict[FullKey, bytes]:

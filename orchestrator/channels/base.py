@@ -13,7 +13,7 @@ Rule 3: a channel never mutates the stored value; nodes of other steps may hold 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, Final, Self
 
@@ -51,6 +51,7 @@ class Channel:
     finishes = False  # Whether the value only shows once the run has nothing else to do.
     appends = False  # Whether `appended` may tell something.
     persisted = True  # Whether the value is stored with the checkpoint.
+    default: Callable[[], Any] | None = None  # Makes the default that the schema declares.
 
     def update(self, value: Any, writes: Sequence[Any]) -> Any:
         """Return the value after `writes`, or `UNCHANGED`.
@@ -85,6 +86,17 @@ class Channel:
     def describe(self) -> str:
         """Return the part of the fingerprint that this channel is."""
         return self.kind
+
+    def declare(self, default: Callable[[], Any]) -> None:
+        """Note what makes the declared default: nodes see it while nothing is written.
+
+        A rule that folds writes begins with it, unless it is `None`.
+        """
+        self.default = default
+
+    def begins(self) -> bool:
+        """Return whether writes are folded into a declared default that is no empty value."""
+        return False
 
     def named(self, key: str, typ: Any) -> Self:
         """Return this rule for a key of the state whose annotation says `typ`.
@@ -146,6 +158,9 @@ def replacement_in(writes: Sequence[Any], key: str) -> tuple[bool, Any]:
     """
     replaced = [new for is_overwrite, new in map(overwrite_of, writes) if is_overwrite]
     if len(replaced) > 1:
-        msg = f"{len(replaced)} Overwrite writes for {key!r} in one superstep; one may win"
+        msg = (
+            f"At key {key!r}: Can receive only one Overwrite value per super-step. There are "
+            f"{len(replaced)} Overwrite writes for {key!r}: let one node overwrite it"
+        )
         raise InvalidUpdateError(msg)
     return (True, replaced[0]) if replaced else (False, None)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from orchestrator.channels.base import MISSING, UNCHANGED, Channel, replacement_in
-from orchestrator.channels.starting import name_of, start_of
+from orchestrator.channels.starting import declared_start, differs, name_of, start_of
 from orchestrator.errors import InvalidGraphError
 
 __all__ = ["DeltaChannel"]
@@ -53,12 +53,21 @@ class DeltaChannel(Channel):
                 f"without arguments, such as list or dict"
             )
             raise InvalidGraphError(msg)
-        self._factory = factory
+        self._empty = self._factory = factory
 
     def named(self, key: str, typ: Any) -> Self:
         """Return this rule for a key, starting from the key's own type."""
         frequency = self.snapshot_frequency
         return type(self)(self.reducer, typ, snapshot_frequency=frequency, key=key)
+
+    def declare(self, default: Callable[[], Any]) -> None:
+        """Begin with the declared default."""
+        super().declare(default)
+        self._factory = declared_start(default, self._empty) or self._empty
+
+    def begins(self) -> bool:
+        """Return whether the declared default is no empty value."""
+        return differs(self._factory, self._empty)
 
     def get(self, value: Any) -> Any:
         """Return the value, or a fresh start value."""

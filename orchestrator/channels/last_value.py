@@ -109,6 +109,6 @@ class UntrackedValue(EphemeralValue):
 
 def _more_than_one(key: str, count: int) -> str:
     return (
-        f"{count} values for {key!r} in one superstep, and it can take one. "
+        f"At key {key!r}: {count} values for {key!r} in one superstep, and it can take one. "
         f"Give it a reducer: Annotated[<type>, <function of two arguments>]"
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from orchestrator.channels.base import MISSING, UNCHANGED, Channel, replacement_in
-from orchestrator.channels.starting import name_of, start_of
+from orchestrator.channels.starting import declared_start, differs, name_of, start_of
 from orchestrator.errors import InvalidUpdateError
 
 __all__ = [
@@ -29,8 +29,17 @@ class BinaryOperatorAggregate(Channel):
     def __init__(self, typ: Any, operator: Callable[[Any, Any], Any], key: str = "") -> None:
         """Start from `typ()` where that works, else from the first write."""
         self.typ, self.operator, self.key = typ, operator, key
-        self._factory = start_of(typ)
+        self._empty = self._factory = start_of(typ)
         self.appends = any(operator is each for each in _CONCATENATING)
+
+    def declare(self, default: Callable[[], Any]) -> None:
+        """Begin with the declared default."""
+        super().declare(default)
+        self._factory = declared_start(default, self._empty)
+
+    def begins(self) -> bool:
+        """Return whether the declared default is no empty value."""
+        return differs(self._factory, self._empty)
 
     def get(self, value: Any) -> Any:
         """Return the value, or a fresh start value."""

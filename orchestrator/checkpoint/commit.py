@@ -16,6 +16,8 @@ from orchestrator.record import record
 __all__ = [
     "CRASHED",
     "HANDED_BACK",
+    "RESUMED",
+    "WITHDRAWN",
     "Answer",
     "Claim",
     "Commit",
@@ -39,6 +41,9 @@ __all__ = [
 # Why a step has no claim any more that had one: its reason until it is claimed and ends otherwise.
 CRASHED = "crash"
 HANDED_BACK = "deploy"  # By a worker that was told to stop.
+
+RESUMED = "resume"  # Why a step is tried again that had failed for good.
+WITHDRAWN = b""  # Instead of a question that its step asked once, and asks no more.
 
 
 class Refusal(StrEnum):
@@ -200,6 +205,8 @@ class Commit:
     expect_run: str | None = None
     expect_settled: bool = False  # No step of the superstep may be open.
     guard: StepGuard | None = None
+    # (thread, step) of the same partition: that step must be in the current plan of that thread.
+    parent: tuple[str, str] | None = None
 
     checkpoint: StoredCheckpoint | None = None
     blobs: Mapping[str, bytes] = field(default_factory=dict)
@@ -210,6 +217,9 @@ class Commit:
     # may keep it again, with their names instead of them. Only its header counts.
     input: StoredCheckpoint | None = None
     updates: tuple[StepUpdate, ...] = ()
+    # (Checkpoint, step) → what history shows of a step that did not complete: an edit stands in
+    # for it, or it was left. It comes with a new checkpoint, and completes nothing.
+    results: Mapping[tuple[int, str], bytes] = field(default_factory=dict)
     revoke: bool = False  # Takes away the claims on all steps of the thread.
     answers: tuple[Answer, ...] = ()
     notes: Mapping[str, bytes] = field(default_factory=dict)  # Kept with the guarded step.
@@ -304,7 +314,7 @@ class LoadedStep:
     @property
     def questions(self) -> tuple[str, ...]:
         """Return the ids of the questions that are open."""
-        return tuple(key for key in self.asks if key not in self.answers)
+        return tuple(key for key, asked in self.asks.items() if asked and key not in self.answers)
 
 
 @record(frozen=True, slots=True, kw_only=True)

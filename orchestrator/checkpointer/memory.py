@@ -34,6 +34,8 @@ from orchestrator.checkpointer.memory_audit import Auditing
 from orchestrator.checkpointer.memory_thread import (
     Step,
     Thread,
+    drop_history,
+    is_busy,
     is_due,
     loaded_thread,
     new_head,
@@ -43,6 +45,7 @@ from orchestrator.checkpointer.memory_thread import (
     update_step,
 )
 from orchestrator.checkpointer.news import news_in_log
+from orchestrator.checkpointer.saver import BaseCheckpointSaver, check_serde
 from orchestrator.checkpointer.sweeping import LEAD_MS, Trust
 from orchestrator.checkpointer.values import found_values, named_values
 from orchestrator.clock import Clock, SystemClock
@@ -55,14 +58,21 @@ __all__ = ["MemoryCheckpointer"]
 _Fields = Mapping[str, str | int | bytes]
 
 
-class MemoryCheckpointer:
+class MemoryCheckpointer(BaseCheckpointSaver):
     """Threads in dictionaries."""
 
     shared = False
     pushes = False  # Nothing is pushed: there is no broker in memory.
 
-    def __init__(self, *, settings: Settings | None = None, clock: Clock | None = None) -> None:
-        """Start empty."""
+    def __init__(
+        self,
+        *,
+        serde: None = None,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """Start empty; `serde` is refused, since there is one codec."""
+        check_serde(serde)
         self._settings = settings or Settings()
         self.partitions = self._settings.partitions
         self._clock = clock or SystemClock()
@@ -73,6 +83,7 @@ class MemoryCheckpointer:
         self._leaders: dict[int, tuple[str, int]] = {}
         self._trust: dict[int, Trust] = {}
         self._changed = threading.Condition(threading.RLock())
+        self._fence_floor = 0  # The greatest fence of a thread that was deleted.
         self.refused_stale = 0
 
     # ---- commit -----------------------------------------------------------------------
@@ -87,6 +98,8 @@ class MemoryCheckpointer:
             refused, detail = self._hold_refusal(commit, now)
             if refused is None:
                 refused, detail = refusal(thread, commit)
+            if refused is None and commit.parent is not None:
+                refused, detail = self._parent_refusal(*commit.parent)
             if refused is not None:
                 if refused is Refusal.STALE_FENCE and thread is not None:
                     self.refused_stale += 1
@@ -103,11 +116,17 @@ class MemoryCheckpointer:
             if commit.only_holds:
                 return CommitResult(now_ms=now)
             if thread is None:
-                thread = self._threads[commit.thread_id] = Thread(new_head(now))
+                thread = Thread(new_head(now), fence=self._fence_floor)
+                self._threads[commit.thread_id] = thread
             self._apply(thread, commit, now)
             claim = self._take(commit)
             opened, waits = thread.head.open, commit.moves_line and thread.waits
             return CommitResult(now_ms=now, open=opened, claim=claim, waiting=waits)
+
+    def _parent_refusal(self, thread_id: str, step_id: str) -> tuple[Refusal | None, str]:
+        around = self._threads.get(thread_id)
+        planned = around is not None and step_id in around.steps
+        return (None, "") if planned else (Refusal.UNKNOWN_STEP, step_id)
 
     def _hold_refusal(self, commit: Commit, now: int) -> tuple[Refusal | None, str]:
         """Return whether another call holds the thread, and which."""
@@ -142,6 +161,7 @@ class MemoryCheckpointer:
             thread.steps = {}
             thread.done = set()
             opened = 0
+        thread.outcomes.update(commit.results)
         for ready in commit.ready:
             thread.steps[ready.step_id] = Step(ready, since_ms=now)
             opened += 1
@@ -172,6 +192,31 @@ class MemoryCheckpointer:
             step.thread_id, step.step_id, owner=take.owner, token=take.token, known=take.known
         )
         return claim if claim.refused is None else None
+
+    # ---- deleting -------------------------------------------------------------------------
+
+    def delete(self, thread_id: str, *, keep_head: bool = False) -> Refusal | None:
+        """See `Checkpointer.delete`."""
+        with self._changed:
+            thread = self._threads.get(thread_id)
+            if thread is None:
+                return Refusal.UNKNOWN_THREAD
+            owner, now = thread.head.owner, self._clock.now_ms()
+            alive = bool(owner) and self._leases.get(owner, -1) >= now
+            if is_busy(thread, owner_alive=alive):
+                return Refusal.WRONG_STATUS
+            if keep_head:
+                drop_history(thread)
+                return None
+            for name in (thread_id, *self.children(thread_id)):
+                self._fence_floor = max(self._fence_floor, self._threads.pop(name).fence)
+            self._changed.notify_all()
+            return None
+
+    def children(self, thread_id: str) -> list[str]:
+        """See `Checkpointer.children`."""
+        with self._changed:
+            return sorted(name for name in self._threads if name.startswith(thread_id + CHILD))
 
     # ---- the right to run a step --------------------------------------------------------
 
@@ -407,7 +452,7 @@ class MemoryCheckpointer:
         with self._changed:
             self._threads[thread_id] = thread
 
-    def learn(self, thread_id: str, values: Mapping[str, bytes]) -> None:
+    def add_values(self, thread_id: str, values: Mapping[str, bytes]) -> None:
         """Keep values of a thread that are kept elsewhere, if there is the thread."""
         with self._changed:
             thread = self._threads.get(thread_id)

@@ -26,11 +26,14 @@ from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.sealing import opened_config, opened_error, sealed
 from orchestrator.checkpointer.values import found_values
 from orchestrator.record import replace
+from orchestrator.seal import needs
 
 __all__ = [
     "Step",
     "Thread",
     "asks",
+    "drop_history",
+    "is_busy",
     "is_due",
     "loaded_thread",
     "new_head",
@@ -168,6 +171,23 @@ def opened_head(thread_id: str, head: Head) -> Head:
     """Return a head whose records were checked."""
     config = opened_config(thread_id, head.config)
     return replace(head, config=config, error=opened_error(thread_id, head.error))
+
+
+def is_busy(thread: Thread, *, owner_alive: bool) -> bool:
+    """Return whether a thread has a run that is active, or one in line."""
+    claimed = any(step.owner for step in thread.steps.values())
+    abandoned = thread.head.local and not claimed and not owner_alive
+    return (thread.head.status.active and not abandoned) or bool(thread.line)
+
+
+def drop_history(thread: Thread) -> None:
+    """Delete every checkpoint but the head, and what only those need."""
+    head = thread.checkpoints[thread.head.checkpoint_id]
+    thread.checkpoints = {head.id: head}
+    thread.outcomes = {key: value for key, value in thread.outcomes.items() if key[0] == head.id}
+    args = (step.ready.arg for step in thread.steps.values() if step.ready.arg)
+    named = (name for record in (head.header, *thread.outcomes.values()) for name in needs(record))
+    thread.blobs = found_values(thread.blobs.get, (*head.refs, *args, *named))
 
 
 def asks(thread: Thread, answer: Answer) -> bool:

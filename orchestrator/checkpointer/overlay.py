@@ -83,6 +83,7 @@ class _Own:
         events: what is to be logged, with numbers that give the order over all threads.
         blobs: values that are not stored yet.
         tails: of these: what each goes on.
+        results: what history shows of steps of stored checkpoints that were left.
     """
 
     thread_id: str
@@ -97,6 +98,7 @@ class _Own:
     events: list[tuple[int, EventDraft]] = field(default_factory=list)
     blobs: dict[str, bytes] = field(default_factory=dict)
     tails: dict[str, str] = field(default_factory=dict)
+    results: dict[tuple[int, str], bytes] = field(default_factory=dict)
     learned: dict[str, bytes] = field(default_factory=dict)  # Values of earlier checkpoints.
     key: tuple[str, str] | None = None
 
@@ -126,6 +128,7 @@ class _Own:
         spare = False
         self.blobs.update(commit.blobs)
         self.tails.update(commit.tails)
+        self.results |= {key: left for key, left in commit.results.items() if key[0] <= self.stored}
         self.key = commit.key or self.key
         if commit.checkpoint is not None:
             self.commits.clear()
@@ -275,7 +278,7 @@ class Overlay:
         if loaded is not None:
             own.stored = loaded.head.checkpoint_id
             self._memory.restore(own.thread_id, thread_of(own.thread_id, loaded))
-            self._memory.learn(own.thread_id, own.learned)
+            self._memory.add_values(own.thread_id, own.learned)
 
     def _lacks(self, own: _Own, commit: Commit) -> bool:
         """Return whether a commit speaks of values that only the store below has."""
@@ -358,7 +361,7 @@ class Overlay:
             own.is_new = loaded is None
         if loaded is not None and own is not None and checkpoint_id is not None:
             own.learned.update(loaded.blobs)
-            self._memory.learn(thread_id, loaded.blobs)
+            self._memory.add_values(thread_id, loaded.blobs)
         return loaded
 
     def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
@@ -389,6 +392,10 @@ class Overlay:
         """See `Checkpointer.news`; of what is stored."""
         return self.base.news(thread_id, after=after)
 
+    def children(self, thread_id: str) -> list[str]:
+        """See `Checkpointer.children`."""
+        return sorted({*self._memory.children(thread_id), *self.base.children(thread_id)})
+
     # ---- of no concern to one call --------------------------------------------------------
 
     def sweep(self, partition: int, *, leader: str) -> Swept:
@@ -404,6 +411,10 @@ class Overlay:
     ) -> Audited:
         """See `Checkpointer.audit`."""
         return self.base.audit(partition, plan=plan, repair=repair, cursor=cursor, limit=limit)
+
+    def delete(self, thread_id: str, *, keep_head: bool = False) -> Refusal | None:
+        """See `Checkpointer.delete`; of what is stored."""
+        return self.base.delete(thread_id, keep_head=keep_head)
 
     def close(self) -> None:
         """Keep everything: the store below belongs to others, too."""
@@ -546,6 +557,7 @@ class Overlay:
             status=commit.status or RunStatus.RUNNING,
             head=head if own.stored else {name: value for name, value in head.items() if value},
             key=own.key,
+            results=own.results,
         )
 
 

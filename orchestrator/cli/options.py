@@ -30,6 +30,7 @@ __all__ = [
     "read_json",
     "read_settings",
     "resolve_url",
+    "traceback_option",
     "with_fleet",
     "with_graphs",
     "without_password",
@@ -80,6 +81,9 @@ graphs_option = click.option(
     ),
 )
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+traceback_option = click.option(
+    "--traceback", "with_traceback", is_flag=True, help="Print the traceback of each error."
+)
 _workers_option = click.option(
     "--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Worker processes."
 )

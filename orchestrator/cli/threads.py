@@ -1,24 +1,33 @@
-"""`graphstalk threads | state | history`: what is stored of threads."""
+"""`graphstalk threads | threads delete | state | history`: what is stored of threads."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.exits import Exit
-from orchestrator.cli.options import as_json_option, connecting, open_client
+from orchestrator.cli.exits import CommandError, Exit, exit_of, line_of
+from orchestrator.cli.options import as_json_option, connecting, open_client, traceback_option
 from orchestrator.cli.output import aligned, instant, json_line, say, show, show_json
-from orchestrator.errors import StateCorruptedError
+from orchestrator.errors import (
+    GraphstalkError,
+    InvalidThreadIdError,
+    StateCorruptedError,
+    ThreadBusyError,
+    UnknownThreadError,
+)
 
 if TYPE_CHECKING:
+    from orchestrator.checkpoint.model import StepError
     from orchestrator.client.client import Client, ThreadInfo
     from orchestrator.client.snapshot import StateSnapshot
 
 __all__ = ["history", "state", "threads"]
 
-STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled", "timed_out")
+STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
 THREAD_KEYS = ("thread_id", "graph", "status", "run_id", "resumes", "created_ms", "updated_ms")
 VALUE_CHARS_MAX = 100  # Of one value on a person's screen; --json prints it whole.
 
@@ -31,15 +40,23 @@ limit_option = click.option(
 )
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option(
     "--status", type=click.Choice(STATUSES), help="Only threads whose run is in this state."
 )
 @limit_option
 @as_json_option
 @connecting
-def threads(*, status: str | None, limit: int, as_json: bool, url: str | None) -> int:
+@click.pass_context
+def threads(
+    ctx: click.Context, *, status: str | None, limit: int, as_json: bool, url: str | None
+) -> int:
     """List threads, the latest changed first. With --json one object a line."""
+    if ctx.invoked_subcommand is not None:
+        if status is not None or url is not None:
+            msg = f"options of {ctx.invoked_subcommand} come after it"
+            raise click.UsageError(msg)
+        return Exit.OK
     client = open_client(url)
     found = [thread_record(client, thread) for thread in client.threads(status=status, limit=limit)]
     if as_json:
@@ -53,12 +70,55 @@ def threads(*, status: str | None, limit: int, as_json: bool, url: str | None) -
     return Exit.OK
 
 
+@threads.command()
+@click.argument("thread_ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--cancel", is_flag=True, help="Cancel runs that have not ended first.")
+@as_json_option
+@connecting
+def delete(
+    *, thread_ids: tuple[str, ...], yes: bool, cancel: bool, as_json: bool, url: str | None
+) -> int:
+    """Delete threads with their subgraphs, values and logs. They cannot be restored."""
+    names = list(dict.fromkeys(thread_ids))
+    if not yes:
+        _confirm(names, can_ask=not as_json and sys.stdin.isatty())
+    client, refused = open_client(url), dict[str, GraphstalkError]()
+    for name in names:
+        try:
+            client.delete(name, cancel=cancel)
+        except (UnknownThreadError, ThreadBusyError, InvalidThreadIdError) as error:
+            refused[name] = error
+            say(line_of(error))
+        else:
+            say(f"deleted {name}")
+    if as_json:
+        told = {name: {"code": e.code, "message": str(e)} for name, e in refused.items()}
+        show_json({"deleted": [name for name in names if name not in refused], "refused": told})
+    return exit_of(next(iter(refused.values()))) if refused else Exit.OK
+
+
+def _confirm(names: list[str], *, can_ask: bool) -> None:
+    """Ask whether these threads shall be deleted.
+
+    Raises:
+        CommandError: if there is nobody to ask.
+        click.Abort: if not.
+    """
+    what = names[0] if len(names) == 1 else f"{len(names)} threads"
+    if not can_ask:
+        msg = f"deleting must be confirmed, and there is no terminal to ask on ({what}): give --yes"
+        raise CommandError(msg, Exit.USAGE)
+    click.confirm(f"Delete {what}? They cannot be restored", abort=True, err=True)
+
+
 @click.command()
 @click.argument("thread")
 @as_json_option
+@traceback_option
 @connecting
-def state(*, thread: str, as_json: bool, url: str | None) -> int:
-    """Show the state of THREAD: its values, what comes next, what it asks."""
+def state(*, thread: str, as_json: bool, with_traceback: bool, url: str | None) -> int:
+    """Show the state of THREAD: its values, what comes next, what failed, what it asks."""
     snapshot = open_client(url).get_state(thread)
     if as_json:
         show_json(snapshot_record(snapshot))
@@ -66,6 +126,10 @@ def state(*, thread: str, as_json: bool, url: str | None) -> int:
     for name, value in sorted(snapshot.values.items()):
         show(f"{name} = {shortened(json_line(value))}")
     say(f"next: {', '.join(snapshot.next) or 'nothing'}")
+    for error in errors_of(snapshot):
+        say(f"failed in node {error.node}, attempt {error.attempt}: {error.type}: {error.message}")
+        if with_traceback:
+            say(error.traceback.rstrip())
     for question in snapshot.interrupts:
         say(f"waits for an answer to {question.id}: {json_line(question.value)}")
     return Exit.OK
@@ -86,7 +150,7 @@ def history(*, thread: str, limit: int, as_json: bool, url: str | None) -> int:
         for snapshot in snapshots:
             show_json(snapshot_record(snapshot))
     else:
-        head = ("CHECKPOINT", "STEP", "SOURCE", "CREATED", "NEXT")
+        head = ("CHECKPOINT", "STEP", "SOURCE", "CREATED", "NEXT", "FAILED")
         show(aligned(head, [snapshot_row(snapshot) for snapshot in snapshots]))
     return Exit.OK
 
@@ -128,6 +192,7 @@ def snapshot_record(snapshot: StateSnapshot) -> dict[str, Any]:
         "next": list(snapshot.next),
         "metadata": snapshot.metadata,
         "created_at": snapshot.created_at,
+        "errors": [asdict(error) for error in errors_of(snapshot)],
         "interrupts": [{"id": each.id, "value": each.value} for each in snapshot.interrupts],
     }
 
@@ -141,7 +206,15 @@ def snapshot_row(snapshot: StateSnapshot) -> tuple[object, ...]:
         metadata.get("source", "-"),
         snapshot.created_at or "-",
         ", ".join(snapshot.next) or "-",
+        shortened(
+            "; ".join(f"{e.node}: {e.type}: {e.message}" for e in errors_of(snapshot)) or "-"
+        ),
     )
+
+
+def errors_of(snapshot: StateSnapshot) -> list[StepError]:
+    """Return the errors of a checkpoint's failed steps."""
+    return [task.error for task in snapshot.tasks if task.error is not None]
 
 
 def shortened(text: str) -> str:

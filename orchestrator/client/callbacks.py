@@ -1,9 +1,10 @@
-"""Telling a caller's handlers that a run pauses for questions, or goes on."""
+"""Reports to a caller's handlers that a run pauses for questions, or is resumed."""
 
 from __future__ import annotations
 
+import logging
 import uuid
-from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,20 @@ from orchestrator.checkpoint.commit import LoadedThread
 from orchestrator.checkpoint.model import Interrupt, RunStatus
 from orchestrator.core.questions import open_questions
 from orchestrator.ids import checkpoint_text, root_thread
+from orchestrator.step.call import finish
 
 if TYPE_CHECKING:
     from orchestrator.client.running import Running
 
-__all__ = ["GraphCallbackHandler", "GraphInterruptEvent", "GraphResumeEvent", "tell_rest"]
+__all__ = [
+    "GraphCallbackHandler",
+    "GraphInterruptEvent",
+    "GraphResumeEvent",
+    "report_rest",
+    "report_resumed",
+]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +33,7 @@ class GraphInterruptEvent:
     """A run that pauses; the fields are LangGraph's.
 
     Attributes:
-        run_id: the caller's `run_id`, if the config held one.
+        run_id: the id under which langchain's handlers know the run, or the config's `run_id`.
         status: what the run does.
         checkpoint_id: where it pauses.
         checkpoint_ns: in which subgraph, as a path.
@@ -39,7 +49,7 @@ class GraphInterruptEvent:
 
 @dataclass(frozen=True, slots=True)
 class GraphResumeEvent:
-    """A run that goes on; the fields are LangGraph's."""
+    """A run that is resumed; the fields are LangGraph's."""
 
     run_id: uuid.UUID | None
     status: str
@@ -47,46 +57,107 @@ class GraphResumeEvent:
     checkpoint_ns: tuple[str, ...]
 
 
-class GraphCallbackHandler:
-    """Base of handlers, passed in `config["callbacks"]`; override what you want to hear."""
+if TYPE_CHECKING:
+
+    class GraphCallbackHandler:
+        """Base of handlers that hear of pauses, passed in `config["callbacks"]`.
+
+        Where langchain-core is installed it is one of its handlers, too: what a subclass defines of
+        `on_chain_start` and the like is called as well.
+        """
+
+        def on_interrupt(self, event: GraphInterruptEvent) -> Any:
+            """Hear that a run pauses; may be a coroutine function."""
+
+        def on_resume(self, event: GraphResumeEvent) -> Any:
+            """Hear that a run is resumed; may be a coroutine function."""
+
+
+class _Pauses:
+    """Base of handlers that hear of pauses: override what you want to hear."""
+
+    raise_error = False  # Whether an error in the handler ends the call; else it is logged.
 
     def on_interrupt(self, event: GraphInterruptEvent) -> Any:
-        """Hear that a run pauses."""
+        """Hear that a run pauses; may be a coroutine function."""
 
     def on_resume(self, event: GraphResumeEvent) -> Any:
-        """Hear that a run goes on."""
+        """Hear that a run is resumed; may be a coroutine function."""
 
 
-def tell_rest(running: Running, loaded: LoadedThread) -> None:
-    """Tell handlers that a run rests because it asks something, or was told to pause."""
-    handlers = _handlers(running.parsed.more.get("callbacks"))
-    if not handlers or loaded.head.status is not RunStatus.PAUSED:
+def __getattr__(name: str) -> Any:
+    """Return `GraphCallbackHandler`: one of langchain-core's handlers, where that is installed."""
+    if name != "GraphCallbackHandler":
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    bases: tuple[type, ...] = (_Pauses,)
+    with suppress(ImportError):
+        from langchain_core.callbacks import BaseCallbackHandler  # noqa: PLC0415 - optional
+
+        bases = (_Pauses, BaseCallbackHandler)
+    about = {"__doc__": _Pauses.__doc__, "__module__": __name__}
+    made = globals()[name] = type(name, bases, about)
+    return made
+
+
+def report_rest(running: Running, loaded: LoadedThread) -> None:
+    """Report to handlers that a run is at rest because it asks something or was paused."""
+    handlers = _handlers(running)
+    if not handlers or running.is_reported or loaded.head.status is not RunStatus.PAUSED:
         return
+    running.is_reported = True
     records = running.graph.records
     asked = [records.interrupt(step.asks[i]) for i, step in open_questions(loaded).items()]
-    for handler in handlers:
-        handler.on_interrupt(GraphInterruptEvent(*_where(running, loaded), interrupts=tuple(asked)))
+    event = GraphInterruptEvent(*_where(running, loaded), interrupts=tuple(asked))
+    _report(handlers, "on_interrupt", event)
 
 
-def tell_resumed(running: Running) -> None:
-    """Tell handlers that a run goes on."""
+def report_resumed(running: Running) -> None:
+    """Report to handlers that a run is resumed."""
+    handlers = _handlers(running)
+    if not handlers:
+        return
     loaded = running.store.load(running.thread_id, values=False)
     assert loaded is not None
-    for handler in _handlers(running.parsed.more.get("callbacks")):
-        handler.on_resume(GraphResumeEvent(*_where(running, loaded)))
+    _report(handlers, "on_resume", GraphResumeEvent(*_where(running, loaded)))
+
+
+def _report(handlers: list[Any], method: str, event: Any) -> None:
+    """Call a method of each handler; the run does not depend on what becomes of it.
+
+    Raises:
+        Exception: what a handler raises that has `raise_error`.
+    """
+    for handler in handlers:
+        try:
+            finish(getattr(handler, method)(event))
+        except Exception:
+            if getattr(handler, "raise_error", False):
+                raise
+            _log.warning(
+                "%s.%s raised an error; the run continues. Set raise_error on the handler to let "
+                "the call fail instead",
+                type(handler).__name__,
+                method,
+                exc_info=True,
+            )
 
 
 def _where(running: Running, loaded: LoadedThread) -> tuple[Any, str, str, tuple[str, ...]]:
     ns = root_thread(running.thread_id)[1]
     path = tuple(ns.split("|")) if ns else ()
-    run_id = running.parsed.more.get("run_id")
+    run_id = running.trace.run_id or running.parsed.more.get("run_id")
     return run_id, "pending", checkpoint_text(loaded.head.checkpoint_id), path
 
 
-def _handlers(callbacks: Any) -> list[Any]:
-    """Return those handlers that hear of pauses; langchain's managers hold more of them."""
-    found: Iterable[Any] = callbacks or ()
-    if hasattr(callbacks, "handlers"):
-        found = [*callbacks.handlers, *callbacks.inheritable_handlers]
-    wanted = (h for h in found if hasattr(h, "on_interrupt") and hasattr(h, "on_resume"))
-    return list({id(h): h for h in wanted}.values())
+def _handlers(running: Running) -> list[Any]:
+    """Return the handlers of a call, and of what is around it, that hear of pauses."""
+    given: list[Any] = []
+    for callbacks in (running.parsed.more.get("callbacks"), running.trace.callbacks):
+        manager: Any = callbacks
+        if hasattr(callbacks, "handlers"):
+            given += [*manager.handlers, *manager.inheritable_handlers]
+        else:
+            given += callbacks or ()
+    wanted = (h for h in given if hasattr(h, "on_interrupt") and hasattr(h, "on_resume"))
+    return list({id(handler): handler for handler in wanted}.values())

@@ -6,7 +6,7 @@ raises what is wrong now. (INV-9)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -17,10 +17,11 @@ from orchestrator.checkpoint.commit import Commit, LoadedThread, ReadyStep, Refu
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core import calling, lining
-from orchestrator.core.accepting import RunConfig, accept, paused_by_node, plain
+from orchestrator.core.accepting import RunConfig, accept, accept_at, paused_by_node, plain
 from orchestrator.core.questions import answers_given, open_questions
 from orchestrator.core.records import Records
 from orchestrator.core.salvage import damage_to_state
+from orchestrator.core.steering import Spot
 from orchestrator.core.stepping import Placement, in_one_log
 from orchestrator.errors import (
     EmptyInputError,
@@ -29,8 +30,10 @@ from orchestrator.errors import (
     ThreadBusyError,
     UnknownThreadError,
 )
+from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text, child_thread, root_thread
 from orchestrator.step.answers import check_answer
+from orchestrator.step.cancelscope import check_cancelled
 from orchestrator.step.lease import LEASE_TTL_S, owner_is_dead
 from orchestrator.step.line import begin_next
 from orchestrator.step.resuming import Resume
@@ -41,6 +44,7 @@ __all__ = ["Calls"]
 _C = TypeVar("_C", Commit, Commit | None)
 _DECISIONS_MAX = 8  # How often a call is decided anew before it gives up.
 _LOOK_S = 2.0  # How long one look at the events of a busy thread waits.
+_PAGE = 100  # Checkpoint ids that are asked for at once.
 _HELD_LOOK_S = 0.05  # After so long a thread that a call holds is looked at anew.
 
 
@@ -53,6 +57,7 @@ class Calls:
     default_queue: str = ""
     owner: str = ""  # The process that runs what goes on, when no fleet does.
     clock: Clock = field(default_factory=SystemClock)
+    parent: tuple[str, str] | None = None  # (thread, step) below which a new thread begins.
 
     def accept(
         self,
@@ -107,14 +112,49 @@ class Calls:
                 continue
             self._check(loaded, config.resume)
             self._hold(config.owner)
+            if commit.expect_new:
+                commit = replace(commit, parent=self.parent)
             result = self.store.commit(in_one_log(commit))
             if result.refused is None:
                 return config.run_id, commit.ready
+            if result.refused is Refusal.UNKNOWN_STEP and self.parent is not None:
+                raise _parent_gone(*self.parent)
             if result.refused is Refusal.KEY_USED:
                 return result.detail, ()
             if result.refused is Refusal.HELD:
                 self._release_hold(thread_id, result.detail, loaded, config.multitask)
         raise _unsettled(thread_id)
+
+    def accept_at(
+        self, where: Placement, spec: GraphSpec, config: RunConfig, spot: Spot
+    ) -> tuple[ReadyStep, ...]:
+        """Accept a run that begins with what a checkpoint of its thread had left to do.
+
+        Args:
+            where: the thread, and where its steps run.
+            spec: the graph.
+            config: what the run is started with.
+            spot: the checkpoint.
+
+        Raises:
+            ThreadBusyError: if the thread's run is active.
+            UnknownThreadError: if the checkpoint is none of the thread's.
+        """
+        before = self.at(where.thread_id, spot.checkpoint_id)
+
+        def decide(loaded: LoadedThread | None) -> Commit:
+            assert loaded is not None, "a thread that has a checkpoint exists"
+            return accept_at(self.records, where, spec, config, spot, loaded, before)
+
+        self._hold(config.owner)
+        return self.edit(where.thread_id, decide).ready
+
+    def history(self, thread_id: str) -> Iterator[int]:
+        """Iterate over the ids of a thread's checkpoints, newest first."""
+        before: int | None = None
+        while page := self.store.history(thread_id, before=before, limit=_PAGE):
+            yield from page
+            before = page[-1]
 
     def _release_hold(
         self, thread_id: str, holder: str, loaded: LoadedThread | None, multitask: str = "reject"
@@ -157,6 +197,7 @@ class Calls:
         thread_id = where.thread_id
         lining.check(thread_id, config, loaded)
         while config.owner:  # It is to be this process's own: the process itself waits.
+            check_cancelled()
             self.store.events(thread_id, after=loaded.seq, wait_s=_LOOK_S)
             loaded = self._load(thread_id, config) or loaded
             if _has_ended(loaded):
@@ -338,6 +379,39 @@ class Calls:
                 self.cancel(child)
         return commit is not None
 
+    def delete(self, thread_id: str, *, keep_head: bool = False, cancel: bool = False) -> None:
+        """Delete a thread; see `Checkpointer.delete`.
+
+        Args:
+            thread_id: the thread.
+            keep_head: whether to delete its history only.
+            cancel: whether to cancel its run, and those in line, if there are any.
+
+        Raises:
+            UnknownThreadError: if there is no such thread.
+            ThreadBusyError: if it has a run that has not ended, and `cancel` is not set.
+        """
+        for attempt in range(_DECISIONS_MAX):
+            refused = self.store.delete(thread_id, keep_head=keep_head)
+            if refused is None:
+                return
+            loaded = self.store.load(thread_id, values=False)
+            if refused is Refusal.UNKNOWN_THREAD or loaded is None:
+                raise calling.missing(thread_id)
+            if cancel:
+                for run_id in (*loaded.line, ""):
+                    self.cancel(thread_id, run_id)
+            elif attempt:
+                break
+            else:
+                self._bury(loaded)
+        root, _ = root_thread(thread_id)
+        msg = (
+            f"the thread {root!r} is busy: it has a run that has not ended. Nothing of it was "
+            f"deleted; wait for the run, or cancel it"
+        )
+        raise ThreadBusyError(msg)
+
     def edit(self, thread_id: str, decide: Callable[[LoadedThread | None], Commit]) -> Commit:
         """Commit what `decide` makes of the thread, or of its absence."""
         for _ in range(_DECISIONS_MAX):
@@ -386,6 +460,14 @@ class Calls:
             if result.refused is Refusal.HELD:
                 self._release_hold(thread_id, result.detail, loaded)
         raise _unsettled(thread_id)
+
+
+def _parent_gone(thread_id: str, step_id: str) -> UnknownThreadError:
+    root, _ = root_thread(thread_id)
+    return UnknownThreadError(
+        f"the subgraph cannot begin: its thread {root!r} was deleted, or no longer has the step "
+        f"{step_id}. Nothing was stored; start a new run"
+    )
 
 
 def _ready(commit: Commit) -> tuple[ReadyStep, ...]:

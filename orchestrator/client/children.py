@@ -16,7 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.channels import Overwrite
 from orchestrator.checkpoint.commit import (
+    CRASHED,
+    HANDED_BACK,
     Commit,
     LoadedThread,
     ReadyStep,
@@ -30,10 +33,14 @@ from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.client.beginning import first_fact
 from orchestrator.client.calls import Calls
 from orchestrator.client.results import failure_of
-from orchestrator.client.snapshot import live_values, shown
+from orchestrator.client.snapshot import lasting_namespace, live_values, shown
+from orchestrator.client.threadconfig import ThreadConfig
 from orchestrator.core.accepting import RunConfig, paused_by_node
+from orchestrator.core.branches import belongs, below, crowded, leaves
 from orchestrator.core.questions import CAN_GO_ON, open_questions
-from orchestrator.core.stepping import ACTIVE, IN_SUBGRAPH
+from orchestrator.core.steering import Spot, spot_in
+from orchestrator.core.stepping import ACTIVE, IN_SUBGRAPH, TURN, TURN_ABOVE, Placement
+from orchestrator.core.turns import gives_way, is_before
 from orchestrator.errors import (
     GraphInterrupt,
     NoPendingInterruptError,
@@ -47,10 +54,13 @@ from orchestrator.graph.routing import Command, Send
 from orchestrator.graph.schema import ROOT, update_items
 from orchestrator.ids import child_thread, root_thread, short_hash
 from orchestrator.step.attempt import Attempt
+from orchestrator.step.bridge import GraphRun, child_run
+from orchestrator.step.cancelscope import check_cancelled
 from orchestrator.step.facts import Fact, Listener
 from orchestrator.step.protocol import StepProtocol
 from orchestrator.step.surroundings import namespace_of
-from orchestrator.step.waiting import ChildPaused, ChildRuns
+from orchestrator.step.untracked import split_input
+from orchestrator.step.waiting import ChildPaused, ChildRuns, GivesWay
 
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph
@@ -72,11 +82,16 @@ class Children:
             GraphInterrupt: if it asks something.
             ChildRuns: if its steps run elsewhere.
             ChildPaused: if one of its nodes paused it.
+            GraphDrained: if it was drained.
             ParentCommand: if a node's code called it, and it says what that node's step does.
             Exception: what failed in it.
         """
-        reads = bool(config.get("messages"))
-        return _Child.of(attempt, graph, config.get("listener"), reads=reads).run(value)
+        child = _Child.of(attempt, graph, config)
+        given = child.given.more if child.given else {}
+        with child_run(graph.trace_name, value, {**given, "metadata": child.metadata}) as run:
+            child.heard_by(run)
+            run.output = child.run(value)
+        return run.output
 
     def ended(self, protocol: StepProtocol, thread_id: str) -> tuple[ReadyStep, ...]:
         """Wake the step whose subgraph the thread's run is; return what is to be sent."""
@@ -97,7 +112,7 @@ class Children:
             thread_id=around,
             expect_head=loaded.head.checkpoint_id,
             expect_status=ACTIVE,
-            updates=(StepUpdate(step=step.step),),
+            updates=(StepUpdate(step=step.step, reason=IN_SUBGRAPH),),
         )
         refused = protocol.access.commit(woken).refused
         return (step.step,) if refused is None else ()
@@ -113,21 +128,20 @@ class _Child:
     thread_id: str
     run_id: str
     is_node: bool
+    spot: Spot | None = None  # Where the run begins, if not with an input.
+    given: ThreadConfig | None = None  # What the code that calls it said.
 
     @classmethod
-    def of(
-        cls,
-        attempt: Attempt,
-        graph: CompiledStateGraph,
-        listener: Listener | None = None,
-        *,
-        reads: bool = False,
-    ) -> _Child:
+    def of(cls, attempt: Attempt, graph: CompiledStateGraph, how: Mapping[str, Any]) -> _Child:
         """Return the next subgraph run of an attempt; attempts number them alike."""
+        given: ThreadConfig | None = how.get("config")
         number = attempt.host.next_child()
         root, _ = root_thread(attempt.step.thread_id)
+        spot = spot_in(attempt.frame.checkpoint, attempt.planned, number)
         own = namespace_of(attempt) + (f"|{number}" if number else "")
-        ns = _without_ids(own) if graph.checkpointer is True else own
+        ns = lasting_namespace(own) if graph.checkpointer is True else own
+        if spot is not None:
+            ns = spot.ns
         is_node = attempt.node.subgraph is graph
         outer = attempt.protocol
         fleet = is_node and bool(outer.default_queue) and graph.checkpointer is not False
@@ -139,8 +153,8 @@ class _Child:
             outer.live,
             store=graph.store or outer.live.store,
             cache=graph.cache or outer.live.cache,
-            listener=_both(outer.live.listener, listener),
-            messages=outer.live.messages or reads,
+            listener=_both(outer.live.listener, how.get("listener")),
+            messages=outer.live.messages or bool(how.get("messages")),
             logs=outer.live.logs or bool(attempt.step.queue),
             answers=known,
         )
@@ -155,7 +169,24 @@ class _Child:
         if isinstance(keeps, Overlay):
             around = attempt.step.thread_id, attempt.step.step_id
             keeps.adopt(child_thread(root, ns), graph.records, around)
-        return cls(attempt, graph, protocol, child_thread(root, ns), run_id, is_node)
+        return cls(attempt, graph, protocol, child_thread(root, ns), run_id, is_node, spot, given)
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Return what the code that calls it adds to the metadata."""
+        return {} if self.given is None else self.given.metadata
+
+    def heard_by(self, run: GraphRun) -> None:
+        """Let its steps have the callbacks of its run, and what the code that calls it said."""
+        config, given = dict(self.protocol.live.config), self.given
+        if run.is_told:
+            config["callbacks"] = run.callbacks
+        if given is not None:
+            tags = [*(config.get("tags") or ()), *(given.more.get("tags") or ())]
+            config["metadata"] = {**(config.get("metadata") or {}), **given.metadata}
+            config["configurable"] = {**(config.get("configurable") or {}), **given.configurable}
+            config |= {"tags": tags} if tags else {}
+        self.protocol.live = replace(self.protocol.live, config=config)
 
     @property
     def _store(self) -> Checkpointer:
@@ -165,11 +196,17 @@ class _Child:
     def _calls(self) -> Calls:
         queue = self.protocol.default_queue
         owner = "" if queue else self.protocol.access.owner
-        return Calls(self._store, self.protocol.records, queue, owner, self.protocol.access.clock)
+        step, clock = self.attempt.step, self.protocol.access.clock
+        shares = self.attempt.protocol.access.checkpointer is self._store
+        parent = (step.thread_id, step.step_id) if shares else None
+        return Calls(self._store, self.protocol.records, queue, owner, clock, parent)
 
     def run(self, value: Any) -> Any:
         """Bring the run to its end, from wherever it is; return its output."""
+        check_cancelled()
         loaded = self._load()
+        if loaded is None and self.graph.checkpointer is True:
+            self._check_turn()
         if self.protocol.default_queue:
             return self._on_fleet(value, loaded)
         ready = self._begun(value, loaded)
@@ -177,25 +214,54 @@ class _Child:
         if self.protocol.live.listener is not None and ready is not None:
             self._tell_start(resumes=loaded is not None)
         if ready is not None:
-            error = self._executor.proceed(self.protocol, self.thread_id, ready)
+            error = self._executor.proceed(self.protocol, self.thread_id, ready, self.run_id)
         if error is not None:
             raise error
         loaded = self._load()
         assert loaded is not None
         return self._taken(loaded)
 
+    def _check_turn(self) -> None:
+        """Let steps come first that are before this one in the plan, or before one around it.
+
+        Raises:
+            GivesWay: if there are any.
+        """
+        step, given = self.attempt.step, self.attempt.given
+        if not step.solo and self._is_before(step.thread_id, step.step_id):
+            raise GivesWay(TURN)
+        around = given.get("parent")
+        if not crowded(self.attempt.frame.checkpoint.metadata):
+            return
+        while around is not None:
+            thread_id, step_id = around
+            if self._is_before(thread_id, step_id):
+                raise GivesWay(TURN_ABOVE)
+            loaded = self._lightly(thread_id)
+            given = self.protocol.records.decode(loaded.head.config) if loaded else {}
+            around = given.get("parent")
+
+    def _is_before(self, thread_id: str, step_id: str) -> bool:
+        loaded = self._lightly(thread_id)
+        return loaded is not None and is_before(loaded, step_id)
+
+    def _lightly(self, thread_id: str) -> LoadedThread | None:
+        """Return a thread without its values."""
+        access = self.attempt.protocol.access
+        return access.patiently(lambda: access.checkpointer.load(thread_id, values=False))
+
     @property
     def _executor(self) -> InProcess:
-        """Return who runs its steps here, as many at a time as the caller allows."""
+        """Return the executor of its steps here, with the limits of the call and of the graph."""
         size = self.protocol.live.config.get("max_concurrency")
-        return InProcess() if size is None else InProcess(concurrency_max=size)
+        return InProcess(concurrency_max=size, step_timeout_s=self.graph.step_timeout)
 
     def _tell_start(self, *, resumes: bool) -> None:
         loaded, listener = self._load(), self.protocol.live.listener
         assert loaded is not None
         assert listener is not None
-        records = self.protocol.records
-        listener(first_fact(self.thread_id, loaded, records, resumes=resumes))
+        records, spec = self.protocol.records, self.protocol.spec
+        listener(first_fact(self.thread_id, loaded, records, spec, resumes=resumes))
 
     def _on_fleet(self, value: Any, loaded: LoadedThread | None) -> Any:
         """Take the result if there is one; else wait, after starting what is to be started."""
@@ -203,7 +269,9 @@ class _Child:
             status = loaded.head.status
             reported = self._mark(loaded) in self.attempt.notes
             answered = set(open_questions(loaded)) & set(self._answers())
-            rests = not status.active and not (reported or answered)
+            # A step that was woken takes what there is; one that was resumed lets it go on.
+            woken = self.attempt.claim.reason in {IN_SUBGRAPH, CRASHED, HANDED_BACK}
+            rests = woken and not (status.active or reported or answered)
             if status is RunStatus.SUCCEEDED or rests:
                 return self._taken(loaded)
         raise ChildRuns(_LOOK_AGAIN_MS, lambda: self._begun_on_fleet(value))
@@ -240,21 +308,38 @@ class _Child:
         mine = loaded.head.owner == self.protocol.access.owner
         return loaded.head.status.active and (mine or bool(self.protocol.default_queue))
 
+    def _given(self, value: Any) -> Any:
+        """Return the input of the run: what the state around has of its keys.
+
+        A value of the state around is no update: it takes the place of a declared default.
+        """
+        plain, spec = _known(self.graph, value), self.graph.spec
+        if not self.protocol.default_queue:  # Else another process may accept the input.
+            plain, own = split_input(plain, spec)
+            self.protocol.live.untracked.set(self.thread_id, own)
+        is_update = not self.is_node or self.graph.checkpointer is True
+        if is_update or not spec.begun or not isinstance(plain, dict):
+            return plain
+        return {k: Overwrite(held) if k in spec.begun else held for k, held in plain.items()}
+
     def _next(self, value: Any, loaded: LoadedThread | None) -> tuple[ReadyStep, ...] | None:
         """Begin the run, or let it go on; return what is ready, `None` for nothing."""
         calls = self._calls
         if loaded is None:
             name = f"{self.attempt.step.graph}|{self.attempt.step.node}"
-            plain = _known(self.graph, value)
-            once = replace(self._config(), key=self.run_id)
-            ready = calls.accept(self.thread_id, name, plain, once)[1]
+            if self.spot is not None:
+                where = Placement(self.thread_id, name, self.protocol.default_queue)
+                return calls.accept_at(where, self.graph.spec, self._config(), self.spot) or None
+            plain, config, at = self._given(value), *self._stands_on()
+            once = replace(config, key=self.run_id)
+            ready = calls.accept(self.thread_id, name, plain, once, at)[1]
             if ready:
                 return ready
             begun = self._load()
             if begun is not None:  # Another attempt at the step was faster, and may have ended it.
                 return self._next(value, begun)
             # A lasting subgraph, which other steps have run since.
-            return calls.accept(self.thread_id, name, plain, self._config())[1]
+            return calls.accept(self.thread_id, name, plain, config, at)[1]
         status = loaded.head.status
         if status is RunStatus.SUCCEEDED or (status.active and self.protocol.default_queue):
             return None
@@ -266,6 +351,26 @@ class _Child:
         if given and status in CAN_GO_ON:  # What was cancelled asks again first.
             return calls.answer(self.thread_id, given)
         return calls.carry_on(self.thread_id)
+
+    def _stands_on(self) -> tuple[RunConfig, int | None]:
+        """Return what the run is started with, and its checkpoint to stand on, if not the latest.
+
+        A lasting subgraph continues from its newest checkpoint that was made on this branch of the
+        graph around it, or before the branch began.
+        """
+        config = self._config()
+        if self.graph.checkpointer is not True or not leaves(
+            self.attempt.frame.checkpoint.metadata
+        ):
+            return config, None
+        for at in self._calls.history(self.thread_id):
+            loaded = self._store.load(self.thread_id, checkpoint_id=at, values=False)
+            if loaded is None:
+                continue
+            made = self.protocol.records.checkpoint(loaded.checkpoint.header)
+            if belongs(made.metadata, at, config.branch):
+                return config, None if at == loaded.head.checkpoint_id else at
+        return replace(config, fresh=True), None
 
     def _config(self) -> RunConfig:
         given, step = self.attempt.given, self.attempt.step
@@ -279,6 +384,9 @@ class _Child:
             messages=bool(given.get("messages")),
             owner="" if self.protocol.default_queue else self.protocol.access.owner,
             parent=(step.thread_id, step.step_id),
+            branch=below(
+                self.attempt.frame.checkpoint, step.thread_id, step.step_id, alone=step.solo
+            ),
         )
 
     def _mark(self, loaded: LoadedThread) -> str:
@@ -296,6 +404,11 @@ class _Child:
             paused = paused_by_node(loaded)
             if paused is not None:
                 raise ChildPaused(paused.reason, notes)
+            if not questions and any(map(gives_way, loaded.steps.values())):
+                step = self.attempt.step
+                outermost = not root_thread(step.thread_id)[1]
+                waits = outermost or self._is_before(step.thread_id, step.step_id)
+                raise GivesWay(TURN if waits else TURN_ABOVE)
             asked = [records.interrupt(step.asks[i]) for i, step in questions.items()]
             raise GraphInterrupt(tuple(asked))
         error = failure_of(root_thread(self.thread_id)[0], loaded, records)
@@ -340,8 +453,3 @@ def _known(graph: CompiledStateGraph, value: Any) -> Any:
         return {key: held for key, held in value.items() if key in keys}
     items = update_items(value, keys)  # Of the state around, whose class the subgraph may not know.
     return value if items is None else dict(items)
-
-
-def _without_ids(ns: str) -> str:
-    """Return a namespace that is the same in every run: node names only."""
-    return "|".join(part.partition(":")[0] for part in ns.split("|"))

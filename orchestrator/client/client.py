@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Self
 
 from orchestrator import limits
@@ -16,14 +17,20 @@ from orchestrator.client.calls import Calls
 from orchestrator.client.checking import Trouble, check_threads
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.client.explaining import Explanation
-from orchestrator.client.following import Follower, StreamPart
+from orchestrator.client.following import (
+    Follower,
+    Known,
+    StreamPart,
+    event_of,
+    parts_of_log,
+)
 from orchestrator.client.handle import RunHandle
 from orchestrator.client.inquiry import Inquiry
-from orchestrator.client.options import modes_of
+from orchestrator.client.options import OptionError, modes_of
 from orchestrator.client.projecting import Projection
 from orchestrator.client.results import outcome_of
 from orchestrator.client.snapshot import StateSnapshot, snapshot
-from orchestrator.client.streaming import records_of
+from orchestrator.client.streaming import known_by
 from orchestrator.client.threadconfig import parse_config
 from orchestrator.client.unseen import Unseen
 from orchestrator.config import Settings
@@ -35,7 +42,7 @@ from orchestrator.errors import RunNotFinishedError, UnknownGraphError
 from orchestrator.execute.dispatch import dispatcher, open_store
 from orchestrator.execute.waiting import left_by, run_of, wait_for_rest
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import check_key, check_thread_id, new_uuid, short_hash
+from orchestrator.ids import ThreadId, check_key, check_thread_id, new_uuid, short_hash
 from orchestrator.serde.msgpack import Codec
 from orchestrator.step.carrying import CARRYING
 
@@ -95,7 +102,7 @@ class Client:
         graph: str | CompiledStateGraph,
         input: Any,  # noqa: A002 - LangGraph's name
         *,
-        thread_id: str | None = None,
+        thread_id: ThreadId | None = None,
         key: str | None = None,
         config: Mapping[str, Any] | None = None,
         multitask_strategy: Multitask = "reject",
@@ -126,7 +133,8 @@ class Client:
         name, spec, records = self._graph(graph)
         if thread_id is None:
             thread_id = short_hash("key", name, check_key(key)) if key is not None else new_uuid()
-        parsed = parse_config({**(config or {}), "thread_id": check_thread_id(thread_id)})
+        thread_id = check_thread_id(thread_id)
+        parsed = parse_config({**(config or {}), "thread_id": thread_id})
         run = RunConfig(
             run_id=new_uuid(),
             fingerprint=spec.fingerprint if spec else self._fingerprint(name),
@@ -144,7 +152,7 @@ class Client:
         return RunHandle(self, thread_id, run_id)
 
     def resume(
-        self, thread_id: str, value: Any = None, *, interrupt_id: str | None = None
+        self, thread_id: ThreadId, value: Any = None, *, interrupt_id: str | None = None
     ) -> RunHandle:
         """Answer what a thread asks; the answer is stored when this returns. (INV-8)
 
@@ -157,23 +165,23 @@ class Client:
             UnknownThreadError: if there is no such thread.
             NoPendingInterruptError: if it asks nothing, or was answered already.
         """
-        check_thread_id(thread_id)
-        ready = self._calls().answer(thread_id, value, interrupt_id)
+        thread_id = check_thread_id(thread_id)
+        ready = self._calls(thread_id).answer(thread_id, value, interrupt_id)
         self._send(ready)
         return self.handle(thread_id)
 
-    def carry_on(self, thread_id: str) -> RunHandle:
+    def carry_on(self, thread_id: ThreadId) -> RunHandle:
         """Continue a run that failed, was paused or cancelled; only what has not completed runs.
 
         Raises:
             EmptyInputError: if there is no such thread.
             ThreadBusyError: if its run is active.
         """
-        check_thread_id(thread_id)
+        thread_id = check_thread_id(thread_id)
         self._send(self._calls().carry_on(thread_id) or ())
         return self.handle(thread_id)
 
-    def cancel(self, thread_id: str, run_id: str = "") -> bool:
+    def cancel(self, thread_id: ThreadId, run_id: str = "") -> bool:
         """End a run of the thread; return whether there was one to end.
 
         Args:
@@ -184,28 +192,48 @@ class Client:
             UnknownThreadError: if there is no such thread.
         """
         calls = self._calls()
-        ended = calls.cancel(check_thread_id(thread_id), run_id)
+        thread_id = check_thread_id(thread_id)
+        ended = calls.cancel(thread_id, run_id)
         self._send(calls.begin_next(thread_id))
         return ended
 
-    def handle(self, thread_id: str) -> RunHandle:
+    def delete(self, thread_id: ThreadId, *, cancel: bool = False) -> None:
+        """Delete a thread with its subgraphs, values, log and all else that speaks of it.
+
+        What a worker still does for it is refused when it commits. A fork of it stays whole.
+
+        Args:
+            thread_id: the thread.
+            cancel: whether to cancel its run first, and those in line.
+
+        Raises:
+            UnknownThreadError: if there is no such thread.
+            ThreadBusyError: if it has a run that has not ended, and `cancel` is not set.
+        """
+        self._calls().delete(check_thread_id(thread_id), cancel=cancel)
+
+    def handle(self, thread_id: ThreadId) -> RunHandle:
         """Return the handle of the thread's current run.
 
         Raises:
             UnknownThreadError: if there is no such thread.
         """
+        thread_id = check_thread_id(thread_id)
         return RunHandle(self, thread_id, self._load(thread_id, values=False).head.run_id)
 
-    def result(self, thread_id: str, timeout_s: float | None = None, *, run_id: str = "") -> Any:
+    def result(
+        self, thread_id: ThreadId, timeout_s: float | None = None, *, run_id: str = ""
+    ) -> Any:
         """Wait until the thread's run rests; return its output, as `RunHandle.result`."""
-        there = wait_for_rest(self._reader, check_thread_id(thread_id), timeout_s, run_id)
+        thread_id = check_thread_id(thread_id)
+        there = wait_for_rest(self._reader, thread_id, timeout_s, run_id)
         loaded = left_by(self._reader, thread_id, there, run_id)
         spec, records = self._known(loaded)
         return outcome_of(thread_id, loaded, records, spec)
 
     def stream(
         self,
-        thread_id: str,
+        thread_id: ThreadId,
         from_seq: int = 0,
         *,
         stream_mode: str | Sequence[str] = "updates",
@@ -216,30 +244,34 @@ class Client:
 
         Raises:
             UnknownThreadError: if there is no such thread.
+            OptionError: if `from_seq` is no cursor of the thread, or a mode does not exist.
             RunNotFinishedError: if it does not rest in time.
         """
+        event, _ = event_of(from_seq)
+        thread_id = check_thread_id(thread_id)
         loaded = self._load(thread_id, values=False)
+        if event > loaded.seq:
+            msg = (
+                f"from_seq must be the seq of a part of this thread (from_seq={from_seq}), but the "
+                f"log of {thread_id!r} ends before it. Use 0 to read from the beginning"
+            )
+            raise OptionError(msg)
         _, plain = self._known(loaded)
         graph = self._graphs.get(loaded.head.graph)
-        records = records_of(graph) if graph else {"": plain}
-        modes = modes_of(stream_mode, "updates")
-        spec_of = graph.spec_of if graph else lambda _: None
-        projection = Projection(spec_of=spec_of, modes=frozenset(modes))
-        unseen = Unseen(projection, subgraphs=subgraphs)
-        follower = Follower(self._reader, thread_id, records, from_seq)
+        modes = frozenset(modes_of(stream_mode, "updates"))
+        unseen = Unseen(Projection(spec=graph.spec if graph else None, modes=modes), subgraphs)
+        known: Known = known_by(graph) if graph else lambda *_: (None, plain)
+        follower = Follower(self._reader, thread_id, known)
         end = None if timeout_s is None else time.monotonic() + timeout_s
-        rests = not loaded.head.status.active and loaded.seq <= from_seq
-        while not rests:
-            for seq, fact in follower.facts():
-                for space, mode, data in unseen.parts(fact) if fact is not None else ():
-                    if subgraphs or not space:
-                        yield StreamPart(seq, space, mode, data)
-                rests = fact is None and self._rests(thread_id, seq)
-            if end is not None and time.monotonic() > end and not rests:
+        rests = partial(self._rests, thread_id)
+        for part in parts_of_log(follower, unseen, from_seq, subgraphs=subgraphs, rests=rests):
+            if part is not None:
+                yield part
+            elif end is not None and time.monotonic() > end and not rests(follower.seq):
                 msg = f"the run of thread {thread_id!r} is not at rest after {timeout_s} s"
                 raise RunNotFinishedError(msg)
 
-    def _rests(self, thread_id: str, seq: int) -> bool:
+    def _rests(self, thread_id: ThreadId, seq: int) -> bool:
         """Return whether a run rests, and everything that was logged was read."""
         loaded = self._load(thread_id, values=False)
         moves = loaded.head.status.active or (loaded.head.status.final and bool(loaded.line))
@@ -247,24 +279,26 @@ class Client:
 
     # ---- looking ------------------------------------------------------------------------
 
-    def get_state(self, thread_id: str, *, checkpoint_id: str | None = None) -> StateSnapshot:
+    def get_state(self, thread_id: ThreadId, *, checkpoint_id: str | None = None) -> StateSnapshot:
         """Return the thread's latest snapshot, or that of a checkpoint.
 
         Raises:
             UnknownThreadError: if there is no such thread or checkpoint.
         """
+        thread_id = check_thread_id(thread_id)
         config = {"thread_id": thread_id, "checkpoint_id": checkpoint_id}
-        wanted = parse_config(config).checkpoint_id
+        wanted = parse_config(config).before()
         loaded = self._load(thread_id, checkpoint_id=wanted)
         spec, records = self._known(loaded)
         return snapshot(thread_id, loaded, records, spec, latest=wanted is None)
 
-    def history(self, thread_id: str, *, limit: int | None = None) -> Iterator[StateSnapshot]:
+    def history(self, thread_id: ThreadId, *, limit: int | None = None) -> Iterator[StateSnapshot]:
         """Iterate over the thread's snapshots, newest first.
 
         Raises:
             UnknownThreadError: if there is no such thread.
         """
+        thread_id = check_thread_id(thread_id)
         loaded = self._load(thread_id, values=False)
         spec, records = self._known(loaded)
         count = limits.THREADS_PAGE_MAX if limit is None else limit
@@ -294,7 +328,7 @@ class Client:
             for thread_id, head in found
         ]
 
-    def questions(self, thread_id: str) -> dict[str, Any]:
+    def questions(self, thread_id: ThreadId) -> dict[str, Any]:
         """Return what the thread asks: interrupt id → question.
 
         Raises:
@@ -307,7 +341,7 @@ class Client:
             for question, step in open_questions(loaded).items()
         }
 
-    def status(self, thread_id: str, run_id: str = "") -> RunStatus:
+    def status(self, thread_id: ThreadId, run_id: str = "") -> RunStatus:
         """Return the status of the thread's run, or of another one; `queued` if it is in line.
 
         Raises:
@@ -316,7 +350,7 @@ class Client:
         """
         return self._run(thread_id, run_id, values=False).head.status
 
-    def explain(self, thread_id: str, run_id: str = "") -> Explanation:
+    def explain(self, thread_id: ThreadId, run_id: str = "") -> Explanation:
         """Say what the thread waits for, or where a run of it stands that waits in line.
 
         Raises:
@@ -326,10 +360,10 @@ class Client:
         return Inquiry(self._reader, self._known).explanation(check_thread_id(thread_id), run_id)
 
     def events(
-        self, thread_id: str, *, after: int = 0, limit: int = 1000, wait_s: float = 0
+        self, thread_id: ThreadId, *, after: int = 0, limit: int = 1000, wait_s: float = 0
     ) -> list[Event]:
         """Return events of a thread with a greater number than `after`."""
-        check_thread_id(thread_id)
+        thread_id = check_thread_id(thread_id)
         return self._reader.events(thread_id, after=after, limit=limit, wait_s=wait_s)
 
     def check(self, *, limit: int = 10_000) -> Iterator[Trouble | None]:
@@ -349,17 +383,17 @@ class Client:
     # ---- how ----------------------------------------------------------------------------
 
     def _load(
-        self, thread_id: str, *, checkpoint_id: int | None = None, values: bool = True
+        self, thread_id: ThreadId, *, checkpoint_id: int | None = None, values: bool = True
     ) -> LoadedThread:
-        loaded = self._reader.load(
-            check_thread_id(thread_id), checkpoint_id=checkpoint_id, values=values
-        )
+        thread_id = check_thread_id(thread_id)
+        loaded = self._reader.load(thread_id, checkpoint_id=checkpoint_id, values=values)
         if loaded is None:
             raise missing(thread_id)
         return loaded
 
-    def _run(self, thread_id: str, run_id: str, *, values: bool = True) -> LoadedThread:
-        loaded = run_of(self._reader, check_thread_id(thread_id), run_id, values=values)
+    def _run(self, thread_id: ThreadId, run_id: str, *, values: bool = True) -> LoadedThread:
+        thread_id = check_thread_id(thread_id)
+        loaded = run_of(self._reader, thread_id, run_id, values=values)
         if loaded is None:
             raise missing(thread_id)
         return loaded
@@ -385,8 +419,12 @@ class Client:
             raise UnknownGraphError(msg)
         return announced[name]
 
-    def _calls(self) -> Calls:
-        return Calls(self._sending(), CARRYING, self.settings.queue)
+    def _calls(self, thread_id: str = "") -> Calls:
+        """Return the calls on threads; those on one may bring values of its graph's types."""
+        loaded = self._reader.load(thread_id, values=False) if thread_id and self._graphs else None
+        graph = self._graphs.get(loaded.head.graph) if loaded else None
+        records = graph.carrying if graph else CARRYING
+        return Calls(self._sending(), records, self.settings.queue)
 
     def _sending(self) -> RedisCheckpointer:
         """Return the store through which steps become ready; made when first needed."""

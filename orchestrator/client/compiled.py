@@ -4,38 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, cast
 
 from orchestrator import limits
 from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.checkpointer.saver import BaseCheckpointSaver
 from orchestrator.client.aio import AsyncFace
 from orchestrator.client.children import Children
-from orchestrator.client.options import CallOptions, checked, modes_of
+from orchestrator.client.options import (
+    CallOptions,
+    CompileOptions,
+    checked,
+    checked_checkpointer,
+    checked_compile,
+)
 from orchestrator.client.progress import node_states
 from orchestrator.client.running import Running
 from orchestrator.client.state import StateFace
-from orchestrator.client.streaming import stream_parts
-from orchestrator.client.threadconfig import ThreadConfig, merged, parse_config
+from orchestrator.client.streaming import printed, prints, stream_parts
+from orchestrator.client.threadconfig import ThreadConfig, joined, merged, parse_config
 from orchestrator.core.accepting import RunConfig
 from orchestrator.core.records import Records
 from orchestrator.execute.base import Executor
 from orchestrator.execute.inprocess import InProcess
 from orchestrator.graph.builder import GraphBuilder
-from orchestrator.graph.drawing import Drawing, drawing_of
+from orchestrator.graph.drawing import Drawing, Opens, drawing_of
+from orchestrator.graph.routing import START
 from orchestrator.graph.settings import checked_dispatch
-from orchestrator.graph.spec import DispatchMode, GraphSpec
-from orchestrator.ids import new_uuid
+from orchestrator.graph.spec import DEFAULT_NAME, GraphSpec
+from orchestrator.ids import ThreadId, new_uuid
 from orchestrator.serde.msgpack import Codec
 from orchestrator.step.access import Access, new_owner
+from orchestrator.step.caching import node_namespaces
 from orchestrator.step.live import Live
 from orchestrator.step.protocol import StepProtocol
 from orchestrator.step.untracked import Untracked
 
 __all__ = ["CompiledStateGraph", "StateGraph"]
 
-_Config = Mapping[str, Any] | str | None
+_Config = Mapping[str, Any] | ThreadId | None
 
 
 class StateGraph(GraphBuilder):
@@ -50,8 +60,7 @@ class StateGraph(GraphBuilder):
         name: str | None = None,
         interrupt_before: Iterable[str] | Literal["*"] | None = None,
         interrupt_after: Iterable[str] | Literal["*"] | None = None,
-        executor: Executor | None = None,
-        dispatch: DispatchMode | None = None,
+        **options: Unpack[CompileOptions],
     ) -> CompiledStateGraph:
         """Check the graph and return it ready to run.
 
@@ -65,20 +74,19 @@ class StateGraph(GraphBuilder):
             name: under which workers and people know the graph.
             interrupt_before: nodes before which a run pauses; `"*"` for all.
             interrupt_after: nodes after which a run pauses.
-            executor: who runs the steps, if not this process.
-            dispatch: how a fleet gets to the next step. `"queue"`: always by a message, to any
-                worker of its queue. `"inline"`: where it is the only one, and of the same queue,
-                the worker that did the one before may do it at once, for a slice of time, then by
-                a message again. It is claimed and committed as ever. A node may say otherwise.
-                By default as the workers are set, `"queue"` if nothing is (`GRAPHSTALK_DISPATCH`).
+            **options: see `CompileOptions`.
 
         Raises:
             InvalidGraphError: if something is wrong with the graph.
+            OptionError: if there is no such option, or the checkpointer is none.
         """
-        spec = self.freeze(name or "graph", interrupt_before or (), interrupt_after or ())
-        spec = replace(spec, dispatch=checked_dispatch(dispatch))
+        chosen = checked_compile(options)
+        spec = self.freeze(name or DEFAULT_NAME, interrupt_before or (), interrupt_after or ())
+        spec = replace(spec, dispatch=checked_dispatch(chosen.get("dispatch")))
+        executor = chosen.get("executor")
         graph = CompiledStateGraph(spec, checkpointer=checkpointer, executor=executor)
         graph.cache, graph.store = cache, store
+        graph.debug = bool(chosen.get("debug"))
         graph.builder = self
         return graph
 
@@ -86,10 +94,11 @@ class StateGraph(GraphBuilder):
 class CompiledStateGraph(StateFace, AsyncFace):
     """A frozen graph with a place for its threads and somebody to run its steps."""
 
-    default_mode = "values"  # What `stream` shows if nothing is said.
+    default_name = "graph"  # What it is called if nothing is said.
     builder: Any = None
     cache: Any = None
     store: Any = None
+    step_timeout: float | None = None  # Seconds a superstep may take; it may be set at any time.
 
     def __init__(
         self,
@@ -101,20 +110,35 @@ class CompiledStateGraph(StateFace, AsyncFace):
         """Bring graph, checkpointer and executor together; `StateGraph.compile` does it for you."""
         self.spec = spec
         self.executor: Executor = executor or InProcess()
-        given = self.executor.checkpointer() if checkpointer is None else checkpointer
-        self.checkpointer: Checkpointer | bool | None = given
+        self.checkpointer = self.executor.checkpointer() if checkpointer is None else checkpointer
         codec = Codec()
         for cls in spec.classes:
             codec.register_class(cls)
+        for cls in spec.inner_classes():  # Of questions and answers that pass through.
+            with suppress(ValueError):  # Another class of this graph has the same name.
+                codec.register_class(cls)
         self.records = Records(codec.encode, codec.decode, spec.lineage)
+        # What calls on threads of a fleet use: they read no values, but may bring some.
+        self.carrying = Records(codec.encode, codec.decode_carrying)
         self.config: Mapping[str, Any] = {}  # What holds for all calls; see `with_config`.
         self.owner = new_owner()
         self.untracked = Untracked()
 
     @property
-    def name(self) -> str:
-        """Return the name under which workers and people know the graph."""
-        return self.spec.name
+    def checkpointer(self) -> Checkpointer | bool | None:
+        """Return what keeps the threads; as in LangGraph, another may be set."""
+        return self._checkpointer
+
+    @checkpointer.setter
+    def checkpointer(self, checkpointer: Any) -> None:
+        self._checkpointer = checked_checkpointer(checkpointer)
+        if isinstance(self._checkpointer, BaseCheckpointSaver):
+            self._checkpointer.learn((*self.spec.classes, *self.spec.inner_classes()))
+
+    @property
+    def trace_name(self) -> str:
+        """Return the name under which handlers hear of the graph, if a call has no `run_name`."""
+        return "LangGraph" if self.name == self.default_name else self.name
 
     # ---- running ------------------------------------------------------------------------
 
@@ -148,9 +172,13 @@ class CompiledStateGraph(StateFace, AsyncFace):
             StepFailedError: if a node failed in another process; here, what it raised itself.
         """
         chosen = checked(options)
-        if modes_of(chosen.get("stream_mode"), "values") != ("values",):
+        mode = chosen.get("stream_mode")
+        if mode is not None and mode != "values":
             return list(self.stream(input, config, **options))
-        return Running.of(self, merged(self.config, config), chosen).result(input)
+        running = Running.of(self, merged(self.config, config), chosen)
+        if prints(running) and not running.is_child:
+            return printed(running, input)
+        return running.result(input)
 
     def stream(
         self,
@@ -252,9 +280,15 @@ class CompiledStateGraph(StateFace, AsyncFace):
         )
 
     def with_config(self, config: _Config = None, **more: Any) -> CompiledStateGraph:
-        """Return the same graph with a config that holds for all of its calls."""
+        """Return the same graph with a config that holds for all of its calls.
+
+        A call adds what it says itself: tags and callbacks of both hold, metadata and
+        `configurable` are merged by key, and of everything else the call's own value.
+        """
         graph = self.copy()
-        graph.config = {**self.config, **(config if isinstance(config, Mapping) else {}), **more}
+        short = config is not None and not isinstance(config, Mapping)
+        given: Any = {"thread_id": config} if short else config or {}
+        graph.config = joined(joined(self.config, given), more)
         return graph
 
     def copy(self) -> CompiledStateGraph:
@@ -264,16 +298,28 @@ class CompiledStateGraph(StateFace, AsyncFace):
         return graph
 
     def clear_cache(self, nodes: Sequence[str] | None = None) -> None:
-        """Forget the cached results of these nodes, by default of all.
+        """Remove the cached results of these nodes; by default of all, also in subgraphs.
 
         Raises:
-            ValueError: if the graph has no cache.
+            ValueError: if the graph has no cache, or no such node.
         """
         if self.cache is None:
             msg = f"the graph {self.name!r} was compiled without a cache"
             raise ValueError(msg)
-        names = self.spec.nodes if nodes is None else nodes
-        self.cache.clear([("graphstalk", "node", self.name, node) for node in names])
+        unknown = [node for node in nodes or () if node not in self.spec.nodes]
+        if unknown:
+            known = ", ".join(repr(node) for node in self.spec.nodes if node != START)
+            msg = f"clear_cache() takes names of nodes ({unknown[0]!r}). The nodes are: {known}"
+            raise ValueError(msg)
+        kept = node_namespaces(self.spec, self.spec.nodes if nodes is None else nodes)
+        inner = self.spec.subgraphs.values() if nodes is None else ()
+        todo = [cast("CompiledStateGraph", graph) for graph in inner]
+        while todo:  # Those with a cache of their own keep nothing in this one.
+            graph = todo.pop()
+            if graph.cache is None:
+                kept += node_namespaces(graph.spec, graph.spec.nodes)
+                todo += [cast("CompiledStateGraph", g) for g in graph.spec.subgraphs.values()]
+        self.cache.clear(kept)
 
     def get_graph(self, config: _Config = None, *, xray: int | bool = False) -> Drawing:
         """Return the graph as something to look at: text, SVG, Mermaid, ASCII, made here.
@@ -287,7 +333,7 @@ class CompiledStateGraph(StateFace, AsyncFace):
         """
         parsed = parse_config(config)
         inner = self.graph_of(parsed.ns) or self
-        drawing = drawing_of(inner.spec, xray=xray)
+        drawing = drawing_of(inner.spec, xray=xray, opens=_opens(inner) if xray else None)
         if parsed.thread_id is None or isinstance(self.checkpointer, bool | None):
             return drawing
         states = node_states(self, parsed.thread(), parsed.checkpoint_id, drawing.clusters)
@@ -296,3 +342,15 @@ class CompiledStateGraph(StateFace, AsyncFace):
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, str]:
         """Return what a notebook shows."""
         return {"image/svg+xml": self.get_graph().draw_svg(), "text/plain": repr(self)}
+
+
+def _opens(graph: CompiledStateGraph) -> Opens:
+    """Return how a drawing finds the graphs that nodes are, or that their code calls."""
+    known = {id(graph.spec): graph}
+
+    def opens(spec: GraphSpec) -> Mapping[str, GraphSpec]:
+        below = dict(known[id(spec)].direct_subgraphs())
+        known.update((id(each.spec), each) for each in below.values())
+        return {name: each.spec for name, each in below.items()}
+
+    return opens

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from orchestrator.checkpoint.commit import Commit, EventDraft, LoadedThread
-from orchestrator.checkpoint.model import Checkpoint, Head, PlannedStep, RunStatus
-from orchestrator.core.accepting import RunConfig, check_idle, new_head
-from orchestrator.core.advance import Frame, Next, advance
-from orchestrator.core.steering import carrying
+from orchestrator.checkpoint.model import Checkpoint, Head, Outcome, PlannedStep, RunStatus
+from orchestrator.core.accepting import (
+    RunConfig,
+    branch_of,
+    check_idle,
+    left_behind,
+    new_head,
+    plain,
+)
+from orchestrator.core.advance import Frame, Next, accept_input, advance
+from orchestrator.core.apply import LEFT
+from orchestrator.core.branches import branched
+from orchestrator.core.steering import Spot, is_steered
 from orchestrator.core.stepping import Placement, Stepping
 from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.graph.inspecting import INJECTED
-from orchestrator.graph.routing import END, START
+from orchestrator.graph.routing import END, START, branch_channel, plain_name
+from orchestrator.graph.spec import NodeSpec
 from orchestrator.ids import checkpoint_text, mint_checkpoint_id
-from orchestrator.step.call import writes_after
+from orchestrator.record import replace
+from orchestrator.step.call import leads, updates_of, writes_of_edit
 
-__all__ = ["Editor", "StateUpdate"]
+__all__ = ["INPUT", "Editor", "StateUpdate", "copied"]
 
-_INPUT, _COPY = "__input__", "__copy__"
+INPUT, _COPY = "__input__", "__copy__"
 
 
 class StateUpdate(NamedTuple):
@@ -37,6 +48,10 @@ class StateUpdate(NamedTuple):
     task_id: str | None = None
 
 
+def _nowhere(_checkpoint_id: int) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Editor:
     """One superstep that is made by hand.
@@ -48,6 +63,7 @@ class Editor:
         base: the thread at the checkpoint that the change stands on.
         run: what the thread is started with, if it does not exist.
         now_ms: the time.
+        at: loads the thread at another checkpoint.
     """
 
     stepping: Stepping
@@ -56,12 +72,19 @@ class Editor:
     base: LoadedThread | None
     run: RunConfig
     now_ms: int
+    at: Callable[[int], LoadedThread | None] = _nowhere
 
-    def edit(self, updates: Sequence[StateUpdate]) -> Commit:
+    def edit(self, updates: Sequence[StateUpdate], *, after_input: bool = False) -> Commit:
         """Return the commit of a new head: the state as if nodes had returned `updates`.
 
-        What was planned before is planned anew from the new state. A run that has steps left rests
-        until somebody resumes it.
+        What was planned before is planned anew from the new state, but for where a `Command` had
+        led, if the edit names no node. A run that has steps left waits to be resumed. History shows
+        an edit as the result of the step that it stands in for, if there is one.
+
+        Args:
+            updates: what nodes would have returned.
+            after_input: whether it follows an input by hand, which no update as START takes in: it
+                is taken in with the others then, and leads nowhere.
 
         Raises:
             ThreadBusyError: if the thread's run is active.
@@ -70,43 +93,143 @@ class Editor:
         if self.loaded is not None:
             check_idle(self.thread_id, self.loaded)
         first = updates[0]
-        if first.as_node in {END, _INPUT, _COPY} and len(updates) > 1:
+        if first.as_node in {END, INPUT, _COPY} and len(updates) > 1:
             msg = f"an update as {first.as_node!r} stands alone in its superstep"
             raise InvalidUpdateError(msg)
+        if first.as_node == INPUT:
+            return self._commit(self._taken_in(first.values), START)
         if first.as_node == END and first.values is None:
             return self._commit(self._settled(), "settled")
         if first.as_node == _COPY:
             return self._copied(first.values)
         frame = self._frame()
         results = [self._result(frame, update) for update in updates]
-        source = "input" if first.as_node == _INPUT else "update"
-        following = self._advance(frame, results, source)
-        return self._commit(following, " ".join(step.node for step, _ in results))
+        if after_input and all(step.node != START for step, _ in results):
+            value = frame.checkpoint.control[START]
+            start = self.stepping.spec.start
+            results.append(
+                (PlannedStep(START), tuple(updates_of(self.stepping.spec, start, value)))
+            )
+        following = self._advance(frame, results, "update")
+        commit = self._commit(following, " ".join(step.node for step, _ in results))
+        stands_in = self._stands_in_for(frame.checkpoint, results)
+        return replace(commit, results={**commit.results, **stands_in})
+
+    def _taken_in(self, value: Any) -> Next:
+        """Return the state with an input that waits for START to take it in."""
+        spec, records, given = self.stepping.spec, self.stepping.records, plain(value)
+        if given is None:
+            raise InvalidUpdateError("an update as '__input__' is an input, which None is not")
+        if spec.start.action is None:
+            updates_of(spec, spec.start, given)
+        records.check("the input", given)
+        base = self._frame().checkpoint if self.base is not None else None
+        newest = self.loaded.head.checkpoint_id if self.loaded else 0
+        checkpoint = accept_input(
+            base,
+            given,
+            new_id=mint_checkpoint_id(newest, self._now()),
+            now_ms=self._now(),
+            metadata=base.metadata if base else self.run.metadata,
+        )
+        if base is None:
+            checkpoint = replace(checkpoint, state_version=spec.lineage.version)
+        elif base.id != newest:
+            checkpoint = branched(checkpoint, self.thread_id, base.id)
+        return Next(checkpoint, {}, {})
+
+    def _stands_in_for(
+        self, checkpoint: Checkpoint, results: list[tuple[PlannedStep, Any]]
+    ) -> dict[tuple[int, str], bytes]:
+        """Return outcomes for the steps of a checkpoint in whose place an edit is made."""
+        if self.base is None:
+            return {}
+        records, base = self.stepping.records, self.base
+        shown = {i: records.outcome(data) for i, data in base.outcomes.items()}
+        done = {i for i, outcome in shown.items() if (LEFT, True) not in outcome.writes}
+        left = [step for step in checkpoint.plan if step.id_in(checkpoint) not in done]
+        found: dict[tuple[int, str], bytes] = {}
+        for edited, writes in results:
+            step = next((step for step in left if step.node == edited.node), None)
+            if step is None:
+                continue
+            left.remove(step)
+            step_id = step.id_in(checkpoint)
+            before = left_behind(records, base).get((checkpoint.id, step_id))
+            was = records.outcome(before) if before else shown.get(step_id, Outcome(attempt=0))
+            outcome = replace(was, writes=tuple(writes))
+            found[checkpoint.id, step_id] = self.stepping.stored(outcome)
+        return found
 
     def _frame(self) -> Frame:
         records = self.stepping.records
         if self.base is None:
             return Frame(Checkpoint(id=0, step=-1), {})
-        stored = self.base.checkpoint
-        checkpoint = records.checkpoint(stored.header, stored.plan)
         stop = self.loaded.head.stop if self.loaded else 0
-        values = records.values(checkpoint, self.base.blobs)
-        return Frame(checkpoint, values, stop, changes=values.changes)
+        return replace(records.frame(self.base), stop=stop)
 
     def _result(self, frame: Frame, update: StateUpdate) -> tuple[PlannedStep, Any]:
         spec = self.stepping.spec
-        as_node = START if update.as_node == _INPUT else update.as_node
-        name = author_of(self.stepping, frame.checkpoint, as_node)
+        name = author_of(self.stepping, frame.checkpoint, update.as_node)
+        keeps = update.as_node is None and not leads(update.values)
+        steered = keeps and name == START and self._is_steered(frame.checkpoint)
+        way = self._way(frame.checkpoint, spec.nodes[name], steered=steered) if keeps else ()
         extras = dict.fromkeys(INJECTED) | {"config": {}}
         checkpoint = replace(frame.checkpoint, control={})
         try:
-            writes = writes_after(
-                spec, replace(frame, checkpoint=checkpoint), spec.nodes[name], update.values, extras
+            writes = writes_of_edit(
+                spec,
+                replace(frame, checkpoint=checkpoint),
+                spec.nodes[name],
+                update.values,
+                way,
+                extras,
+                steered=steered,
             )
         except ParentCommand:
             msg = "an update is no Command for a graph around: leave out graph=…"
             raise InvalidUpdateError(msg) from None
+        except InvalidUpdateError as error:
+            if name != START or update.as_node is not None:
+                raise
+            msg = (
+                f"{error}. No node of the thread has run yet, so an update without as_node is "
+                f"taken for the input: name the node, as_node=…, or begin with "
+                f"invoke(Command(update=…), config), which may update any key of the state"
+            )
+            raise InvalidUpdateError(msg) from None
         return PlannedStep(name), writes
+
+    def _is_steered(self, checkpoint: Checkpoint) -> bool:
+        """Return whether a Command made START lead elsewhere than its edges do."""
+        while checkpoint.parent is not None and checkpoint.plan:
+            before = self.at(checkpoint.parent)
+            if before is None:
+                break
+            around = self.stepping.records.checkpoint(before.checkpoint.header)
+            if checkpoint.source == "loop":
+                return is_steered(around)
+            checkpoint = replace(around, plan=checkpoint.plan)
+        return False
+
+    def _way(self, checkpoint: Checkpoint, node: NodeSpec, *, steered: bool) -> list[str]:
+        """Return the nodes to which a Command had led, and the node that ran last alone would not.
+
+        What it had sent is not among them: its arguments were made of the state before the edit.
+        """
+        if checkpoint.writers != (node.name,):
+            return []
+        routes = [] if steered else node.branches
+        if any(branch.ends is None for branch in routes):
+            return []  # A router may lead to any node, and chooses anew.
+        ways = set() if steered else {channel for channel, _ in node.writes}
+        ways |= {branch_channel(end) for branch in routes for end in (branch.ends or {}).values()}
+        chosen = {
+            step.node: branch_channel(step.node)
+            for step in checkpoint.plan
+            if step.index < 0 and (branch_channel(step.node) in step.triggers or not step.triggers)
+        }
+        return [name for name, channel in chosen.items() if channel not in ways]
 
     def _settled(self) -> Next:
         """Return the state with what had completed, and nothing left to do."""
@@ -137,9 +260,12 @@ class Editor:
             now_ms=self._now(),
             source=source,
         )
+        checkpoint = following.checkpoint
         if self.base is None:
-            return replace(following, checkpoint=replace(following.checkpoint, parent=None))
-        return following
+            return replace(following, checkpoint=replace(checkpoint, parent=None))
+        if frame.checkpoint.id != newest:
+            checkpoint = branched(checkpoint, self.thread_id, frame.checkpoint.id)
+        return replace(following, checkpoint=checkpoint)
 
     def _now(self) -> int:
         return self.loaded.now_ms if self.loaded else self.now_ms
@@ -149,19 +275,17 @@ class Editor:
     def _copied(self, values: Any) -> Commit:
         if self.base is None:
             raise InvalidUpdateError("there is no checkpoint to copy: the thread does not exist")
-        if values is None:
-            return self.branch("fork", sibling=True)
-        frame = self._frame()
-        updates = [StateUpdate(*item) for item in values]
-        results = [self._result(frame, update) for update in updates]
-        return self._commit(self._advance(frame, results, "fork"), "copy")
+        before = self._frame().checkpoint
+        for update in copied([StateUpdate(values, _COPY)]):
+            author_of(self.stepping, before, update.as_node)
+        return self.branch("fork", sibling=True)
 
     def branch(
         self,
         source: str,
         *,
         sibling: bool = False,
-        answers: Mapping[str, Mapping[str, Any]] | None = None,
+        spot: Spot | None = None,
     ) -> Commit:
         """Return the commit that makes the base the head again, as a new checkpoint.
 
@@ -170,7 +294,7 @@ class Editor:
         Args:
             source: what the new checkpoint is shown as.
             sibling: whether its parent is that of the base, not the base.
-            answers: to what steps of the base asked: step id → place → answer.
+            spot: what the steps and their subgraphs begin with, if not as they did.
         """
         if self.loaded is not None:
             check_idle(self.thread_id, self.loaded)
@@ -178,20 +302,16 @@ class Editor:
         assert self.loaded is not None
         before = self._frame().checkpoint
         now_ms = self._now()
-        new_id = mint_checkpoint_id(self.loaded.head.checkpoint_id, now_ms)
-        by_step = {
-            step: answers[i]
-            for step in before.plan
-            if answers and (i := step.id_in(before)) in answers
-        }
-        checkpoint = before.again(
-            control={**before.control, **carrying(by_step)},
-            id=new_id,
-            parent=before.parent if sibling else before.id,
-            step=before.step + 1,
+        checkpoint = branch_of(
+            before,
+            self.thread_id,
+            new_id=mint_checkpoint_id(self.loaded.head.checkpoint_id, now_ms),
+            now_ms=now_ms,
+            spot=spot,
             source=source,
-            created_ms=now_ms,
         )
+        if sibling:
+            checkpoint = replace(checkpoint, parent=before.parent)
         return self._commit(Next(checkpoint, {}, {}), source)
 
     # ---- committing ---------------------------------------------------------------------------
@@ -222,8 +342,28 @@ class Editor:
             expect_status=() if self.loaded is None else (self.loaded.head.status,),
             status=RunStatus.PAUSED if following.checkpoint.plan else RunStatus.SUCCEEDED,
             head=fields,
+            results=left_behind(records, self.loaded) if self.loaded is not None else {},
             events=(EventDraft("state_edited", edited), commit.events[0]),
         )
+
+
+def copied(updates: Sequence[StateUpdate]) -> list[StateUpdate]:
+    """Return the superstep that is made on a copy of a checkpoint, if that is what is asked for.
+
+    Raises:
+        InvalidUpdateError: if it is none.
+    """
+    values = updates[0].values
+    if updates[0].as_node != _COPY or values is None:
+        return []
+    try:
+        return [StateUpdate(*item) for item in values]
+    except TypeError:
+        msg = (
+            f"an update as '__copy__' is None, or a list of updates, each (values, as_node): "
+            f"{values!r:.100}"
+        )
+        raise InvalidUpdateError(msg) from None
 
 
 def author_of(stepping: Stepping, before: Checkpoint, as_node: str | None) -> str:
@@ -232,7 +372,7 @@ def author_of(stepping: Stepping, before: Checkpoint, as_node: str | None) -> st
     Raises:
         InvalidUpdateError: if it is unknown, or cannot be told.
     """
-    nodes = stepping.spec.nodes
+    nodes, as_node = stepping.spec.nodes, plain_name(as_node)
     if as_node is not None:
         known = {stepping.spec.shown(node): node for node in nodes}
         if as_node not in nodes and as_node not in known:

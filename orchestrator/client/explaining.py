@@ -12,6 +12,7 @@ from orchestrator.checkpoint.commit import Event, LoadedStep, LoadedThread, Wait
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import ASLEEP, IN_SUBGRAPH
+from orchestrator.core.turns import gives_way
 from orchestrator.ids import root_thread
 
 __all__ = ["Claimed", "Explanation", "Facts", "Reason", "ReasonCode", "Station", "explain"]
@@ -36,6 +37,7 @@ class ReasonCode(StrEnum):
     LOCAL = "LOCAL"
     ABANDONED = "ABANDONED"
     SETTLED = "SETTLED"
+    TURN = "TURN"
     IN_LINE = "IN_LINE"
     HALTED = "HALTED"
 
@@ -51,6 +53,7 @@ class Reason:
         step_id: that step.
         thread_id: the thread of a subgraph, if it is about one.
         since_ms: since when, if that is known.
+        traceback: of the error, if the reason is a failed attempt.
     """
 
     code: ReasonCode
@@ -59,6 +62,7 @@ class Reason:
     step_id: str = ""
     thread_id: str = ""
     since_ms: int = 0
+    traceback: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,8 +176,13 @@ class _Explainer:
         if error is None:
             return Reason(code=ReasonCode.FAILED, text=f"failed; {again}")
         where = f" in node {error.node}" if error.node else ""
-        text = f"failed{where}: {error.type}: {error.message}; {again}"
-        return Reason(code=ReasonCode.FAILED, text=text, node=error.node, step_id=error.step)
+        return Reason(
+            code=ReasonCode.FAILED,
+            text=f"failed{where}: {error.type}: {error.message}; {again}",
+            node=error.node,
+            step_id=error.step,
+            traceback=error.traceback,
+        )
 
     def _resting(self, step: LoadedStep) -> Reason:
         """Say what a step waits for that keeps its superstep open no longer."""
@@ -185,11 +194,14 @@ class _Explainer:
             shown = "; ".join(f"{one.value!r:.100}" for one in asked)
             text = f"waiting for the answer to {names} of node {node}{_at(since)}: {shown}"
             return self._of(step, ReasonCode.ANSWER, text, since_ms=since)
+        if gives_way(step):
+            return self._of(step, ReasonCode.TURN, f"node {node} waits for its turn: {step.reason}")
         if step.error:
             error = self.facts.records.error(step.error)
             said = f"{error.type}: {error.message}" if error else step.reason
-            ends = "the run fails when the other steps are settled"
-            return self._of(step, ReasonCode.FAILED, f"node {node} failed: {said}; {ends}")
+            text = f"node {node} failed: {said}; the run fails when the other steps are settled"
+            trace = error.traceback if error else ""
+            return self._of(step, ReasonCode.FAILED, text, traceback=trace)
         since = self._since(step, "step_paused")
         text = f"paused at {node}{_at(since)}: {step.reason}; go on with: graphstalk resume {root}"
         return self._of(step, ReasonCode.PAUSED, text, since_ms=since)
@@ -246,7 +258,9 @@ class _Explainer:
             of = f" of {limit}" if limit else ""
             # The first attempt is none: after one failure comes the second.
             text = f"node {node}: retry {step.failures + 1}{of} in {left}: {step.reason}"
-            return self._of(step, ReasonCode.RETRY, text)
+            error = self.facts.records.error(step.error)
+            trace = error.traceback if error else ""
+            return self._of(step, ReasonCode.RETRY, text, traceback=trace)
         text = f"the step of {node} waits: {step.reason}; it is looked at again in {left}"
         return self._of(step, ReasonCode.DEFERRED, text)
 
@@ -273,8 +287,7 @@ _SETTLED = {Wait.ANSWER, Wait.PERSON}
 
 
 def _past(status: RunStatus) -> str:
-    past = {RunStatus.CANCELLED: "been cancelled", RunStatus.TIMED_OUT: "timed out"}
-    return past.get(status, status.value)
+    return "been cancelled" if status is RunStatus.CANCELLED else status.value
 
 
 def _process(owner: str) -> str:

@@ -12,7 +12,9 @@ from orchestrator.client.calls import Calls
 from orchestrator.client.snapshot import config_of
 from orchestrator.client.threadconfig import ConfigError, ThreadConfig
 from orchestrator.core.accepting import new_head
+from orchestrator.core.branches import without_branch
 from orchestrator.core.calling import missing
+from orchestrator.core.steering import without_spots
 from orchestrator.core.stepping import Placement, steps_of
 from orchestrator.ids import checkpoint_text
 
@@ -41,7 +43,13 @@ def fork_of(
             raise missing(thread_id)
         loaded = found
     before = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
-    checkpoint = before.again(parent=None, source="fork", tails={})
+    checkpoint = before.again(
+        parent=None,
+        source="fork",
+        tails={},
+        control=without_spots(before.control),
+        metadata=without_branch(before.metadata),
+    )
     where = Placement(new_id, graph.name, graph.executor.default_queue)
     ready = steps_of(checkpoint, where, graph.spec)
     run = graph.run_config(parsed, {})

@@ -14,23 +14,18 @@ from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.errors import InvalidGraphError
 from orchestrator.execute.base import Executor
-from orchestrator.graph.inspecting import injected
+from orchestrator.graph.inspecting import injected, name_of
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy, policies_of
 from orchestrator.graph.routing import END, START
 from orchestrator.graph.schema import Reader, codec_classes
 from orchestrator.graph.spec import GraphSpec, NodeOptions, NodeSpec
+from orchestrator.graph.wiring import identified
 from orchestrator.step.surroundings import PREVIOUS
 
 __all__ = ["entrypoint"]
 
 R = TypeVar("R")
 S = TypeVar("S")
-
-
-class FunctionalGraph(CompiledStateGraph):
-    """The graph that an entrypoint is."""
-
-    default_mode = "updates"
 
 
 class entrypoint:  # noqa: N801 - LangGraph's name
@@ -73,14 +68,14 @@ class entrypoint:  # noqa: N801 - LangGraph's name
             timeout=TimeoutPolicy.coerce(timeout),
         )
 
-    def __call__(self, function: Callable[..., Any]) -> FunctionalGraph:
+    def __call__(self, function: Callable[..., Any]) -> CompiledStateGraph:
         """Return the function as a graph.
 
         Raises:
             NotImplementedError: for a generator.
             InvalidGraphError: for a function without a parameter.
         """
-        name = getattr(function, "__name__", type(function).__name__)
+        name = name_of(function)
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             msg = f"a generator cannot be an entrypoint: {name!r}"
             raise NotImplementedError(msg)
@@ -88,12 +83,13 @@ class entrypoint:  # noqa: N801 - LangGraph's name
         if not parameters:
             msg = f"the entrypoint {name!r} takes no argument; it needs one for its input"
             raise InvalidGraphError(msg)
-        graph = FunctionalGraph(
+        graph = CompiledStateGraph(
             self._spec(name, function, parameters[0].name),
             checkpointer=self._checkpointer,
             executor=self._executor,
         )
         graph.store, graph.cache = self._store, self._cache
+        graph.default_name = name
         return graph
 
     def _spec(self, name: str, function: Callable[..., Any], first: str) -> GraphSpec:
@@ -109,7 +105,7 @@ class entrypoint:  # noqa: N801 - LangGraph's name
             triggers=(START,),
             writes=(),
             returns=_writes,
-            options=self._options,
+            options=identified(self._options, f"the entrypoint {name!r}", function),
         )
         return GraphSpec(
             name=name,
@@ -137,6 +133,8 @@ def _writes(result: Any) -> tuple[tuple[str, Any], ...]:
 
 def _returned(hint: Any) -> tuple[Any, Any]:
     """Return the types of what is returned and of what is saved."""
+    if hint is entrypoint.final:
+        return Any, Any
     if typing.get_origin(hint) is entrypoint.final:
         value, save = typing.get_args(hint)
         return value, save

@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, cast
 
+from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.core.accepting import Multitask
 from orchestrator.errors import GraphstalkError
+from orchestrator.execute.base import Executor
 from orchestrator.graph.runtime import RunControl
+from orchestrator.graph.spec import DispatchMode
 
-__all__ = ["MODES", "CallOptions", "OptionError", "StreamMode", "checked", "modes_of"]
+__all__ = [
+    "MODES",
+    "CallOptions",
+    "CompileOptions",
+    "OptionError",
+    "StreamMode",
+    "checked",
+    "checked_checkpointer",
+    "checked_compile",
+    "modes_of",
+]
 
 StreamMode = Literal["values", "updates", "custom", "messages", "tasks", "checkpoints", "debug"]
 MODES: tuple[str, ...] = (
@@ -25,8 +38,8 @@ _VALUES: Mapping[str, tuple[Any, ...]] = {
 }
 
 
-class OptionError(GraphstalkError, ValueError):
-    """An option of a call that there is not, or with a value it cannot have."""
+class OptionError(GraphstalkError, ValueError, TypeError):
+    """An option of a call or of `compile` that does not exist, or has a value it cannot have."""
 
     code = "INVALID_OPTION"
 
@@ -74,16 +87,31 @@ class CallOptions(TypedDict, total=False):
     multitask_strategy: Multitask
 
 
+class CompileOptions(TypedDict, total=False):
+    """The options of `compile` that few graphs need.
+
+    Keys:
+        debug: whether calls print updates and values; a call may say otherwise.
+        executor: who runs the steps, if not this process.
+        dispatch: how a fleet gets to the next step. `"queue"`: always by a message, to any worker
+            of its queue. `"inline"`: where it is the only one, and of the same queue, the worker
+            that did the one before may do it at once, for a slice of time, then by a message again.
+            It is claimed and committed as ever. A node may say otherwise. By default as the workers
+            are set, `"queue"` if nothing is (`GRAPHSTALK_DISPATCH`).
+    """
+
+    debug: bool
+    executor: Executor | None
+    dispatch: DispatchMode | None
+
+
 def checked(options: Mapping[str, Any]) -> CallOptions:
     """Return options after a look at them.
 
     Raises:
         OptionError: if one does not exist, or cannot have its value.
     """
-    unknown = [key for key in options if key not in CallOptions.__annotations__]
-    if unknown:
-        known = ", ".join(CallOptions.__annotations__)
-        raise OptionError(f"there is no option {unknown[0]!r}. The options are: {known}")
+    _check_names(options, CallOptions)
     for name, values in _VALUES.items():
         if options.get(name) not in values:
             known = ", ".join(repr(value) for value in values if value is not None)
@@ -91,15 +119,61 @@ def checked(options: Mapping[str, Any]) -> CallOptions:
     return cast("CallOptions", options)
 
 
-def modes_of(given: str | Sequence[str] | None, default: str) -> tuple[str, ...]:
+def checked_compile(options: Mapping[str, Any]) -> CompileOptions:
+    """Return options of `compile`, whose values are checked where they are used.
+
+    Raises:
+        OptionError: if one does not exist.
+    """
+    _check_names(options, CompileOptions)
+    return cast("CompileOptions", options)
+
+
+def checked_checkpointer(given: Any) -> Checkpointer | bool | None:
+    """Return what a graph keeps its threads in.
+
+    Raises:
+        OptionError: if it is no checkpointer; for one of LangGraph's, it names the one to use.
+    """
+    if given is None or isinstance(given, bool):
+        return given
+    if all(hasattr(given, method) for method in ("commit", "claim", "load", "history")):
+        if not isinstance(given, type):
+            return cast("Checkpointer", given)
+        remedy = f"make one: {given.__name__}(…)"
+    elif hasattr(given, "get_tuple"):
+        name = type(given).__name__
+        own = next((o for o in ("InMemorySaver", "SqliteSaver", "RedisSaver") if o in name), "")
+        remedy = "LangGraph's savers store other records, so import the saver from orchestrator: "
+        remedy += own or "InMemorySaver, SqliteSaver or RedisSaver"
+    elif hasattr(given, "__enter__"):
+        remedy = "enter the context manager first: with … as saver"
+    else:
+        remedy = "pass InMemorySaver(), SqliteSaver(path) or RedisSaver(url)"
+    kind = given if isinstance(given, type) else type(given)
+    where = f"{kind.__module__}.{kind.__qualname__}"
+    msg = (
+        f"Invalid checkpointer provided: it must be a checkpointer of this package, True, False or "
+        f"None ({where}); {remedy}"
+    )
+    raise OptionError(msg)
+
+
+def _check_names(options: Mapping[str, Any], known: type) -> None:
+    unknown = [key for key in options if key not in known.__annotations__]
+    if unknown:
+        names = ", ".join(known.__annotations__)
+        raise OptionError(f"there is no option {unknown[0]!r}. The options are: {names}")
+
+
+def modes_of(given: str | Sequence[str] | None, default: str | Sequence[str]) -> tuple[str, ...]:
     """Return stream modes as a tuple.
 
     Raises:
         OptionError: if one does not exist.
     """
-    modes = (
-        (given,) if isinstance(given, str) else tuple(given) if given is not None else (default,)
-    )
+    chosen = default if given is None else given
+    modes = (chosen,) if isinstance(chosen, str) else tuple(chosen)
     for mode in modes:
         if mode not in MODES:
             raise OptionError(f"stream_mode={mode!r} is not one of {', '.join(map(repr, MODES))}")

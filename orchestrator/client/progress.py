@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.checkpoint.commit import LoadedStep, LoadedThread, Wait
 from orchestrator.checkpoint.model import Checkpoint, PlannedStep, RunStatus
-from orchestrator.client.snapshot import namespace_below
-from orchestrator.core.steering import carried_in
+from orchestrator.client.snapshot import child_namespace
 from orchestrator.graph.drawing import NodeState
 from orchestrator.graph.routing import END
 from orchestrator.graph.spec import GraphSpec
@@ -124,10 +123,9 @@ class _Look:
         node = spec.nodes.get(step.node)
         if node is None or node.subgraph is None:
             return ""
-        origin = carried_in(checkpoint, step)[0]
-        ns = namespace_below(thread_id, spec.shown(step.node), origin)
-        if getattr(node.subgraph, "checkpointer", None) is True:  # One thread for all of its runs.
-            ns = "|".join(part.partition(":")[0] for part in ns.split("|"))
+        lasts = getattr(node.subgraph, "checkpointer", None) is True  # One thread for all its runs.
+        name = spec.shown(step.node)
+        ns = child_namespace(thread_id, checkpoint, step, name, lasts=lasts)
         return child_thread(root_thread(thread_id)[0], ns)
 
     def _load(
@@ -137,7 +135,7 @@ class _Look:
         loaded = store.load(thread_id, checkpoint_id=checkpoint_id, values=False)
         if loaded is None:
             return None
-        graph = self.graph.graph_of(root_thread(thread_id)[1])
+        graph = self.graph.graph_of(root_thread(thread_id)[1], loaded.head.fingerprint)
         records = (graph or self.graph).records
         return loaded, records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
 

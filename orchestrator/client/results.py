@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from orchestrator.checkpoint.commit import LoadedThread
@@ -21,9 +22,64 @@ from orchestrator.errors import (
 )
 from orchestrator.graph.spec import GraphSpec
 
-__all__ = ["INTERRUPT", "failure_of", "outcome_of"]
+__all__ = ["INTERRUPT", "GraphOutput", "failure_of", "outcome_of", "without_questions"]
 
 INTERRUPT = "__interrupt__"  # The key under which a result shows open questions.
+
+
+@dataclass(frozen=True, slots=True)
+class GraphOutput:
+    """What `invoke(version="v2")` returns; LangGraph's name.
+
+    It can also be read as what `invoke` returns without `version`: by key.
+
+    Attributes:
+        value: the output, as the output schema's type where that is a class.
+        interrupts: the open questions.
+    """
+
+    value: Any
+    interrupts: tuple[Any, ...] = ()
+
+    def __getitem__(self, key: str) -> Any:
+        """Return the value of a key of the output; of `"__interrupt__"`, the open questions."""
+        if key == INTERRUPT:
+            return self.interrupts
+        if isinstance(self.value, Mapping):
+            return self.value[key]
+        if key not in self._keys():
+            raise KeyError(key)
+        return getattr(self.value, key)
+
+    def __contains__(self, key: object) -> bool:
+        """Return whether the output has a key."""
+        return bool(self.interrupts) if key == INTERRUPT else key in self._keys()
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the keys of the output."""
+        yield from self._keys()
+        if self.interrupts:
+            yield INTERRUPT
+
+    def keys(self) -> list[str]:
+        """Return the keys of the output."""
+        return list(self)
+
+    def _keys(self) -> list[str]:
+        if isinstance(self.value, Mapping):
+            return list(self.value)
+        fields = getattr(type(self.value), "model_fields", None)
+        fields = fields or getattr(type(self.value), "__dataclass_fields__", {})
+        return list(fields)
+
+
+def without_questions(found: Any) -> Any:
+    """Return the output of a run without its open questions, as handlers hear of it."""
+    if isinstance(found, GraphOutput):
+        return found.value
+    if isinstance(found, dict) and INTERRUPT in found:
+        return {key: value for key, value in found.items() if key != INTERRUPT}
+    return found
 
 
 def outcome_of(

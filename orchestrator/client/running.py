@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.checkpoint.commit import LoadedThread, ReadyStep
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.client import callbacks
 from orchestrator.client.children import Children
-from orchestrator.client.options import CallOptions
-from orchestrator.client.results import INTERRUPT, outcome_of
+from orchestrator.client.options import CallOptions, OptionError
+from orchestrator.client.results import INTERRUPT, GraphOutput, outcome_of, without_questions
 from orchestrator.client.starting import Start
-from orchestrator.client.threadconfig import ConfigError, ThreadConfig
+from orchestrator.client.threadconfig import RootCheckpointerError, ThreadConfig
 from orchestrator.core.accepting import RunConfig
-from orchestrator.core.stepping import ended
+from orchestrator.core.calling import missing
 from orchestrator.errors import (
-    GraphDrained,
     InvalidUpdateError,
     ThreadBusyError,
     UnserializableValueError,
 )
 from orchestrator.execute.inprocess import InProcess, LocalRun
 from orchestrator.execute.waiting import run_of
+from orchestrator.graph.routing import START, plain_name
 from orchestrator.graph.scope import current_scope
-from orchestrator.ids import new_uuid
+from orchestrator.ids import new_uuid, root_thread
 from orchestrator.step.access import Access, new_owner
 from orchestrator.step.bridge import GraphRun, graph_run
+from orchestrator.step.cancelscope import check_cancelled
 from orchestrator.step.facts import Listener
 from orchestrator.step.lease import keeping
 from orchestrator.step.live import Live
@@ -42,20 +43,7 @@ from orchestrator.step.surroundings import context_for
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph
 
-__all__ = ["GraphOutput", "Running"]
-
-
-@dataclass(frozen=True, slots=True)
-class GraphOutput:
-    """What `invoke(version="v2")` returns; LangGraph's name.
-
-    Attributes:
-        value: the output, as the output schema's type where that is a class.
-        interrupts: the open questions.
-    """
-
-    value: Any
-    interrupts: tuple[Any, ...] = ()
+__all__ = ["Running"]
 
 
 @dataclass(slots=True)
@@ -71,6 +59,7 @@ class Running:
     listener: Listener | None = None
     wants_messages: bool = False  # Whether tokens of language models are read.
     resumes: bool = field(default=False, init=False)
+    is_reported: bool = field(default=False, init=False)  # To handlers, that the run rests.
     run_id: str = field(default="", init=False)  # Of the run that began or goes on.
     _protocol: StepProtocol | None = field(default=None, init=False)
     trace: GraphRun = field(default_factory=GraphRun, init=False)  # What handlers hear of it.
@@ -86,20 +75,24 @@ class Running:
         if isinstance(store, bool):
             if store and current_scope.get() is None:
                 msg = (
-                    "checkpointer=True is for subgraphs: give a checkpointer to the outermost graph"
+                    "checkpointer=True cannot be used for root graphs: it is for subgraphs, so "
+                    "give a checkpointer to the outermost graph"
                 )
-                raise ConfigError(msg)
+                raise RootCheckpointerError(msg)
             store = None
         if store is None:
-            thread_id = parsed.thread_id or new_uuid()
+            thread_id, parsed = parsed.thread_id or new_uuid(), parsed.without_thread()
             return cls(graph, MemoryCheckpointer(), thread_id, parsed, options, keeps=False)
+        thread_id = parsed.thread()
+        if current_scope.get() is None:  # Else it may be the config of the step around the call.
+            thread_id = root_thread(thread_id)[0]
         durability = options.get("durability")
         here = isinstance(graph.executor, InProcess)
         follows = durability == "async" and store.shared  # In memory a commit takes no time.
         if here and (follows or durability == "exit"):
             store = Overlay(store, new_owner(), graph.owner, trails=follows)
-            store.adopt(parsed.thread(), graph.records)
-        return cls(graph, store, parsed.thread(), parsed, options, keeps=True)
+            store.adopt(thread_id, graph.records)
+        return cls(graph, store, thread_id, parsed, options, keeps=True)
 
     @property
     def is_child(self) -> bool:
@@ -113,14 +106,16 @@ class Running:
         """Run to rest and return the output; see `CompiledStateGraph.invoke`."""
         scope = current_scope.get()
         if scope is not None and self.is_child:
-            return scope.host.run_child(self.graph, value, {})
+            return scope.host.run_child(self.graph, value, {"config": self.parsed})
         with self.told(value), self.kept():
             ready = self.begin(value)
             error: BaseException | None = None
             if ready is not None:
-                error = self._proceed(ready)
-            self.trace.output = self.output(error)
-        return self.trace.output
+                # A copy: a signal may strike where a step's context is set, and not undone yet.
+                error = copy_context().run(self._proceed, ready)
+            found = self.output(error)
+            self.trace.output = without_questions(found)
+        return found
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -135,43 +130,30 @@ class Running:
     @contextmanager
     def told(self, value: Any) -> Iterator[None]:
         """Tell langchain's handlers that the graph runs while the block does."""
-        parsed = self.parsed
-        metadata = {**parsed.metadata, "thread_id": parsed.thread_id or self.thread_id}
-        with graph_run(self.graph.name, value, {**parsed.more, "metadata": metadata}) as self.trace:
+        parsed, name = self.parsed, self.graph.trace_name
+        with graph_run(name, value, {**parsed.more, "metadata": parsed.shown}) as self.trace:
             yield
 
     def _proceed(self, ready: tuple[ReadyStep, ...]) -> BaseException | None:
         executor = self.graph.executor
-        if not isinstance(executor, InProcess):
-            return executor.proceed(self.protocol(), self.thread_id, ready, self.run_id)
-        run = self.local(ready)
-        with run.alive():
-            while run.todo:
-                run.round()
-        self.check_drained(run)
-        return run.error
+        if isinstance(executor, InProcess):
+            executor = self._limited(executor)
+        return executor.proceed(self.protocol(), self.thread_id, ready, self.run_id)
 
     def local(self, ready: tuple[ReadyStep, ...]) -> LocalRun:
         """Return the run as this process does it, a round at a time."""
         executor = self.graph.executor
         assert isinstance(executor, InProcess)
-        if self.parsed.concurrency_max is not None:
-            executor = dataclasses.replace(executor, concurrency_max=self.parsed.concurrency_max)
-        return executor.begin(self.protocol(), self.thread_id, ready, self.run_id)
+        limited = self._limited(executor)
+        return limited.begin(self.protocol(), self.thread_id, ready, self.run_id)
 
-    def check_drained(self, run: LocalRun) -> None:
-        """Let a run rest that was told to stop.
-
-        Raises:
-            GraphDrained: if it was.
-        """
-        if run.drained is None:
-            return
-        loaded = self.store.load(self.thread_id, values=False)
-        if loaded is not None and loaded.head.status.active:
-            rest = ended(self.thread_id, loaded.head.checkpoint_id, RunStatus.PAUSED)
-            self.store.commit(dataclasses.replace(rest, expect_settled=False))
-        raise GraphDrained(run.drained)
+    def _limited(self, executor: InProcess) -> InProcess:
+        """Return the executor with the limits of the call and of the graph."""
+        size, limit = self.parsed.concurrency_max, self.graph.step_timeout
+        if size is None and limit is None:
+            return executor
+        size = executor.concurrency_max if size is None else size
+        return dataclasses.replace(executor, concurrency_max=size, step_timeout_s=limit)
 
     def output(self, error: BaseException | None) -> Any:
         """Return the output of the run at rest."""
@@ -183,7 +165,7 @@ class Running:
                 f"another process before this call ended. Wait for it, then look at get_state"
             )
             raise ThreadBusyError(msg)
-        callbacks.tell_rest(self, loaded)
+        callbacks.report_rest(self, loaded)
         found = outcome_of(
             self.parsed.thread_id or self.thread_id,
             loaded,
@@ -196,18 +178,22 @@ class Running:
         if own and isinstance(found, dict):
             keys = self.output_keys or graph.spec.output_keys
             found = {**found, **{key: own[key] for key in keys if key in own}}
+        asked: list[Any] = []
         if isinstance(self.options.get("output_keys"), str) and isinstance(found, Mapping):
-            found = found.get(self.output_keys[0])
-        return self._as_v2(found) if self.options.get("version") == "v2" else found
+            asked, found = found.get(INTERRUPT, asked), found.get(self.output_keys[0])
+        if self.options.get("version") == "v2":
+            return self._as_v2(found, asked)
+        return {INTERRUPT: asked} if asked else found
 
     def rested(self) -> LoadedThread:
         """Return the thread as the run left it."""
         loaded = run_of(self.store, self.thread_id, self.run_id)
-        assert loaded is not None
+        if loaded is None:  # It was deleted meanwhile.
+            raise missing(self.thread_id)
         return loaded
 
-    def _as_v2(self, found: Any) -> GraphOutput:
-        interrupts: tuple[Any, ...] = ()
+    def _as_v2(self, found: Any, asked: Sequence[Any]) -> GraphOutput:
+        interrupts = tuple(asked)
         if isinstance(found, dict) and INTERRUPT in found:
             interrupts = tuple(found[INTERRUPT])
             found = {key: value for key, value in found.items() if key != INTERRUPT}
@@ -221,12 +207,20 @@ class Running:
 
     def begin(self, value: Any) -> tuple[ReadyStep, ...] | None:
         """Commit what the call asks for; return the steps that are ready, `None` for nothing."""
+        check_cancelled()
+        if self.graph.step_timeout is not None and self.graph.executor.default_queue:
+            msg = (
+                f"step_timeout must be None for a graph that a fleet runs "
+                f"(step_timeout={self.graph.step_timeout!r}): no process waits for a superstep "
+                f"there. Limit its nodes, with add_node(…, timeout=…)"
+            )
+            raise OptionError(msg)
         self._protocol = self._made()  # What it cannot be made of is refused before anything else.
         start = Start(self.graph, self.store, self.thread_id, self.parsed, self._run_config())
         ready = start.begin(value)
         self.resumes, self.run_id = start.resumes, start.run_id
-        if start.resumes and self.parsed.more.get("callbacks"):
-            callbacks.tell_resumed(self)
+        if start.resumes:
+            callbacks.report_resumed(self)
         return ready
 
     def _run_config(self) -> RunConfig:
@@ -257,12 +251,13 @@ class Running:
                 **self.parsed.more,
                 "callbacks": self.trace.callbacks,
                 "configurable": self.parsed.configurable,
-                "metadata": self.parsed.metadata,
+                "metadata": self.parsed.shown,
                 **({"max_concurrency": size} if size is not None else {}),
             },
             control=options.get("control"),
             untracked=graph.untracked,
             messages=self.wants_messages,
+            is_named=self.parsed.thread_id is not None,
         )
         protocol = graph.protocol(self.store, live)
         protocol.breaks_after = self._breaks("interrupt_after")
@@ -273,9 +268,9 @@ class Running:
         nodes: Any = self.options.get(which)
         if nodes is None:
             return None
-        names = set(self.graph.spec.nodes) - {"__start__"}
-        chosen = names if nodes == "*" else set(nodes)
-        unknown = sorted(chosen - names)
+        spec = self.graph.spec
+        chosen = set(spec.nodes) - {START} if nodes == "*" else set(map(plain_name, nodes))
+        unknown = sorted(chosen - spec.breakable)
         if unknown:
             msg = f"{which} names {unknown[0]!r}, which is no node of {self.graph.name!r}"
             raise InvalidUpdateError(msg)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from orchestrator.channels import MISSING, Overwrite, overwrite_of
 from orchestrator.checkpoint.commit import LoadedStep, LoadedThread
 from orchestrator.checkpoint.model import Checkpoint, Interrupt, PlannedStep, RunStatus, StepError
-from orchestrator.core.apply import HANDLED, NO_CHANNELS, RETURN, SENDS, apply
+from orchestrator.core.apply import HANDLED, LEFT, NO_CHANNELS, RETURN, SENDS, apply
+from orchestrator.core.branches import parents_of, without_branch
 from orchestrator.core.records import Records
 from orchestrator.core.salvage import damage_to_state
-from orchestrator.core.steering import carried_in
+from orchestrator.core.steering import carried_in, spot_in
 from orchestrator.errors import InvalidUpdateError, StateCorruptedError
 from orchestrator.graph.schema import CONTROL
 from orchestrator.graph.spec import SINGLE, GraphSpec
@@ -24,11 +26,16 @@ __all__ = [
     "PregelTask",
     "StateSnapshot",
     "as_written",
+    "child_namespace",
     "config_of",
+    "created_at",
+    "lasting_namespace",
     "live_values",
+    "metadata_of",
     "namespace_below",
     "shown",
     "snapshot",
+    "written",
 ]
 
 
@@ -99,33 +106,38 @@ def snapshot(
     if damage:
         return _damaged(config_of(thread_id, loaded.checkpoint.id), damage)
     checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
+    parents = parents_of(checkpoint.metadata)
     values = (
         live_values(checkpoint, loaded, records, spec)
         if latest
         else records.values(checkpoint, loaded.blobs)
     )
     view = _View(thread_id, checkpoint, loaded, records, spec, latest, inside)
-    tasks = tuple(view.task(step) for step in checkpoint.plan)
-    waiting = [s.node for s in checkpoint.plan if s.id_in(checkpoint) not in loaded.outcomes]
+    plan = as_declared(checkpoint.plan, spec)
+    tasks = tuple(view.task(step) for step in plan)
+    waiting = [s.node for s in plan if s.id_in(checkpoint) not in loaded.outcomes]
     if not latest or (not waiting and loaded.head.status is RunStatus.FAILED):
-        waiting = [step.node for step in checkpoint.plan]
+        waiting = [step.node for step in plan]
     return StateSnapshot(
         values=shown(values, spec),
         next=tuple(spec.shown(node) if spec else node for node in waiting),
-        config=config_of(thread_id, checkpoint.id),
-        metadata={
-            **checkpoint.metadata,
-            "source": checkpoint.source,
-            "step": checkpoint.step,
-            "parents": {},
-        },
-        created_at=dt.datetime.fromtimestamp(checkpoint.created_ms / 1000, dt.UTC).isoformat(),
+        config=config_of(thread_id, checkpoint.id, parents),
+        metadata=metadata_of(checkpoint),
+        created_at=created_at(checkpoint),
         parent_config=(
-            None if checkpoint.parent is None else config_of(thread_id, checkpoint.parent)
+            None if checkpoint.parent is None else config_of(thread_id, checkpoint.parent, parents)
         ),
         tasks=tasks,
-        interrupts=tuple(i for task in tasks for i in task.interrupts) if latest else (),
+        interrupts=tuple(i for task in tasks for i in task.interrupts),
     )
+
+
+def as_declared(plan: Sequence[PlannedStep], spec: GraphSpec | None) -> Sequence[PlannedStep]:
+    """Return steps as people see them: what was sent, then nodes in the order of `add_node`."""
+    if spec is None or len(plan) < 2:
+        return plan
+    places = defaultdict(int, {node: place for place, node in enumerate(spec.nodes)})
+    return sorted(plan, key=lambda s: (0, s.index) if s.index >= 0 else (1, places[s.node]))
 
 
 def live_values(
@@ -144,16 +156,41 @@ def live_values(
     return values
 
 
-def config_of(thread_id: str, checkpoint_id: int) -> Mapping[str, Any]:
-    """Return the config that names a checkpoint."""
+def config_of(
+    thread_id: str, checkpoint_id: int, parents: Mapping[str, str] | None = None
+) -> Mapping[str, Any]:
+    """Return the config that names a checkpoint.
+
+    Args:
+        thread_id: its thread.
+        checkpoint_id: the checkpoint.
+        parents: for one of a subgraph: those of the graphs around it, by namespace.
+    """
     root, ns = root_thread(thread_id)
+    text = checkpoint_text(checkpoint_id)
+    named: dict[str, Any] = {"thread_id": root, "checkpoint_ns": ns, "checkpoint_id": text}
+    if parents:
+        named["checkpoint_map"] = {**parents, ns: text}
+    return {"configurable": named}
+
+
+def metadata_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the metadata of a checkpoint as people see it."""
     return {
-        "configurable": {
-            "thread_id": root,
-            "checkpoint_ns": ns,
-            "checkpoint_id": checkpoint_text(checkpoint_id),
-        }
+        **without_branch(checkpoint.metadata),
+        "source": checkpoint.source,
+        "step": checkpoint.step,
+        "parents": dict(parents_of(checkpoint.metadata)),
     }
+
+
+def created_at(checkpoint: Checkpoint) -> str:
+    """Return when a checkpoint was made, ISO 8601; those of a thread have different times.
+
+    The id says it in microseconds, and grows from one to the next.
+    """
+    began = dt.datetime.fromtimestamp(0, dt.UTC)
+    return (began + dt.timedelta(microseconds=checkpoint.id)).isoformat(timespec="microseconds")
 
 
 def shown(values: Mapping[str, Any], spec: GraphSpec | None, keys: tuple[str, ...] = ()) -> Any:
@@ -174,6 +211,30 @@ def namespace_below(thread_id: str, name: str, step_id: str) -> str:
     ns = root_thread(thread_id)[1]
     own = f"{name}:{step_id}"
     return f"{ns}|{own}" if ns else own
+
+
+def child_namespace(
+    thread_id: str, checkpoint: Checkpoint, step: PlannedStep, name: str, *, lasts: bool
+) -> str:
+    """Return the namespace of the subgraph that a step runs.
+
+    Args:
+        thread_id: the thread of the step.
+        checkpoint: what planned it.
+        step: the step.
+        name: its node's, as people see it.
+        lasts: whether the state of the subgraph outlives its runs.
+    """
+    spot = spot_in(checkpoint, step)
+    if spot is not None:
+        return spot.ns
+    ns = namespace_below(thread_id, name, carried_in(checkpoint, step).origin)
+    return lasting_namespace(ns) if lasts else ns
+
+
+def lasting_namespace(ns: str) -> str:
+    """Return a namespace that is the same in every run: names of nodes only."""
+    return "|".join(part.partition(":")[0] for part in ns.split("|"))
 
 
 def _damaged(config: Mapping[str, Any], damage: str) -> StateSnapshot:
@@ -212,28 +273,29 @@ class _View:
             asked = tuple(records.interrupt(live.asks[question]) for question in live.questions)
         elif outcome is not None and not self.latest:
             asked = outcome.interrupts
+        failed = records.error(live.error) if live is not None and open_ else lost
+        if failed is None and outcome is not None:
+            failed = records.error(outcome.error)
         name = self.spec.shown(step.node) if self.spec else step.node
         pulled = ("__pregel_pull", name)
         return PregelTask(
             id=step_id,
             name=name,
             path=pulled if step.index < 0 else ("__pregel_push", step.index, False),
-            error=records.error(live.error) if live is not None and open_ else lost,
+            error=failed,
             interrupts=asked,
-            state=self._state(step, step_id),
+            state=self._state(step),
             result=_result(outcome.writes, self.spec) if outcome is not None else None,
         )
 
-    def _state(self, step: PlannedStep, step_id: str) -> Any:
+    def _state(self, step: PlannedStep) -> Any:
         node = self.spec.nodes.get(step.node) if self.spec else None
         name = self.spec.shown(step.node) if self.spec else step.node
-        origin = carried_in(self.checkpoint, step).origin
-        ns = namespace_below(self.thread_id, name, origin or step_id)
         keeps = node.subgraph.checkpointer if node is not None and node.subgraph else False
         is_subgraph = keeps is not False  # One that keeps nothing has nothing to show.
-        lasting = "|".join(part.partition(":")[0] for part in ns.split("|"))
-        if keeps is True:
-            ns = lasting
+        args = self.thread_id, self.checkpoint, step, name
+        ns = child_namespace(*args, lasts=keeps is True)
+        lasting = lasting_namespace(ns)
         root, _ = root_thread(self.thread_id)
         config = {"configurable": {"thread_id": root, "checkpoint_ns": ns}}
         if self.inside is None:
@@ -252,10 +314,17 @@ def _result(writes: tuple[tuple[str, Any], ...], spec: GraphSpec | None) -> Any:
     for key, value in writes:
         if key == RETURN:
             return value
-        if key == HANDLED:
+        if key in {HANDLED, LEFT}:
             return None  # The node has failed; what it has is its handler's.
-    kept = [(key, value) for key, value in writes if key not in hidden and not _is_edge(key)]
-    return {key: as_written(value) for key, value in kept}
+    return written(pair for pair in writes if pair[0] not in hidden and not _is_edge(pair[0]))
+
+
+def written(writes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return updates as LangGraph shows them: several of one key together, as `$writes`."""
+    found: dict[str, list[Any]] = {}
+    for key, value in writes:
+        found.setdefault(key, []).append(as_written(value))
+    return {key: each[0] if len(each) == 1 else {"$writes": each} for key, each in found.items()}
 
 
 def as_written(value: Any) -> Any:

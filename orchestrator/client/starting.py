@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.channels import MISSING
 from orchestrator.checkpoint.commit import LoadedThread, ReadyStep
 from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.client.addressing import Address, Addresses
 from orchestrator.client.calls import Calls
 from orchestrator.client.editing import Editor
-from orchestrator.client.threadconfig import ThreadConfig
+from orchestrator.client.threadconfig import ConfigError, ThreadConfig
 from orchestrator.core.accepting import RunConfig
 from orchestrator.core.adopting import mismatch
-from orchestrator.core.questions import answers_to, placed
+from orchestrator.core.questions import open_questions
+from orchestrator.core.steering import Spot
 from orchestrator.core.stepping import Stepping
 from orchestrator.errors import (
     EmptyInputError,
@@ -26,8 +27,9 @@ from orchestrator.errors import (
     UnknownThreadError,
 )
 from orchestrator.graph.routing import Command
-from orchestrator.step.answers import check_answer
+from orchestrator.ids import root_thread
 from orchestrator.step.call import check_steering, updates_of
+from orchestrator.step.untracked import split_input
 
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph
@@ -58,6 +60,10 @@ class Start:
     run_id: str = field(default="", init=False)
 
     @property
+    def _addresses(self) -> Addresses:
+        return Addresses(self.graph, self.store, self.thread_id)
+
+    @property
     def calls(self) -> Calls:
         """Return the calls that change the thread."""
         queue = self.graph.executor.default_queue
@@ -72,11 +78,21 @@ class Start:
             self.run_id = loaded.head.run_id if loaded else ""
         if isinstance(value, Command):
             return self._command(value, loaded)
+        address = self._address()
         if value is None:
             self.resumes = True
-            self._replay(loaded)
+            if address is not None:
+                self._branch(address.spot)
             return self.calls.carry_on(self.thread_id, self.parsed.recursion_limit)
-        return self._accept(value, self.parsed.checkpoint_id)
+        return self._accept(value, address.spot.checkpoint_id if address else None)
+
+    def _address(self) -> Address | None:
+        """Return the checkpoint that the config names, if that is not where the thread stands."""
+        at, ns = self.parsed.checkpoint_id, root_thread(self.thread_id)[1]
+        if ns:  # The graph keeps its threads apart from those of the graph around the call.
+            return None if at is None else Address(Spot("", at))
+        found = self._addresses.of(self.parsed)
+        return None if found is None or found.latest else found
 
     def _accept(self, value: Any, at: int | None, **steering: Any) -> tuple[ReadyStep, ...]:
         graph = self.graph
@@ -84,7 +100,11 @@ class Start:
         if spec.start.action is None and not steering.get("steers"):
             updates_of(spec, spec.start, value)  # What is no input must not end a run.
         run = dataclasses.replace(self.run, **steering)
+        own: dict[str, Any] = {}
+        if not graph.executor.default_queue:  # Else another process takes the input.
+            value, own = split_input(value, spec)
         self.run_id, ready = self.calls.accept(self.thread_id, graph.name, value, run, at)
+        graph.untracked.set(self.thread_id, own)
         return ready
 
     def _command(
@@ -99,20 +119,32 @@ class Start:
                 "Command(update=…, goto=…) changes it and steers it"
             )
             raise EmptyInputError(msg)
+        address = self._address()
         if not steers:
             self.resumes = True
-            if self._is_earlier(loaded):
-                return self._answer_earlier(command.resume)
+            if address is not None and not (address.repeated and _asks(loaded)):
+                self._branch(self._addresses.answered(address, command.resume))
+                return self.calls.carry_on(self.thread_id, self.parsed.recursion_limit)
             return self._answer(command.resume)
         goto = self._targets(command)
         check_steering(self.graph.spec, command.update, goto)
         if loaded is None and command.resume is MISSING:
-            return self._accept({} if command.update is None else command.update, None, goto=goto)
+            update = {} if command.update is None else command.update
+            return self._accept(update, None, goto=goto, steers=True)
         if loaded is None:
             raise self._asks_nothing()
         self.resumes, resume = True, command.resume
-        if self._is_earlier(loaded):
-            self._branch({} if resume is MISSING else self._earlier(resume))
+        if address is not None:
+            if address.path:
+                msg = (
+                    f"a Command that updates or leads is for the outermost graph, and the config "
+                    f"names a checkpoint of the subgraph {address.named.ns!r}: give the config of "
+                    f"a checkpoint of the graph, or change the subgraph with update_state"
+                )
+                raise ConfigError(msg)
+            self._branch(
+                address.spot if resume is MISSING else self._addresses.answered(address, resume)
+            )
             resume = MISSING
         return self._accept(command.update, None, goto=goto, steers=True, resume=resume)
 
@@ -136,36 +168,9 @@ class Start:
             f"the thread {self.thread_id!r} does not exist, so it asks nothing: start a run on it"
         )
 
-    def _replay(self, loaded: LoadedThread | None) -> None:
-        """Make the checkpoint that the config names the head again, as a new branch."""
-        if self._is_earlier(loaded):
-            self._branch({})
-
-    def _is_earlier(self, loaded: LoadedThread | None) -> bool:
-        at = self.parsed.checkpoint_id
-        return at is not None and (loaded is None or at != loaded.head.checkpoint_id)
-
-    def _answer_earlier(self, resume: Any) -> tuple[ReadyStep, ...] | None:
-        """Go on from an earlier snapshot, with another answer to what was asked there."""
-        self._branch(self._earlier(resume))
-        return self.calls.carry_on(self.thread_id, self.parsed.recursion_limit)
-
-    def _earlier(self, resume: Any) -> dict[str, dict[str, Any]]:
-        """Return answers to what was asked in an earlier snapshot, by step and place."""
-        at = self.parsed.checkpoint_id
-        assert at is not None
-        base, records = self.calls.at(self.thread_id, at), self.graph.records
-        asked = {i: records.outcome(data).interrupts for i, data in base.outcomes.items()}
-        questions = [question for each in asked.values() for question in each]
-        given = answers_to(self.thread_id, questions, resume)
-        for question in questions:
-            if question.id in given:
-                check_answer(question.id, question.response_schema, given[question.id])
-        return {i: placed(each, given) for i, each in asked.items() if each}
-
-    def _branch(self, answers: Mapping[str, Mapping[str, Any]]) -> None:
-        graph, calls, at = self.graph, self.calls, self.parsed.checkpoint_id
-        assert at is not None
+    def _branch(self, spot: Spot) -> None:
+        """Make a checkpoint the head again, as a new branch."""
+        graph, calls = self.graph, self.calls
         stepping = Stepping(graph.spec, graph.records, graph.executor.default_queue)
 
         def decide(head: LoadedThread | None) -> Any:
@@ -173,11 +178,11 @@ class Start:
                 stepping=stepping,
                 thread_id=self.thread_id,
                 loaded=head,
-                base=calls.at(self.thread_id, at),
+                base=calls.at(self.thread_id, spot.checkpoint_id),
                 run=self.run,
                 now_ms=calls.clock.now_ms(),
             )
-            return editor.branch("fork", answers=answers)
+            return editor.branch("fork", spot=spot)
 
         calls.edit(self.thread_id, decide)
 
@@ -196,3 +201,7 @@ class Start:
             nodes = ", ".join(map(repr, waiting))
             msg = f"the thread {self.thread_id!r} waits in {nodes}: {why}, or start a new run"
             raise GraphMismatchError(msg)
+
+
+def _asks(loaded: LoadedThread | None) -> bool:
+    return loaded is not None and bool(open_questions(loaded))

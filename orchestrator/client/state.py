@@ -11,26 +11,27 @@ from orchestrator.checkpoint.commit import Commit, LoadedThread
 from orchestrator.checkpoint.model import PlannedStep
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.client.calls import Calls
-from orchestrator.client.editing import Editor, StateUpdate
+from orchestrator.client.editing import INPUT, Editor, StateUpdate, copied
 from orchestrator.client.forking import fork_of
 from orchestrator.client.options import CallOptions
 from orchestrator.client.schemas import SchemaFace
 from orchestrator.client.snapshot import StateSnapshot, config_of, snapshot
 from orchestrator.client.threadconfig import ConfigError, ThreadConfig, parse_config
 from orchestrator.core.accepting import RunConfig
+from orchestrator.core.branches import parents_of
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import Stepping
 from orchestrator.errors import InvalidUpdateError, UnknownThreadError
 from orchestrator.execute.base import Executor
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import child_thread, new_uuid, root_thread
+from orchestrator.ids import ThreadId, child_thread, new_uuid, root_thread
 
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph
 
 __all__ = ["StateFace"]
 
-_Config = Mapping[str, Any] | str | None
+_Config = Mapping[str, Any] | ThreadId | None
 
 
 class StateFace(SchemaFace):
@@ -38,7 +39,11 @@ class StateFace(SchemaFace):
 
     records: Records
     executor: Executor
-    checkpointer: Checkpointer | bool | None
+
+    @property
+    def checkpointer(self) -> Checkpointer | bool | None:
+        """Return what keeps the threads."""
+        raise NotImplementedError
 
     def run_config(self, parsed: ThreadConfig, options: CallOptions) -> RunConfig:
         """Return what a run is started with besides its input."""
@@ -75,7 +80,7 @@ class StateFace(SchemaFace):
         latest: bool,
         inside: Callable[[PlannedStep, str], Any] | None = None,
     ) -> StateSnapshot:
-        graph = self.graph_of(root_thread(thread_id)[1])
+        graph = self.graph_of(root_thread(thread_id)[1], loaded.head.fingerprint)
         records = graph.records if graph else self.records
         spec = graph.spec if graph else None
         return snapshot(thread_id, loaded, records, spec, latest=latest, inside=inside)
@@ -112,7 +117,7 @@ class StateFace(SchemaFace):
         """
         parsed, store = parse_config(config), self.store_of_threads()
         thread_id = parsed.thread()
-        older = parse_config(before).checkpoint_id if before is not None else None
+        older = parse_config(before).before() if before is not None else None
         wanted = dict(filter or {})
         left = limit
         for checkpoint_id in _ids(store, thread_id, older, None if wanted else limit):
@@ -166,19 +171,32 @@ class StateFace(SchemaFace):
         Raises:
             InvalidUpdateError: if there are none; and as `update_state`.
         """
-        if not supersteps or not all(supersteps):
-            msg = "bulk_update_state() needs at least one superstep, and each at least one update"
+        if not supersteps:
+            msg = "No supersteps provided: bulk_update_state() needs one at least"
+            raise InvalidUpdateError(msg)
+        if not all(supersteps):
+            msg = "No updates provided: each superstep of bulk_update_state() needs one at least"
             raise InvalidUpdateError(msg)
         parsed = parse_config(config)
         thread_id, at = parsed.thread(), parsed.checkpoint_id
         commit: Commit | None = None
+        after_input = False
         for updates in supersteps:
             updates_ = [StateUpdate(*update) for update in updates]
-            commit = self._edit(parsed, at, partial(_made, updates_))
-            at = None
+            commit = self._edit(parsed, at, partial(_made, updates_, after_input=after_input))
+            at, after_input = None, updates_[0].as_node == INPUT
+            if following := copied(updates_):
+                commit = self._edit(parsed, at, partial(_made, following))
         assert commit is not None
+        return self._config_of(thread_id, commit)
+
+    def _config_of(self, thread_id: str, commit: Commit) -> Mapping[str, Any]:
+        """Return the config of the checkpoint that a commit brings."""
         assert commit.checkpoint is not None
-        return config_of(thread_id, commit.checkpoint.id)
+        graph = self.graph_of(root_thread(thread_id)[1])
+        records = graph.records if graph else self.records
+        made = records.checkpoint(commit.checkpoint.header)
+        return config_of(thread_id, made.id, parents_of(made.metadata))
 
     def rollback(self, config: _Config) -> Mapping[str, Any]:
         """Make an earlier snapshot the thread's latest again, as a new checkpoint.
@@ -200,10 +218,9 @@ class StateFace(SchemaFace):
         parsed = parse_config(config)
         _needs_checkpoint(parsed, "rollback")
         commit = self._edit(parsed, parsed.checkpoint_id, lambda editor: editor.branch("fork"))
-        assert commit.checkpoint is not None
-        return config_of(parsed.thread(), commit.checkpoint.id)
+        return self._config_of(parsed.thread(), commit)
 
-    def fork(self, config: _Config, thread_id: str | None = None) -> Mapping[str, Any]:
+    def fork(self, config: _Config, thread_id: ThreadId | None = None) -> Mapping[str, Any]:
         """Make a new thread that begins with a snapshot of another one.
 
         Args:
@@ -247,6 +264,7 @@ class StateFace(SchemaFace):
                 base=base,
                 run=self.run_config(parsed, {}),
                 now_ms=calls.clock.now_ms(),
+                at=lambda id_: store.load(thread_id, checkpoint_id=id_, values=False),
             )
             return make(editor)
 
@@ -259,7 +277,7 @@ class StateFace(SchemaFace):
             ConfigError: if it keeps none.
         """
         if self.checkpointer is None or isinstance(self.checkpointer, bool):
-            msg = "the graph was compiled without a checkpointer, so it keeps no threads"
+            msg = "No checkpointer set: the graph keeps no threads; give compile() a checkpointer"
             raise ConfigError(msg)
         return self.checkpointer
 
@@ -268,17 +286,31 @@ class StateFace(SchemaFace):
         graph = self.graph_of(ns)
         return graph.spec if graph else None
 
-    def graph_of(self, ns: str) -> CompiledStateGraph | None:
-        """Return the graph of a namespace: this one, or a subgraph at any depth."""
-        graph: CompiledStateGraph | None = cast("CompiledStateGraph", self)
+    def graph_of(self, ns: str, fingerprint: str = "") -> CompiledStateGraph | None:
+        """Return the graph of a namespace: this one, or a subgraph at any depth.
+
+        Args:
+            ns: the namespace.
+            fingerprint: that of the graph's thread, by which it is known where code calls several.
+        """
+        graphs = [cast("CompiledStateGraph", self)]
         for part in filter(None, ns.split("|")):
-            if graph is not None and not part.isdigit():
-                graph = dict(graph.direct_subgraphs()).get(part.partition(":")[0])
-        return graph
+            if not part.isdigit():
+                graphs = [below for graph in graphs for below in _below(graph, part)]
+        same = (graph for graph in graphs if graph.spec.fingerprint == fingerprint)
+        return next(same, graphs[0] if graphs else None)
 
 
-def _made(updates: Sequence[StateUpdate], editor: Editor) -> Commit:
-    return editor.edit(updates)
+def _below(graph: CompiledStateGraph, part: str) -> Iterator[CompiledStateGraph]:
+    """Iterate over the graphs that the step of a namespace may run."""
+    name = part.partition(":")[0]
+    for node in graph.spec.nodes:
+        if name in {node, graph.spec.shown(node)}:
+            yield from graph.subgraphs_of(node)
+
+
+def _made(updates: Sequence[StateUpdate], editor: Editor, *, after_input: bool = False) -> Commit:
+    return editor.edit(updates, after_input=after_input)
 
 
 def _ids(
@@ -298,7 +330,7 @@ def _ids(
 
 
 def _needs_checkpoint(parsed: ThreadConfig, what: str) -> None:
-    if parsed.checkpoint_id is None:
+    if parsed.before() is None:
         msg = (
             f"{what}() needs to know where to: give the config of a snapshot, which holds a "
             f"checkpoint_id"

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
+from orchestrator import limits
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.client import callbacks
 from orchestrator.client.beginning import first_fact
-from orchestrator.client.following import Follower
-from orchestrator.client.options import modes_of
+from orchestrator.client.following import Follower, Known
+from orchestrator.client.options import StreamMode, modes_of
 from orchestrator.client.projecting import INTERRUPT, Part, Projection
-from orchestrator.client.results import outcome_of
+from orchestrator.client.results import outcome_of, without_questions
 from orchestrator.client.running import Running
 from orchestrator.client.snapshot import live_values
 from orchestrator.client.unseen import Unseen
 from orchestrator.core.records import Records
+from orchestrator.errors import StreamGapError
 from orchestrator.execute.inprocess import InProcess, LocalRun
 from orchestrator.graph.scope import current_scope
+from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import root_thread
-from orchestrator.step.facts import Fact
+from orchestrator.step.cancelscope import Cancelled, check_cancelled, elsewhere
+from orchestrator.step.facts import Fact, Missed
 
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph
 
-__all__ = ["Shape", "records_of", "stream_parts"]
+__all__ = ["Shape", "known_by", "printed", "prints", "stream_parts"]
 
 
 class Shape:
@@ -37,24 +42,23 @@ class Shape:
         """Read the options."""
         options, graph = running.options, running.graph
         given = options.get("stream_mode")
-        self.modes = modes_of(given, graph.default_mode)
-        self._one = given is None or isinstance(given, str)
+        given = _default_mode(running) if given is None else given
+        self.modes = modes_of(given, graph.stream_mode)
+        self._one = isinstance(given, str)
         self._spaces = bool(options.get("subgraphs"))
         self._v2 = options.get("version") == "v2"
-        printed = options.get("print_mode") or ()
-        if options.get("debug"):
-            printed = ("updates", "values")
-        self._printed = modes_of(printed, "values") if printed else ()
+        self._printed = prints(running)
         keys = options.get("output_keys")
         self._as_output = graph.spec.as_output
         self.projection = Projection(
-            spec_of=graph.spec_of,
+            spec=graph.spec,
             modes=frozenset(self.modes) | frozenset(self._printed),
             output_keys=running.output_keys,
             one_key=isinstance(keys, str),
             keeps=running.keeps,
+            typed=self._v2,
         )
-        self.unseen = Unseen(self.projection, subgraphs=self._spaces)
+        self.unseen = Unseen(self.projection, self._spaces)
 
     def of(self, fact: Fact) -> Iterator[Any]:
         """Return what the reader gets for a fact."""
@@ -89,6 +93,28 @@ class Shape:
         return part
 
 
+def _default_mode(running: Running) -> StreamMode | Sequence[StreamMode]:
+    """Return what is streamed where the call does not say it: as LangGraph, values in a node."""
+    in_node = "langgraph_node" in running.parsed.metadata  # It was given the config of a node.
+    return "values" if in_node else running.graph.stream_mode
+
+
+def prints(running: Running) -> tuple[str, ...]:
+    """Return the modes that a call prints."""
+    debug = running.options.get("debug")
+    if running.graph.debug if debug is None else debug:
+        return ("updates", "values")
+    modes = running.options.get("print_mode") or ()
+    return modes_of(modes, ()) if modes else ()
+
+
+def printed(running: Running, value: Any) -> Any:
+    """Run, print what the call asks for, and return the output."""
+    for _ in stream_parts(running, value):
+        pass
+    return running.output(None)
+
+
 def stream_parts(running: Running, value: Any) -> Iterator[Any]:
     """Run, and give what happens in the form the options ask for; see `stream`."""
     shape = Shape(running)
@@ -115,7 +141,7 @@ def _parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:
         run = running.local(ready)
         with run.alive():
             yield from _rounds(run, heard, shape)
-        running.check_drained(run)
+        run.check_drained()
         error = run.error
     yield from _rest(running, shape)
     _raise_failure(running, error)
@@ -129,40 +155,60 @@ def _fleet_parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:
     graph.executor.send(ready or ())
     seq = before.seq if before else 0
     of = "" if running.resumes else running.run_id
-    follower = Follower(store, running.thread_id, records_of(graph), seq, of)
+    follower = Follower(store, running.thread_id, known_by(graph), seq, of)
     rests = ready is None
-    while not rests:
-        for _, fact in follower.facts():
-            rests = rests or fact is None
-            if fact is not None:
-                yield from shape.of(fact)
+    with elsewhere():
+        while not rests:
+            check_cancelled()
+            for _, fact in follower.facts():
+                rests = rests or fact is None
+                if isinstance(fact, Missed):
+                    raise StreamGapError(running.thread_id, fact.first, fact.last, fact.reason)
+                if fact is not None:
+                    yield from shape.of(fact)
     _raise_failure(running, None)
 
 
 def _rounds(run: LocalRun, heard: queue.SimpleQueue[Fact | None], shape: Shape) -> Iterator[Any]:
-    """Do one round after the other, each in an OS thread, and give what is heard meanwhile."""
-    while run.todo:
-        failures: list[BaseException] = []
+    """Do one round after the other, each in an OS thread, and give what is heard meanwhile.
 
-        def round_(failures: list[BaseException] = failures) -> None:
-            try:
-                run.round()
-            except BaseException as error:  # noqa: BLE001 - it is raised in the reader's thread
-                failures.append(error)
-            finally:
-                heard.put(None)
+    Raises:
+        Cancelled: if the call was cancelled, also while a round waits for synchronous code.
+    """
 
-        thread = threading.Thread(
-            target=copy_context().run, args=(round_,), name="graphstalk-stream", daemon=True
-        )
-        thread.start()
+    def wake() -> None:
+        heard.put(None)
+
+    with run.scope.reporting(wake) if run.scope is not None else nullcontext():
+        while run.todo:
+            yield from _round(run, heard, shape)
+
+
+def _round(run: LocalRun, heard: queue.SimpleQueue[Fact | None], shape: Shape) -> Iterator[Any]:
+    failures: list[BaseException] = []
+
+    def round_() -> None:
         try:
-            while (fact := heard.get()) is not None:
-                yield from shape.of(fact)
+            run.round()
+        except BaseException as error:  # noqa: BLE001 - it is raised in the reader's thread
+            failures.append(error)
         finally:
-            thread.join()  # Who stops reading lets the superstep end.
-        if failures:
-            raise failures[0]
+            heard.put(None)
+
+    thread = threading.Thread(
+        target=copy_context().run, args=(round_,), name="graphstalk-stream", daemon=True
+    )
+    thread.start()
+    try:
+        while (fact := heard.get()) is not None:
+            yield from shape.of(fact)
+    finally:
+        # A reader that stops lets the superstep end; a call that is cancelled does not.
+        thread.join(limits.CANCEL_GRACE_S if run.is_cancelled else None)
+    if run.is_cancelled:
+        raise Cancelled
+    if failures:
+        raise failures[0]
 
 
 def _start(running: Running) -> Fact:
@@ -170,7 +216,8 @@ def _start(running: Running) -> Fact:
     loaded = running.store.load(running.thread_id)
     assert loaded is not None
     records = running.graph.records
-    return first_fact(running.thread_id, loaded, records, resumes=running.resumes)
+    spec = running.graph.spec
+    return first_fact(running.thread_id, loaded, records, spec, resumes=running.resumes)
 
 
 def _rest(running: Running, shape: Shape) -> Iterator[Any]:
@@ -191,19 +238,24 @@ def _rest(running: Running, shape: Shape) -> Iterator[Any]:
 def _raise_failure(running: Running, error: BaseException | None) -> None:
     """Raise what became of the run, if it is no output."""
     loaded = running.rested()
-    callbacks.tell_rest(running, loaded)
+    callbacks.report_rest(running, loaded)
     graph = running.graph
     failed = loaded.head.status in {RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.PAUSED}
     if failed or running.trace.is_told:
-        running.trace.output = outcome_of(
+        found = outcome_of(
             running.parsed.thread_id or running.thread_id, loaded, graph.records, graph.spec, error
         )
+        running.trace.output = without_questions(found)
 
 
-def records_of(graph: CompiledStateGraph) -> dict[str, Records]:
-    """Return how values are stored, by the node names of a namespace."""
-    inner = graph.get_subgraphs(recurse=True)
-    return {"": graph.records, **{path: below.records for path, below in inner}}
+def known_by(graph: CompiledStateGraph) -> Known:
+    """Return how a reader of a thread's log finds the graphs of it."""
+
+    def known(ns: str, fingerprint: str) -> tuple[GraphSpec | None, Records]:
+        found = graph.graph_of(ns, fingerprint)
+        return (found.spec, found.records) if found else (None, graph.records)
+
+    return known
 
 
 def _child_parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:
@@ -212,7 +264,11 @@ def _child_parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:
     assert scope is not None
     heard: list[Fact] = []
     below: Callable[[Fact], None] = heard.append
-    how = {"listener": below, "messages": running.wants_messages}
+    how = {
+        "listener": below,
+        "messages": running.wants_messages,
+        "config": running.parsed,
+    }
     scope.host.run_child(running.graph, value, how)
     base = root_thread(heard[0].thread_id)[1] if heard else ""
     for fact in heard:

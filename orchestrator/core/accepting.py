@@ -19,22 +19,35 @@ from orchestrator.checkpoint.commit import (
     ReadyStep,
     Wait,
 )
-from orchestrator.checkpoint.model import Checkpoint, PlannedStep, RunStatus
+from orchestrator.checkpoint.model import Checkpoint, Outcome, PlannedStep, RunStatus
+from orchestrator.core import branches
 from orchestrator.core.advance import accept_input
+from orchestrator.core.apply import LEFT
 from orchestrator.core.questions import answers_given
 from orchestrator.core.records import Records
-from orchestrator.core.steering import Kept, Steering, carried_in
-from orchestrator.core.stepping import Placement, steps_of
+from orchestrator.core.steering import (
+    Kept,
+    Spot,
+    Steering,
+    carried_in,
+    control_of_branch,
+    spots_of,
+)
+from orchestrator.core.stepping import TURN, TURN_ABOVE, Placement, steps_of
 from orchestrator.errors import ThreadBusyError, UnserializableValueError
 from orchestrator.graph.routing import START, Send
+from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text, mint_checkpoint_id
 
 __all__ = [
     "Multitask",
     "RunConfig",
     "accept",
+    "accept_at",
+    "branch_of",
     "check_idle",
     "go_on",
+    "left_behind",
     "new_head",
     "paused_by_node",
     "plain",
@@ -60,6 +73,7 @@ class RunConfig:
     owner: str = ""  # The process whose run it is, when no fleet runs it.
     resumes_max: int | None = None  # How often it may be resumed after it failed or crashed.
     parent: tuple[str, str] | None = None  # The thread and step whose subgraph the run is.
+    branch: Mapping[str, Any] = field(default_factory=dict)  # Of the graphs around: `branches`.
     key: str | None = None  # The caller's idempotency key.
     goto: tuple[str | Send, ...] = ()  # Where a caller's command leads.
     steers: bool = False  # Whether steps that are left go on with the input.
@@ -124,7 +138,7 @@ def accept(
     """
     given = plain(value)
     base: Checkpoint | None = None
-    steering = Steering(goto=config.goto) if config.goto else None
+    steering = _command_of(config)
     if loaded is not None:
         overtakes = config.multitask in {"interrupt", "rollback"}
         first = next(iter(loaded.line), "") if overtakes else config.run_id
@@ -139,9 +153,11 @@ def accept(
         given,
         new_id=mint_checkpoint_id(loaded.head.checkpoint_id if loaded else 0, now_ms),
         now_ms=now_ms,
-        metadata=config.metadata,
+        metadata=branches.given(config.metadata, config.branch, base, where.thread_id),
         steering=steering,
     )
+    if base is not None and loaded is not None and base.id != loaded.head.checkpoint_id:
+        checkpoint = branches.branched(checkpoint, where.thread_id, base.id)
     if base is None:
         checkpoint = replace(checkpoint, state_version=config.state_version)
     stands_on = replace(config, base=base.id if base else None)
@@ -153,6 +169,7 @@ def accept(
         raise
     ready = steps_of(checkpoint, where, None)
     kept = steering is not None and steering.kept is not None
+    left = left_behind(records, loaded) if loaded is not None and not kept else {}
     rest = [s.step.node for s in (loaded.steps if loaded else {}).values() if not s.completed]
     accepted = {
         "run": config.run_id,
@@ -172,14 +189,37 @@ def accept(
         status=RunStatus.QUEUED,
         head=head if loaded else {name: value for name, value in head.items() if value},
         key=(config.key, config.run_id) if config.key is not None else None,
+        results=left,
         events=(EventDraft("run_accepted", accepted),),
     )
+
+
+def left_behind(records: Records, loaded: LoadedThread) -> dict[tuple[int, str], bytes]:
+    """Return what history shows of steps that are left: how they failed, and what they asked."""
+    return {
+        (loaded.checkpoint.id, step_id): records.store_outcome(
+            Outcome(
+                writes=((LEFT, True),),
+                attempt=step.attempt,
+                interrupts=tuple(map(records.interrupt, filter(None, step.asks.values()))),
+                error=step.error,
+            )
+        )
+        for step_id, step in loaded.steps.items()
+        if not step.completed and (step.error or step.asks)
+    }
 
 
 def plain(value: Any) -> Any:
     """Return an input as it is stored."""
     is_map = isinstance(value, Mapping)
     return {key: storable(write) for key, write in value.items()} if is_map else value
+
+
+def _command_of(config: RunConfig) -> Steering | None:
+    """Return what a caller's command adds to an input that begins at START."""
+    given = bool(config.goto) or config.steers
+    return Steering(goto=config.goto, update=config.steers) if given else None
 
 
 def _succeeds(loaded: LoadedThread) -> Mapping[str, str | bytes]:
@@ -213,7 +253,7 @@ def _steering(
         )
         raise ThreadBusyError(msg)
     if not goes_on and config.on_pending != "apply":
-        return Steering(goto=config.goto) if config.goto else None
+        return _command_of(config)
     done = tuple(
         (planned(s.step), loaded.outcome(s.step.step_id))
         for s in loaded.steps.values()
@@ -228,6 +268,96 @@ def _steering(
     hooked = goes_on and records.decode(loaded.head.config).get("on_resume")
     reason = ("pause" if paused else "command") if hooked else ""
     return Steering(kept=kept, goto=config.goto, done=done, reason=reason)
+
+
+def accept_at(
+    records: Records,
+    where: Placement,
+    spec: GraphSpec,
+    config: RunConfig,
+    spot: Spot,
+    loaded: LoadedThread,
+    before: LoadedThread,
+) -> Commit:
+    """Accept a run of a subgraph that begins with what a checkpoint of it had left to do.
+
+    Args:
+        records: how things are stored.
+        where: which thread and graph, and where steps run.
+        spec: the graph.
+        config: what the run is started with.
+        spot: the checkpoint, and what its steps and their subgraphs begin with.
+        loaded: the thread at its head.
+        before: the thread at the checkpoint.
+
+    Raises:
+        ThreadBusyError: if the thread's run is active.
+    """
+    check_idle(where.thread_id, loaded)
+    base = records.checkpoint(before.checkpoint.header, before.checkpoint.plan)
+    checkpoint = branch_of(
+        base,
+        where.thread_id,
+        new_id=mint_checkpoint_id(loaded.head.checkpoint_id, loaded.now_ms),
+        now_ms=loaded.now_ms,
+        spot=spot,
+        metadata=branches.given(config.metadata, config.branch, base, where.thread_id),
+    )
+    ready = steps_of(checkpoint, where, spec)
+    stands_on = replace(config, base=base.id)
+    accepted = {
+        "run": config.run_id,
+        "graph": where.graph,
+        "checkpoint": checkpoint_text(checkpoint.id),
+        "steps": " ".join(step.step_id for step in ready),
+        "abandoned": "",
+        **_succeeds(loaded),
+    }
+    return Commit(
+        thread_id=where.thread_id,
+        expect_head=loaded.head.checkpoint_id,
+        expect_status=(loaded.head.status,),
+        checkpoint=records.store_checkpoint(checkpoint),
+        ready=ready,
+        status=RunStatus.QUEUED if ready else RunStatus.SUCCEEDED,
+        head=new_head(records, where, stands_on, checkpoint.step),
+        results=left_behind(records, loaded),
+        events=(EventDraft("run_accepted", accepted),),
+    )
+
+
+def branch_of(
+    base: Checkpoint,
+    thread_id: str,
+    *,
+    new_id: int,
+    now_ms: int,
+    spot: Spot | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    source: str = "fork",
+) -> Checkpoint:
+    """Return a checkpoint whose steps run those of an earlier one again.
+
+    Args:
+        base: the earlier one.
+        thread_id: the thread of both.
+        new_id: the id of the new one.
+        now_ms: the time.
+        spot: what the steps and their subgraphs begin with, if not as they did.
+        metadata: of the new one, if not that of the base.
+        source: as what people see it.
+    """
+    spot = spot or Spot("", base.id)
+    checkpoint = base.again(
+        control=control_of_branch(base, spot.answers, spot.below),
+        id=new_id,
+        parent=base.id,
+        step=base.step + 1,
+        source=source,
+        created_ms=now_ms,
+        metadata=base.metadata if metadata is None else metadata,
+    )
+    return branches.branched(checkpoint, thread_id, base.id)
 
 
 def go_on(
@@ -301,6 +431,7 @@ def _kept(
         arg,
         {**carried.answers, **answers, **now},
         {**carried.notes, **step.notes},
+        spots=spots_of(checkpoint, planned(step.step)),
     )
 
 
@@ -315,7 +446,8 @@ def paused_by_node(loaded: LoadedThread) -> LoadedStep | None:
         (
             step
             for step in loaded.steps.values()
-            if step.wait is Wait.PERSON and not step.error and not step.completed
+            if step.wait is Wait.PERSON and not (step.error or step.completed)
+            if step.reason not in {TURN, TURN_ABOVE}
         ),
         None,
     )

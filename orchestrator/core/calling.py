@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.checkpoint.commit import Answer, Commit, EventDraft, LoadedThread, StepUpdate
+from orchestrator.checkpoint.commit import (
+    RESUMED,
+    Answer,
+    Commit,
+    EventDraft,
+    LoadedThread,
+    StepUpdate,
+)
 from orchestrator.checkpoint.model import Checkpoint, RunStatus
 from orchestrator.core.accepting import check_idle, go_on
 from orchestrator.core.questions import CAN_GO_ON, answers_given, open_questions
@@ -113,7 +120,10 @@ def carry_on(
         expect_head=checkpoint.id,
         expect_run=loaded.head.run_id,
         expect_status=(loaded.head.status,),
-        updates=tuple(StepUpdate(step=step.step, reset=True) for step in rest),
+        updates=tuple(
+            StepUpdate(step=step.step, reset=True, reason=RESUMED if step.error else "")
+            for step in rest
+        ),
         status=RunStatus.RUNNING,
         head=_resumed(records, loaded, checkpoint, recursion_limit),
         events=(
@@ -202,5 +212,6 @@ def cancel(thread_id: str, loaded: LoadedThread) -> Commit | None:
 def missing(thread_id: str) -> UnknownThreadError:
     """Return the error for a thread that is not stored."""
     return UnknownThreadError(
-        f"there is no thread {thread_id!r}: check the id, or start a run on it"
+        f"there is no thread {thread_id!r}: it was deleted, or never began. Check the id, or start "
+        f"a run on it"
     )

@@ -53,7 +53,10 @@ def answers_given(
     elif isinstance(resume, Mapping) and resume and all(_is_interrupt_id(k) for k in resume):
         given = dict(resume)
     elif len(questions) > 1:
-        msg = f"the thread {thread_id!r} asks {len(questions)} questions; say which: {listed}"
+        msg = (
+            f"the thread {thread_id!r} asks {len(questions)} questions. When there are multiple "
+            f"pending interrupts, you must specify the interrupt id when resuming: {listed}"
+        )
         raise UnknownInterruptError(msg, reason="ambiguous", pending_ids=[*questions])
     else:
         given = {next(iter(questions)): resume}

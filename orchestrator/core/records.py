@@ -34,7 +34,7 @@ from orchestrator.record import record, replace
 __all__ = ["Records"]
 
 _VERSION = 1  # Of every record but these:
-_VERSIONS = {"checkpoint": 4, "interrupt": 2}
+_VERSIONS = {"checkpoint": 4, "interrupt": 2, "outcome": 2}
 
 
 def _before(id_: int, versions: Mapping[str, int]) -> dict[str, int]:
@@ -55,6 +55,11 @@ _UPGRADES: Mapping[tuple[str, int], Callable[[list[Any]], list[Any]]] = {
     ("checkpoint", 2): lambda fields: [3, *fields[1:], {}],  # Tails came.
     ("checkpoint", 3): _relative,  # The same in fewer bytes.
     ("interrupt", 1): lambda fields: [2, *fields[1:]],  # An id may be bytes.
+    ("outcome", 1): lambda fields: [
+        2,
+        *fields[1:],
+        b"",
+    ],  # An error came; without it, this is kept.
 }
 
 
@@ -186,6 +191,8 @@ class Records:
         asked = [[i.value, i.id, i.key, i.response_schema] for i in outcome.interrupts]
         o = outcome
         record = [_VERSION, writes, o.attempt, o.fence, o.worker, o.claimed_ms, asked]
+        if o.error:
+            record = [2, *record[1:], o.error]
         try:
             return self.encode(record)
         except UnserializableValueError:
@@ -213,7 +220,7 @@ class Records:
         Raises:
             StateCorruptedError: if the bytes are none.
         """
-        fields = self._fields(data, 7, "outcome")
+        fields = self._fields(data, 8, "outcome")
         return Outcome(
             writes=tuple(
                 (SENDS, self._send(value))
@@ -226,6 +233,7 @@ class Records:
             worker=fields[4],
             claimed_ms=fields[5],
             interrupts=tuple(Interrupt(*asked) for asked in fields[6]),
+            error=fields[7],
         )
 
     def store_interrupt(self, interrupt: Interrupt) -> bytes:
@@ -280,11 +288,6 @@ class Records:
         if len(fields) != count or fields[0] != newest:
             raise StateCorruptedError(f"stored bytes are no {what} of layout {newest}")
         return fields
-
-    def _write(self, channel: str, value: Any) -> tuple[str, Any]:
-        if channel == SENDS:
-            return SENDS, self._send(value)
-        return self.lineage.write(channel, value)
 
     def _send(self, fields: list[Any]) -> Send:
         send = _send(fields)

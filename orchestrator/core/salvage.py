@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.checkpoint.commit import Commit, EventDraft, LoadedThread
 from orchestrator.checkpoint.model import RunStatus, StepError
+from orchestrator.core.branches import branched
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import Placement, steps_of
 from orchestrator.damage import check_damage
@@ -77,6 +78,7 @@ def set_back(
         source="fork",
         created_ms=loaded.now_ms,
     )
+    checkpoint = branched(checkpoint, where.thread_id, before.id)
     if lost:
         checkpoint = replace(checkpoint, plan=())
     ready = steps_of(checkpoint, where, spec)

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from redis.exceptions import RedisError
+
 from orchestrator.checkpoint.commit import ReadyStep
 from orchestrator.checkpointer.redis.store import RedisCheckpointer, connect
 from orchestrator.config import Settings
@@ -17,6 +19,7 @@ from orchestrator.execute.messages import (
     importing,
     step_arguments,
 )
+from orchestrator.redisconnection import refuses_for_now
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -82,6 +85,12 @@ class _Broker:
                 self._app.conf.broker_transport_options = REDIS_PATIENCE
         return self._app
 
+    def disconnect(self) -> None:
+        """Drop the connections; the next message connects anew, perhaps to another primary."""
+        if self._app is not None:
+            self._app.close()
+            self._app = None
+
     def is_empty(self, queue: str) -> bool:
         """Return whether no message waits in a queue; `False` if the broker does not say."""
         at, empty = self._looks.get(queue, (0.0, False))
@@ -127,5 +136,11 @@ class _Publisher:
                     )
         except OperationalError as error:
             msg = f"the broker does not answer ({error}); the steps are stored and will be sent"
+            raise CheckpointerUnavailableError(msg) from error
+        except RedisError as error:
+            if not refuses_for_now(error):
+                raise
+            self._broker.disconnect()
+            msg = f"the broker refuses commands ({error}); the steps are stored and will be sent"
             raise CheckpointerUnavailableError(msg) from error
         self._store.mark_sent(steps)

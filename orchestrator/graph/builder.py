@@ -21,10 +21,10 @@ from orchestrator.graph.inspecting import (
 from orchestrator.graph.lineage import Lineage, channels_once
 from orchestrator.graph.managed import ManagedValue
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
-from orchestrator.graph.routing import END, START
-from orchestrator.graph.schema import channels_of, managed_of
+from orchestrator.graph.routing import END, START, plain_name
+from orchestrator.graph.schema import channels_of, managed_of, schema_of
 from orchestrator.graph.settings import NodeDefaults, NodeSettings, check_settings
-from orchestrator.graph.spec import GraphSpec
+from orchestrator.graph.spec import GraphSpec, handler_name
 from orchestrator.graph.wiring import Router, Written, WrittenNode, freeze
 
 __all__ = ["GraphBuilder"]
@@ -64,11 +64,11 @@ class GraphBuilder:
         self.state_version = state_version
         self._migrations: dict[int, Callable[[dict[str, Any]], Any]] = {}
         self._renames: dict[str, str] = {}
-        self.state_schema = state_schema
+        self.state_schema = state_schema = schema_of(state_schema)
         self.context_schema = context_schema
         self._strict = unknown_keys == "error"
-        self.input_schema = input_schema or state_schema
-        self.output_schema = output_schema or state_schema
+        self.input_schema = schema_of(input_schema) if input_schema else state_schema
+        self.output_schema = schema_of(output_schema) if output_schema else state_schema
         self.channels: dict[str, Channel] = {}
         self.managed: dict[str, type[ManagedValue]] = {}
         self._defaults = NodeDefaults()
@@ -79,6 +79,26 @@ class GraphBuilder:
         self._routers: dict[str, dict[str, Router]] = {}
         for schema in (self.state_schema, self.input_schema, self.output_schema):
             self._add_schema(schema)
+
+    @property
+    def nodes(self) -> Mapping[str, WrittenNode]:
+        """Return the nodes by name, in the order in which they were added."""
+        return dict(self._nodes)
+
+    @property
+    def edges(self) -> set[tuple[str, str]]:
+        """Return the edges from one node, or START, to another."""
+        return set(self._edges)
+
+    @property
+    def waiting_edges(self) -> set[tuple[tuple[str, ...], str]]:
+        """Return the joins: the nodes that are waited for, and the one that follows."""
+        return set(self._joins)
+
+    @property
+    def branches(self) -> Mapping[str, Mapping[str, Router]]:
+        """Return the routers by source and name."""
+        return {source: dict(routers) for source, routers in self._routers.items()}
 
     def add_node(self, node: Any, action: Any = None, **settings: Unpack[NodeSettings]) -> Self:
         """Add a node: a function of the state that returns an update of it.
@@ -100,13 +120,14 @@ class GraphBuilder:
         check_settings(name, settings)
         graph = subgraph_of(function)
         called = None if graph is not None else action_of(function)
-        schema = settings.get("input_schema")
+        schema = schema_of(settings.get("input_schema"))
         if schema is None and called is not None:
             schema = first_hint(function)
         self._add_schema(schema or self.state_schema)
         if called is not None and not settings.get("destinations"):
             settings["destinations"] = destinations_of(function)
-        self._nodes[name] = WrittenNode(called, graph, schema or self.state_schema, settings)
+        schema = schema or self.state_schema
+        self._nodes[name] = WrittenNode(called, graph, schema, settings, function)
         return self
 
     def set_node_defaults(
@@ -160,7 +181,7 @@ class GraphBuilder:
 
     def rename(self, old: str, new: str) -> Self:
         """Say that a node had another name: threads that wait in `old` go on in `new`."""
-        self._renames[old] = new
+        self._renames[plain_name(old)] = plain_name(new)
         return self
 
     def on_resume(self, hook: Callable[..., Any]) -> Self:
@@ -179,8 +200,8 @@ class GraphBuilder:
         Raises:
             InvalidGraphError: if the edge begins at END or leads to START.
         """
-        start, end = start_key, end_key
-        sources = (start,) if isinstance(start, str) else tuple(start)
+        start, end = plain_name(start_key), plain_name(end_key)
+        sources = (start,) if isinstance(start, str) else tuple(map(plain_name, start))
         if END in sources:
             raise InvalidGraphError("an edge cannot begin at END")
         if end == START:
@@ -211,7 +232,7 @@ class GraphBuilder:
         Raises:
             InvalidGraphError: if the source has a router of the same name already.
         """
-        name = getattr(path, "__name__", type(path).__name__)
+        source, name = plain_name(source), getattr(path, "__name__", type(path).__name__)
         path = action_of(path)
         hinted = first_hint(path)
         if hinted is not None:
@@ -269,7 +290,7 @@ class GraphBuilder:
         for source in [*sources, *self._routers]:
             if source not in known:
                 raise InvalidGraphError(
-                    f"an edge begins at {source!r}, which is no node. {self._nodes_text()}"
+                    f"Found edge starting at unknown node {source!r}. {self._nodes_text()}"
                 )
         ends = [end for _, end in [*self._edges, *self._joins]]
         for routers in self._routers.values():
@@ -277,13 +298,13 @@ class GraphBuilder:
         for end in ends:
             if end not in self._nodes and end != END:
                 raise InvalidGraphError(
-                    f"an edge leads to {end!r}, which is no node. {self._nodes_text()}"
+                    f"Found edge ending at unknown node {end!r}. {self._nodes_text()}"
                 )
         if START not in [*sources, *self._routers]:
             msg = "the graph has no entry: add an edge from START, as add_edge(START, 'first_node')"
             raise InvalidGraphError(msg)
         for node in interrupt:
-            if node not in self._nodes and node != "*":
+            if node not in self._nodes and node not in self._handlers() and node != "*":
                 raise InvalidGraphError(
                     f"cannot interrupt at {node!r}, which is no node. {self._nodes_text()}"
                 )
@@ -328,9 +349,10 @@ class GraphBuilder:
     def _add_schema(self, schema: Any) -> None:
         self.managed.update(managed_of(schema))
         for key, channel in channels_of(schema).items():
-            known = self.channels.get(key)
-            if known is None or (isinstance(known, LastValue) and known.typ is channel.typ):
-                self.channels[key] = channel
+            known = self.channels.setdefault(key, channel)
+            if isinstance(known, LastValue) and known.typ is channel.typ:
+                if not isinstance(channel, LastValue):
+                    self.channels[key] = channel
             elif not isinstance(channel, LastValue) and channel.describe() != known.describe():
                 msg = f"the key {key!r} has two rules: {known.describe()} and {channel.describe()}"
                 raise InvalidGraphError(msg)
@@ -347,6 +369,15 @@ class GraphBuilder:
             raise InvalidGraphError(msg)
         if "|" in name or ":" in name:
             raise InvalidGraphError(f"{name!r} cannot name a node: '|' and ':' are reserved")
+
+    def _handlers(self) -> set[str]:
+        """Return the names of the nodes' error handlers."""
+        for_all = self._defaults.error_handler is not None
+        return {
+            handler_name(name)
+            for name, node in self._nodes.items()
+            if for_all or node.settings.get("error_handler") is not None
+        }
 
     def _nodes_text(self) -> str:
         return f"The nodes are: {', '.join(map(repr, self._nodes)) or 'none'}"

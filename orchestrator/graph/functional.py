@@ -5,13 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, overload
 
+from orchestrator.graph.identity import Unbound, code_of
+from orchestrator.graph.inspecting import name_of
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy, policies_of
 from orchestrator.graph.scope import TaskCall, scope_of
 
-__all__ = ["TaskFunction", "task"]
+__all__ = ["TaskFunction", "task", "task_namespace"]
 
 
 class TaskFunction:
@@ -29,8 +32,12 @@ class TaskFunction:
         """Wrap a function; `task` does it for you."""
         functools.update_wrapper(self, function)
         self.func = function
-        self.name: str = name or str(getattr(function, "__name__", type(function).__name__))
+        self.name: str = name or name_of(function)
         self.retry, self.cache_policy, self.timeout = retry, cache, timeout
+        self._code = ""
+        if cache is not None and "<" in str(getattr(function, "__qualname__", "<")):
+            with suppress(Unbound):  # What it captures may be set before it is called.
+                self._identity()  # One of a module is known only once it has its name there.
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Begin the task; return a future: call `result()`, or await it.
@@ -47,6 +54,7 @@ class TaskFunction:
                 retry=self.retry,
                 timeout=self.timeout,
                 cache=self.cache_policy,
+                code="" if self.cache_policy is None else self._identified(),
             )
         )
 
@@ -55,14 +63,31 @@ class TaskFunction:
         return self if instance is None else functools.partial(self, instance)
 
     def clear_cache(self, cache: Any) -> None:
-        """Forget the task's results in a cache."""
-        module = getattr(self.func, "__module__", "") or ""
-        qualname = getattr(self.func, "__qualname__", self.name)
-        cache.clear([("graphstalk", "task", f"{module}.{qualname}")])
+        """Remove the task's results from a cache."""
+        cache.clear([self._namespace()])
 
     async def aclear_cache(self, cache: Any) -> None:
-        """Forget the task's results in a cache."""
-        self.clear_cache(cache)
+        """Remove the task's results from a cache."""
+        await cache.aclear([self._namespace()])
+
+    def _namespace(self) -> tuple[str, ...]:
+        return task_namespace(self.func, self._identified())
+
+    def _identified(self) -> str:
+        """Return what identifies the function; it stays the same from the first call on."""
+        self._code = self._code or self._identity()
+        return self._code
+
+    def _identity(self) -> str:
+        name = getattr(self.cache_policy, "name", None)
+        return code_of(f"the task {self.name!r}", self.func if name is None else name)
+
+
+def task_namespace(function: Any, code: str) -> tuple[str, ...]:
+    """Return where a cache keeps the results of a task."""
+    module = getattr(function, "__module__", "") or ""
+    qualname = getattr(function, "__qualname__", type(function).__qualname__)
+    return ("graphstalk", "task", f"{module}.{qualname}", code)
 
 
 @overload
@@ -102,11 +127,12 @@ def task(
 
     Raises:
         NotImplementedError: for a generator.
+        InvalidGraphError: if its results shall be kept and nothing identifies the function.
     """
 
     def wrap(wrapped: Callable[..., Any]) -> TaskFunction:
         if inspect.isgeneratorfunction(wrapped) or inspect.isasyncgenfunction(wrapped):
-            msg = f"a generator cannot be a task: {getattr(wrapped, '__name__', wrapped)!r}"
+            msg = f"a generator cannot be a task: {name_of(wrapped)!r}"
             raise NotImplementedError(msg)
         return TaskFunction(
             wrapped,

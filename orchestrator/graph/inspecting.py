@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 import typing
@@ -9,8 +10,10 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from orchestrator.errors import InvalidGraphError
-from orchestrator.graph.routing import Command
-from orchestrator.graph.schema import field_hints
+from orchestrator.graph.fields import annotation_of, field_hints
+from orchestrator.graph.routing import Command, plain_name
+from orchestrator.graph.scope import current_scope
+from orchestrator.graph.spec import GraphSpec
 
 __all__ = [
     "INJECTED",
@@ -19,7 +22,7 @@ __all__ = [
     "ends_of",
     "first_hint",
     "injected",
-    "is_async",
+    "name_of",
     "named",
     "subgraph_of",
 ]
@@ -32,52 +35,89 @@ def named(node: Any, action: Any) -> tuple[str, Any]:
     """Return name and action of a node.
 
     Raises:
-        InvalidGraphError: if one of them is missing.
+        InvalidGraphError: if there is no action, or what stands there is none.
     """
     if isinstance(node, str):
+        name = plain_name(node)
         if action is None:
             raise InvalidGraphError(
-                f"the node {node!r} has no function: add_node({node!r}, function)"
+                f"the node {name!r} has no function: add_node({name!r}, function)"
             )
-        name = node
     else:
-        own = getattr(node, "get_name", None) if hasattr(node, "invoke") else None
-        found = own() if callable(own) else getattr(node, "__name__", None)
-        if not isinstance(found, str):
-            msg = f"a node is a named function, or a name and a callable: {node!r}"
-            raise InvalidGraphError(msg)
-        name, action = found, node
-    if not callable(action) and not hasattr(action, "invoke") and not hasattr(action, "ainvoke"):
-        raise InvalidGraphError(f"the node {name!r} is not callable: {action!r}")
+        name, action = _own_name(node), node
+    can_run = callable(action) or isinstance(action, dict)
+    if not can_run and not hasattr(action, "invoke") and not hasattr(action, "ainvoke"):
+        msg = (
+            f"the node {name!r} must be a function, a callable object, a compiled graph, a "
+            f"runnable or a dict of these ({type(action).__name__}: {action!r:.80})"
+        )
+        raise InvalidGraphError(msg)
     return name, action
+
+
+def name_of(function: Any) -> str:
+    """Return the name of a function; of a partial that of its function, of an object its class's.
+
+    So tasks and entrypoints are called. A node of a partial is called `partial`, as in LangGraph.
+    """
+    while isinstance(function, functools.partial) and not hasattr(function, "__name__"):
+        function = function.func
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _own_name(node: Any) -> str:
+    """Return the name of a node that was given none; of an object, that of its class."""
+    own = getattr(node, "get_name", None) if _is_runnable(node) else None
+    found = own() if callable(own) else getattr(node, "__name__", None)
+    return str(found) if isinstance(found, str) else type(node).__name__
 
 
 def subgraph_of(action: Any) -> Any:
     """Return the compiled graph that `action` is, or `None`."""
-    return action if hasattr(action, "spec") and hasattr(action, "invoke") else None
+    return action if isinstance(getattr(action, "spec", None), GraphSpec) else None
+
+
+def _is_runnable(action: Any) -> bool:
+    """Return whether an object's class says how it is invoked; a mock has every attribute."""
+    return hasattr(type(action), "invoke") or hasattr(type(action), "ainvoke")
 
 
 def action_of(action: Any) -> Callable[..., Any]:
-    """Return a function that does what `action` does: a callable, or anything with `invoke`."""
-    if inspect.isroutine(action) or not (hasattr(action, "invoke") or hasattr(action, "ainvoke")):
+    """Return a function that does what `action` does: a callable, a runnable, or a dict of them.
+
+    Raises:
+        InvalidGraphError: for a dict, if langchain-core is not installed.
+    """
+    if isinstance(action, dict):
+        action = _side_by_side(action)
+    if inspect.isroutine(action) or (callable(action) and not _is_runnable(action)):
         return typing.cast("Callable[..., Any]", action)
-    if hasattr(action, "invoke"):
-
-        def call(state: Any, config: Any) -> Any:
-            return action.invoke(state, config)
-
-        return call
-
-    async def acall(state: Any, config: Any) -> Any:
-        return await action.ainvoke(state, config)
-
-    return acall
+    return _invoked(action)
 
 
-def is_async(action: Callable[..., Any]) -> bool:
-    """Return whether calling `action` gives a coroutine."""
-    call = type(action).__call__
-    return inspect.iscoroutinefunction(action) or inspect.iscoroutinefunction(call)
+def _invoked(action: Any) -> Callable[..., Any]:
+    """Return a function that invokes a runnable; in a run of an event loop, one to be awaited."""
+    has_sync, has_async = hasattr(action, "invoke"), hasattr(action, "ainvoke")
+    if hasattr(action, "afunc") and not hasattr(action, "func"):
+        has_sync = False  # A `RunnableLambda` of a coroutine function.
+
+    def call(state: Any, config: Any) -> Any:
+        scope = current_scope.get()
+        awaits = scope is not None and scope.host.in_event_loop()
+        if has_async and (awaits or not has_sync):
+            return action.ainvoke(state, config)
+        return action.invoke(state, config)
+
+    return call
+
+
+def _side_by_side(actions: dict[str, Any]) -> Any:
+    try:
+        from langchain_core.runnables import RunnableParallel  # noqa: PLC0415 - optional, and slow
+    except ImportError as error:
+        msg = f"a dict as a node ({', '.join(actions)}) needs langchain-core: install it"
+        raise InvalidGraphError(msg) from error
+    return RunnableParallel(actions)
 
 
 def injected(function: Callable[..., Any]) -> tuple[str, ...]:
@@ -103,10 +143,11 @@ def first_hint(function: Callable[..., Any]) -> Any:
         first = next(iter(inspect.signature(function).parameters), None)
     except (ValueError, TypeError):
         return None
-    hint = _hints(function).get(first) if first else None
-    return (
-        hint if isinstance(hint, type) and hint not in {dict, list} and field_hints(hint) else None
-    )
+    hint, _ = annotation_of(_hints(function).get(first) if first else None)
+    cls = get_origin(hint) or hint  # Of `State[str]` it is `State`.
+    if not isinstance(cls, type) or cls in {dict, list}:
+        return None
+    return hint if field_hints(hint) else None
 
 
 def ends_of(
@@ -114,11 +155,11 @@ def ends_of(
 ) -> Mapping[Hashable, str] | None:
     """Return what a router's returns stand for, or `None`: they are node names."""
     if isinstance(path_map, Mapping):
-        return dict(path_map)
+        return {key: plain_name(node) for key, node in path_map.items()}
     if path_map is not None:
-        return {name: name for name in path_map}
+        return {name: plain_name(name) for name in path_map}
     names = _literals(_hints(path).get("return"))
-    return {name: name for name in names} or None
+    return {name: plain_name(name) for name in names} or None
 
 
 def destinations_of(action: Callable[..., Any]) -> tuple[str, ...]:
@@ -126,7 +167,7 @@ def destinations_of(action: Callable[..., Any]) -> tuple[str, ...]:
     returned = _hints(action).get("return")
     options = get_args(returned) if _is_union(returned) else (returned,)
     commands = [o for o in options if get_origin(o) is Command]
-    return tuple(name for command in commands for name in _literals(*get_args(command)))
+    return tuple(plain_name(n) for command in commands for n in _literals(*get_args(command)))
 
 
 def _literals(hint: Any = None) -> tuple[Any, ...]:

@@ -5,19 +5,26 @@ LangGraph. Where it is not, a message is a plain dict of `role`, `content`, `id`
 its author put there.
 
 Rule 1: importing this module does not import langchain-core, which takes long; merging does.
-Rule 2: a message without an id gets one when it is merged. A merge that is repeated after a crash
-        gives other ids, but only one of the two is ever committed. (INV-2)
+Rule 2: a message without an id gets one before its step is committed, by which the step's attempts
+        agree; so what is streamed is what is stored. (INV-6)
+Rule 3: what a merge is given stays as it is: a message that gets an id is a copy.
+Rule 4: what is not yet a message (a text, a pair) becomes one when it is merged, with an id by
+        chance. A merge that is repeated gives another, but only one is ever committed. (INV-2)
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
+from importlib.util import find_spec
+from operator import is_
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+from uuid import UUID
 
 from orchestrator.graph.plain_messages import PlainRemoveMessage, merge, plain_message
-from orchestrator.ids import new_uuid
+from orchestrator.ids import new_uuid, short_hash
 
 if TYPE_CHECKING:
     from langchain_core.messages import RemoveMessage
@@ -25,10 +32,11 @@ if TYPE_CHECKING:
 __all__ = [
     "REMOVE_ALL_MESSAGES",
     "AnyMessage",
+    "MessageIds",
     "MessagesState",
     "RemoveMessage",
     "add_messages",
-    "message_classes",
+    "merges_messages",
     "message_sink",
     "push_message",
 ]
@@ -100,11 +108,8 @@ def _merged(left: Any, right: Any, *, format: _Format = None) -> list[Any]:  # n
 
 def _merged_objects(langchain: Any, left: list[Any], right: list[Any], form: _Format) -> list[Any]:
     left, right = _objects(langchain, left), _objects(langchain, right)
-    for message in (*left, *right):
-        if message.id is None:
-            message.id = new_uuid()
+    left, right = ([_named(message) for message in each] for each in (left, right))
     removal = langchain.RemoveMessage
-    all_go = any(isinstance(m, removal) and m.id == REMOVE_ALL_MESSAGES for m in right)
     merged = merge(
         left,
         right,
@@ -112,16 +117,18 @@ def _merged_objects(langchain: Any, left: list[Any], right: list[Any], form: _Fo
         removes=lambda message: isinstance(message, removal),
         everything=REMOVE_ALL_MESSAGES,
     )
-    if form and not all_go:  # As in LangGraph, which begins anew without a look at the format.
-        return _openai(langchain, merged)
-    return merged
+    return [each for message in merged for each in _openai(langchain, message)] if form else merged
 
 
-def _openai(langchain: Any, messages: list[Any]) -> list[Any]:
-    converted: list[Any] = langchain.convert_to_messages(
-        langchain.convert_to_openai_messages(messages)
-    )
-    return converted
+def _openai(langchain: Any, message: Any) -> list[Any]:
+    """Return a message in the form of OpenAI, under its id; results of tools become messages."""
+    parts = langchain.convert_to_messages(langchain.convert_to_openai_messages([message]))
+    main = next((part for part in parts if part.type == message.type), None)
+    others = (str(UUID(short_hash(message.id, place))) for place in range(len(parts)))
+    return [
+        part if part.id else _with_id(part, message.id if part is main else next(others))
+        for part in parts
+    ]
 
 
 def _objects(langchain: Any, messages: list[Any]) -> list[Any]:
@@ -143,21 +150,89 @@ def _langchain() -> Any:
     return messages
 
 
+def merges_messages(reducer: Any) -> bool:
+    """Return whether a reducer is `add_messages`, with a format or without."""
+    return reducer is add_messages or (isinstance(reducer, partial) and reducer.func is _merged)
+
+
+class MessageIds:
+    """Ids for the messages that a step returns without one, the same in each of its attempts."""
+
+    def __init__(self, seed: str) -> None:
+        """Begin to count; `seed` names the step among all steps of all threads."""
+        self._seed = seed
+        self._counts: dict[str, int] = {}
+        self._named: dict[int, tuple[Any, Any]] = {}  # By identity: the message, and its copy.
+
+    def given(self, key: str, value: Any, *, converts: bool = False) -> Any:
+        """Return what is written to a key, where messages without an id are copies with one.
+
+        Args:
+            key: the key.
+            value: what is written to it.
+            converts: whether dicts that stand for messages become messages.
+        """
+        if isinstance(value, list):
+            named = [self._message(key, item, converts) for item in value]
+            return value if all(map(is_, named, value)) else named
+        return self._message(key, value, converts)
+
+    def taken(self, value: Any) -> Any:
+        """Return what was written to a key as it was before `given`."""
+        before = {id(copy): message for message, copy in self._named.values()}
+        if isinstance(value, list):
+            return [before.get(id(item), item) for item in value]
+        return before.get(id(value), value)
+
+    def _message(self, key: str, item: Any, converts: bool) -> Any:  # noqa: FBT001 - as in `given`
+        langchain = _langchain() if converts and _is_plain(item) else None
+        if not (langchain is not None or _lacks_id(item)):
+            return item
+        if id(item) not in self._named:
+            [message] = [item] if langchain is None else langchain.convert_to_messages([item])
+            count = self._counts[key] = self._counts.get(key, 0) + 1
+            name = str(UUID(short_hash(self._seed, "message", key, count)))
+            if isinstance(message, dict):
+                message = {**message, "id": name}
+            elif message.id is None:
+                message = _with_id(message, name)
+            self._named[id(item)] = item, message
+        return self._named[id(item)][1]
+
+
+_ROLES = frozenset({"user", "assistant", "system", "developer", "tool", "function"})
+_TYPES = frozenset({"human", "ai", "system", "tool", "function"})
+
+
+def _is_plain(item: Any) -> bool:
+    """Return whether something is a dict that stands for a message."""
+    if not isinstance(item, dict) or "content" not in item:
+        return False
+    return item.get("role") in _ROLES or item.get("type") in _TYPES
+
+
+def _lacks_id(item: Any) -> bool:
+    """Return whether something is a message without an id."""
+    langchain = sys.modules.get("langchain_core.messages")
+    if langchain is not None and isinstance(item, langchain.BaseMessage):
+        return item.id is None
+    if not _is_plain(item) or item.get("id") is not None:
+        return False
+    return find_spec("langchain_core") is None  # Else it becomes an object.
+
+
+def _named(message: Any) -> Any:
+    return message if message.id is not None else _with_id(message, new_uuid())
+
+
+def _with_id(message: Any, name: str) -> Any:
+    return message.model_copy(update={"id": name})
+
+
 class MessagesState(TypedDict):
     """A state that is a conversation; inherit from it to add keys."""
 
     messages: Annotated[list[AnyMessage], add_messages]
-
-
-def message_classes() -> tuple[type, ...]:
-    """Return the classes a codec must know to store what `add_messages` takes and returns."""
-    langchain = _langchain()
-    if langchain is None:
-        return (PlainRemoveMessage,)
-    names = ("AI", "Chat", "Function", "Human", "System", "Tool")
-    kinds = [getattr(langchain, f"{name}Message") for name in names]
-    chunks = [getattr(langchain, f"{name}MessageChunk") for name in names]
-    return (*kinds, *chunks, langchain.RemoveMessage)
 
 
 # ---- from inside a node -----------------------------------------------------------------------
@@ -195,7 +270,10 @@ def push_message(message: Any, *, state_key: str | None = "messages") -> Any:
         [pushed] = langchain.convert_to_messages([message])
         name = pushed.id
     if name is None:
-        msg = "push_message() needs a message with an id: what is shown must be what is stored"
+        msg = (
+            "Message ID is required: push_message() shows a message before it is stored, and by "
+            "the id a reader knows that both are one"
+        )
         raise ValueError(msg)
     sink(pushed, state_key)
     return pushed

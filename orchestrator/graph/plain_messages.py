@@ -48,7 +48,8 @@ def merge(
     """
     for place in reversed(range(len(right))):
         if removes(right[place]) and name(right[place]) == everything:
-            return list(right[place + 1 :])
+            left, right = (), right[place + 1 :]
+            break
     merged = list(left)
     places = {name(message): place for place, message in enumerate(merged)}
     gone = set()
@@ -56,7 +57,10 @@ def merge(
         key = name(message)
         if removes(message):
             if key not in places:
-                msg = f"there is no message with the id {key!r} to remove"
+                msg = (
+                    f"Attempting to delete a message with an ID that doesn't exist ({key!r}): a "
+                    f"RemoveMessage must name a message of the state"
+                )
                 raise ValueError(msg)
             gone.add(key)
         elif key in places:

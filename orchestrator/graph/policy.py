@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from orchestrator.errors import GraphstalkError, NodeTimeoutError
 
@@ -144,8 +144,22 @@ def _seconds(name: str, value: float | timedelta | None) -> float | None:
 def policies_of(
     given: RetryPolicy | Sequence[RetryPolicy] | None,
 ) -> tuple[RetryPolicy, ...]:
-    """Return one or several policies as a tuple."""
-    return (given,) if isinstance(given, RetryPolicy) else tuple(given or ())
+    """Return one or several policies as a tuple.
+
+    Raises:
+        TypeError: if one is of another class, such as LangGraph's, whose instances are tuples.
+    """
+    is_one = isinstance(given, RetryPolicy) or hasattr(given, "_fields")
+    policies: Any = (given,) if is_one else given
+    for policy in (found := tuple(policies or ())):
+        if not isinstance(policy, RetryPolicy):
+            kind = f"{type(policy).__module__}.{type(policy).__qualname__}"
+            msg = (
+                f"retry_policy must be an orchestrator.RetryPolicy, or a sequence of them "
+                f"({kind}: {policy!r:.80})"
+            )
+            raise TypeError(msg)
+    return found
 
 
 def delay_after(

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 
 from orchestrator.channels import MISSING
 from orchestrator.graph.policy import TimeoutPolicy
 
-__all__ = ["END", "START", "Command", "Send", "branch_channel", "join_channel"]
+__all__ = ["END", "START", "Command", "Send", "branch_channel", "join_channel", "plain_name"]
 
 START: Final = "__start__"  # Where every run begins.
 END: Final = "__end__"  # Where a path ends.
 
 
-@dataclass(frozen=True, slots=True, init=False)
+def plain_name(name: Any) -> Any:
+    """Return a name as a plain text: of a member of a `str` enum, the text that it equals."""
+    return str.__str__(name) if isinstance(name, str) else name
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
 class Send:
     """Run `node` in the next superstep with `arg` as its input instead of the state.
 
@@ -36,15 +41,20 @@ class Send:
         self, node: str, arg: Any, *, timeout: float | timedelta | TimeoutPolicy | None = None
     ) -> None:
         """Address a node; `timeout` in seconds, or a policy."""
-        object.__setattr__(self, "node", node)
+        object.__setattr__(self, "node", plain_name(node))
         object.__setattr__(self, "arg", arg)
         object.__setattr__(self, "timeout", TimeoutPolicy.coerce(timeout))
+
+    def __repr__(self) -> str:
+        """Show the node and its input, and the limit if there is one."""
+        limit = "" if self.timeout is None else f", timeout={self.timeout!r}"
+        return f"Send(node={self.node!r}, arg={self.arg!r}{limit})"
 
 
 NodeT = TypeVar("NodeT")  # The names it may lead to, for readers: `Command[Literal["a", "b"]]`.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Command(Generic[NodeT]):
     """What a node returns to update the state and say where to go; what a caller gives to resume.
 
@@ -63,9 +73,19 @@ class Command(Generic[NodeT]):
     resume: Any = MISSING
     goto: Send | str | Sequence[Send | str] = ()
 
+    def __repr__(self) -> str:
+        """Show what the command says, without what it leaves out."""
+        said = (
+            f"{each.name}={value!r}"
+            for each in fields(self)
+            if (value := getattr(self, each.name)) is not each.default and value != each.default
+        )
+        return f"Command({', '.join(said)})"
+
     def targets(self) -> tuple[Send | str, ...]:
-        """Return `goto` as a tuple."""
-        return (self.goto,) if isinstance(self.goto, (Send, str)) else tuple(self.goto)
+        """Return `goto` as a tuple, names as plain texts."""
+        many = (self.goto,) if isinstance(self.goto, (Send, str)) else self.goto
+        return tuple(plain_name(target) for target in many)
 
 
 def branch_channel(node: str) -> str:

@@ -8,8 +8,8 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, Any, NotRequired, Required, TypeVar, get_args, get_origin
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from typing import Any, TypeVar, get_args, get_origin
 
 from orchestrator.channels import (
     MISSING,
@@ -18,6 +18,15 @@ from orchestrator.channels import (
     LastValue,
 )
 from orchestrator.errors import InvalidGraphError
+from orchestrator.graph.fields import (
+    Field,
+    Maker,
+    annotation_of,
+    field_hints,
+    fields_of,
+    is_typed_dict,
+    maker_of,
+)
 from orchestrator.graph.managed import Loop, ManagedValue
 from orchestrator.serde.classes import has_class_form
 
@@ -27,34 +36,14 @@ __all__ = [
     "Reader",
     "channels_of",
     "codec_classes",
-    "field_hints",
+    "has_fields",
     "managed_of",
+    "schema_of",
     "update_items",
 ]
 
 ROOT = "__root__"  # The one channel of a state that has no fields.
 CONTROL = ("branch:to:", "join:")  # How the channels begin that are no keys of the state.
-
-
-def field_hints(schema: Any) -> dict[str, Any]:
-    """Return the fields of a state type with their annotations, `Annotated` kept.
-
-    Raises:
-        InvalidGraphError: if an annotation names something that cannot be resolved.
-    """
-    try:
-        hints = typing.get_type_hints(schema, include_extras=True)
-    except TypeError:
-        return {}
-    except NameError as error:
-        msg = f"the annotations of {_name(schema)} cannot be resolved: {error}"
-        raise InvalidGraphError(msg) from error
-    fields = getattr(schema, "model_fields", None)  # pydantic
-    if isinstance(fields, Mapping):
-        return {name: hints[name] for name in fields}
-    if dataclasses.is_dataclass(schema):
-        return {f.name: hints[f.name] for f in dataclasses.fields(schema)}
-    return hints if isinstance(schema, type) else {}
 
 
 def channels_of(schema: Any) -> dict[str, Channel]:
@@ -63,56 +52,94 @@ def channels_of(schema: Any) -> dict[str, Channel]:
     Raises:
         InvalidGraphError: if a field's annotation cannot be understood.
     """
-    hints = field_hints(schema)
-    if not hints:
-        return {ROOT: _channel(ROOT, schema)}
-    for name in hints:
+    fields = fields_of(schema)
+    if not fields:
+        return {ROOT: _channel(ROOT, Field(schema))}
+    for name in fields:
         if name.startswith(CONTROL) or (name.startswith("__") and name.endswith("__")):
             msg = f"the key {name!r} of {_name(schema)} is reserved; give it another name"
             raise InvalidGraphError(msg)
-    return {n: _channel(n, hint) for n, hint in hints.items() if _managed(hint) is None}
+    return {n: _channel(n, field) for n, field in fields.items() if not _managed(n, field)}
+
+
+def schema_of(schema: Any) -> Any:
+    """Return the type with fields that an alias or an annotation names; else what was given."""
+    typ, extras = annotation_of(schema)
+    return typ if fields_of(typ) and _rule(ROOT, extras) is None else schema
 
 
 def managed_of(schema: Any) -> dict[str, type[ManagedValue]]:
     """Return the keys of a state type that the engine fills in."""
-    found = {name: _managed(hint) for name, hint in field_hints(schema).items()}
+    found = {name: _managed(name, field) for name, field in fields_of(schema).items()}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _managed(hint: Any) -> type[ManagedValue] | None:
-    if get_origin(hint) in {Required, NotRequired}:
-        hint = get_args(hint)[0]
-    extras = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
-    return next((e for e in extras if isinstance(e, type) and issubclass(e, ManagedValue)), None)
+def _managed(key: str, field: Field) -> type[ManagedValue] | None:
+    rule = _rule(key, annotation_of(field.hint)[1])
+    return rule if isinstance(rule, type) and issubclass(rule, ManagedValue) else None
 
 
-def _channel(key: str, hint: Any) -> Channel:
-    if get_origin(hint) in {Required, NotRequired}:
-        hint = get_args(hint)[0]
-    if get_origin(hint) is not Annotated:
-        return LastValue(hint, key)
-    typ, *extras = get_args(hint)
-    if get_origin(typ) in {Required, NotRequired}:
-        typ = get_args(typ)[0]
+def _channel(key: str, field: Field) -> Channel:
+    typ, extras = annotation_of(field.hint)
+    rule = _rule(key, extras)
+    channel: Channel
+    if rule is None:
+        channel = LastValue(typ, key)
+    elif isinstance(rule, Channel):
+        channel = rule.named(key, typ)
+    elif isinstance(rule, type):
+        channel = rule(typ).named(key, typ)
+    else:
+        channel = BinaryOperatorAggregate(typ, rule, key)
+    if field.default is not None:
+        channel.declare(field.default)
+    return channel
+
+
+def _rule(key: str, extras: Iterable[Any]) -> Any:
+    """Return what an annotation adds that says how a key is updated; `None`: nothing does.
+
+    Raises:
+        InvalidGraphError: if two things say so, or what seems to be a reducer cannot be one.
+    """
+    rules: dict[int, Any] = {}
+    misfit: Any = None
     for extra in extras:
-        if isinstance(extra, Channel):
-            return extra.named(key, typ)
-        if isinstance(extra, type) and issubclass(extra, Channel):
-            return extra(typ).named(key, typ)  # type: ignore[call-arg]
-    last = extras[-1]
-    if callable(last) and not isinstance(last, type):
-        if _positional(last) != 2:
-            msg = f"the reducer of {key!r} must take two arguments (value so far, write): {last!r}"
-            raise InvalidGraphError(msg)
-        return BinaryOperatorAggregate(typ, last, key)
-    return LastValue(typ, key)
+        if isinstance(extra, type):
+            if issubclass(extra, (Channel, ManagedValue)):
+                rules[id(extra)] = extra
+        elif isinstance(extra, Channel):
+            rules[id(extra)] = extra
+        elif callable(extra) and type(extra).__module__.partition(".")[0] not in _DESCRIBING:
+            if _positional(extra) == 2:
+                rules[id(extra)] = extra
+            else:
+                misfit = extra
+    if len(rules) > 1:
+        found = ", ".join(map(_shown, rules.values()))
+        msg = f"the key {key!r} must have one rule, and its annotation has {len(rules)} ({found})"
+        raise InvalidGraphError(f"{msg}. Leave the one that shall update it")
+    if rules:
+        return next(iter(rules.values()))
+    if misfit is not None:
+        msg = f"Invalid reducer of {key!r}: it must take a value and a write ({misfit!r:.80})"
+        raise InvalidGraphError(msg)
+    return None
+
+
+# Packages whose objects describe a value, also where they can be called: never reducers.
+_DESCRIBING = frozenset({"pydantic", "pydantic_core", "annotated_types", "typing_extensions"})
+
+
+def _shown(rule: Any) -> str:
+    return str(getattr(rule, "__qualname__", None) or type(rule).__qualname__)
 
 
 def _positional(function: Callable[..., Any]) -> int:
     try:
         parameters = inspect.signature(function).parameters.values()
-    except ValueError:
-        return 2  # Built-ins such as operator.add in some versions: taken at their word.
+    except (ValueError, TypeError):
+        return 2  # Built-ins such as operator.add in some versions: accepted as they are.
     kinds = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
     return sum(p.kind in kinds for p in parameters)
 
@@ -124,22 +151,28 @@ class Reader:
     schema: Any
     keys: tuple[str, ...]
     managed: Mapping[str, type[ManagedValue]] = dataclasses.field(default_factory=dict)
-    is_class: bool = dataclasses.field(init=False)  # Whether the schema is a class with fields.
+    make: Maker | None = dataclasses.field(init=False)  # `None`: a dict of the keys is the view.
+    own: frozenset[str] = dataclasses.field(init=False)  # Keys whose default an instance has.
 
     def __post_init__(self) -> None:
-        """Look at the schema once."""
-        is_class = dataclasses.is_dataclass(self.schema) or hasattr(self.schema, "model_fields")
-        object.__setattr__(self, "is_class", is_class)
+        """Read the schema once."""
+        make = None if self.keys == (ROOT,) else maker_of(self.schema)
+        fields = fields_of(self.schema) if make else {}
+        object.__setattr__(self, "make", make)
+        object.__setattr__(self, "own", frozenset(n for n, f in fields.items() if f.default))
 
     def read(
         self, channels: Mapping[str, Channel], values: Mapping[str, Any], loop: Loop | None = None
     ) -> Any:
-        """Return the state as the schema's type; keys without a value are left out."""
+        """Return the state as the schema's type; keys without a value or a default are left out."""
         seen: dict[str, Any] = {}
         for key in self.keys:
-            value = channels[key].get(values.get(key, MISSING))
+            channel = channels[key]
+            value = channel.get(values.get(key, MISSING))
             if value is not MISSING:
                 seen[key] = value
+            elif channel.default is not None and key not in self.own:
+                seen[key] = channel.default()
         if loop is not None:
             seen.update({key: value.get(loop) for key, value in self.managed.items()})
         return self.coerce(seen)
@@ -148,37 +181,49 @@ class Reader:
         """Return plain keys as the schema's type."""
         if self.keys == (ROOT,):
             return seen.get(ROOT)
-        return self.schema(**seen) if self.is_class else seen
+        return seen if self.make is None else self.make(seen)
 
 
-def update_items(result: Any, keys: Iterable[str]) -> list[tuple[str, Any]] | None:
+def update_items(
+    result: Any, keys: Iterable[str], begun: Container[str] = ()
+) -> list[tuple[str, Any]] | None:
     """Return the update that a dataclass, pydantic or other annotated object stands for.
 
-    As LangGraph: fields that are `None` by default and were not set are no update. `None` means
-    that `result` is no such object.
+    As LangGraph: fields that are `None` by default and were not set are no update. Nor are fields
+    of a model that were not set and have a reducer that begins with their default (`begun`): it
+    would be reduced into itself. `None` means that `result` is no such object.
     """
-    cls = type(result)
-    if not (dataclasses.is_dataclass(cls) or hasattr(cls, "model_fields")):
+    if not has_fields(result):
         return None
-    was_set: set[str] = getattr(result, "model_fields_set", set())
-    defaults = {name: f.default for name, f in getattr(cls, "model_fields", {}).items()}
-    return [
-        (key, value)
-        for key in keys
-        if (value := getattr(result, key, MISSING)) is not MISSING
-        and (value is not None or defaults.get(key, MISSING) is not None or key in was_set)
-    ]
+    was_set: set[str] | None = getattr(result, "model_fields_set", None)
+    models = getattr(type(result), "model_fields", {}) if was_set is not None else {}
+    found = []
+    for key in keys:
+        value = getattr(result, key, MISSING)
+        if value is MISSING:
+            continue
+        is_left = was_set is not None and key not in was_set
+        if is_left and (key in begun or (value is None and models[key].default is None)):
+            continue
+        found.append((key, value))
+    return found
+
+
+def has_fields(value: Any) -> bool:
+    """Return whether a value is an instance of a class with annotated fields."""
+    return any(getattr(base, "__annotations__", None) for base in type(value).__mro__)
 
 
 def codec_classes(hints: Iterable[Any]) -> list[type]:
     """Return the classes that annotations name, at any depth, and that a codec can take apart.
 
-    Enums, dataclasses, named tuples and pydantic models: in unions, containers, `Annotated`,
-    aliases and generics, and in the fields of each other.
+    Enums, dataclasses, named tuples, attrs classes and pydantic models: in unions, containers,
+    `Annotated`, aliases and generics, and in the fields of each other.
     """
     found: dict[type, None] = {}
     seen: set[Any] = set()
     todo = list(hints)
+    schemas = [get_origin(hint) or hint for hint in todo]
     while todo:
         hint = todo.pop()
         if isinstance(hint, list):  # The parameters of a `Callable`.
@@ -194,7 +239,7 @@ def codec_classes(hints: Iterable[Any]) -> list[type]:
         if has_class_form(hint):
             found[hint] = None
             todo.extend(_field_types(hint))
-        elif typing.is_typeddict(hint):
+        elif is_typed_dict(hint) or any(hint is schema for schema in schemas):
             todo.extend(_field_types(hint))
     return list(found)
 
@@ -205,6 +250,8 @@ def _named_in(hint: Any) -> Iterator[Any]:
     origin = get_origin(hint)
     if isinstance(origin, type):
         yield origin  # `Pair[int]` is made of `int` and of the dataclass `Pair`.
+    elif hasattr(origin, "__value__"):
+        yield origin  # An alias with arguments.
     # `NewType`, a `type` alias, a bound of a type variable, a channel in `Annotated`.
     for place in ("__supertype__", "__value__", "__bound__", "typ"):
         if place != "typ" or isinstance(hint, Channel):

@@ -41,6 +41,7 @@ class TaskCall:
     retry: tuple[RetryPolicy, ...] = ()
     timeout: TimeoutPolicy | None = None
     cache: Any = None  # A `CachePolicy`.
+    code: str = ""  # With one: what identifies the function.
 
 
 class Host(Protocol):
@@ -52,6 +53,10 @@ class Host(Protocol):
 
     def run_child(self, graph: Any, value: Any, config: Mapping[str, Any]) -> Any:
         """Run a subgraph as part of the step and return its output."""
+        ...
+
+    def in_event_loop(self) -> bool:
+        """Return whether the run was begun from an event loop, where its coroutines run."""
         ...
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from orchestrator.errors import InvalidGraphError
 from orchestrator.graph.inspecting import injected
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy, policies_of
+from orchestrator.graph.routing import plain_name
 from orchestrator.graph.spec import DispatchMode, Handler, NodeOptions
 
 __all__ = ["NodeDefaults", "NodeSettings", "checked_dispatch", "options_of"]
@@ -116,4 +117,5 @@ def checked_dispatch(dispatch: DispatchMode | None) -> DispatchMode | None:
 def _labelled(
     given: Iterable[str] | Mapping[str, str | None] | None,
 ) -> Mapping[str, str | None]:
-    return dict(given) if isinstance(given, Mapping) else dict.fromkeys(given or ())
+    labelled = given if isinstance(given, Mapping) else dict.fromkeys(given or ())
+    return {plain_name(node): label for node, label in labelled.items()}

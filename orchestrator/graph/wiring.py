@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 from orchestrator.channels import (
     Channel,
@@ -13,9 +13,10 @@ from orchestrator.channels import (
     NamedBarrierValue,
     NamedBarrierValueAfterFinish,
 )
+from orchestrator.graph.identity import code_of
 from orchestrator.graph.inspecting import first_hint, injected
 from orchestrator.graph.managed import ManagedValue
-from orchestrator.graph.routing import END, START, branch_channel, join_channel
+from orchestrator.graph.routing import END, START, branch_channel, join_channel, plain_name
 from orchestrator.graph.schema import Reader, channels_of, codec_classes, managed_of
 from orchestrator.graph.settings import NodeDefaults, NodeSettings, options_of
 from orchestrator.graph.spec import (
@@ -25,17 +26,39 @@ from orchestrator.graph.spec import (
     NodeSpec,
 )
 
-__all__ = ["Router", "Written", "WrittenNode", "freeze"]
+__all__ = ["Router", "Written", "WrittenNode", "freeze", "identified"]
+
+
+class Bound(NamedTuple):
+    """A function where LangGraph shows a runnable of it."""
+
+    func: Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenNode:
-    """A node as it was added."""
+    """A node as it was added, also for programs that read `builder.nodes`."""
 
     action: Callable[..., Any] | None
     graph: Any  # The compiled graph that it is instead.
     schema: Any
     settings: NodeSettings
+    given: Any = None  # What it was made of.
+
+    @property
+    def runnable(self) -> Any:
+        """Return the runnable or graph that it is; of a function, the function as `func`."""
+        return self.given if hasattr(type(self.given), "invoke") else Bound(self.given)
+
+    @property
+    def input_schema(self) -> Any:
+        """Return the type of what it sees."""
+        return self.schema
+
+    @property
+    def metadata(self) -> Mapping[str, Any] | None:
+        """Return what was said about it."""
+        return self.settings.get("metadata")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +95,7 @@ def freeze(
     writes, triggers = _wire(written, options, channels)
     nodes = {START: _start(written, writes[START])}
     for node, each in written.nodes.items():
+        branches = _branches(written, node)
         nodes[node] = NodeSpec(
             name=node,
             action=each.action,
@@ -80,8 +104,14 @@ def freeze(
             reader=_reader(each.schema),
             triggers=tuple(triggers[node]),
             writes=tuple(writes[node]),
-            branches=_branches(written, node),
-            options=options[node],
+            branches=branches,
+            options=identified(
+                options[node],
+                f"the node {node!r}",
+                each.action or each.graph,
+                writes[node],
+                [[branch.name, branch.ends, branch.path] for branch in branches],
+            ),
         )
     state, given, returned = written.schemas
     schemas = [given, returned, state, *(n.schema for n in written.nodes.values())]
@@ -99,6 +129,18 @@ def freeze(
         interrupt_after=_stops(written, interrupt_after),
         classes=tuple(codec_classes(schemas)),
     )
+
+
+def identified(options: NodeOptions, what: str, code: Any, *place: Any) -> NodeOptions:
+    """Return options that say what identifies the code of a node whose results are kept.
+
+    Raises:
+        InvalidGraphError: if nothing does.
+    """
+    if options.cache is None:
+        return options
+    name = getattr(options.cache, "name", None)
+    return replace(options, code=code_of(what, code if name is None else name, *place))
 
 
 def _wire(
@@ -162,4 +204,4 @@ def _reader(schema: Any) -> Reader:
 
 
 def _stops(written: Written, nodes: Iterable[str] | Literal["*"]) -> frozenset[str]:
-    return frozenset(written.nodes if "*" in nodes else nodes)
+    return frozenset(written.nodes if "*" in nodes else map(plain_name, nodes))

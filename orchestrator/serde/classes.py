@@ -1,27 +1,36 @@
-"""Enums, dataclasses, named tuples and pydantic models as plain data and back.
+"""Enums, dataclasses, named tuples, attrs, texts and pydantic models as plain data and back.
 
 Rule 1: a value is taken apart and put together by its attributes. Its `__init__`, `__post_init__`,
         validators and `__setattr__` do not run: they could change or refuse what was stored.
 Rule 2: everything an instance holds is kept, also what is no field. Left out is only what is worked
         out again when asked for: a `cached_property`.
-Rule 3: a field that a class got later, with a default, gets it when an older value is loaded; a
-        field that was absent stays absent.
+Rule 3: parts are stored by name, never by place or number, so that a class may change. A part that
+        a class got later, with a default, gets it when an older value is loaded; a required one is
+        an error that names it; one that was absent stays absent.
+Rule 4: a value is stored only if it can be found again. An enum's `_missing_` is the one function
+        of the class that may be called for that, at storing and at loading.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import enum
 import functools
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from orchestrator.serde.forms import Form, only
 
-__all__ = ["class_form", "has_class_form", "tag_of"]
+__all__ = ["adds_nothing_to_str", "class_form", "has_class_form", "tag_of"]
 
 _Parts = list[tuple[str, Any]]
+_Defaults = Mapping[str, Callable[[dict[str, Any]], Any]]  # From what an instance holds.
+_UNDEFINED = "PydanticUndefinedType"
+_PRIVATE = "__pydantic_private__"
+_ATTRS_HASH = "_attrs_cached_hash"
 
 
 def has_class_form(cls: type) -> bool:
@@ -30,7 +39,7 @@ def has_class_form(cls: type) -> bool:
 
 
 def class_form(cls: type, tag: str) -> Form:
-    """Return the form of an enum, a dataclass, a named tuple or a pydantic model.
+    """Return the form of an enum, dataclass, named tuple, attrs class, text or pydantic model.
 
     Raises:
         TypeError: if `cls` is none of these.
@@ -39,8 +48,8 @@ def class_form(cls: type, tag: str) -> Form:
     if make is None:
         msg = (
             f"{cls.__module__}.{cls.__qualname__} is no enum, dataclass or pydantic model, nor a "
-            f"named tuple: register it with its own functions, register_type(cls, tag, "
-            f"encode=..., decode=...)"
+            f"named tuple, attrs class or class of text: register it with its own functions, "
+            f"register_type(cls, tag, encode=..., decode=...)"
         )
         raise TypeError(msg)
     return make(cls, tag)
@@ -64,11 +73,13 @@ def _argument(argument: Any) -> str:
 def _form_maker(cls: type) -> Callable[[type, str], Form] | None:
     if issubclass(cls, enum.Enum):
         return _flag_form if issubclass(cls, enum.Flag) else _enum_form
+    if issubclass(cls, str):
+        return None if cls is str or _slots(cls) else _text_form
     if issubclass(cls, tuple):
         return _tuple_form if isinstance(getattr(cls, "_fields", None), tuple) else None
     if any(base.__module__ == "builtins" and base is not object for base in cls.__mro__):
         return None  # A list or an exception holds more than its attributes.
-    if dataclasses.is_dataclass(cls):
+    if dataclasses.is_dataclass(cls) or hasattr(cls, "__attrs_attrs__"):
         return _dataclass_form
     return _model_form if isinstance(getattr(cls, "model_fields", None), Mapping) else None
 
@@ -76,14 +87,77 @@ def _form_maker(cls: type) -> Callable[[type, str], Form] | None:
 # ---- enums and named tuples -----------------------------------------------------------------
 
 
-def _enum_form(cls: type, tag: str) -> Form:
-    members: Mapping[str, Any] = cls.__members__  # type: ignore[attr-defined]
-    # By name: a value may be of any type, and equal to another one's. Several flags have no name.
-    return Form(tag, cls, lambda member: member._name_, lambda plain: members[plain])
+def _enum_form(cls: Any, tag: str) -> Form:
+    members: Mapping[str, Any] = cls.__members__
+
+    def to_plain(member: Any) -> Any:
+        # By name: a value may be of any type, and equal to another one's.
+        name, value = member._name_, member._value_
+        if isinstance(name, str) and members.get(name) is member:
+            return name
+        found = _by_value(cls, value)
+        if found is None or (found._name_, found._value_) != (name, value):
+            msg = (
+                f"{member!r:.80} is no member of {cls.__qualname__} that can be found again: give "
+                f"it a name in the class, or let {cls.__qualname__}({value!r:.80}) return it"
+            )
+            raise TypeError(msg)
+        return [value]  # What `_missing_` made.
+
+    def from_plain(plain: Any) -> Any:
+        if type(plain) is list:
+            (value,) = plain
+            found = _by_value(cls, value)
+            if found is None or found._value_ != value:
+                raise ValueError(f"{cls.__qualname__} has no member for {value!r:.80} (any more)")
+            return found
+        if plain not in members:
+            raise ValueError(f"{cls.__qualname__} has no member {plain!r:.80} (any more)")
+        return members[plain]
+
+    return Form(tag, cls, to_plain, from_plain)
 
 
-def _flag_form(cls: type, tag: str) -> Form:
-    return Form(tag, cls, lambda flags: flags._value_, cls)
+def _by_value(cls: Any, value: Any) -> Any:
+    """Return the member for a value, whatever the class does to find it; `None`: it has none."""
+    try:
+        found = cls(value)
+    except Exception:  # noqa: BLE001 - `_missing_` is user code, and refuses by raising
+        return None
+    return found if type(found) is cls else None
+
+
+def _flag_form(cls: Any, tag: str) -> Form:
+    members: Mapping[str, Any] = cls.__members__
+    # Single flags first, so that most values are a list of them.
+    parts = sorted(members.items(), key=lambda item: item[1]._value_.bit_count())
+
+    def to_plain(flags: Any) -> Any:
+        left: int = flags._value_
+        if left < 0:
+            return left
+        names: list[Any] = []
+        for name, member in parts:
+            bits = member._value_
+            if bits > 0 and bits & left and not bits & ~flags._value_:
+                names.append(name)
+                left &= ~bits
+        return [*names, left] if left else names  # With the bits that have no name.
+
+    def from_plain(plain: Any) -> Any:
+        value = plain if type(plain) is int else 0  # As it was stored before names were.
+        for part in plain if type(plain) is list else ():
+            if type(part) is not int and part not in members:
+                raise ValueError(f"{cls.__qualname__} has no flag {part!r:.80} (any more)")
+            value |= part if type(part) is int else members[part]._value_
+        if type(plain) not in {int, list}:
+            only(list, plain)
+        found = cls(value)
+        if type(found) is not cls or (value >= 0 and found._value_ != value):
+            raise ValueError(f"{cls.__qualname__} does not have the flags {value:#x} (any more)")
+        return found
+
+    return Form(tag, cls, to_plain, from_plain)
 
 
 def _tuple_form(cls: Any, tag: str) -> Form:
@@ -92,25 +166,77 @@ def _tuple_form(cls: Any, tag: str) -> Form:
 
     def to_plain(value: Any) -> Any:
         more = getattr(value, "__dict__", None)  # Of a subclass of a named tuple.
-        return {"items": list(value), "more": more} if more else list(value)
+        return {"names": list(names), "items": list(value), "more": more or None}
 
     def from_plain(plain: Any) -> Any:
-        more: dict[str, Any] = {}
-        if type(plain) is dict:
-            plain, more = plain["items"], plain["more"]
-        items = only(list, plain) + [defaults[name] for name in names[len(plain) :]]
-        if len(items) != len(names):
+        plain = plain if type(plain) is dict else {"items": plain}
+        items = only(list, plain["items"])
+        stored = plain.get("names") or names[: len(items)]  # Once only the places were stored.
+        if len(stored) != len(items):
             msg = f"{len(items)} items are stored, and {cls.__qualname__} has {len(names)} fields"
             raise ValueError(msg)
-        value = tuple.__new__(cls, items)
-        if more:
-            value.__dict__.update(more)
-        return value
+        if tuple(stored) == names:
+            return _tuple_of(cls, items, plain)
+        found = dict(zip(stored, items, strict=True))
+        gone = [name for name in stored if name not in names]
+        if gone:
+            raise ValueError(f"{cls.__qualname__} has no field {gone[0]!r} (any more)")
+        _check_required(cls, [name for name in names if name not in defaults], found, ())
+        return _tuple_of(cls, [found.get(name, defaults.get(name)) for name in names], plain)
 
     def parts(value: Any) -> _Parts:
         return [(f".{name}", item) for name, item in zip(names, value, strict=True)]
 
     return Form(tag, cls, to_plain, from_plain, parts)
+
+
+def _tuple_of(cls: Any, items: list[Any], plain: Mapping[str, Any]) -> Any:
+    value = tuple.__new__(cls, items)
+    if plain.get("more"):
+        value.__dict__.update(plain["more"])
+    return value
+
+
+# ---- texts ----------------------------------------------------------------------------------
+
+
+def adds_nothing_to_str(cls: type) -> bool:
+    """Return whether a class is a `str` of another name: the text it equals does all it does."""
+    return issubclass(cls, str) and all(
+        base in (str, object) or (_HOUSEKEEPING.issuperset(vars(base)) and not _slots(base))
+        for base in cls.__mro__
+    )
+
+
+_HOUSEKEEPING = frozenset(
+    (
+        *("__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__slots__"),
+        *("__annotations__", "__new__", "__init__", "__orig_bases__", "__parameters__"),
+        *("__static_attributes__", "__firstlineno__"),
+    )
+)
+
+
+def _text_form(cls: Any, tag: str) -> Form:
+    hidden = _hidden(cls)
+
+    def held(value: Any) -> dict[str, Any]:
+        return _visible(getattr(value, "__dict__", {}), hidden)
+
+    def to_plain(value: Any) -> Any:
+        text, more = str.__str__(value), held(value)
+        return {"text": text, "more": more} if more else text
+
+    def from_plain(plain: Any) -> Any:
+        more: dict[str, Any] = {}
+        if type(plain) is dict:
+            plain, more = plain["text"], only(dict, plain["more"])
+        value = str.__new__(cls, only(str, plain))
+        if more:
+            value.__dict__.update(more)
+        return value
+
+    return Form(tag, cls, to_plain, from_plain, lambda value: _attributes(held(value)))
 
 
 # ---- dataclasses ----------------------------------------------------------------------------
@@ -119,11 +245,9 @@ def _tuple_form(cls: Any, tag: str) -> Form:
 def _dataclass_form(cls: type, tag: str) -> Form:
     slots = _slots(cls)
     holds_dict = bool(cls.__dictoffset__)
-    defaults = {
-        f.name: _default_of(f)
-        for f in dataclasses.fields(cls)
-        if f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING
-    }
+    is_attrs = hasattr(cls, "__attrs_attrs__")
+    defaults, required = _attrs_fields(cls) if is_attrs else _dataclass_fields(cls)
+    fields = defaults.keys() | required
     hidden = _hidden(cls)
 
     def state_of(value: Any) -> dict[str, Any]:
@@ -138,13 +262,19 @@ def _dataclass_form(cls: type, tag: str) -> Form:
                 continue  # Never set, or deleted.
         return state
 
-    def to_plain(value: Any) -> Any:
+    def stable_of(value: Any) -> dict[str, Any]:
         state = state_of(value)
-        return state if defaults.keys() <= state.keys() else [state, _absent(state, defaults)]
+        # The hash that attrs notes is another one in each process.
+        return {**state, _ATTRS_HASH: None} if _ATTRS_HASH in state else state
+
+    def to_plain(value: Any) -> Any:
+        state = stable_of(value) if is_attrs else state_of(value)
+        return state if fields <= state.keys() else [state, _absent(state, fields)]
 
     def from_plain(plain: Any) -> Any:
         state, absent = plain if type(plain) is list else (plain, ())
         state = _completed(only(dict, state), defaults, absent)
+        _check_required(cls, required, state, absent)
         value: Any = object.__new__(cls)
         if not slots:
             value.__dict__.update(state)
@@ -171,11 +301,43 @@ def _slots(cls: type) -> dict[str, types.MemberDescriptorType]:
     }
 
 
-def _default_of(field: dataclasses.Field[Any]) -> Callable[[], Any]:
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory
-    default = field.default
-    return lambda: default
+def _dataclass_fields(cls: Any) -> tuple[_Defaults, list[str]]:
+    """Return the fields of a dataclass that have a default, and those that must be given one."""
+    defaults, required = {}, []
+    for field in dataclasses.fields(cls):
+        if dataclasses.MISSING is not field.default or (
+            field.default_factory is not dataclasses.MISSING
+        ):
+            defaults[field.name] = _default_of(field)
+        elif field.init:  # Others are set by `__post_init__`, or never.
+            required.append(field.name)
+    return defaults, required
+
+
+def _attrs_fields(cls: Any) -> tuple[_Defaults, list[str]]:
+    """Return the same of an attrs class."""
+    defaults: dict[str, Callable[[dict[str, Any]], Any]] = {}
+    required = []
+    for field in cls.__attrs_attrs__:
+        if repr(field.default) != "NOTHING":
+            defaults[field.name] = functools.partial(_attrs_default, field.default)
+        elif field.init:
+            required.append(field.name)
+    return defaults, required
+
+
+def _attrs_default(default: Any, state: dict[str, Any]) -> Any:
+    factory = getattr(default, "factory", None)
+    if factory is None:
+        return copy.deepcopy(default)
+    return factory(types.SimpleNamespace(**state)) if default.takes_self else factory()
+
+
+def _default_of(field: dataclasses.Field[Any]) -> Callable[[dict[str, Any]], Any]:
+    factory, default = field.default_factory, field.default
+    if factory is not dataclasses.MISSING:
+        return lambda _: factory()
+    return lambda _: default
 
 
 # ---- pydantic models ------------------------------------------------------------------------
@@ -189,24 +351,44 @@ def _model_form(cls: Any, tag: str) -> Form:
         for name, info in cls.model_fields.items()
         if not info.is_required()
     }
+    required = [name for name, info in cls.model_fields.items() if info.is_required()]
+    privates = {
+        name: functools.partial(_private_default, info)
+        for name, info in cls.__private_attributes__.items()
+        if info.default_factory is not None or type(info.default).__name__ != _UNDEFINED
+    }
+    fields = cls.model_fields.keys() | privates.keys()
+    allows_extra = cls.model_config.get("extra") == "allow"
     hidden = _hidden(cls)
 
     def to_plain(value: Any) -> list[Any]:
         state = _visible(value.__dict__, hidden)
-        plain = [state, sorted(value.__pydantic_fields_set__), None, None]
+        plain: list[Any] = [state, sorted(value.__pydantic_fields_set__), None, None]
         if not is_root:
             plain[2:] = value.__pydantic_extra__, value.__pydantic_private__
-        return plain if defaults.keys() <= state.keys() else [*plain, _absent(state, defaults)]
+        absent = fields - state.keys()
+        if absent:
+            absent -= (plain[3] or state.get(_PRIVATE) or {}).keys()
+        return [*plain, sorted(absent)] if absent else plain
 
     def from_plain(plain: Any) -> Any:
-        state, fields_set, extra, private, *absent = plain
+        state, fields_set, extra, private, *noted = plain
+        absent = noted[0] if noted else ()
         value = object.__new__(cls)
-        state = _completed(only(dict, state), defaults, absent[0] if absent else ())
+        state = _completed(only(dict, state), defaults, absent)
+        _check_required(cls, required, state, absent)
+        if is_root and privates:
+            state[_PRIVATE] = _completed(state.get(_PRIVATE) or {}, privates, absent, state)
         object.__setattr__(value, "__dict__", state)
         object.__setattr__(value, "__pydantic_fields_set__", set(only(list, fields_set)))
         if not is_root:
+            if privates:
+                private = {} if private is None else private
+                private = _completed(private, privates, absent, state)
+            if allows_extra:
+                extra = {} if extra is None else extra
             object.__setattr__(value, "__pydantic_extra__", extra)
-            object.__setattr__(value, "__pydantic_private__", private)
+            object.__setattr__(value, _PRIVATE, private)
         return value
 
     def parts(value: Any) -> _Parts:
@@ -218,10 +400,18 @@ def _model_form(cls: Any, tag: str) -> Form:
     return Form(tag, cls, to_plain, from_plain, parts)
 
 
-def _model_default(info: Any) -> Any:
+def _model_default(info: Any, state: dict[str, Any]) -> Any:
     if getattr(info, "default_factory_takes_validated_data", None):
-        return info.get_default(call_default_factory=True, validated_data={})
+        return info.get_default(call_default_factory=True, validated_data=dict(state))
     return info.get_default(call_default_factory=True)
+
+
+def _private_default(info: Any, state: dict[str, Any]) -> Any:
+    if info.default_factory is None:
+        return copy.deepcopy(info.default)
+    if getattr(info, "default_factory_takes_validated_data", None):
+        return info.default_factory(dict(state))
+    return info.default_factory()
 
 
 # ---- attributes -----------------------------------------------------------------------------
@@ -244,18 +434,39 @@ def _visible(state: dict[str, Any], hidden: frozenset[str]) -> dict[str, Any]:
     return {name: item for name, item in state.items() if name not in hidden}
 
 
-_Defaults = Mapping[str, Callable[[], Any]]
+def _absent(state: Mapping[str, Any], fields: AbstractSet[str]) -> list[str]:
+    return sorted(fields - state.keys())
 
 
-def _absent(state: Mapping[str, Any], defaults: _Defaults) -> list[str]:
-    return sorted(defaults.keys() - state.keys())
+def _check_required(
+    cls: type, required: Iterable[str], state: Container[str], absent: Container[str]
+) -> None:
+    """Refuse a value that lacks what the class must have, unless it lacked it when it was stored.
+
+    Raises:
+        ValueError: with the first field that is missing.
+    """
+    for name in required:
+        if name not in state and name not in absent:
+            msg = (
+                f"{cls.__qualname__} must have the field {name!r}, and the stored value does not "
+                f"have it: give the field a default for values that are stored"
+            )
+            raise ValueError(msg)
 
 
-def _completed(state: dict[str, Any], defaults: _Defaults, absent: Any) -> dict[str, Any]:
-    if not defaults.keys() <= state.keys():
-        for name in defaults.keys() - state.keys() - set(absent):
-            state[name] = defaults[name]()
-    return state
+def _completed(
+    held: dict[str, Any],
+    defaults: _Defaults,
+    absent: Container[str],
+    state: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Add the defaults of what an instance got since it was stored, in the order of the class."""
+    if not defaults.keys() <= held.keys():
+        for name, default in defaults.items():
+            if name not in held and name not in absent:
+                held[name] = default(held if state is None else state)
+    return held
 
 
 def _attributes(state: Mapping[str, Any]) -> _Parts:

@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator import limits
 from orchestrator.serde.classes import has_class_form
+from orchestrator.serde.foreign import text_of
 from orchestrator.serde.forms import Form
 from orchestrator.serde.registry import NATIVE
 
@@ -33,6 +34,8 @@ def explain(value: Any, form_of: Callable[[type], Form | None], error: Exception
         if cls in _SCALARS:
             continue
         form = form_of(cls)
+        if form is None and text_of(part) is not None:
+            continue
         if form is None and cls not in NATIVE:
             return f"{path} is a {cls.__module__}.{cls.__qualname__}, {_remedy(cls, form_of)}"
         children = _children(part)

@@ -6,7 +6,8 @@ Rule 1: what comes back is what went in, or the encoding fails with the path to 
 Rule 2: a type has a stable tag, given here, by `register` or by `register_type`; bytes name tags,
         never import paths, and nothing is imported, called by name, or unpickled. (INV-10)
 Rule 3: a type is exactly that type. An instance of a subclass, which may hold more or mean
-        something else, is stored as what it is or not at all.
+        something else, is stored as what it is or not at all; but for a class that adds nothing to
+        `str`: unless it is registered, it is stored as the text.
 Rule 4: one codec, no fallback: bytes that do not decode raise, they are never tried another way.
 Rule 5: nothing recurses here but msgpack's own bounded packer, so that no nesting, however deep,
         overflows the stack of the OS thread that encodes or decodes it.
@@ -28,7 +29,7 @@ from orchestrator.errors import StateCorruptedError, UnserializableValueError
 from orchestrator.serde.buffers import hold_buffers, may_hold_bytes
 from orchestrator.serde.classes import class_form, tag_of
 from orchestrator.serde.explaining import explain
-from orchestrator.serde.foreign import foreign_form, foreign_tag, is_foreign_tag
+from orchestrator.serde.foreign import foreign_form, foreign_tag, is_foreign_tag, text_of
 from orchestrator.serde.forms import Form, Plain
 from orchestrator.serde.registry import NATIVE, registered_form, registered_tag
 from orchestrator.serde.standard import STANDARD
@@ -59,7 +60,7 @@ class Codec:
         self._add(Form(tag, cls, to_plain, from_plain))
 
     def register_class(self, cls: type, tag: str | None = None) -> None:
-        """Allow an enum, a dataclass, a named tuple or a pydantic model.
+        """Allow an enum, dataclass, named tuple, attrs class, class of text or pydantic model.
 
         Without `tag`, under the tag that it was registered with in this process, else under its
         qualified name. What is stored under that name already can be read in any case.
@@ -120,6 +121,17 @@ class Codec:
         check_damage(data)
         return _unpacked(data, _PlainReader(self._by_tag))
 
+    def decode_known(self, data: bytes) -> Any:
+        """Return the value that `data` stands for, with plain data where its type is not known.
+
+        For who shows values, and never stores them again.
+
+        Raises:
+            StateCorruptedError: if the bytes are damaged.
+        """
+        check_damage(data)
+        return _unpacked(data, _KnowingReader(self._by_tag))
+
     def decode_carrying(self, data: bytes) -> Any:
         """Return the value that `data` stands for, with `Unread` where users' types stand.
 
@@ -179,14 +191,20 @@ class _Writer:
             self.plains.clear()
         return packed
 
-    def typed(self, value: Any) -> list[Any]:
-        """Return the list that stands for a value of a type that msgpack does not have."""
+    def typed(self, value: Any) -> list[Any] | str:
+        """Return the list that stands for a value of a type that msgpack does not have, or a text.
+
+        Raises:
+            TypeError: if values of the type cannot be stored.
+        """
         cls = type(value)
         if cls is Unread:
             self.plains.append(value.plain)
             return [_mark(value.tag), value.plain]
         form = self.known.get(cls) or self.codec.form(cls)
         if form is None:
+            if (text := text_of(value)) is not None:
+                return text
             msg = f"type {cls.__module__}.{cls.__qualname__} is not allowed"
             raise TypeError(msg)
         plain = form.to_plain(value)
@@ -216,10 +234,13 @@ class _Writer:
             elif cls in _SCALARS:
                 packer.pack(part)
             else:
-                mark, plain = self.typed(part)
+                typed = self.typed(part)
+                if isinstance(typed, str):
+                    packer.pack(typed)
+                    continue
                 packer.pack_array_header(2)
-                packer.pack(mark)
-                todo.append(plain)
+                packer.pack(typed[0])
+                todo.append(typed[1])
         packed: bytes = packer.bytes()
         return packed
 
@@ -294,7 +315,35 @@ class _PlainReader(_Reader):
         if not items or type(items[0]) is not _Tag:
             return items
         self.open -= 1
-        return tuple(items[1]) if isinstance(items[1], list) else items[1]
+        plain = items[1]
+        if isinstance(plain, list):
+            return tuple(plain)
+        return _PlainValue(plain) if isinstance(plain, dict) else plain
+
+
+class _PlainValue(dict[str, Any]):
+    """The plain form of a value, which may be a key."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+class _KnowingReader(_PlainReader):
+    """Leaves plain what stands for a value of a type that this process does not know."""
+
+    __slots__ = ()
+
+    def list(self, items: list[Any]) -> Any:
+        """Return a list, the value that it stands for, or the plain form of that value."""
+        if items and type(items[0]) is _Tag and not self._knows(items[0]):
+            return super().list(items)
+        return _Reader.list(self, items)
+
+    def _knows(self, tag: _Tag) -> bool:
+        try:
+            return bool(self.by_tag.get(tag) or registered_tag(tag) or foreign_tag(str(tag)))
+        except StateCorruptedError:  # Its package is not installed.
+            return False
 
 
 def _unpacked(data: bytes, reader: _Reader) -> Any:

@@ -58,7 +58,8 @@ def register_type(
 
     Call it where the class is defined, so that every process that loads the class knows it. As a
     decorator: `@register_type`, or `@register_type("shop.order")` with a tag. An enum, a dataclass,
-    a named tuple or a pydantic model needs no functions; subclasses are registered on their own.
+    a named tuple, an attrs class or a pydantic model needs no functions; subclasses are registered
+    on their own.
 
     Args:
         cls: the class; or the tag, when used as a decorator.

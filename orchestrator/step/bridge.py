@@ -4,36 +4,61 @@ langchain's runnables find their config in a context variable: so a model that a
 passing its config on still has the caller's callbacks and tags. Handlers hear of the graph, of its
 nodes, and of what runs inside them, as a tree.
 
-Rule 1: nothing here imports langchain-core unless the program has, or somebody reads `messages`.
-Rule 2: without handlers nothing is told, and a node costs no more than it did.
+Rule 1: nothing here imports langchain-core unless a handler can hear: the program has imported
+        what handlers are made of, its environment asks for traces, or a caller reads `messages`.
+Rule 2: without handlers no run is reported, and a node costs no more than it did.
 """
 
 from __future__ import annotations
 
+import inspect
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import values_with
 from orchestrator.errors import InvalidUpdateError
-from orchestrator.graph.messages import message_sink
+from orchestrator.graph.messages import MessageIds, message_sink
 from orchestrator.graph.routing import Command
-from orchestrator.graph.scope import Scope, open_scope
+from orchestrator.graph.scope import Scope, TaskCall, open_scope, scope_of
+from orchestrator.graph.spec import Branch
 from orchestrator.record import replace
 
 if TYPE_CHECKING:
     from orchestrator.step.attempt import Attempt
 
-__all__ = ["CodeRun", "GraphRun", "graph_run", "message_ids", "node_run", "task_run"]
+__all__ = [
+    "CodeRun",
+    "GraphRun",
+    "child_run",
+    "graph_run",
+    "merged_callbacks",
+    "message_ids",
+    "node_run",
+    "task_run",
+]
 
 _MANAGER = "langchain_core.callbacks.manager"
 _MESSAGES = "langchain_core.messages"
 _CONFIG = "langchain_core.runnables.config"
+_TRACER = "langchain_core.tracers.langchain"
+# Where one of these is imported, there may be handlers: in a config, a context or a setting.
+_HANDLERS = ("langchain_core.callbacks.base", "langchain_core.globals")
+# The variables of the environment by which langchain-core sends traces without any handler.
+_TRACING = (
+    "LANGSMITH_TRACING_V2",
+    "LANGCHAIN_TRACING_V2",
+    "LANGSMITH_TRACING",
+    "LANGCHAIN_TRACING",
+)
 _HIDDEN = "langsmith:hidden"  # The tag of what readers do not care about.
 _OF_RUN = {"run_id", "run_name"}  # What a config says about the graph's run, not about nodes.
+_NAMELESS = "RunnableCallable"  # What traces of LangGraph call a router without a name.
+_INTEGRATION = {"ls_integration": "langgraph"}  # By which readers of traces know graphs.
 
 
 # ---- the graph ----------------------------------------------------------------------------------
@@ -45,39 +70,67 @@ class GraphRun:
 
     Attributes:
         callbacks: what its nodes inherit.
-        is_told: whether somebody hears of it.
+        is_told: whether a handler hears of it.
         output: what it returned, for handlers.
+        run_id: the id under which handlers know it.
     """
 
     callbacks: Any = None
     is_told: bool = False
     output: Any = None
+    run_id: Any = None
 
 
 @contextmanager
-def graph_run(name: str, value: Any, config: Mapping[str, Any]) -> Iterator[GraphRun]:
-    """Tell handlers that a graph runs while the block does.
+def graph_run(
+    name: str, value: Any, config: Mapping[str, Any], around: Any = None
+) -> Iterator[GraphRun]:
+    """Report to handlers that a graph runs while the block does.
 
     Args:
         name: the graph's; the config's `run_name` goes before.
         value: its input.
         config: the caller's `callbacks`, `tags`, `metadata`, `run_name` and `run_id`.
+        around: the callbacks that hold around it, where no runnable of langchain is.
     """
-    given = config.get("callbacks") or _inherited().get("callbacks")
-    manager = _manager(sys.modules.get(_MANAGER), given, config)
+    around = _inherited().get("callbacks") or around
+    given = merged_callbacks(around, config.get("callbacks"))
+    manager = _manager(_managers(), given, config)
     if manager is None:
-        yield GraphRun(given)
+        yield GraphRun(given, run_id=config.get("run_id"))
         return
+    if "ls_integration" not in manager.metadata:
+        manager.add_metadata(_INTEGRATION)
     told = manager.on_chain_start(
         None, value, name=config.get("run_name") or name, run_id=config.get("run_id")
     )
-    run = GraphRun(told.get_child(), is_told=True)
+    run = GraphRun(told.get_child(), is_told=True, run_id=told.run_id)
     try:
         yield run
     except BaseException as error:
         told.on_chain_error(error)
         raise
     told.on_chain_end(run.output)
+
+
+@contextmanager
+def child_run(name: str, value: Any, config: Mapping[str, Any]) -> Iterator[GraphRun]:
+    """Report to handlers that the code or node in the current scope runs a subgraph.
+
+    Args:
+        name: the subgraph's.
+        value: its input.
+        config: what the code that calls it gave; empty for a node that is a graph.
+    """
+    outer = scope_of("a subgraph").config
+    around = outer.get("callbacks")
+    if not (around or config.get("callbacks") or _inherited().get("callbacks")):
+        yield GraphRun()
+        return
+    ns = outer["configurable"]["checkpoint_ns"]
+    metadata = {"checkpoint_ns": ns, **(config.get("metadata") or {})}
+    with graph_run(name, value, {**config, "metadata": metadata}, around) as run:
+        yield run
 
 
 # ---- nodes and tasks ----------------------------------------------------------------------------
@@ -89,18 +142,23 @@ class CodeRun:
 
     Attributes:
         attempt: the attempt.
-        result: what the code returned; to be set by whoever calls it.
+        task_id: of a task, its id.
+        result: what the code returned; to be set by the caller of the code.
         pushed: what `push_message` writes.
     """
 
     attempt: Attempt
+    task_id: str = ""
     result: Any = None
     pushed: list[tuple[str, Any]] = field(default_factory=list)
     _told: Any = None  # langchain's manager of the run.
+    _reader: Any = None  # The handler that shows messages, where a caller reads them.
+    _ids: MessageIds | None = None
+    _returned: list[Any] = field(default_factory=list)  # What a reader may see when it is done.
 
     @property
     def _is_read(self) -> bool:
-        """Whether somebody reads the stream mode `messages`."""
+        """Whether a caller reads the stream mode `messages`."""
         live, step = self.attempt.protocol.live, self.attempt.step
         if live.listener is not None:
             return live.messages
@@ -108,7 +166,7 @@ class CodeRun:
 
     @property
     def is_heard(self) -> bool:
-        """Whether somebody may hear of the run, or its config differs from that of its attempt."""
+        """Whether a handler may hear of the run, or its config differs from its attempt's."""
         of_run = self.attempt.protocol.live.config.keys() & _OF_RUN
         return bool(of_run) or _MANAGER in sys.modules or _CONFIG in sys.modules or self._is_read
 
@@ -119,41 +177,50 @@ class CodeRun:
             return frame
         return replace(frame, values=values_with(spec, frame.checkpoint, frame.values, self.pushed))
 
-    def begin(self, around: Mapping[str, Any], given: Any, seen: Any) -> dict[str, Any]:
-        """Tell that the code begins; return its config.
+    def begin(
+        self, around: Mapping[str, Any], given: Any, seen: Any, *, hidden: bool = False
+    ) -> dict[str, Any]:
+        """Report that the code begins; return its config.
 
         Args:
             around: the config that it would have without handlers.
             given: the callbacks that it inherits.
             seen: what it is called with.
+            hidden: whether it is nothing that a user wrote.
         """
         config = {key: value for key, value in around.items() if key not in _OF_RUN}
         metadata, module = config["metadata"], sys.modules.get(_MANAGER)
-        handlers: list[Any] = []
-        if self._is_read:
-            module, handlers = _listening(metadata["langgraph_checkpoint_ns"], self._show)
-        if module is None or not (given or handlers):
+        if self._is_read and not hidden:
+            module, self._reader = _listening(metadata["langgraph_checkpoint_ns"], self._show)
+        if module is None or not (given or self._reader):
             return config
-        hidden = self.attempt.node.action is None and self.attempt.node.subgraph is None
         tags = [*config["tags"], _HIDDEN] if hidden else config["tags"]
+        handlers = [self._reader] if self._reader else []
         manager = _manager(module, given, {**config, "tags": tags}, handlers)
         config["callbacks"] = None
-        if manager is not None:
+        if manager is None:
+            return config
+        if "ls_integration" not in manager.metadata:
+            manager.add_metadata(_INTEGRATION)
+        if not self.task_id:
             manager.add_tags([f"graph:step:{metadata['langgraph_step']}"], inherit=False)
-            self._told = manager.on_chain_start(None, seen, name=metadata["langgraph_node"])
-            config["callbacks"] = self._told.get_child("seq:step:1")
+        self._told = manager.on_chain_start(None, seen, name=metadata["langgraph_node"])
+        if self._reader:
+            self._reader.begin(self._told.metadata, seen)
+        config["callbacks"] = self._told.get_child("seq:step:1")
         return config
 
     @contextmanager
     def within(self, scope: Scope) -> Iterator[None]:
-        """Open `scope` around the code, for langchain's runnables, too; tell how it ends."""
+        """Open `scope` around the code, for langchain's runnables, too; report how it ends."""
         close, withdraw = open_scope(scope), _inherit(scope.config)
         try:
             yield
+            if self._returned and not self._hands_up:
+                self._reader.returned(self._returned)
             if self._told is not None:
-                # What a subgraph hands to the graph around it is nothing that its node says.
-                hands = self.attempt.node.subgraph is not None and isinstance(self.result, Command)
-                self._told.on_chain_end(None if hands else self.result)
+                _tap(self._told, self.result)
+                self._told.on_chain_end(None if self._hands_up else self.result)
         except BaseException as error:
             if self._told is not None:
                 self._told.on_chain_error(error)
@@ -161,6 +228,56 @@ class CodeRun:
         finally:
             withdraw()
             close()
+
+    @property
+    def _hands_up(self) -> bool:
+        """Whether the result is what a subgraph hands to the graph around, not what it says."""
+        return self.attempt.node.subgraph is not None and isinstance(self.result, Command)
+
+    # ---- messages ---------------------------------------------------------------------------
+
+    def named(self, writes: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+        """Return writes whose messages have ids, as they are stored and shown to a reader.
+
+        The ids follow from the step: another attempt gives the same messages the same ids. (INV-6)
+        """
+        pairs, keys = list(writes), self.attempt.protocol.spec.message_keys
+        is_read = self._reader is not None
+        if not (is_read or keys):
+            return pairs
+        if self._ids is None:
+            self._ids = MessageIds(self.attempt.key)
+        named = [
+            (
+                key,
+                self._ids.given(key, value, converts=keys.get(key, False))
+                if is_read or key in keys
+                else value,
+            )
+            for key, value in pairs
+        ]
+        self._returned += [value for _, value in named] if is_read else ()
+        return named
+
+    def unnamed(self, writes: tuple[tuple[str, Any], ...]) -> tuple[tuple[str, Any], ...]:
+        """Return writes as the node returned them, for a cache: others give ids of their own."""
+        if self._ids is None:
+            return writes
+        return tuple((key, self._ids.taken(value)) for key, value in writes)
+
+    def returned(self, result: Any) -> Any:
+        """Return what a function returned, with ids for its messages if a reader is shown them."""
+        if self._reader is None:
+            return result
+        if self._ids is None:
+            self._ids = MessageIds(self.task_id or self.attempt.key)
+        if not isinstance(result, dict):
+            named = self._ids.given("", result)
+            self._returned.append(named)
+            return named
+        fields = {key: self._ids.given(str(key), value) for key, value in result.items()}
+        self._returned += fields.values()
+        return fields
 
     def push(self, message: Any, key: str | None) -> None:
         """Do what `push_message` asks: show the message, and write it to a key.
@@ -184,6 +301,34 @@ class CodeRun:
     def _show(self, message: Any, metadata: Mapping[str, Any], whole: bool) -> None:  # noqa: FBT001 - `Show`
         self.attempt.write((message, metadata, whole), mode="messages")
 
+    # ---- routers ----------------------------------------------------------------------------
+
+    def routed(self, branch: Branch, number: int, seen: Any, call: Callable[[], Any]) -> Any:
+        """Return what a router chose; handlers hear of it as of a part of its node.
+
+        Args:
+            branch: the router.
+            number: its place among the parts of the node, for people who read traces.
+            seen: what it is called with.
+            call: calls it.
+        """
+        if self._told is None:
+            return call()
+        name = getattr(branch.path, "__name__", branch.name)
+        told = self._told.get_child(f"seq:step:{number}").on_chain_start(
+            None, seen, name=_NAMELESS if name == "<lambda>" else name
+        )
+        withdraw = _inherit({**self.attempt.scope.config, "callbacks": told.get_child()})
+        try:
+            chosen = call()
+        except BaseException as error:
+            told.on_chain_error(error)
+            raise
+        finally:
+            withdraw()
+        told.on_chain_end(chosen)
+        return chosen
+
 
 def node_run(attempt: Attempt, seen: Any) -> AbstractContextManager[CodeRun]:
     """Surround an attempt at a node, with its routers, or its handler.
@@ -193,7 +338,7 @@ def node_run(attempt: Attempt, seen: Any) -> AbstractContextManager[CodeRun]:
         seen: what the node is called with.
 
     Returns:
-        a context of the run; whoever has the node's result sets `result`.
+        a context of the run; the caller of the node sets `result`.
     """
     run = CodeRun(attempt)
     return _heard(run, seen) if run.is_heard else _Collecting(run)
@@ -201,15 +346,20 @@ def node_run(attempt: Attempt, seen: Any) -> AbstractContextManager[CodeRun]:
 
 @contextmanager
 def _heard(run: CodeRun, seen: Any) -> Iterator[CodeRun]:
-    config = run.attempt.scope.config
-    given = _around(config["configurable"]) or config.get("callbacks")
-    scope = run.attempt.scope = _with_config(run.attempt.scope, run.begin(config, given, seen))
+    config, node = run.attempt.scope.config, run.attempt.node
+    given = config.get("callbacks")
+    passes = node.action is None and node.subgraph is None
+    if passes and not node.branches:  # START, which does nothing that a handler could hear of.
+        own = {key: value for key, value in config.items() if key not in _OF_RUN}
+    else:
+        own = run.begin(config, given, seen, hidden=passes)
+    scope = run.attempt.scope = _with_config(run.attempt.scope, own)
     with _Collecting(run), run.within(scope):
         yield run
 
 
 class _Collecting:
-    """Takes what a node pushes: a class, not a generator, since every node is surrounded by one."""
+    """Keeps what a node pushes: a class, not a generator, since it surrounds every node."""
 
     __slots__ = ("_run", "_sink")
 
@@ -225,31 +375,43 @@ class _Collecting:
 
 
 @contextmanager
-def task_run(attempt: Attempt, scope: Scope, name: str, task_id: str) -> Iterator[CodeRun]:
+def task_run(attempt: Attempt, scope: Scope, call: TaskCall, task_id: str) -> Iterator[CodeRun]:
     """Surround a task inside an attempt.
 
     Args:
         attempt: the attempt.
         scope: the task's, with the config of the code that called it.
-        name: the task's name.
+        call: the call of the task.
         task_id: the task's id.
 
     Yields:
-        the run; whoever has the task's result sets `result`.
+        the run; the caller of the task sets `result`.
     """
-    run, config = CodeRun(attempt), scope.config
-    ns = f"{config['metadata']['langgraph_checkpoint_ns']}|{name}:{task_id}"
+    run, config = CodeRun(attempt, task_id), scope.config
+    ns = f"{config['metadata']['langgraph_checkpoint_ns']}|{call.name}:{task_id}"
     metadata = {
         **config["metadata"],
-        "langgraph_node": name,
+        "langgraph_node": call.name,
         "langgraph_triggers": ("__pregel_push",),
         "langgraph_checkpoint_ns": ns,
     }
     own = {**config, "metadata": metadata}
     own["configurable"] = {**config["configurable"], "checkpoint_ns": ns}
-    scope = _with_config(scope, run.begin(own, config.get("callbacks"), None))
+    given = config.get("callbacks")
+    seen = _arguments(call) if given else None
+    scope = _with_config(scope, run.begin(own, given, seen))
     with run.within(scope):
         yield run
+
+
+def _arguments(call: TaskCall) -> Any:
+    """Return the arguments of a task by name; where they do not fit, as they were given."""
+    try:
+        bound = inspect.signature(call.function).bind(*call.args, **call.kwargs)
+    except (TypeError, ValueError):
+        return {"args": call.args, "kwargs": dict(call.kwargs)}
+    bound.apply_defaults()
+    return dict(bound.arguments)
 
 
 def message_ids(seen: Any) -> set[str]:
@@ -281,7 +443,35 @@ def _inherit(config: Mapping[str, Any]) -> Callable[[], None]:
         return lambda: None
     variable = module.var_child_runnable_config
     token = variable.set(dict(config))
-    return lambda: variable.reset(token)
+    traced = _traced(config.get("callbacks"))
+
+    def withdraw() -> None:
+        traced.close()
+        variable.reset(token)
+
+    return withdraw
+
+
+def _traced(callbacks: Any) -> ExitStack:
+    """Make the run of a manager the one under which LangSmith traces; close it to end that."""
+    stack, tracing = ExitStack(), sys.modules.get(_TRACER)
+    run_id = str(getattr(callbacks, "parent_run_id", None))
+    if tracing is not None and run_id != "None":
+        tracers = (h for h in callbacks.handlers if isinstance(h, tracing.LangChainTracer))
+        runs = (tracer.run_map.get(run_id) for tracer in tracers)
+        run = next((found for found in runs if found is not None), None)
+        if run is not None:
+            stack.enter_context(sys.modules["langsmith.run_helpers"].tracing_context(parent=run))
+    return stack
+
+
+def _tap(told: Any, result: Any) -> None:
+    """Show what a node returned to handlers that listen to what runnables stream."""
+    for handler in told.handlers:
+        tap = getattr(handler, "tap_output_iter", None)
+        if tap is not None:
+            for _ in tap(told.run_id, iter([result])):
+                pass
 
 
 def _inherited() -> Mapping[str, Any]:
@@ -290,32 +480,57 @@ def _inherited() -> Mapping[str, Any]:
     return (module.var_child_runnable_config.get() if module else None) or {}
 
 
-def _around(configurable: Mapping[str, Any]) -> Any:
-    """Return the callbacks of the step around the one with this config, if it is a subgraph's."""
-    inherited = _inherited()
-    outer = inherited.get("configurable", {})
-    ns = outer.get("checkpoint_ns")
-    if not ns or outer.get("thread_id") != configurable["thread_id"]:
+def merged_callbacks(around: Any, own: Any) -> Any:
+    """Return the callbacks of a call together with those that hold around it.
+
+    Args:
+        around: a list of handlers, or one of langchain's managers, or nothing.
+        own: the same.
+    """
+    if not around or not own:
+        return own or around
+    lists = isinstance(around, (list, tuple)), isinstance(own, (list, tuple))
+    if all(lists):
+        return [*around, *own]
+    if not any(lists):
+        return around.merge(own)
+    manager, handlers = (own, around) if lists[0] else (around, own)
+    manager = manager.copy()
+    for handler in handlers:
+        manager.add_handler(handler, inherit=True)
+    return manager
+
+
+def _managers() -> Any:
+    """Return langchain's module of managers, if there may be a handler; else `None`."""
+    module = sys.modules.get(_MANAGER)
+    if module is not None:
+        return module
+    traces = any(os.environ.get(name, "").lower() == "true" for name in _TRACING)
+    if not traces and sys.modules.keys().isdisjoint(_HANDLERS):
         return None
-    inside = configurable["checkpoint_ns"].startswith(f"{ns}|")
-    return inherited.get("callbacks") if inside else None
+    try:
+        from langchain_core.callbacks import manager  # noqa: PLC0415 - optional, slow to import
+    except ImportError:
+        return None
+    return manager
 
 
-def _listening(ns: str, show: Any) -> tuple[Any, list[Any]]:
+def _listening(ns: str, show: Any) -> tuple[Any, Any]:
     """Return langchain's module of managers, and a handler that shows messages, if there is one."""
     try:
         from langchain_core.callbacks import manager  # noqa: PLC0415 - optional, slow to import
 
         from orchestrator.step.tokens import MessagesHandler  # noqa: PLC0415 - imports it, too
     except ImportError:
-        return None, []
-    return manager, [MessagesHandler(ns, show)]
+        return None, None
+    return manager, MessagesHandler(ns, show)
 
 
 def _manager(
     module: Any, given: Any, config: Mapping[str, Any], handlers: list[Any] | None = None
 ) -> Any:
-    """Return a manager for a run, or `None` if nobody would hear of it."""
+    """Return a manager for a run, or `None` if no handler would hear of it."""
     if module is None:
         return None
     if isinstance(given, (list, tuple)):  # Others hear of pauses only; langchain trips over them.

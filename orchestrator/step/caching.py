@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.core.apply import NO_CHANNELS, SENDS, Writes
+from orchestrator.errors import StateCorruptedError
+from orchestrator.graph.functional import task_namespace
 from orchestrator.graph.scope import TaskCall
-from orchestrator.graph.spec import NodeSpec
+from orchestrator.graph.spec import GraphSpec, NodeSpec
 
 if TYPE_CHECKING:
     from orchestrator.step.protocol import StepProtocol
 
-__all__ = ["Cached", "Found", "namespace_of_node", "namespace_of_task"]
+__all__ = ["Cached", "Found", "fits", "node_namespaces"]
 
-_ROOT = "graphstalk"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +28,13 @@ class Found:
     value: Any
 
 
-def namespace_of_node(protocol: StepProtocol, node: str) -> tuple[str, ...]:
-    """Return where a cache keeps the results of a node."""
-    return (_ROOT, "node", protocol.spec.name, node)
+def node_namespaces(spec: GraphSpec, nodes: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return where a cache keeps the results of nodes, for those whose results are kept."""
+    return [_namespace(spec, spec.nodes[node]) for node in nodes if spec.nodes[node].options.code]
 
 
-def namespace_of_task(call: TaskCall) -> tuple[str, ...]:
-    """Return where a cache keeps the results of a task."""
-    module = getattr(call.function, "__module__", "") or ""
-    qualname = getattr(call.function, "__qualname__", call.name)
-    return (_ROOT, "task", f"{module}.{qualname}")
+def _namespace(spec: GraphSpec, node: NodeSpec) -> tuple[str, ...]:
+    return ("graphstalk", "node", spec.name, node.name, node.options.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +46,22 @@ class Cached:
     ttl: int | None
 
     @classmethod
-    def of_node(cls, protocol: StepProtocol, node: NodeSpec, value: Any) -> Cached | None:
-        """Return the place of a node's result for this input, if it may be cached."""
+    def of_node(
+        cls, protocol: StepProtocol, node: NodeSpec, value: Any, graph: str
+    ) -> Cached | None:
+        """Return the place of a node's result for this input, if it may be cached.
+
+        Args:
+            protocol: by which the step is done.
+            node: the node.
+            value: its input.
+            graph: the path of its graph, from that of the run.
+        """
         policy = node.options.cache
         if policy is None or protocol.live.cache is None:
             return None
-        name = _text(policy.key_func(value))
-        return cls(protocol, (namespace_of_node(protocol, node.name), name), policy.ttl)
+        name = f"{graph}/{_text(policy.key_func(value))}"
+        return cls(protocol, (_namespace(protocol.spec, node), name), policy.ttl)
 
     @classmethod
     def of_task(cls, protocol: StepProtocol, call: TaskCall) -> Cached | None:
@@ -58,16 +69,32 @@ class Cached:
         if call.cache is None or protocol.live.cache is None:
             return None
         name = _text(call.cache.key_func(*call.args, **call.kwargs))
-        return cls(protocol, (namespace_of_task(call), name), call.cache.ttl)
+        namespace = task_namespace(call.function, call.code)
+        return cls(protocol, (namespace, name), call.cache.ttl)
 
     def get(self) -> Found | None:
-        """Return what is there, if anything is."""
+        """Return what is there, if anything is and this process can read it."""
         found = self.protocol.live.cache.get([self.key]).get(self.key)
-        return None if found is None else Found(self.protocol.records.decode(found))
+        try:
+            return None if found is None else Found(self.protocol.records.decode(found))
+        except StateCorruptedError as error:  # As of a class that has changed since.
+            logger.warning("a cached result of %s is not used: %s", self.key[0], error)
+            return None
 
     def put(self, value: Any) -> None:
         """Keep a value there."""
         self.protocol.live.cache.set({self.key: (self.protocol.records.encode(value), self.ttl)})
+
+
+def fits(spec: GraphSpec, writes: Writes) -> bool:
+    """Return whether cached writes are writes of this graph: it may have changed since."""
+    for channel, value in writes:
+        if channel == SENDS:
+            if value.node not in spec.nodes:
+                return False
+        elif channel not in spec.channels and channel not in NO_CHANNELS:
+            return False
+    return True
 
 
 def _text(key: str | bytes) -> str:

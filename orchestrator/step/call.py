@@ -8,22 +8,51 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Protocol
 
+from orchestrator.channels import Overwrite
 from orchestrator.checkpoint.model import PlannedStep
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import SENDS, values_with
-from orchestrator.core.steering import goto_in, is_steered
+from orchestrator.core.steering import goto_in, is_steered, is_update
 from orchestrator.errors import InvalidUpdateError, ParentCommand
-from orchestrator.graph.routing import END, START, Command, Send, branch_channel
-from orchestrator.graph.schema import ROOT, Reader, update_items
+from orchestrator.graph.routing import END, START, Command, Send, branch_channel, plain_name
+from orchestrator.graph.schema import ROOT, Reader, has_fields, update_items
 from orchestrator.graph.spec import Branch, GraphSpec, NodeSpec
 from orchestrator.step.loop import run_coroutine
 
-__all__ = ["check_steering", "finish", "input_of", "updates_of", "writes_after"]
+__all__ = [
+    "Heard",
+    "check_steering",
+    "finish",
+    "input_of",
+    "leads",
+    "targets_of",
+    "updates_of",
+    "writes_after",
+    "writes_of_edit",
+]
 
+_FIRST_ROUTER = 3  # Its function is the first part of a node, its updates the second.
 _PLAIN = frozenset({dict, list, str, type(None)})  # What most functions return.
+
+
+class Heard(Protocol):
+    """What hears of a node that returned, and of its routers."""
+
+    def named(self, writes: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+        """Return updates as they are stored: messages have ids."""
+        ...
+
+    def returned(self, result: Any) -> Any:
+        """Return what a function returned as it is stored: messages have ids."""
+        ...
+
+    def routed(self, branch: Branch, number: int, seen: Any, call: Callable[[], Any]) -> Any:
+        """Return what `call` does, which calls a router."""
+        ...
 
 
 def input_of(spec: GraphSpec, frame: Frame, step: PlannedStep, arg: Any) -> Any:
@@ -71,24 +100,41 @@ def writes_after(
     node: NodeSpec,
     result: Any,
     extras: Mapping[str, Any],
+    heard: Heard | None = None,
 ) -> tuple[tuple[str, Any], ...]:
     """Return what a node that returned `result` writes: updates, edges, routing.
+
+    Args:
+        spec: the graph.
+        frame: the state as the node's routers see it, without its own updates.
+        node: the node.
+        result: what it returned.
+        extras: what routers may ask for by name.
+        heard: hears of the updates and of the routers.
 
     Raises:
         InvalidUpdateError: if `result` is no update, or a router leads nowhere.
         ParentCommand: if it is a command for the graph around this one.
     """
     if node.name == START and node.action is None:
-        return _taken_in(spec, frame, node, result, extras)
+        return _taken_in(spec, frame, node, result, extras, heard)
     if node.returns is not None:
+        result = heard.returned(result) if heard else result
         return (*node.returns(result), *node.writes)
     updates = updates_of(spec, node, result)
+    if heard is not None and updates:
+        updates = heard.named(updates)
     writes = [*updates, *_goto(spec, node, result), *node.writes]
-    return (*writes, *_routed(spec, frame, node, updates, result, extras))
+    return (*writes, *_routed(spec, frame, node, updates, result, extras, heard))
 
 
 def _taken_in(
-    spec: GraphSpec, frame: Frame, node: NodeSpec, value: Any, extras: Mapping[str, Any]
+    spec: GraphSpec,
+    frame: Frame,
+    node: NodeSpec,
+    value: Any,
+    extras: Mapping[str, Any],
+    heard: Heard | None,
 ) -> tuple[tuple[str, Any], ...]:
     """Return what taking an input in writes, with what a caller's command adds."""
     checkpoint = frame.checkpoint
@@ -96,10 +142,24 @@ def _taken_in(
     gotos = [_towards(spec, "the Command", target) for target in targets]
     if is_steered(checkpoint):
         keys = spec.state_keys
-        return (*_updates(spec, node, value, keys), *gotos)
-    updates = updates_of(spec, node, value)
-    routed = _routed(spec, frame, node, updates, value, extras)
+        steered = _updates(spec, node, value, keys)
+        return (*(heard.named(steered) if heard else steered), *gotos)
+    keys = spec.state_keys if is_update(checkpoint) else spec.input_keys
+    updates = _updates(spec, node, value, keys)
+    if spec.begun and has_fields(value):
+        updates = [_beginning(spec, frame, key, item) for key, item in updates]
+    if heard is not None and updates:
+        updates = heard.named(updates)
+    routed = _routed(spec, frame, node, updates, value, extras, heard)
     return (*updates, *node.writes, *routed, *gotos)
+
+
+def _beginning(spec: GraphSpec, frame: Frame, key: str, item: Any) -> tuple[str, Any]:
+    """Return a write of an input that is an instance of the state: its fields have their defaults.
+
+    So the first value of a key that begins with its default takes the default's place.
+    """
+    return key, Overwrite(item) if key in spec.begun and key not in frame.values else item
 
 
 def _routed(
@@ -109,10 +169,12 @@ def _routed(
     updates: list[tuple[str, Any]],
     result: Any,
     extras: Mapping[str, Any],
+    heard: Heard | None,
 ) -> list[tuple[str, Any]]:
     """Ask the routers of a node; they see the committed state with the node's own updates."""
     routed: list[tuple[str, Any]] = []
-    for branch in node.branches:
+    first = _FIRST_ROUTER if node.action or node.subgraph else _FIRST_ROUTER - 1
+    for number, branch in enumerate(node.branches, first):
         shown = result if branch.passes_result and isinstance(result, dict) else {}
         values = frame.values
         if updates:
@@ -121,8 +183,14 @@ def _routed(
         if isinstance(state, dict):
             state = {**shown, **state}  # Also keys of the result that it does not read.
         extra = {name: extras[name] for name in branch.injected}
-        routed += _route(spec, node, branch, finish(branch.path(state, **extra)))
+        call = partial(_chosen, branch, state, extra)
+        chosen = heard.routed(branch, number, state, call) if heard else call()
+        routed += _route(spec, node, branch, chosen)
     return routed
+
+
+def _chosen(branch: Branch, state: Any, extra: Mapping[str, Any]) -> Any:
+    return finish(branch.path(state, **extra))
 
 
 def updates_of(spec: GraphSpec, node: NodeSpec, result: Any) -> list[tuple[str, Any]]:
@@ -150,7 +218,7 @@ def _updates(
         return _known(node, result.items(), keys, lenient=lenient)
     if node.name == START and _is_pairs(result):
         return _known(node, result, keys, lenient=not spec.strict)  # It may write a key twice.
-    items = update_items(result, keys)
+    items = update_items(result, keys, spec.begun)
     return _no_update(node, result) if items is None else items
 
 
@@ -206,7 +274,7 @@ def _goto(spec: GraphSpec, node: NodeSpec, result: Any) -> list[tuple[str, Any]]
     if isinstance(result, Send):
         return [_towards(spec, who, result)]
     if isinstance(result, Command):
-        return [_towards(spec, who, t) for t in _targets(who, result) if t != END]
+        return [_towards(spec, who, t) for t in targets_of(who, result) if t != END]
     if isinstance(result, (list, tuple)) and not isinstance(result, str):
         return [
             pair
@@ -217,7 +285,51 @@ def _goto(spec: GraphSpec, node: NodeSpec, result: Any) -> list[tuple[str, Any]]
     return []
 
 
-def _targets(who: str, command: Command[Any]) -> tuple[Any, ...]:
+def leads(result: Any) -> bool:
+    """Return whether a node that returned `result` says where to go."""
+    if isinstance(result, Command):
+        return bool(result.goto)
+    if isinstance(result, (list, tuple)):
+        return any(leads(item) for item in result)
+    return isinstance(result, Send)
+
+
+def writes_of_edit(
+    spec: GraphSpec,
+    frame: Frame,
+    node: NodeSpec,
+    values: Any,
+    targets: Iterable[Any],
+    extras: Mapping[str, Any],
+    *,
+    steered: bool,
+) -> tuple[tuple[str, Any], ...]:
+    """Return what an edit writes: as if a node had returned it, and led to `targets`, too.
+
+    Args:
+        spec: the graph.
+        frame: the state before.
+        node: the node.
+        values: what it would have returned.
+        targets: where a Command had led, which stays as it was chosen.
+        extras: what routers may ask for by parameter name.
+        steered: whether START led nowhere but there.
+
+    Raises:
+        InvalidUpdateError: as `writes_after`.
+    """
+    gotos = [_towards(spec, "the Command", target) for target in targets]
+    if steered:
+        return (*_updates(spec, node, values, spec.state_keys), *gotos)
+    return (*writes_after(spec, frame, node, values, extras), *gotos)
+
+
+def targets_of(who: str, command: Command[Any]) -> tuple[Any, ...]:
+    """Return where a command leads.
+
+    Raises:
+        InvalidUpdateError: if `goto` is neither a target nor a list of them.
+    """
     try:
         return command.targets()
     except TypeError:
@@ -227,7 +339,7 @@ def _targets(who: str, command: Command[Any]) -> tuple[Any, ...]:
 
 def _towards(spec: GraphSpec, who: str, target: Any) -> tuple[str, Any]:
     """Return the write that leads to a node or sends it something."""
-    name = target.node if isinstance(target, Send) else target
+    name = target.node if isinstance(target, Send) else plain_name(target)
     if not isinstance(name, str) or name not in spec.nodes or name == START:
         known = ", ".join(repr(n) for n in spec.nodes if n != START)
         msg = f"{who} leads to {name!r}, which is no node. The nodes are: {known}"

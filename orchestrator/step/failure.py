@@ -1,7 +1,8 @@
-"""What is kept of an exception: a record that people and callers can read anywhere."""
+"""The record of an exception that ended an attempt, and its log line."""
 
 from __future__ import annotations
 
+import logging
 import traceback
 
 from orchestrator import limits
@@ -9,7 +10,9 @@ from orchestrator.checkpoint.commit import Claim
 from orchestrator.checkpoint.model import StepError
 from orchestrator.errors import StepFailedError
 
-__all__ = ["error_record"]
+__all__ = ["error_record", "log_failure"]
+
+_log = logging.getLogger(__name__)
 
 
 def error_record(error: BaseException, claim: Claim, worker: str) -> StepError:
@@ -34,4 +37,36 @@ def error_record(error: BaseException, claim: Claim, worker: str) -> StepError:
         step=step.step_id,
         attempt=claim.attempt,
         worker=worker,
+    )
+
+
+def log_failure(
+    claim: Claim, error: BaseException, record: StepError, then: str, *, final: bool = False
+) -> None:
+    """Log a failed attempt with its traceback.
+
+    An error that a step of a subgraph has logged is not logged again by the step around it.
+
+    Args:
+        claim: on the step.
+        error: what the attempt raised.
+        record: of the error.
+        then: what follows, for people.
+        final: the step has failed for good, which is an error; else it is a warning.
+    """
+    step = claim.step
+    assert step is not None
+    if isinstance(error, StepFailedError) and error.record.get("type"):
+        return
+    _log.log(
+        logging.ERROR if final else logging.WARNING,
+        "thread %r: node %r failed in attempt %d (step %s), %s: %s: %s\n%s",
+        step.thread_id,
+        step.node,
+        claim.attempt,
+        step.step_id,
+        then,
+        record.type,
+        record.message,
+        record.traceback,
     )

@@ -45,6 +45,7 @@ class Live:
             step that runs it, it begins anew, and its steps are known by their places. `None`: it
             is kept.
         untracked: the values that are never stored.
+        is_named: whether a caller named the thread; else its id is nothing to show.
     """
 
     store: Any = None
@@ -58,3 +59,4 @@ class Live:
     logs: bool = False
     answers: Mapping[str, Any] | None = None
     untracked: Untracked = field(default_factory=Untracked)
+    is_named: bool = True

@@ -18,39 +18,43 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import Claim, Commit, EventDraft, ReadyStep, Refusal
+from orchestrator.checkpoint.commit import RESUMED, Claim, Commit, EventDraft, ReadyStep, Refusal
 from orchestrator.checkpoint.model import Head, Interrupt, Outcome, PlannedStep, RunStatus
 from orchestrator.checkpoint.tails import Encoded
 from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.core.adopting import mismatch
 from orchestrator.core.advance import Frame, Next, advance
+from orchestrator.core.apply import HANDLED
 from orchestrator.core.records import Records
 from orchestrator.core.steering import done_in
-from orchestrator.core.stepping import Stepping, hand_back
+from orchestrator.core.stepping import Stepping, hand_back, tracked_writes
 from orchestrator.errors import (
+    GraphBubbleUp,
+    GraphDrained,
     GraphInterrupt,
+    GraphMismatchError,
     ParentCommand,
     StateCorruptedError,
     WorkerLostError,
 )
 from orchestrator.graph.policy import delay_after
-from orchestrator.graph.spec import DispatchMode, GraphSpec
+from orchestrator.graph.spec import DispatchMode, GraphSpec, handler_name
 from orchestrator.ids import mint_checkpoint_id, root_thread
 from orchestrator.record import replace
 from orchestrator.step.access import Access, values_after
 from orchestrator.step.advancing import advance_thread
 from orchestrator.step.ahead import Ahead
 from orchestrator.step.answers import json_schema_of
-from orchestrator.step.attempt import Attempt, Result
+from orchestrator.step.attempt import FAILED, Attempt, Result
 from orchestrator.step.facts import Advanced, Asked, Done, Fact, Failed, Stopped
-from orchestrator.step.failure import error_record
+from orchestrator.step.failure import error_record, log_failure
 from orchestrator.step.host import ClaimLost
 from orchestrator.step.line import begin_next
 from orchestrator.step.live import Live
 from orchestrator.step.report import Report
 from orchestrator.step.salvage import salvage
 from orchestrator.step.steering import parent_result
-from orchestrator.step.waiting import ChildPaused, StepWaits
+from orchestrator.step.waiting import ChildPaused, GivesWay, StepWaits
 
 __all__ = ["SETTLED", "Report", "StepProtocol"]
 
@@ -117,7 +121,7 @@ class StepProtocol:
             step, claim = named, replace(claim, step=named)
         reason = self._mismatch(head, claim.header, step.node)
         if reason:
-            return self.access.defer(claim, reason)
+            return self.access.defer(claim, reason) if step.queue else self._refused(claim, reason)
         attempt: Attempt | None = None
         try:
             attempt = ahead.attempt(claim) if ahead else None
@@ -126,12 +130,21 @@ class StepProtocol:
         except ClaimLost:
             return Report(refused=Refusal.STALE_FENCE)
         except Exception as error:  # noqa: BLE001 - whatever user code raises is the step's failure
+            if isinstance(error, GraphDrained) and self._is_drained:  # A subgraph of the step was.
+                handed = hand_back(step, claim.fence, f"drained: {error.reason}")
+                return Report(refused=self.access.commit(handed).refused)
             set_back = self.salvaged(step.thread_id, error)
             return set_back or self._failed(claim, attempt, error)
-        except BaseException as error:  # The process is told to stop; the step is not to blame.
+        except BaseException as error:  # The process or the call ends; the step is not to blame.
             self.access.commit(hand_back(step, claim.fence, type(error).__name__))
             raise
         return settle()  # What the store raises is not the step's failure.
+
+    @property
+    def _is_drained(self) -> bool:
+        """Whether the caller's control asked the run to stop."""
+        control = self.live.control
+        return control is not None and control.drain_requested
 
     def _mismatch(self, head: Head, header: bytes, node: str) -> str:
         """Return why the graph may not run a node for a thread; empty: it may."""
@@ -141,6 +154,17 @@ class StepProtocol:
             return mismatch(self.spec, head, self.records.checkpoint(header), [node])
         except StateCorruptedError:
             return ""  # Whoever does the step finds out, and what to do about it.
+
+    def _refused(self, claim: Claim, reason: str) -> Report:
+        """Fail a step that this process cannot run, where no other would ever take it."""
+        assert claim.step is not None
+        error = GraphMismatchError(
+            f"the thread {root_thread(claim.step.thread_id)[0]!r} cannot continue in "
+            f"{claim.step.node!r}: {reason}, then resume it"
+        )
+        record = error_record(error, claim, self.access.owner)
+        report = self._send(self.stepping.fail(claim.step, claim.fence, record))
+        return replace(report, error=None if report.refused else error)
 
     def salvaged(self, thread_id: str, error: Exception) -> Report | None:
         """Set a thread back if stored bytes are the reason of an error; return how it goes on."""
@@ -189,6 +213,9 @@ class StepProtocol:
 
     def _wait(self, attempt: Attempt, waits: StepWaits) -> Settle:
         step, fence = attempt.step, attempt.claim.fence
+        if isinstance(waits, GivesWay):
+            way = self.stepping.give_way(step, fence, waits.reason)
+            return lambda: self._send(way)
         commit = self.stepping.wait(step, fence, waits.look_again_ms, waits.reason, waits.notes)
 
         def settle() -> Report:
@@ -201,8 +228,12 @@ class StepProtocol:
         questions = tuple(
             replace(i, response_schema=json_schema_of(i.response_schema)) for i in interrupts
         )
-        commit = self.stepping.ask(attempt.step, attempt.claim.fence, questions)
+        commit = self.stepping.ask(attempt.claim, questions)
+        return self._settle_asked(attempt, commit, questions)
 
+    def _settle_asked(
+        self, attempt: Attempt, commit: Commit, questions: tuple[Interrupt, ...]
+    ) -> Settle:
         def settle() -> Report:
             report = self._send(commit)
             if report.refused is None:
@@ -220,9 +251,9 @@ class StepProtocol:
             fence=claim.fence,
             worker=self.access.owner,
             claimed_ms=claim.now_ms,
+            error=self._failed_before(claim),
             interrupts=tuple(
-                replace(i, response_schema=json_schema_of(i.response_schema))
-                for i in attempt.scope.scratchpad.asked
+                replace(i, response_schema=json_schema_of(i.response_schema)) for i in attempt.asked
             ),
         )
         following: Next | None = None
@@ -262,25 +293,48 @@ class StepProtocol:
 
         return settle
 
+    def _failed_before(self, claim: Claim) -> bytes:
+        """Return the record of how a step failed before a person resumed it."""
+        step = claim.step
+        if step is None or claim.reason != RESUMED:
+            return b""
+        store = self.access.checkpointer
+        loaded = self.access.patiently(lambda: store.load(step.thread_id, values=False))
+        found = loaded.steps.get(step.step_id) if loaded else None
+        return found.error if found else b""
+
     def stored(self, writes: tuple[tuple[str, Any], ...]) -> bytes:
         """Return writes as a cache keeps them."""
-        return self.records.store_outcome(Outcome(writes=writes))
+        tracked = tracked_writes(writes, self.spec.untracked)
+        return self.records.store_outcome(Outcome(writes=tracked))
 
     def _failed(self, claim: Claim, attempt: Attempt | None, error: Exception) -> Report:
         """Commit a failure: a timer for the next attempt, the handler's result, or the end."""
         step = claim.step
         assert step is not None
         record = error_record(error, claim, self.access.owner)
-        policies = self.spec.nodes[step.node].options.retry
-        delay_s = delay_after(policies, error, claim.failures + 1, random.random())  # noqa: S311
+        steers = isinstance(error, GraphBubbleUp)  # For the caller of the run: it is no failure.
+        policies = () if steers else self.spec.nodes[step.node].options.retry
+        delay_s = delay_after(policies, error, claim.failures + 1, random.uniform(0, 1))  # noqa: S311
         if delay_s is not None:
             delay_ms = int(delay_s * 1000)
-            result = self.access.commit(self.stepping.retry(step, claim.fence, record, delay_ms))
+            retry = self.stepping.retry(step, claim.fence, record, delay_ms)
+            if attempt is not None:
+                began = {attempt.began_note: str(attempt.began_s).encode()}
+                retry = replace(retry, notes=began)
+            result = self.access.commit(retry)
             if result.refused is not None:
                 return Report(refused=result.refused)
-            return Report(retry_ms=delay_ms, due=result.due)
+            log_failure(claim, error, record, f"retried in {delay_s:.1f} s")
+            return Report(retry_ms=delay_ms, due=result.due, raised=error)
+        handler = attempt.handler if attempt else None
+        if attempt and handler and handler_name(step.node) in self.stepping.breaks[1]:
+            failed = {FAILED: self.records.store_error(record)}
+            paused = replace(self.stepping.ask(claim, ()), notes=failed)
+            self._tell_of(Failed, step, error=record)
+            return self._settle_asked(attempt, paused, ())()
         try:
-            handled = attempt.handle(error, record) if attempt else None
+            handled = attempt.handle(error, record) if attempt and not steers else None
             settle = self._complete(attempt, handled) if attempt and handled else None
         except ClaimLost:
             return Report(refused=Refusal.STALE_FENCE)
@@ -295,13 +349,17 @@ class StepProtocol:
             settle = None
         if settle is not None:
             self._tell_of(Failed, step, error=record)
+            log_failure(claim, error, record, "its error handler continues")
             return settle()
         notes = getattr(error, "notes_for_step", {})
         commit = replace(self.stepping.fail(step, claim.fence, record), notes=notes)
         report = self._send(commit)
         if report.refused is None:
             self._tell_of(Failed, step, error=record)
-        return replace(report, error=None if report.refused else error)
+            if self.default_queue:  # A call in this process raises it.
+                log_failure(claim, error, record, "the step failed", final=True)
+        final = None if report.refused else error
+        return replace(report, error=final, raised=final)
 
     def taking(self, commit: Commit, head: Head, queue: str, known: Iterable[str]) -> Commit:
         """Let a commit claim the one step that it makes ready, if this process may go on in place.
@@ -345,6 +403,8 @@ class StepProtocol:
         if own:
             news = {k: v for k, v in following.changed.items() if k in own}
             self.live.untracked.set(thread_id, news)
+            checkpoint = following.checkpoint
+            self.live.untracked.send(thread_id, checkpoint, following.sends, self.spec)
         if self.live.listener is not None:
             args = {i: send.arg for i, send in enumerate(following.sends)}
             self.tell(
@@ -384,6 +444,9 @@ class StepProtocol:
         """Return what follows a superstep of a thread, by the writes of its steps."""
         new_id = mint_checkpoint_id(frame.checkpoint.id, now_ms)
         following = advance(self.spec, frame, results, new_id=new_id, now_ms=now_ms)
+        if self.spec.interrupt_after if self.breaks_after is None else self.breaks_after:
+            handled = [s.node for s, writes in results if any(key == HANDLED for key, _ in writes)]
+            following = replace(following, handled=tuple(map(handler_name, handled)))
         store = self.access.checkpointer
         if isinstance(store, Overlay):
             parent = store.parent_of(thread_id, frame.checkpoint)
@@ -396,7 +459,7 @@ class StepProtocol:
     def tell(self, kind: type[Fact], thread_id: str, **fields: Any) -> None:
         """Tell a fact to whoever listens in this process."""
         if self.live.listener is not None:
-            self.live.listener(kind(thread_id=thread_id, **fields))
+            self.live.listener(kind(thread_id=thread_id, spec=self.spec, **fields))
 
     def _tell_of(self, kind: type[Fact], step: ReadyStep, **fields: Any) -> None:
         if self.live.listener is not None:

@@ -22,5 +22,6 @@ class Report:
     due: tuple[ReadyStep, ...] = ()  # Steps of the same superstep whose turn to be sent has come.
     retry_ms: int | None = None  # The step is due again after so long.
     error: BaseException | None = None  # What the node raised, if it failed for good.
+    raised: BaseException | None = None  # What the attempt raised, also if it is retried.
     claim: Claim | None = None  # On the one step that is ready, if it was taken in the same commit.
     ahead: Ahead | None = None  # What was prepared of the attempt under that claim.

@@ -52,7 +52,7 @@ def config_for(attempt: Attempt) -> dict[str, Any]:
         **given.get("metadata", {}),
         **live.config.get("metadata", {}),
         **attempt.node.options.metadata,
-        "thread_id": root,
+        **({"thread_id": root} if live.is_named else {}),
         "langgraph_step": step.number,
         "langgraph_node": attempt.protocol.spec.shown(step.node),
         "langgraph_triggers": step.triggers,

@@ -20,12 +20,10 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 
-from orchestrator.graph.routing import Command
 from orchestrator.ids import new_uuid
 
 __all__ = ["MessagesHandler", "Show", "ids_in"]
 
-_HIDDEN = "langsmith:hidden"  # The tag of what readers do not care about.
 _SILENT = "nostream"  # The tag of a model whose tokens nobody wants to read.
 _INTERNAL = "seq:step"  # How tags begin by which langchain numbers the parts of a sequence.
 
@@ -41,7 +39,8 @@ class MessagesHandler(BaseCallbackHandler):
     def __init__(self, ns: str, show: Show) -> None:
         """Listen to the step in the namespace `ns`."""
         self._ns, self._show = ns, show
-        self._runs: dict[UUID, dict[str, Any]] = {}  # Of models and of the node, with metadata.
+        self._runs: dict[UUID, dict[str, Any]] = {}  # Of models, with metadata.
+        self._of_node: Mapping[str, Any] = {}
         self._known: set[str] = set()  # The ids of messages given to the node, or shown.
 
     # ---- models -------------------------------------------------------------------------------
@@ -86,32 +85,15 @@ class MessagesHandler(BaseCallbackHandler):
 
     # ---- the node -----------------------------------------------------------------------------
 
-    def on_chain_start(
-        self, serialized: dict[str, Any], inputs: Any, *, run_id: UUID, **more: Any
-    ) -> None:
-        """Remember the node, and which messages it was called with."""
-        del serialized
-        metadata = more.get("metadata") or {}
-        if not self._is_own(metadata) or more.get("name") != metadata.get("langgraph_node"):
-            return
-        if _HIDDEN in (more.get("tags") or []):
-            return
-        self._runs[run_id] = metadata
-        self._known |= ids_in(inputs)
+    def begin(self, metadata: Mapping[str, Any], seen: Any) -> None:
+        """Remember what is known of the node, and which messages it is called with."""
+        self._of_node = metadata
+        self._known |= ids_in(seen)
 
-    def on_chain_end(self, outputs: Any, *, run_id: UUID, **more: Any) -> None:
-        """Show the messages that the node returned."""
-        del more
-        metadata = self._runs.pop(run_id, None)
-        if metadata is None:
-            return
-        for message in _returned(outputs):
-            self._emit(message, metadata)
-
-    def on_chain_error(self, error: BaseException, *, run_id: UUID, **more: Any) -> None:
-        """Forget a node that failed."""
-        del error, more
-        self._runs.pop(run_id, None)
+    def returned(self, values: Iterable[Any]) -> None:
+        """Show the messages that the node returned, as values of keys."""
+        for message in _held(values):
+            self._emit(message, self._of_node)
 
     # ---- both -----------------------------------------------------------------------------------
 
@@ -147,26 +129,6 @@ class MessagesHandler(BaseCallbackHandler):
 def ids_in(seen: Any) -> set[str]:
     """Return the ids of the messages that a node is called with."""
     return {message.id for message in _held(_values(seen)) if message.id is not None}
-
-
-def _returned(result: Any) -> Iterator[BaseMessage]:
-    """Return the messages in what a node returned."""
-    if isinstance(result, Command):
-        yield from _in_update(result.update)
-    elif _is_list(result) and any(isinstance(item, Command) for item in result):
-        for item in result:
-            yield from _in_update(item.update if isinstance(item, Command) else item)
-    else:
-        yield from _in_update(result)
-
-
-def _in_update(update: Any) -> Iterator[BaseMessage]:
-    if isinstance(update, BaseMessage):
-        yield update
-    elif _is_list(update):
-        yield from (item for item in update if isinstance(item, BaseMessage))
-    else:
-        yield from _held(_values(update))
 
 
 def _held(values: Iterable[Any]) -> Iterator[BaseMessage]:

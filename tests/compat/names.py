@@ -13,7 +13,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.client.options import CallOptions
+from orchestrator.client.options import CallOptions, CompileOptions
 from orchestrator.graph.settings import NodeSettings
 from tests.compat.reasons import DIFFERS, MISSING, PARAMETERS
 
@@ -53,6 +53,7 @@ CLASSES = (
     "langgraph.runtime.RunControl",
     "langgraph.store.base.BaseStore",
     "langgraph.cache.base.BaseCache",
+    "langgraph.checkpoint.base.BaseCheckpointSaver",
 )
 HEAD = """\
 # LangGraph's names
@@ -62,7 +63,11 @@ LangGraph {version}: {same} are the same, {differs} differ, {missing} are missin
 the name is here and takes the same parameters; the tests in `tests/property` compare what graphs
 do.
 """
-OPTIONS = {"Unpack[CallOptions]": CallOptions, "Unpack[NodeSettings]": NodeSettings}
+OPTIONS = {
+    "Unpack[CallOptions]": CallOptions,
+    "Unpack[CompileOptions]": CompileOptions,
+    "Unpack[NodeSettings]": NodeSettings,
+}
 
 
 @dataclass(frozen=True)

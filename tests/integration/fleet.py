@@ -41,7 +41,7 @@ _T = TypeVar("_T")
 ROOT = Path(__file__).resolve().parents[2]
 GRAPHS = (
     *("tour", "row", "fan", "placed", "patient", "bounded", "opaque", "ticker", "hopper"),
-    "relay",
+    *("relay", "nested"),
 )
 WAIT_S = 40.0  # Two cores, shared with whatever else runs.
 STOP_S = 20.0

@@ -196,6 +196,13 @@ def _row(*names: str, queues: dict[str, str] | None = None) -> StateGraph:
     return builder
 
 
+def _nested() -> StateGraph:
+    builder = StateGraph(State)
+    builder.add_node("sub", _row("inner").compile())
+    builder.add_edge(START, "sub")
+    return builder
+
+
 def _fan() -> StateGraph:
     builder = StateGraph(State)
     builder.add_node("split", node("split"))
@@ -289,3 +296,4 @@ opaque = _opaque().compile(name="opaque")
 ticker = _ticker().compile(name="ticker")  # As many quick steps as it is wide.
 hopper = _ticker("queue").compile(name="hopper")  # The same by messages, whatever the workers say.
 relay = _relay().compile(name="relay")  # By turns on two queues, a growing list in its hands.
+nested = _nested().compile(name="nested")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -50,8 +50,17 @@ def no_luck(monkeypatch: pytest.MonkeyPatch) -> None:
     # is being stored also in subgraphs that store nothing.
     stored: Future[None] = Future()
     stored.set_result(None)
-    loop = langgraph.pregel._loop.SyncPregelLoop
+    loop: Any = langgraph.pregel._loop.SyncPregelLoop
     monkeypatch.setattr(loop, "_put_checkpoint_fut", stored, raising=False)
+    loop = langgraph.pregel._loop.AsyncPregelLoop
+    monkeypatch.setattr(loop, "_put_checkpoint_fut", _Stored(), raising=False)
+
+
+class _Stored:
+    """What waits for nothing."""
+
+    def __await__(self) -> Iterator[None]:
+        return iter(())
 
 
 def difference(case: tuple[GraphPlan, list[Do]], met: Counter[str]) -> Moment | None:

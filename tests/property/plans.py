@@ -138,6 +138,7 @@ class NodePlan(Brief):
     sub: GraphPlan | None = None  # The subgraph that it is, or calls.
     keeps: bool | None = None  # The checkpointer of the subgraph.
     called: int = 0  # How often it calls the subgraph; 0: it is the subgraph.
+    form: str = "def"  # What it is: def | async | object | partial | method | runnable.
 
 
 @dataclass(frozen=True, repr=False)

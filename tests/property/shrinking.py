@@ -33,7 +33,7 @@ def _smaller(case: Case) -> Iterator[Case]:
     plan, todo = case
     for index in range(1, len(todo)):
         yield plan, [*todo[:index], *todo[index + 1 :]]
-    for smaller in _graphs(plan):
+    for smaller in smaller_graphs(plan):
         names = {node.name for node in smaller.nodes}
         yield smaller, [replace(do, goto=tuple(g for g in do.goto if g in names)) for do in todo]
     for index, do in enumerate(todo):
@@ -41,7 +41,7 @@ def _smaller(case: Case) -> Iterator[Case]:
             yield plan, [*todo[:index], simple, *todo[index + 1 :]]
 
 
-def _graphs(plan: GraphPlan) -> Iterator[GraphPlan]:
+def smaller_graphs(plan: GraphPlan) -> Iterator[GraphPlan]:
     for node in plan.nodes:
         if len(plan.nodes) > 1:
             yield _without(plan, node.name)
@@ -64,7 +64,7 @@ def _graphs(plan: GraphPlan) -> Iterator[GraphPlan]:
 def _nodes(node: NodePlan) -> Iterator[NodePlan]:
     yield from _plainer(node)
     if node.sub is not None:
-        for sub in _graphs(node.sub):
+        for sub in smaller_graphs(node.sub):
             yield replace(node, sub=sub)
 
 

@@ -6,6 +6,7 @@ given. Nothing here compares: see `test_against_langgraph.py`.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import langgraph.errors
 import langgraph.graph
 import langgraph.runtime
 import langgraph.types
+from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 
 import orchestrator
@@ -42,6 +44,7 @@ class Ours:
     interrupt = staticmethod(orchestrator.interrupt)
     get_stream_writer = staticmethod(orchestrator.get_stream_writer)
     get_runtime = staticmethod(orchestrator.get_runtime)
+    StateUpdate = orchestrator.StateUpdate
     checkpointer = orchestrator.MemoryCheckpointer
 
 
@@ -58,6 +61,7 @@ class Theirs:
     interrupt = staticmethod(langgraph.types.interrupt)
     get_stream_writer = staticmethod(langgraph.config.get_stream_writer)
     get_runtime = staticmethod(langgraph.runtime.get_runtime)
+    StateUpdate = langgraph.types.StateUpdate
     checkpointer = InMemorySaver
 
 
@@ -169,7 +173,34 @@ def node(plan: NodePlan, world: World, schema: str) -> Any:
     def call(state: Any) -> Any:
         return behave(plan, state, world, sub, schema)
 
-    return call
+    return formed(plan.form, call)
+
+
+def formed(form: str, call: Callable[[Any], Any]) -> Any:
+    """Return a function in one of the forms in which a node may be given."""
+
+    async def later(state: Any) -> Any:
+        return call(state)
+
+    def after(first: int, state: Any) -> Any:
+        return call(state)
+
+    class Node:
+        def __call__(self, state: Any) -> Any:
+            return call(state)
+
+        def method(self, state: Any) -> Any:
+            return call(state)
+
+    forms: dict[str, Callable[[], Any]] = {
+        "def": lambda: call,
+        "async": lambda: later,
+        "object": Node,
+        "partial": lambda: functools.partial(after, 1),
+        "method": lambda: Node().method,
+        "runnable": lambda: RunnableLambda(call),
+    }
+    return forms[form]()
 
 
 def build(plan: GraphPlan, world: World, keeps: Any = None) -> Any:

@@ -83,7 +83,10 @@ def fails(graph, error, *texts, values=None, start=None):
 @pytest.mark.parametrize(
     ("write", "texts"),
     [
-        (lambda g: g.add_edge(START, "a").add_edge("a", "b"), ["leads to 'b'", "nodes are: 'a'"]),
+        (
+            lambda g: g.add_edge(START, "a").add_edge("a", "b"),
+            ["ending at unknown node 'b'", "nodes are: 'a'"],
+        ),
         (lambda g: g, ["no entry", "add_edge(START, 'first_node')"]),
         (lambda g: g.add_node("a", nothing), ["already has a node named 'a'", "another name"]),
         (lambda g: g.add_node(END, nothing), ["'__end__' is reserved"]),
@@ -129,7 +132,7 @@ def test_a_router_that_leads_nowhere_fails_its_step(target, ends, texts):
         (Send("nowhere", 1), ["the node 'work' leads to 'nowhere', which is no node"]),
         (Command(goto="nowhere"), ["the node 'work' leads to 'nowhere'"]),
         (Command(goto=5), ["Command(goto=5): expected a node, a Send, or a list"]),
-        (Command(graph=Command.PARENT), ["there is no such graph around", "leave out graph=…"]),
+        (Command(graph="other"), ["for the graph 'other': graph must be Command.PARENT"]),
         ([Send("nowhere", 1)], ["leads to 'nowhere'"]),
         (3, ["what the node 'work' returned is no update", "expected a dict", "it is 3"]),
         ("text", ["it is 'text'"]),
@@ -266,7 +269,12 @@ def test_a_wrong_input_is_refused_and_changes_nothing(done, value, error, texts)
 
 @pytest.mark.parametrize(
     ("thread_id", "text"),
-    [("", "is empty"), ("x" * 256, "256 characters"), ("a\tb", "control"), (5, "string, not int")],
+    [
+        ("", "is empty"),
+        ("x" * 256, "256 characters"),
+        ("a\tb", "control"),
+        (b"t", "must be a string"),
+    ],
 )
 @pytest.mark.parametrize("method", ["invoke", "get_state", "update_state", "get_state_history"])
 def test_a_thread_id_that_cannot_be_one_is_refused_by_every_call(done, method, thread_id, text):
@@ -293,7 +301,7 @@ def test_without_a_thread_id_a_checkpointer_has_nowhere_to_keep_the_run(done, co
 def test_without_a_checkpointer_there_is_no_state_to_look_at():
     graph = StateGraph(State).add_node("work", nothing).add_edge(START, "work").compile()
     for call in (graph.get_state, lambda c: graph.update_state(c, {})):
-        with pytest.raises(ValueError, match="compiled without a checkpointer"):
+        with pytest.raises(ValueError, match="No checkpointer set: the graph keeps no threads"):
             call("t")
 
 

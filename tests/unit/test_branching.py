@@ -29,7 +29,7 @@ def at(bench: Bench, *nodes: str) -> Any:
     ("nodes", "ran", "first"),
     [
         (("end",), ["end"], ("fork", 2, ("end",), ["in", "side", "work"])),
-        (("side", "work"), ["end", "side", "work"], ("fork", 1, ("side", "work"), ["in"])),
+        (("work", "side"), ["end", "side", "work"], ("fork", 1, ("work", "side"), ["in"])),
         ((START,), ["end", "side", "work"], ("fork", 0, (START,), [])),
     ],
     ids=["middle", "first", "input"],

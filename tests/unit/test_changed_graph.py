@@ -1,5 +1,6 @@
 """A thread outlives changes of its graph: nothing is lost, and what cannot go on says why."""
 
+import asyncio
 import operator
 from collections.abc import Callable
 from typing import Annotated, Any, TypedDict
@@ -111,3 +112,31 @@ def test_an_update_as_a_node_that_is_gone_must_say_as_which() -> None:
 def test_a_finished_thread_has_nothing_that_could_be_gone() -> None:
     graph = new(left(finish))
     assert graph.invoke(None, "t") == {"log": ["a", "last"]}
+
+
+def calling(store: MemoryCheckpointer, *nodes: str) -> Any:
+    """A graph whose node calls a subgraph, which asks in its last node."""
+    inner = StateGraph(New)
+    for name, before in zip(nodes, (START, *nodes), strict=False):
+        inner.add_node(name, ask if name == nodes[-1] else note(name)).add_edge(before, name)
+    called = inner.compile()
+
+    def sub(state: New) -> Any:
+        return called.invoke(state)
+
+    builder = StateGraph(New).add_node("sub", sub)
+    return builder.add_edge(START, "sub").compile(store)
+
+
+@pytest.mark.parametrize("value", [None, Command(resume="yes")])
+def test_what_waits_in_a_called_subgraph_that_has_changed_says_so_and_waits_on(value: Any) -> None:
+    store = MemoryCheckpointer()
+    calling(store, "a", "ask").invoke({}, "t")
+    changed = calling(store, "a", "b", "ask")
+    with pytest.raises(GraphMismatchError, match="state_version=2"):
+        changed.invoke(value, "t")
+    with pytest.raises(GraphMismatchError, match="state_version=2"):
+        asyncio.run(changed.ainvoke(None, "t"))
+    after = calling(store, "a", "ask").invoke(None, "t")
+    assert after["log"] == (["a", "yes"] if value is not None else [])
+    assert ("__interrupt__" in after) == (value is None)

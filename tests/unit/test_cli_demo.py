@@ -188,7 +188,7 @@ class FakeStore:
         ready = ReadyStep(
             thread_id=thread, step_id="c", checkpoint_id=1, graph="g", node="scan", number=0
         )
-        step = LoadedStep(step=ready, owner="h:7:x", asks={"i1": b""})
+        step = LoadedStep(step=ready, owner="h:7:x", asks={"i1": b"?"})
         checkpoint = StoredCheckpoint(id=1, header=b"", plan=b"")
         return LoadedThread(
             head=head, checkpoint=checkpoint, blobs={}, steps={"c": step}, now_ms=99

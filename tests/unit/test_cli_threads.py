@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.checkpoint.model import Interrupt
 from orchestrator.cli import main
+from orchestrator.errors import ThreadBusyError, UnknownThreadError
 
 
 @dataclass
@@ -35,6 +36,7 @@ class FakeSnapshot:
     )
     metadata: dict[str, Any] = field(default_factory=lambda: {"step": 2, "source": "loop"})
     created_at: str = "2026-01-02T03:04:05+00:00"
+    tasks: tuple[Any, ...] = ()
     interrupts: tuple[Interrupt, ...] = (Interrupt("ok?", "i1"),)
 
 
@@ -44,10 +46,17 @@ class FakeClient:
     def __init__(self) -> None:
         self.found = [FakeThread()]
         self.asked: list[Any] = []
+        self.deleted: list[tuple[str, bool]] = []
+        self.errors: dict[str, Exception] = {}
 
     def threads(self, *, status: str | None, limit: int) -> list[FakeThread]:
         self.asked.append((status, limit))
         return self.found
+
+    def delete(self, thread_id: str, *, cancel: bool) -> None:
+        if thread_id in self.errors:
+            raise self.errors[thread_id]
+        self.deleted.append((thread_id, cancel))
 
     def questions(self, thread_id: str) -> dict[str, Any]:
         return {"i1": "ok?"}
@@ -130,6 +139,7 @@ def test_state_is_one_json_object_for_programs(capsys: pytest.CaptureFixture[str
         "next": ["review"],
         "metadata": {"step": 2, "source": "loop"},
         "created_at": "2026-01-02T03:04:05+00:00",
+        "errors": [],
         "interrupts": [{"id": "i1", "value": "ok?"}],
     }
 
@@ -137,8 +147,38 @@ def test_state_is_one_json_object_for_programs(capsys: pytest.CaptureFixture[str
 def test_history_is_a_line_for_each_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["history", "t1"]) == 0
     head, first, second = capsys.readouterr().out.splitlines()
-    assert head.split() == ["CHECKPOINT", "STEP", "SOURCE", "CREATED", "NEXT"]
-    assert first.split() == ["c1", "2", "loop", "2026-01-02T03:04:05+00:00", "review"]
+    assert head.split() == ["CHECKPOINT", "STEP", "SOURCE", "CREATED", "NEXT", "FAILED"]
+    assert first.split() == ["c1", "2", "loop", "2026-01-02T03:04:05+00:00", "review", "-"]
     assert second.endswith("-")
     assert main(["history", "t1", "--json", "--limit", "1"]) == 0
     assert json.loads(capsys.readouterr().out)["checkpoint_id"] == "c1"
+
+
+# ---- threads delete -----------------------------------------------------------------------------
+
+
+def test_threads_are_deleted_and_those_that_cannot_be_are_told(
+    client: FakeClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client.errors = {"busy": ThreadBusyError("it is busy"), "gone": UnknownThreadError("no thread")}
+    assert main(["threads", "delete", "t1", "busy", "gone", "t1", "--yes", "--json"]) == 4
+    told = json.loads(capsys.readouterr().out)
+    assert told["deleted"] == ["t1"]
+    assert {name: each["code"] for name, each in told["refused"].items()} == {
+        "busy": "THREAD_BUSY",
+        "gone": "UNKNOWN_THREAD",
+    }
+    assert client.deleted == [("t1", False)]
+    assert main(["threads", "delete", "gone", "--yes"]) == 3
+    assert main(["threads", "delete", "t2", "--yes", "--cancel"]) == 0
+    assert client.deleted[-1] == ("t2", True)
+
+
+def test_nothing_is_deleted_that_was_not_confirmed(
+    client: FakeClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["threads", "delete", "t1"]) == 2
+    assert "--yes" in capsys.readouterr().err
+    assert main(["threads", "delete"]) == 2
+    assert main(["threads", "--status", "failed", "delete", "t1", "--yes"]) == 2
+    assert client.deleted == []

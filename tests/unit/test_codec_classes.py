@@ -175,7 +175,8 @@ def test_a_member_that_is_gone_is_named():
     left = Codec()
     left.register_class(enum.Enum("Gone", {"A": 1}), "gone")
     with pytest.raises(
-        StateCorruptedError, match=r"type 'gone' does not come back \(KeyError: 'B'"
+        StateCorruptedError,
+        match=r"type 'gone' does not come back .*Gone has no member 'B' \(any more\)",
     ):
         left.decode(stored.encode(Gone.B))
 
@@ -199,7 +200,7 @@ def test_a_named_tuple_that_grew_a_default_is_filled_and_one_that_shrank_is_refu
     grown.register_class(collections.namedtuple("G", "a b c", defaults=[7]), "t")  # noqa: PYI024
     shrunk.register_class(collections.namedtuple("S", "a"), "t")  # noqa: PYI024
     assert grown.decode(codec.encode(Old(1, 2))) == (1, 2, 7)
-    with pytest.raises(StateCorruptedError, match="2 items are stored, and S has 1 fields"):
+    with pytest.raises(StateCorruptedError, match=r"S has no field 'b' \(any more\)"):
         shrunk.decode(codec.encode(Old(1, 2)))
 
 

@@ -3,8 +3,6 @@
 import dataclasses
 import enum
 import itertools
-import sys
-import types
 
 import pytest
 
@@ -92,7 +90,8 @@ def test_a_class_has_one_tag():
 def test_a_class_that_is_defined_again_takes_the_tag_over_and_the_old_one_is_refused():
     tag, classes = next(TAGS), []
     for _ in range(2):  # A module that is loaded twice, or a cell of a notebook.
-        cls = dataclasses.make_dataclass("Cell", ["x"], namespace={"__module__": "cells"})
+        cls = dataclasses.make_dataclass("Cell", ["x"])
+        cls.__module__ = "cells"
         classes.append(register_type(cls, tag))
     old, new = classes
     with pytest.raises(UnserializableValueError, match=r"cells\.Cell, which cannot be stored"):
@@ -204,12 +203,8 @@ def test_bytes_stored_without_functions_are_not_given_to_them():
 
 
 def test_one_tag_for_two_classes_of_a_schema_is_refused():
-    module = types.ModuleType("one")
-    sys.modules.pop("one", None)
-    first, second = (
-        dataclasses.make_dataclass("Same", ["x"], namespace={"__module__": module.__name__})
-        for _ in range(2)
-    )
+    first, second = (dataclasses.make_dataclass("Same", ["x"]) for _ in range(2))
+    first.__module__ = second.__module__ = "one"
     codec = Codec()
     codec.register_class(first)
     with pytest.raises(

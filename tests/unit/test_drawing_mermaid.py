@@ -35,8 +35,8 @@ config:
 ---
 graph TD;
 	__start__([<p>__start__</p>]):::first
-	a("a")
-	b("b<hr/><small><em>queue = gpu</em></small>")
+	a(a)
+	b(b<hr/><small><em>queue = gpu</em></small>)
 	__end__([<p>__end__</p>]):::last
 	__start__ --> a;
 	a --> b;
@@ -75,8 +75,8 @@ graph TD;
 	tools("▶ tools"):::running
 	__end__([<p>__end__</p>]):::last
 	__start__ --> agent;
-	agent -. "&nbsp;done&nbsp;" .-> __end__;
-	agent -. "&nbsp;call&nbsp;" .-> tools;
+	agent -. &nbsp;done&nbsp; .-> __end__;
+	agent -. &nbsp;call&nbsp; .-> tools;
 	tools --> agent;
 	classDef default fill:#f2f0ff,line-height:1.2
 	classDef first fill:#fff
@@ -92,16 +92,14 @@ def test_mermaid_of_odd_names():
         ODD.draw_mermaid(with_styles=False)
         == """\
 graph TD;
-	__start__([<p>__start__</p>])
-	say\\20\\\\22\\hi\\22\\\\20\\\\5b\\x\\5d\\("say #34;hi#34; #91;x#93;")
-	\\65\\nd("end")
-	\\fc\\("ü")
-	__end__([<p>__end__</p>])
-	__start__ --> say\\20\\\\22\\hi\\22\\\\20\\\\5b\\x\\5d\\;
-	say\\20\\\\22\\hi\\22\\\\20\\\\5b\\x\\5d\\ -. "&nbsp;a #34;b#34; #124; c&nbsp;" .-> \\65\\nd;
-	say\\20\\\\22\\hi\\22\\\\20\\\\5b\\x\\5d\\ -.-> \\fc\\;
-	\\65\\nd --> __end__;
-	\\fc\\ --> __end__;
+	say\\20\\22hi\\22\\20\\5bx\\5d("say #34;hi#34; #91;x#93;")
+	\\65nd("end")
+	\\fc("ü")
+	__start__ --> say\\20\\22hi\\22\\20\\5bx\\5d;
+	say\\20\\22hi\\22\\20\\5bx\\5d -. "&nbsp;a #34;b#34; #124; c&nbsp;" .-> \\65nd;
+	say\\20\\22hi\\22\\20\\5bx\\5d -.-> \\fc;
+	\\65nd --> __end__;
+	\\fc --> __end__;
 """
     )
 
@@ -113,12 +111,12 @@ def test_mermaid_of_a_cluster():
         == """
 	__start__([<p>__start__</p>]):::first
 	__end__([<p>__end__</p>]):::last
-	__start__ --> sub\\3a\\x;
-	sub\\3a\\y --> __end__;
+	__start__ --> sub\\3ax;
+	sub\\3ay --> __end__;
 	subgraph sub["‖ sub"]
-	sub\\3a\\x("x")
-	sub\\3a\\y("○ y"):::next
-	sub\\3a\\x -.-> sub\\3a\\y;
+	sub\\3ax(x)
+	sub\\3ay("○ y"):::next
+	sub\\3ax -.-> sub\\3ay;
 	end
 	class sub paused;
 	classDef default fill:#f2f0ff,line-height:1.2
@@ -149,9 +147,11 @@ def test_colours_are_taken_from_a_mapping_or_from_langchains_node_styles():
 
 def test_a_long_label_is_broken_after_so_many_words():
     text = drawing("ab", ("a", "b", "one two three")).draw_mermaid(wrap_label_n_words=2)
-    assert '-. "&nbsp;one two&nbsp;<br/>&nbsp;three&nbsp;" .->' in text
+    assert "-. &nbsp;one two&nbsp<br>&nbspthree&nbsp; .->" in text
+    text = drawing("ab", ("a", "b", "one two? three")).draw_mermaid(wrap_label_n_words=2)
+    assert '-. "&nbsp;one two?&nbsp;<br/>&nbsp;three&nbsp;" .->' in text
     labelled = Drawing(ALL.nodes, [DrawnEdge("a", "b", "always")])
-    assert 'a -- "&nbsp;always&nbsp;" --> b;' in labelled.draw_mermaid()
+    assert "a -- &nbsp;always&nbsp; --> b;" in labelled.draw_mermaid()
 
 
 def test_settings_that_yaml_would_misread_are_quoted():
@@ -176,6 +176,32 @@ def test_what_mermaid_would_misread_as_an_id_is_written_otherwise(word):
 @pytest.mark.parametrize("word", ["a", "call-model", "a_b", "__start__", "classify", "ends", "9"])
 def test_what_is_an_id_stays_itself(word):
     assert safe_id(word) == word
+
+
+def test_nodes_that_say_more_than_edges_are_drawn_without_styles():
+    drawn = drawing(
+        [START, "a", "a b", "alone", END], (START, "a"), ("a", "a b"), ("a b", "a b"), ("a b", END)
+    )
+    assert (
+        drawn.draw_mermaid(with_styles=False, states={"a": "done"})
+        == """\
+graph TD;
+	a("✓ a")
+	a\\20b(a b)
+	alone(alone)
+	__start__ --> a;
+	a --> a\\20b;
+	a\\20b --> __end__;
+	a\\20b --> a\\20b;
+"""
+    )
+
+
+@given(
+    st.lists(st.text(alphabet="a:\\2c°Ā\u20ac", min_size=1, max_size=5), min_size=2, unique=True)
+)
+def test_two_names_of_digits_and_odd_characters_never_become_one_id(names):
+    assert len({safe_id(name) for name in names}) == len(names)
 
 
 @given(st.lists(st.text(min_size=1, max_size=6), min_size=2, unique=True))

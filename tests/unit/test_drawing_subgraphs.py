@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.drawings import CHAIN, END, FORK, START, Plan, around, ways
+from orchestrator import StateGraph
+from tests.fixtures.drawings import CHAIN, END, FORK, START, Plan, State, around, ways
 
 CHOICE = Plan(("l", "r"), ((START, "l"),), (("l", {"go": "r", "stop": END}),))
 LOOP = Plan(("l", "r"), ((START, "l"), ("l", "r")), (("r", {"again": "l", "stop": END}),))
@@ -96,4 +97,33 @@ def test_json_tells_which_graph_a_subgraph_is():
     names = [
         node.get("data", {}).get("name") for node in around(CHAIN).ours(True).to_json()["nodes"]
     ]
-    assert names == [None, "a", "sub:x", "sub:y", "b", None]
+    assert names == [START, "a", "sub:x", "sub:y", "b", None]
+
+
+def test_a_graph_that_a_nodes_code_calls_is_opened_too():
+    inner = FORK.write(StateGraph(State)).compile()
+
+    def calls(state: State) -> State:
+        return inner.invoke(state)
+
+    builder = StateGraph(State).add_node(calls).add_edge(START, "calls")
+    drawn = builder.compile().get_graph(xray=True)
+    assert list(drawn.clusters) == ["calls"]
+    assert {"calls:l", "calls:r"} < drawn.nodes.keys()
+    assert list(builder.compile().get_graph().nodes) == [START, "calls", END]
+
+
+def test_graphs_whose_code_calls_each_other_are_opened_once():
+    graphs = []
+
+    def one(state: State) -> State:
+        return second.invoke(state)
+
+    def two(state: State) -> State:
+        return first.invoke(state)
+
+    for node in (one, two):
+        name = node.__name__
+        graphs.append(StateGraph(State).add_node(name, node).add_edge(START, name).compile())
+    first, second = graphs
+    assert list(first.get_graph(xray=True).nodes) == [START, "one:two", END]

@@ -79,18 +79,16 @@ def test_handlers_hear_of_graph_nodes_and_what_runs_in_them_as_a_tree(streams):
         graph.invoke(ASKED, config)
     assert heard.tree == [
         ("mine", ""),
-        ("__start__", "mine"),
         ("inner", "mine"),
-        ("__start__", "inner"),
-        ("say", "inner"),
+        ("LangGraph", "inner"),
+        ("say", "LangGraph"),
         ("look", "say"),
         ("model", "say"),
     ]
     assert heard.names[run_id] == "mine"
     assert heard.ended == [
-        ("__start__", "done"),
-        ("__start__", "done"),
         ("say", "done"),
+        ("LangGraph", "done"),
         ("inner", "done"),
         ("mine", "done"),
     ]
@@ -112,7 +110,7 @@ def test_a_graph_inside_a_runnable_inherits_its_handlers():
     graph = graph_of(say)
     outer = RunnableLambda(graph.invoke).with_config(run_name="outer")
     outer.invoke(ASKED, {"callbacks": [heard]})
-    assert ("graph", "outer") in heard.tree
+    assert ("LangGraph", "outer") in heard.tree
     assert ("model", "say") in heard.tree
 
 
@@ -125,7 +123,7 @@ def test_a_graph_of_its_own_that_a_node_calls_is_heard_below_the_node():
     heard = Hearing()
     graph = graph_of(calls)
     graph.invoke(ASKED, {"callbacks": [heard], "run_name": "mine"})
-    assert {("graph", "calls"), ("say", "graph"), ("model", "say")} <= set(heard.tree)
+    assert {("LangGraph", "calls"), ("say", "LangGraph"), ("model", "say")} <= set(heard.tree)
     assert shown(graph) == []  # Its threads are its own, and so is its stream.
 
 

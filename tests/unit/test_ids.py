@@ -1,5 +1,11 @@
 """Names of the threads of subgraphs, and which texts can name a thread at all."""
 
+import datetime as dt
+import enum
+import uuid
+from decimal import Decimal
+from pathlib import PurePosixPath
+
 import pytest
 
 from orchestrator import limits
@@ -52,7 +58,7 @@ def test_no_caller_can_name_the_thread_of_a_subgraph():
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (7, "a thread id is a string, not int"),
+        (7, r"a thread id must be a string \(int: 7\)"),
         ("", "the thread id is empty"),
         (f"{CHILD}node", "the thread id is empty"),
         (f"t{CHILD}", "the namespace is empty"),
@@ -66,3 +72,52 @@ def test_no_caller_can_name_the_thread_of_a_subgraph():
 def test_what_can_be_no_thread_of_a_subgraph_is_refused(text, why):
     with pytest.raises(InvalidThreadIdError, match=why):
         check_stored_thread_id(text)
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+class Nameless:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (0, "0"),
+        (-7, "-7"),
+        (2**70, str(2**70)),
+        (1.5, "1.5"),
+        (Decimal("1.50"), "1.50"),
+        (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (dt.date(2024, 2, 29), "2024-02-29"),
+        (PurePosixPath("a/b"), "a/b"),
+        (Color.RED, "Color.RED"),
+        (Text("t"), "t"),
+        (enum.Enum("N", {"A": "a"}, type=str).A, "a"),
+    ],
+)
+def test_a_value_with_a_text_of_its_own_names_the_thread_of_that_text(given, text):
+    found = check_thread_id(given)
+    assert (found, type(found)) == (text, str)
+
+
+@pytest.mark.parametrize(
+    "given", [None, b"t", bytearray(b"t"), ["t"], ("t",), {"t": 1}, {"t"}, Nameless(), Nameless]
+)
+def test_a_value_whose_text_only_describes_it_names_no_thread(given):
+    with pytest.raises(InvalidThreadIdError, match="must be a string, or a number, a UUID") as e:
+        check_thread_id(given)
+    assert type(given).__name__ in str(e.value)
+
+
+def test_a_value_whose_text_can_name_no_thread_is_refused_for_that():
+    with pytest.raises(InvalidThreadIdError, match="has 400 characters"):
+        check_thread_id(10**399)
+    with pytest.raises(InvalidThreadIdError, match="must have a text"):
+        check_thread_id(10**9999)

@@ -12,6 +12,7 @@ from orchestrator.client.calls import Calls
 from orchestrator.core.accepting import RunConfig
 from orchestrator.errors import (
     CheckpointerUnavailableError,
+    GraphMismatchError,
     InvalidUpdateError,
     UnserializableValueError,
     WorkerLostError,
@@ -149,11 +150,12 @@ def test_a_graph_of_another_structure_runs_none_of_the_steps() -> None:
     other = World(row=True).process("other")
     other.access = replace(other.access, checkpointer=world.store)
     report = world.run("a", other)
-    assert (report.retry_ms, world.ran) == (5_000, [])
-    assert "has another structure than the thread's" in world.step("a").reason
-    world.clock.sleep(5)
+    assert (type(report.error), world.ran) == (GraphMismatchError, [])
+    world.run("b")
+    assert world.status is RunStatus.FAILED
+    Calls(world.store, world.graph.records, clock=world.clock).carry_on("t")
     world.run("a")
-    assert world.ran == ["a"]
+    assert (world.ran, world.status) == (["b", "a"], RunStatus.SUCCEEDED)
 
 
 def test_no_two_steps_of_any_threads_share_an_idempotency_key_or_a_question() -> None:
@@ -255,7 +257,9 @@ def test_results_that_do_not_fit_together_fail_the_superstep_and_stay(
 def test_a_retry_waits_and_counts_and_ends() -> None:
     world = World(retry=RetryPolicy(max_attempts=2, jitter=False, retry_on=ValueError))
     world.acts["a"] = boom
-    assert world.run("a") == Report(retry_ms=500)
+    retried = world.run("a")
+    assert retried == Report(retry_ms=500, raised=retried.raised)
+    assert isinstance(retried.raised, ValueError)
     assert world.run("a").refused is Refusal.WAITING
     assert world.step("a").reason == "ValueError: boom"
     world.clock.sleep(0.5)

@@ -1,6 +1,8 @@
 """One call of a graph: how it ends before its time, and what it may say for itself alone."""
 
 import operator
+import sys
+from types import FrameType
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -21,6 +23,7 @@ from orchestrator import (
 from orchestrator.client.options import OptionError
 from orchestrator.client.threadconfig import ConfigError
 from orchestrator.errors import GraphBubbleUp, GraphstalkError, InvalidUpdateError
+from orchestrator.graph.scope import current_scope, open_scope
 from tests.fixtures.bench import Bench, finished
 
 ALL = ["in", "side", "work", "end"]
@@ -47,6 +50,25 @@ def test_a_run_that_is_told_to_stop_does_so_after_the_superstep_and_may_be_resum
     assert sorted(bench.ran) == ["end", "side", "work"]
 
 
+def test_a_signal_at_any_point_leaves_the_process_outside_of_the_graph() -> None:
+    bench = Bench(stops=("work",))
+
+    def interrupt_when_set(frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code is open_scope.__code__ and event == "return":
+            raise KeyboardInterrupt
+        return interrupt_when_set
+
+    traced = sys.gettrace()
+    sys.settrace(interrupt_when_set)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            bench.call({"log": ["in"]}, "first")
+    finally:
+        sys.settrace(traced)
+    assert current_scope.get() is None
+    assert bench.call({"log": ["in"]}, "second") == {"log": ["in"]}  # It stops: no GraphInterrupt.
+
+
 def test_it_is_control_flow_and_no_error() -> None:
     assert issubclass(GraphDrained, GraphBubbleUp)
     assert not issubclass(GraphDrained, GraphstalkError)
@@ -63,7 +85,7 @@ def test_a_control_that_was_used_stops_the_next_run_before_its_first_node() -> N
     control.request_drain()
     assert drained(bench, control, {"log": ["in"]}).reason == "shutdown"
     assert bench.ran == []
-    assert bench.graph.get_state("t").next == ("side", "work")
+    assert bench.graph.get_state("t").next == ("work", "side")
     assert bench.call(None, control=RunControl()) == {"log": ALL}
 
 
@@ -143,12 +165,28 @@ def test_nobody_writes_them(key: str) -> None:
 # ---- what one call says -----------------------------------------------------------------
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_what_is_asked_is_returned_also_where_one_key_is(*, keeps: bool) -> None:
+    class State(TypedDict, total=False):
+        log: Annotated[list[str], operator.add]
+
+    builder = StateGraph(State).add_node("ask", lambda state: {"log": [interrupt("who?")]})
+    builder.add_node("work", lambda state: {"log": ["work"]}).add_edge(START, "work")
+    graph = builder.add_edge("work", "ask").compile(MemoryCheckpointer() if keeps else None)
+    (asked,) = graph.invoke({"log": []}, "t", output_keys="log")["__interrupt__"]
+    assert asked.value == "who?"
+    found = graph.invoke({"log": []}, "u", output_keys="log", version="v2")
+    assert (found.value, [each.value for each in found.interrupts]) == (["work"], ["who?"])
+    if keeps:
+        assert graph.invoke(Command(resume="me"), "t", output_keys="log") == ["work", "me"]
+
+
 @pytest.mark.parametrize("when", ["interrupt_before", "interrupt_after"])
 def test_one_call_may_stop_elsewhere_than_the_graph(when: str) -> None:
     bench = Bench(stops=("end",))
     nodes = {"interrupt_before": ["side"], "interrupt_after": ["work"]}[when]
     bench.call({"log": ["in"]}, **{when: nodes})
-    expected = {"interrupt_before": ("side", "work"), "interrupt_after": ("end",)}[when]
+    expected = {"interrupt_before": ("work", "side"), "interrupt_after": ("end",)}[when]
     assert bench.graph.get_state("t").next == expected
 
 

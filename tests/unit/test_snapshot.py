@@ -1,11 +1,14 @@
 """A thread's state as people see it, with the graph and without."""
 
+import copy
 import operator
+import pickle
+from dataclasses import replace
 from typing import Annotated, Any, TypedDict
 
 import pytest
 
-from orchestrator import START, MemoryCheckpointer, Send, StateGraph, interrupt
+from orchestrator import START, Command, MemoryCheckpointer, Send, StateGraph, interrupt
 from orchestrator.checkpoint.model import StepError
 from orchestrator.client.snapshot import shown, snapshot
 from orchestrator.errors import InvalidUpdateError, UnknownThreadError
@@ -40,6 +43,32 @@ def test_a_checkpoint_that_does_not_exist_is_an_error() -> None:
     other = {**config["configurable"], "checkpoint_id": "f" * 16}
     with pytest.raises(UnknownThreadError, match="'t' has no checkpoint 'ffff"):
         graph.get_state({"configurable": other})
+
+
+def test_steps_are_shown_as_added_after_what_was_sent() -> None:
+    def send(state: State) -> list[Any]:
+        return [Send("c", {"n": 2}), Send("b", {"n": 1})]
+
+    builder = StateGraph(State)
+    for name in ("d", "b", "c", "a"):
+        builder.add_node(name, lambda state: None)
+    builder.add_edge("d", "c").add_edge("d", "a").add_edge(START, "d").add_edge(START, "a")
+    builder.add_conditional_edges("d", send)
+    graph = builder.compile(MemoryCheckpointer(), interrupt_before="*")
+    graph.invoke({}, "t")
+    assert graph.get_state("t").next == ("d", "a")
+    graph.invoke(None, "t")
+    now = graph.get_state("t")
+    assert now.next == ("c", "b", "c", "a")
+    assert [task.name for task in now.tasks] == ["c", "b", "c", "a"]
+
+
+def test_an_older_snapshot_shows_what_was_asked_there() -> None:
+    graph = build({"a": lambda state: {"log": [interrupt("who?")]}})
+    graph.invoke({}, "t")
+    graph.invoke(Command(resume="me"), "t")
+    asked = [[each.value for each in one.interrupts] for one in graph.get_state_history("t")]
+    assert asked == [[], ["who?"], []]
 
 
 def test_a_snapshot_says_when_and_by_whom() -> None:
@@ -142,3 +171,14 @@ def test_without_the_graph_the_stored_values_are_shown() -> None:
     blind = snapshot("t", loaded, graph.records, None, latest=True)
     assert (blind.values, blind.next) == ({"n": 1}, ("fails",))
     assert shown({"n": 1}, None) == {"n": 1}
+
+
+def test_an_error_is_a_text_that_knows_more() -> None:
+    error = StepError(type="ConnectionError", module="builtins", message="I'm off", node="two")
+    assert error == repr(ConnectionError("I'm off"))
+    assert {str(error): 1}[error] == 1
+    assert ("ConnectionError" in error, error.node) == (True, "two")
+    assert error != replace(error, node="one")
+    assert error == replace(error)
+    for again in (copy.deepcopy(error), pickle.loads(pickle.dumps(error))):
+        assert (again, again.node, type(again)) == (error, "two", StepError)

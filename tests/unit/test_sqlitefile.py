@@ -1,11 +1,13 @@
 """One SQLite file: whole changes, forks, and errors that say what to do."""
 
+import gc
 import multiprocessing
 import sqlite3
 from contextlib import closing
 
 import pytest
 
+from orchestrator.checkpointer.sqlite import SqliteCheckpointer
 from orchestrator.errors import GraphstalkError, StateCorruptedError
 from orchestrator.sqlitefile import SqliteFile, statements
 
@@ -101,3 +103,29 @@ def test_statements_are_found_by_name():
     found = statements("orchestrator.cache.sqlite", "statements")
     assert found["clear_all"] == "DELETE FROM entry;"
     assert set(found) == {"get", "set", "forget", "clear", "clear_all"}
+
+
+@pytest.mark.parametrize("make", [lambda path: SqliteFile(path, SCHEMA, 7), SqliteCheckpointer])
+def test_an_object_that_is_dropped_closes_its_connection(path, make):
+    dropped = make(path)
+    connection = getattr(dropped, "_database", dropped)._connection
+    del dropped
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_leaves_the_connection_of_its_parent_open(path):
+    file = SqliteFile(path, SCHEMA, 7)
+
+    def drop():
+        connection = file._connection
+        file._closing()
+        connection.execute("SELECT 1")
+
+    child = multiprocessing.get_context("fork").Process(target=drop)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    file.close()

@@ -10,6 +10,7 @@ import pytest
 from orchestrator import END, START, Command, MemoryCheckpointer, StateGraph, interrupt
 from orchestrator.checkpoint.model import Interrupt
 from orchestrator.errors import (
+    InvalidUpdateError,
     NoPendingInterruptError,
     UnknownInterruptError,
     UnserializableValueError,
@@ -296,7 +297,7 @@ def asking(*names):
 def test_several_open_questions_and_none_named_lists_them():
     graph, ids = asking("a", "b")
     call = lambda: graph.invoke(Command(resume="yes"), "t")  # noqa: E731 - given to be called
-    texts = ["'t' asks 2 questions; say which", f"{ids[0]} (a)", f"{ids[1]} (b)"]
+    texts = ["'t' asks 2 questions. When there are multiple", f"{ids[0]} (a)", f"{ids[1]} (b)"]
     error = refused(graph, UnknownInterruptError, call, *texts)
     assert error.code == "UNKNOWN_INTERRUPT"
     result = graph.invoke(Command(resume={ids[1]: "B", ids[0]: "A"}), "t")
@@ -339,3 +340,47 @@ def test_an_answer_that_cannot_be_stored_leaves_the_question_open():
     call = lambda: graph.invoke(Command(resume=[object()]), "t")  # noqa: E731 - as above
     refused(graph, UnserializableValueError, call, "value[0] is a builtins.object")
     assert graph.invoke(Command(resume="fine"), "t")["log"] == ["fine"]
+
+
+def test_an_update_before_any_node_ran_names_the_ways_to_give_any_key():
+    class Input(TypedDict):
+        x: int
+
+    builder = StateGraph(State, input_schema=Input).add_node("a", says("a")).add_edge(START, "a")
+    graph = builder.compile(MemoryCheckpointer())
+    with pytest.raises(InvalidUpdateError) as raised:
+        graph.update_state("t", {"log": ["by hand"]})
+    for text in ("'log', which is no key of the input", "as_node=…", "invoke(Command(update=…)"):
+        assert text in str(raised.value)
+    assert graph.get_state("t").values == {}
+    graph.update_state("t", {"log": ["by hand"]}, as_node="a")
+    assert graph.get_state("t").values["log"] == ["by hand"]
+    assert graph.invoke(Command(update={"log": ["first"]}), "other")["log"] == ["first", "a"]
+
+
+@pytest.mark.parametrize(
+    ("supersteps", "text"), [([], "No supersteps provided"), ([[]], "No updates provided")]
+)
+def test_a_bulk_update_of_nothing_is_a_value_error(supersteps, text):
+    with pytest.raises(ValueError, match=text) as raised:
+        chain().bulk_update_state("t", supersteps)
+    assert raised.value.code == "INVALID_UPDATE"
+
+
+def test_a_command_begins_a_thread_with_any_key_of_the_state():
+    class Input(TypedDict):
+        x: int
+
+    class Whole(TypedDict, total=False):
+        x: int
+        log: Annotated[list, operator.add]
+
+    builder = StateGraph(Whole, input_schema=Input).add_node("a", lambda s: {"log": ["a"]})
+    graph = builder.add_edge(START, "a").compile(MemoryCheckpointer())
+    assert graph.invoke(Command(update={"log": ["u"]}), "t") == {"log": ["u", "a"]}
+    assert graph.invoke(Command(update={"log": ["u"]}, goto="a"), "to") == {"log": ["u", "a"]}
+    with pytest.raises(InvalidUpdateError, match="'gol', which is no key"):
+        graph.invoke(Command(update={"gol": ["u"]}), "wrong")
+    with pytest.raises(InvalidUpdateError, match="no key of the input"):
+        graph.invoke({"log": ["u"]}, "plain")
+    assert graph.get_state("wrong").values == graph.get_state("plain").values == {}

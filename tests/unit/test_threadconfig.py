@@ -9,6 +9,10 @@ from orchestrator.ids import checkpoint_text, child_thread
 ID = checkpoint_text(77)
 
 
+class Text(str):
+    __slots__ = ()
+
+
 @pytest.mark.parametrize(
     "config",
     [
@@ -16,6 +20,8 @@ ID = checkpoint_text(77)
         {"thread_id": "t"},
         {"configurable": {"thread_id": "t"}},
         {"thread_id": "t", "configurable": {"thread_id": "t", "checkpoint_id": None}},
+        Text("t"),
+        {"thread_id": Text("t"), "configurable": {"thread_id": "t"}},
     ],
 )
 def test_all_forms_name_the_same_thread(config):
@@ -49,8 +55,7 @@ def test_without_a_thread_id_the_message_shows_both_forms(config):
         ("a\nb", "holds control or unprintable characters"),
         ("a\x00b", "holds control"),
         ("\ud800", "unprintable"),
-        (7, "a thread id is a string, not int"),
-        (b"t", "a thread id is a string, not bytes"),
+        (b"t", "a thread id must be a string, or a number, a UUID"),
     ],
 )
 def test_what_cannot_name_a_thread_is_refused_in_every_form(thread_id, text):
@@ -89,11 +94,22 @@ def test_a_recursion_limit_is_a_number_of_at_least_one(limit):
 
 @pytest.mark.parametrize("text", ["7", "not an id", "g" * 16, "0" * 17, 5])
 def test_a_checkpoint_id_that_is_none_is_refused(text):
-    with pytest.raises(ConfigError):
-        parse_config({"thread_id": "t", "checkpoint_id": text})
+    parsed = parse_config({"thread_id": "t", "checkpoint_id": text})
+    for read in (parsed.thread, parsed.before):
+        with pytest.raises(ConfigError, match="16 hexadecimal digits"):
+            read()
 
 
-@pytest.mark.parametrize("config", [["thread_id"], 5, {"configurable": "t"}, {"metadata": 3}])
+def test_a_graph_without_threads_reads_no_checkpoint_id():
+    parsed = parse_config({"thread_id": "t", "checkpoint_id": "of another library"})
+    alone = parsed.without_thread()
+    assert (alone.thread_id, alone.checkpoint_id) == ("t", None)
+    assert alone.shown == {"thread_id": "t", "checkpoint_id": "of another library"}
+    alone = parse_config({"checkpoint_id": ID}).without_thread()
+    assert (alone.checkpoint_id, alone.shown) == (None, {"checkpoint_id": ID})
+
+
+@pytest.mark.parametrize("config", [["thread_id"], b"t", {"configurable": "t"}, {"metadata": 3}])
 def test_a_config_of_the_wrong_kind_says_what_it_should_be(config):
     with pytest.raises(ConfigError, match="mapping"):
         parse_config(config)

@@ -90,6 +90,8 @@ def _rare_checks(commit: Commit) -> list[_Arg]:
         rare += _named("settled")
     if c.dequeue:
         rare += _named("dequeue", c.dequeue)
+    if c.parent:
+        rare += _named("parent", *c.parent)
     return rare
 
 
@@ -178,11 +180,13 @@ def _kept(commit: Commit) -> Mapping[str, bytes]:
     stored = commit.checkpoint
     if stored is None:
         return commit.blobs
+    results = {f"/{step}": outcome for (_, step), outcome in commit.results.items()}
     refs = "\n".join(stored.refs).encode("utf-8", "surrogatepass")
     ns = stored.ns.encode("utf-8", "surrogatepass")
     steps = [step.step_id for step in commit.ready]
     id_ = f"{stored.id:016x}"
-    return {**commit.blobs, **checkpoint_records(id_, stored.header, stored.plan, refs, ns, steps)}
+    blobs = {**commit.blobs, **results}
+    return {**blobs, **checkpoint_records(id_, stored.header, stored.plan, refs, ns, steps)}
 
 
 def checkpoint_records(

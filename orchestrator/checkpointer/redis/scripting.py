@@ -20,18 +20,21 @@ import hiredis
 import redis
 
 from orchestrator.errors import CheckpointerUnavailableError, StateCorruptedError
+from orchestrator.redisconnection import ServerRefusedError, refuses_for_now
 
 __all__ = ["SCRIPTS", "Scripts", "available"]
 
 _IDLE_S = 0.5  # A connection that was silent for so long is looked at before it is used.
 
-SCRIPTS = ("audit", "claim", "commit", "load", "release", "sweep")
+SCRIPTS = ("audit", "claim", "commit", "delete", "load", "prune", "release", "sweep")
 # What stands before a script, because others do the same.
 _SHARED = {
     "audit": ("checkpoints",),
     "claim": ("values", "checkpoints", "claims"),
     "commit": ("values", "checkpoints", "claims"),
+    "delete": ("checkpoints", "busy"),
     "load": ("values", "checkpoints"),
+    "prune": ("values", "checkpoints", "busy"),
     "sweep": ("checkpoints",),
 }
 
@@ -39,9 +42,10 @@ _SHARED = {
 class Scripts:
     """The scripts, on one server."""
 
-    def __init__(self, client: redis.Redis) -> None:
-        """Call them where `client` is connected to."""
+    def __init__(self, client: redis.Redis, agree: Callable[[], None] | None = None) -> None:
+        """Call them where `client` is connected to, after `agree` has succeeded once."""
         self._client = client
+        self._agree = agree
         self._idle: deque[tuple[Any, float]] = deque()  # Connections, and when each was last used.
         self._pid = os.getpid()
         self._sources = {name: _source(name) for name in SCRIPTS}
@@ -71,6 +75,8 @@ class Scripts:
             CheckpointerUnavailableError: if the server does not answer, or refuses writes.
             StateCorruptedError: if the script cannot make sense of what is stored.
         """
+        if self._agree is not None:
+            self.check()
         command = ("EVALSHA", self.hashes[name], len(keys), *keys, *args)
         with available():
             try:
@@ -79,12 +85,21 @@ class Scripts:
                 self._client.script_load(self._sources[name])
                 return self._ask(command, then)
 
+    def check(self) -> None:
+        """Check that this process and the store agree on what both must know, if it never was."""
+        agree = self._agree
+        if agree is not None:
+            with available():
+                agree()
+            self._agree = None
+
     def plain(self, *command: Any) -> Any:
         """Return the answer to a plain command, by the same short way.
 
         Raises:
             CheckpointerUnavailableError: if the server does not answer, or refuses writes.
         """
+        self.check()
         with available():
             return self._ask(command)
 
@@ -148,13 +163,14 @@ def available() -> Iterator[None]:
     """Turn the client's errors about a server that is away, or about damaged keys, into ours."""
     try:
         yield
-    except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
+    except ServerRefusedError as error:
+        raise _refused(error) from error
+    except (redis.ConnectionError, redis.TimeoutError) as error:
         msg = f"the Redis server does not answer ({error}). Check REDIS_URL and the server"
         raise CheckpointerUnavailableError(msg) from error
     except redis.ResponseError as error:
-        if _refuses_writes(error):
-            msg = f"the Redis server refuses writes ({error}). Nothing was stored"
-            raise CheckpointerUnavailableError(msg) from error
+        if refuses_for_now(error):
+            raise _refused(error) from error
         if not _is_about_data(error):
             raise
         msg = f"what is stored is damaged ({error}): graphstalk doctor --threads says what"
@@ -170,11 +186,10 @@ def _is_about_data(error: redis.ResponseError) -> bool:
     return "user_script:" in text and not has_code
 
 
-def _refuses_writes(error: redis.ResponseError) -> bool:
-    """Whether a server says that it cannot take anything at the moment: a full memory or disk."""
-    if isinstance(error, (redis.ReadOnlyError, redis.OutOfMemoryError)):
-        return True
-    return "MISCONF" in str(error)  # No class of its own; inside a script it has words around it.
+def _refused(error: Exception) -> CheckpointerUnavailableError:
+    return CheckpointerUnavailableError(
+        f"the Redis server refuses commands for now ({error}). Nothing was stored; try again"
+    )
 
 
 def _source(name: str) -> bytes:

@@ -14,4 +14,5 @@ SET place = excluded.place, ready = excluded.ready, queue = excluded.queue;
 UPDATE step SET settled = wait IN ('answer', 'person') WHERE thread = ? AND plan = ? AND id = ?;
 
 -- name: count
-INSERT INTO stats VALUES ('repaired', ?1) ON CONFLICT (name) DO UPDATE SET value = value + ?1;
+INSERT INTO stats VALUES ('repaired', ?)
+ON CONFLICT (name) DO UPDATE SET value = value + excluded.value;

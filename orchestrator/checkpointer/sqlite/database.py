@@ -14,6 +14,7 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
@@ -24,6 +25,7 @@ from orchestrator.errors import (
     GraphstalkError,
     StateCorruptedError,
 )
+from orchestrator.sqlitefile import close_in
 
 __all__ = ["MEMORY", "Database", "Synchronous"]
 
@@ -111,7 +113,7 @@ class Database:
         self._check_process()
         with self._changed, self._errors():
             if self._connection is not None:
-                self._connection.close()
+                self._closing()
                 self._connection = None
 
     # ---- the connection -------------------------------------------------------------------
@@ -149,12 +151,15 @@ class Database:
             except BaseException:
                 connection.close()
                 raise
+            # An object that is dropped without `close` closes its connection, and so does the exit.
+            self._closing = weakref.finalize(self, close_in, os.getpid(), connection)
             return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        [[layout]] = connection.execute("PRAGMA user_version").fetchall()
-        [[application]] = connection.execute("PRAGMA application_id").fetchall()
-        [[tables]] = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        with _transaction(connection, "BEGIN"):  # Another process may be making the file.
+            [[layout]] = connection.execute("PRAGMA user_version").fetchall()
+            [[application]] = connection.execute("PRAGMA application_id").fetchall()
+            [[tables]] = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
         if application != APPLICATION_ID and (application, layout, tables) != (0, 0, 0):
             raise StateCorruptedError(
                 f"{self.path} is a database of something else. "

@@ -84,9 +84,9 @@ SELECT t.name, s.*, NULL, NULL, NULL, NULL FROM step s JOIN thread t ON t.number
 WHERE s.thread = ? AND s.plan = ? ORDER BY s.place LIMIT 1;
 
 -- name: mark_sent
-UPDATE step SET sent_ms = ?1
+UPDATE step SET sent_ms = ?
 WHERE (thread, plan) = (
     SELECT h.thread, h.checkpoint_id FROM thread t JOIN head h ON h.thread = t.number
-    WHERE t.name = ?2
+    WHERE t.name = ?
   )
-  AND id = ?3;
+  AND id = ?;

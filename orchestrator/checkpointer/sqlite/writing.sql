@@ -14,6 +14,9 @@ WHERE s.thread = ? AND s.plan = ? AND s.id = ?;
 -- name: questions
 SELECT name, ask, answer FROM question WHERE thread = ? AND plan = ? AND step = ? ORDER BY number;
 
+-- name: fence_floor
+SELECT value FROM stats WHERE name = 'fence_floor';
+
 -- name: add_thread
 INSERT INTO thread (name) VALUES (?);
 
@@ -109,6 +112,10 @@ INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?, ?, ?, ?);
 -- name: put_step
 INSERT OR REPLACE INTO step (thread, plan, id, place, ready, queue, live, since_ms)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: put_result
+INSERT OR REPLACE INTO step (thread, plan, id, place, ready, queue, live, since_ms, outcome)
+VALUES (?, ?, ?, 0, x'', '', 0, 0, ?);
 
 -- name: any_step
 SELECT 1 FROM step WHERE thread = ? AND plan = ? LIMIT 1;

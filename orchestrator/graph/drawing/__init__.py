@@ -2,6 +2,7 @@
 
 from orchestrator.graph.drawing.drawing import Drawing, drawing_of
 from orchestrator.graph.drawing.model import DrawingError, DrawnEdge, DrawnNode, NodeState
+from orchestrator.graph.drawing.reading import Opens
 
 __all__ = [
     "Drawing",
@@ -9,5 +10,6 @@ __all__ = [
     "DrawnEdge",
     "DrawnNode",
     "NodeState",
+    "Opens",
     "drawing_of",
 ]

@@ -11,8 +11,9 @@ from orchestrator.graph.drawing.ascii import ascii_text
 from orchestrator.graph.drawing.grouping import Group, grouped
 from orchestrator.graph.drawing.mermaid import front_matter, mermaid_text
 from orchestrator.graph.drawing.model import DrawingError, DrawnEdge, DrawnNode, NodeState
-from orchestrator.graph.drawing.reading import read_graph
+from orchestrator.graph.drawing.reading import Opens, read_graph
 from orchestrator.graph.drawing.svg import svg_text
+from orchestrator.graph.routing import START
 from orchestrator.graph.spec import GraphSpec
 
 __all__ = ["Drawing", "drawing_of"]
@@ -45,6 +46,18 @@ class Drawing:
         """Return whether there is anything to draw."""
         return bool(self.nodes)
 
+    def first_node(self) -> DrawnNode | None:
+        """Return the one node that no edge leads to, or `None` if it is not one."""
+        return self._only({edge.target for edge in self.edges})
+
+    def last_node(self) -> DrawnNode | None:
+        """Return the one node that no edge leaves, or `None` if it is not one."""
+        return self._only({edge.source for edge in self.edges})
+
+    def _only(self, others: set[str]) -> DrawnNode | None:
+        found = [node for key, node in self.nodes.items() if key not in others]
+        return found[0] if len(found) == 1 else None
+
     def with_states(self, states: States) -> Drawing:
         """Return the drawing with the states of a thread, as far as their nodes are drawn."""
         drawn = {**self.nodes, **self.clusters}
@@ -70,7 +83,7 @@ class Drawing:
         """Return the graph as text for Mermaid.
 
         Args:
-            with_styles: whether to write settings and classes too.
+            with_styles: whether to write settings, classes, and the nodes that edges name already.
             curve_style: how Mermaid bends edges: a name, or a member of LangChain's `CurveStyle`.
             node_colors: CSS instead of the usual for the classes `default`, `first` and `last`: a
                 mapping, or LangChain's `NodeStyles`.
@@ -161,9 +174,16 @@ class Drawing:
         return states
 
 
-def drawing_of(spec: GraphSpec, *, xray: int | bool = False) -> Drawing:
-    """Return the drawing of a compiled graph, with its subgraphs opened so deep as `xray` says."""
-    read = read_graph(spec, -1 if xray is True else int(xray))
+def drawing_of(spec: GraphSpec, *, xray: int | bool = False, opens: Opens | None = None) -> Drawing:
+    """Return the drawing of a compiled graph, with its subgraphs opened so deep as `xray` says.
+
+    Args:
+        spec: the graph.
+        xray: how many levels of subgraphs are opened; `True`: all.
+        opens: returns the graphs that nodes of a graph stand for; by default those that they are.
+    """
+    depth = -1 if xray is True else int(xray)
+    read = read_graph(spec, depth, opens) if opens else read_graph(spec, depth)
     return Drawing(read.nodes, read.edges, spec.name, read.clusters)
 
 
@@ -174,7 +194,10 @@ def _names(drawing: Drawing) -> str:
 
 def _node_json(node: DrawnNode) -> dict[str, Any]:
     found: dict[str, Any] = {"id": node.id}
-    if node.data is not None:
+    if node.id == START:  # As LangGraph, which has a function there.
+        where = [*DrawnNode.__module__.split("."), "START"]
+        found |= {"type": "runnable", "data": {"id": where, "name": node.name}}
+    elif node.data is not None:
         kind = node.data if hasattr(node.data, "__qualname__") else type(node.data)
         where = [*kind.__module__.split("."), kind.__qualname__]
         found |= {"type": "runnable", "data": {"id": where, "name": node.name}}

@@ -2,13 +2,14 @@
 
 Rule 1: the text is valid whatever nodes and labels are named.
 Rule 2: two names never become one id.
+Rule 3: where LangGraph's text is valid, it is the same.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,9 @@ _STATE_COLORS: Mapping[NodeState, str] = {
     "next": "fill:#ffffff,stroke:#5b6270,color:#2b2f36,stroke-dasharray:4 3",
 }
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*\Z")
+_ID_CHAR = re.compile(r"[A-Za-z0-9_]\Z")
+_PLAIN_TEXT = re.compile(r"[A-Za-z0-9]+([ _.-][A-Za-z0-9]+)*\Z")  # What needs no quotes.
+_PLAIN_ABOUT = re.compile(r"_*[A-Za-z0-9]+(_[A-Za-z0-9]+)* = [A-Za-z0-9]+([ ,_.-]+[A-Za-z0-9]+)*\Z")
 _RESERVED = re.compile(  # A word that Mermaid takes for its own where an id begins.
     r"(end|graph|flowchart|subgraph|style|class|classDef|click|(?:href|call)\Z|default|direction"
     r"|linkStyle|interpolate|_self|_blank|_parent|_top|v|BT|LR|RL|TB|TD)\b"
@@ -65,8 +69,10 @@ class _Text:
 
     def inside(self, group: Group) -> Iterator[str]:
         """Iterate over the lines for nodes, edges, and the clusters in a group."""
-        yield from (self.node(node) for node in group.nodes.values())
-        yield from (_edge(edge, self.words_max) for edge in group.edges.values())
+        edges = sorted(group.edges.values(), key=lambda edge: edge.source == edge.target)
+        named = {end for edge in edges for end in edge[:2]}
+        yield from (self.node(n) for n in group.nodes.values() if self._needs_line(n, named))
+        yield from (_edge(edge, self.words_max) for edge in edges)
         for cluster in group.groups.values():
             yield from self.cluster(cluster)
 
@@ -83,15 +89,25 @@ class _Text:
         if state is not None and self.styled:
             yield f"class {name} {state};"
 
+    def _needs_line(self, node: DrawnNode, named: Container[str]) -> bool:
+        """Return whether a line for a node says more than the edges do; see `with_styles`."""
+        shows_id = node.id in {START, END} or node.id == safe_id(node.id) == node.name
+        return self.styled or node.id in self.states or node.id not in named or not shows_id
+
     def node(self, node: DrawnNode) -> str:
-        """Return the line for a node."""
+        """Return the line for a node; only what Mermaid would misread is quoted and escaped."""
         name, state = last_name(node.name), self.states.get(node.id)
+        about, kind = metadata_lines(node.metadata or {}), ""
+        is_plain = state is None and all(map(_PLAIN_ABOUT.match, about)) and len(about) < 2
         if name in {START, END}:
-            text, shape = f"<p>{name}</p>", "([{}])"  # A paragraph, lest __x__ becomes bold.
             kind = {START: "first", END: "last"}.get(node.id, "")
+            shape = "([{}])" if kind else "({})"
+            text = f"<p>{name}</p>"  # A paragraph, lest __x__ becomes bold.
+        elif is_plain and _PLAIN_TEXT.match(name) and not _RESERVED.match(name):
+            text, shape = name, "({})"
         else:
-            text, shape, kind = escape(name), '("{}")', ""
-        if about := [escape(line) for line in metadata_lines(node.metadata)]:
+            text, shape, about = escape(name), '("{}")', [escape(line) for line in about]
+        if about:
             text += f"<hr/><small><em>{'<br/>'.join(about)}</em></small>"
         if state is not None:
             text, kind = f"{SIGNS[state][0]} {text}", state
@@ -103,20 +119,31 @@ def _edge(edge: DrawnEdge, words_max: int) -> str:
     source, target = safe_id(edge.source), safe_id(edge.target)
     if edge.data is None:
         return f"{source} {'-.->' if edge.conditional else '-->'} {target};"
-    words = [escape(word) for word in edge.data.split()]
-    rows = [" ".join(words[i : i + words_max]) for i in range(0, len(words), words_max)]
-    label = '"&nbsp;' + "&nbsp;<br/>&nbsp;".join(rows) + '&nbsp;"'
+    words = str(edge.data).split()
+    is_plain = all(map(_PLAIN_TEXT.match, words))
+    rows = [words[i : i + words_max] for i in range(0, len(words), words_max)]
+    if is_plain:
+        label = f"&nbsp;{'&nbsp<br>&nbsp'.join(' '.join(row) for row in rows)}&nbsp;"
+    else:
+        shown = "&nbsp;<br/>&nbsp;".join(" ".join(map(escape, row)) for row in rows)
+        label = f'"&nbsp;{shown}&nbsp;"'
     return f"{source} {f'-. {label} .->' if edge.conditional else f'-- {label} -->'} {target};"
 
 
 def safe_id(name: str) -> str:
-    """Return a name as an id: itself if it is one, else with code points between backslashes."""
+    """Return a name as an id: itself if it is one, else with code points in hexadecimal digits.
+
+    Two digits follow a backslash; those of a greater code point stand between two and one of them.
+    """
     if _PLAIN_ID.match(name) and not _RESERVED.match(name):
         return name
-    written = "".join(
-        c if c == "_" or (c.isascii() and c.isalnum()) else f"\\{ord(c):x}\\" for c in name
-    )
-    return f"\\{ord(name[0]):x}\\{written[1:]}" if _RESERVED.match(written) else written
+    written = "".join(c if _ID_CHAR.match(c) else _digits(c) for c in name)
+    return _digits(name[0]) + written[1:] if _RESERVED.match(written) else written
+
+
+def _digits(char: str) -> str:
+    point = ord(char)
+    return f"\\{point:02x}" if point < 0x100 else f"\\\\{point:x}\\"
 
 
 def escape(text: str) -> str:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from orchestrator.errors import GraphstalkError
 from orchestrator.graph.routing import END, START
@@ -50,19 +49,17 @@ class DrawingError(GraphstalkError, ValueError):
     code = "DRAWING"
 
 
-@dataclass(frozen=True, slots=True)
-class DrawnNode:
-    """A node as a picture shows it."""
+class DrawnNode(NamedTuple):
+    """A node as a picture shows it; the fields are those of langchain's `Node`."""
 
     id: str
     name: str
     data: Any = None  # The node's function or graph; START and END have none.
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DrawnEdge:
-    """A way from one node to another."""
+class DrawnEdge(NamedTuple):
+    """A way from one node to another; equal to langchain's `Edge` of the same fields."""
 
     source: str
     target: str

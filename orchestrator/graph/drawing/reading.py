@@ -13,15 +13,14 @@ it is where the way goes on. Its START and END are left out where that loses not
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from orchestrator.graph.drawing.model import DrawnEdge, DrawnNode
 from orchestrator.graph.routing import END, START
 from orchestrator.graph.spec import Branch, GraphSpec, NodeSpec
 
-__all__ = ["Read", "read_graph"]
+__all__ = ["Opens", "Read", "read_graph"]
 
 
 class Read(NamedTuple):
@@ -38,12 +37,33 @@ class Read(NamedTuple):
     clusters: dict[str, DrawnNode]
 
 
-def read_graph(spec: GraphSpec, depth: int = 0) -> Read:
-    """Read a graph, and its subgraphs down to `depth`; below 0: all of them."""
-    edges = _edges(spec)
+Opens = Callable[[GraphSpec], Mapping[str, GraphSpec]]
+
+
+def _nodes_that_are_graphs(spec: GraphSpec) -> Mapping[str, GraphSpec]:
+    return {name: subgraph.spec for name, subgraph in spec.subgraphs.items()}
+
+
+def read_graph(
+    spec: GraphSpec,
+    depth: int = 0,
+    opens: Opens = _nodes_that_are_graphs,
+    around: frozenset[int] = frozenset(),
+) -> Read:
+    """Read a graph, and its subgraphs down to `depth`; below 0: all of them.
+
+    Args:
+        spec: the graph.
+        depth: how many levels of subgraphs are opened.
+        opens: returns the graphs that nodes of a graph stand for.
+        around: the ids of the graphs around this one, which are not opened again.
+    """
+    edges, around = _edges(spec), around | {id(spec)}
     read = Read(_nodes(spec, edges), edges, {})
-    for name, subgraph in spec.subgraphs.items() if depth else ():
-        inside = read_graph(subgraph.spec, depth - 1)
+    for name, subgraph in opens(spec).items() if depth else ():
+        if id(subgraph) in around:
+            continue
+        inside = read_graph(subgraph, depth - 1, opens, around)
         if END in inside.nodes:
             read = _opened(read, name, _trimmed(inside))
     return read
@@ -181,11 +201,10 @@ def _opened(read: Read, name: str, subgraph: _Inside) -> Read:
 
 def _edge(edge: DrawnEdge, sources: Mapping[str, str], targets: Mapping[str, str]) -> DrawnEdge:
     source = sources.get(edge.source, edge.source)
-    return dataclasses.replace(edge, source=source, target=targets.get(edge.target, edge.target))
+    return edge._replace(source=source, target=targets.get(edge.target, edge.target))
 
 
 def _renamed(nodes: Mapping[str, DrawnNode], names: Mapping[str, str]) -> dict[str, DrawnNode]:
     return {
-        names[key]: dataclasses.replace(node, id=names[key], name=names[key])
-        for key, node in nodes.items()
+        names[key]: node._replace(id=names[key], name=names[key]) for key, node in nodes.items()
     }

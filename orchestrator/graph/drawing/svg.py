@@ -206,7 +206,7 @@ def _title(group: Group) -> str:
 def _about(node: DrawnNode, state: NodeState | None) -> str:
     """Return what is shown when somebody points at a node."""
     lines = [node.name if state is None else f"{node.name}: {state}"]
-    lines += [f"{key} = {value}" for key, value in node.metadata.items()]
+    lines += [f"{key} = {value}" for key, value in (node.metadata or {}).items()]
     return f"<title>{_escaped(chr(10).join(lines))}</title>"
 
 

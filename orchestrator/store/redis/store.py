@@ -23,6 +23,7 @@ import redis
 
 from orchestrator.clock import Clock
 from orchestrator.errors import GraphstalkError
+from orchestrator.redisconnection import client_for
 from orchestrator.serde.msgpack import Codec
 from orchestrator.store.base import IndexConfig, TTLConfig
 from orchestrator.store.operations import Namespace
@@ -59,7 +60,7 @@ class RedisStore(ShelvedStore):
             clock: the time, but for the end of an item, which the server decides.
         """
         is_url = isinstance(client_or_url, str)
-        client = redis.Redis.from_url(client_or_url) if is_url else client_or_url
+        client = client_for(client_or_url) if is_url else client_or_url
         shelf = _RedisShelf(client, prefix)
         super().__init__(shelf, index=index, ttl=ttl, codec=codec, clock=clock)
 

@@ -11,7 +11,7 @@ ORDER BY n.number, i.number;
 -- name: rows
 SELECT n.path, i.key, i.value, i.vectors, i.created_ms, i.updated_ms, i.ttl_ms, i.expires_ms
 FROM namespace n JOIN item i ON i.namespace = n.number
-WHERE n.path = ?1 OR (n.path > ?1 || '.' AND n.path < ?1 || '/') -- '/' follows '.'.
+WHERE n.path = ? OR (n.path > ? || '.' AND n.path < ? || '/') -- '/' follows '.'.
 ORDER BY n.number, i.number;
 
 -- name: namespaces
@@ -26,7 +26,7 @@ INSERT INTO namespace (path) VALUES (?) ON CONFLICT DO NOTHING;
 
 -- name: put
 INSERT INTO item (namespace, key, value, vectors, created_ms, updated_ms, ttl_ms, expires_ms)
-SELECT number, ?2, ?3, ?4, ?5, ?6, ?7, ?8 FROM namespace WHERE path = ?1
+SELECT number, ?, ?, ?, ?, ?, ?, ? FROM namespace WHERE path = ?
 ON CONFLICT (namespace, key) DO UPDATE SET
     value = excluded.value,
     vectors = excluded.vectors,
@@ -42,8 +42,8 @@ DELETE FROM namespace
 WHERE path = ? AND NOT EXISTS (SELECT 1 FROM item WHERE item.namespace = namespace.number);
 
 -- name: touch
-UPDATE item SET expires_ms = ?3
-WHERE namespace = (SELECT number FROM namespace WHERE path = ?1) AND key = ?2
+UPDATE item SET expires_ms = ?
+WHERE namespace = (SELECT number FROM namespace WHERE path = ?) AND key = ?
     AND expires_ms IS NOT NULL;
 
 -- name: forget

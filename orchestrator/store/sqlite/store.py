@@ -74,7 +74,8 @@ class _SqliteSession:
         return _row(found) if found else None
 
     def rows(self, prefix: Namespace) -> Iterator[Row]:
-        found = self._run("rows", _path(prefix)) if prefix else self._run("all_rows")
+        path = _path(prefix)
+        found = self._run("rows", path, path, path) if prefix else self._run("all_rows")
         return map(_row, found)
 
     def namespaces(self, now_ms: int) -> list[Namespace]:
@@ -84,7 +85,7 @@ class _SqliteSession:
         path = _path(row.namespace)
         self._run("add_namespace", path)
         times = row.created_ms, row.updated_ms, row.ttl_ms, row.expires_ms
-        self._run("put", path, row.key, row.value, row.vectors, *times)
+        self._run("put", row.key, row.value, row.vectors, *times, path)
 
     def remove(self, namespace: Namespace, key: str) -> None:
         path = _path(namespace)
@@ -92,7 +93,7 @@ class _SqliteSession:
         self._run("remove_empty_namespace", path)
 
     def touch(self, namespace: Namespace, key: str, expires_ms: int) -> None:
-        self._run("touch", _path(namespace), key, expires_ms)
+        self._run("touch", expires_ms, _path(namespace), key)
 
     def forget(self, now_ms: int) -> None:
         if self._run("forget", now_ms).rowcount:

@@ -8,6 +8,7 @@ from orchestrator.testing.contract.auditing import AuditingContract
 from orchestrator.testing.contract.children import ChildrenContract
 from orchestrator.testing.contract.claiming import ClaimingContract
 from orchestrator.testing.contract.completing import CompletingContract
+from orchestrator.testing.contract.deleting import DeletingContract
 from orchestrator.testing.contract.fencing import FencingContract
 from orchestrator.testing.contract.growing import GrowingContract
 from orchestrator.testing.contract.hints import HintsContract
@@ -33,6 +34,7 @@ class CheckpointerContract(
     StoringContract,
     ClaimingContract,
     FencingContract,
+    DeletingContract,
     CompletingContract,
     TimingContract,
     AnsweringContract,

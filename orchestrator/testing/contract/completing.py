@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from orchestrator.checkpoint.commit import Answer, Refusal, StepUpdate, Wait
+from orchestrator.checkpoint.commit import WITHDRAWN, Answer, Refusal, StepUpdate, Wait
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract
@@ -162,6 +162,29 @@ class CompletingContract(Contract):
         assert driver.sweep().due == ()
         driver.until(lambda: driver.sweep().released)
         assert driver.due() in ([], ["kept"])
+
+    def test_an_outcome_by_hand_is_kept_with_its_checkpoint_and_completes_nothing(
+        self, driver: Driver
+    ) -> None:
+        driver.start("a", "b")
+        first, a, b = drafts.FIRST, driver.step("a").step.step_id, driver.step("b").step.step_id
+        driver.finish("b")
+        driver.advance("c", "d", results={(first, a): b"by hand"})
+        assert driver.load(first).outcomes == {a: b"by hand", b: b"outcome of b"}
+        assert (driver.load().outcomes, driver.load().head.open) == ({}, 2)
+        c = driver.step("c").step.step_id
+        driver.advance("e")
+        driver.advance("f", results={(first + 1, c): b"later"})  # Its step is gone by now.
+        assert driver.load(first + 1).outcomes == {c: b"later"}
+        assert driver.finish("f").open == 0
+
+    def test_a_question_that_is_withdrawn_is_open_no_more(self, driver: Driver) -> None:
+        driver.start("a", "b")
+        driver.update(driver.claimed("a"), wait=Wait.ANSWER, asks={"q": b"?", "r": b"?"})
+        driver.revive("a")
+        asks = {"q": WITHDRAWN, "s": b"?"}
+        driver.update(driver.claimed("a"), wait=Wait.ANSWER, asks=asks)
+        assert sorted(driver.step("a").questions) == ["r", "s"]
 
     def test_a_new_checkpoint_drops_old_questions(self, driver: Driver) -> None:
         driver.start("a", "b")

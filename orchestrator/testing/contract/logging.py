@@ -49,6 +49,12 @@ def _wait(driver: Driver, after: int) -> list[int]:
 class LoggingContract(Contract):
     """Events."""
 
+    def test_a_run_may_end_without_any_event(self, driver: Driver) -> None:
+        driver.start("a", events=())
+        driver.change(status=RunStatus.CANCELLED)
+        assert driver.load().head.status is RunStatus.CANCELLED
+        assert driver.events() == []
+
     def test_events_are_numbered_from_one_without_gaps(self, driver: Driver) -> None:
         driver.start("a", "b", events=_happened(1, 2))
         driver.change(events=())

@@ -189,6 +189,17 @@ def test_a_deferred_join_fires_only_when_nothing_else_is_triggered():
     assert [s.node for s in plan(spec, idle.control, idle.versions, idle.seen, [])] == ["c"]
 
 
+def test_a_deferred_join_waits_for_what_was_sent():
+    spec = graph(defer=True)
+    arrived = [(A, [(JOIN, "a")]), (B, [(JOIN, "b"), (SENDS, Send("b", 1))])]
+    busy = apply(spec, at(), {}, arrived, 7)
+    steps = plan(spec, busy.control, busy.versions, busy.seen, busy.sends)
+    assert [(s.node, s.index) for s in steps] == [("b", 0)]
+    before = Checkpoint(id=7, control=busy.control, versions=busy.versions)
+    idle = apply(spec, before, {}, [(steps[0], [])], 8)
+    assert [s.node for s in plan(spec, idle.control, idle.versions, idle.seen, [])] == ["c"]
+
+
 def test_a_deferred_join_waits_for_steps_that_go_on():
     spec = graph(defer=True)
     both = apply(spec, at(), {}, [(A, [(JOIN, "a")]), (B, [(JOIN, "b")])], 7, passes=False)

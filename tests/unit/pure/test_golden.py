@@ -49,6 +49,7 @@ OUTCOME = Outcome(
     worker="host:1:abc",
     claimed_ms=1_763_000_000_000,
     interrupts=(Interrupt("sure?", "id-1", "key", {"type": "string"}),),
+    error=b"record",
 )
 INTERRUPT = Interrupt({"ask": "sure?"}, "id-2", None, None)
 ERROR = StepError(type="ValueError", module="builtins", message="no", traceback="T", node="a")
@@ -104,6 +105,7 @@ def test_every_layout_there_ever_was_is_read(name: str) -> None:
         assert (found.attempt, found.fence, found.worker) == (2, 7, "host:1:abc")
         assert found.writes[0] == ("log", ["x"])
         assert found.interrupts == OUTCOME.interrupts
+        assert found.error == (b"record" if int(layout) > 1 else b"")
     elif kind == "checkpoint" and int(layout) < 3:
         assert found == replace(CHECKPOINT, tails={})
     else:

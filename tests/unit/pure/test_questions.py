@@ -22,7 +22,7 @@ def step(node, *asks, wait=Wait.ANSWER, completed=False, answers=()):
         step=ready,
         wait=wait,
         completed=completed,
-        asks=dict.fromkeys(asks, b""),
+        asks=dict.fromkeys(asks, b"?"),
         answers=dict.fromkeys(answers, b""),
     )
 
@@ -85,14 +85,15 @@ def test_an_unknown_question_is_named_with_those_that_are_open(to):
 
 
 def test_one_answer_to_several_questions_must_say_which():
-    with pytest.raises(UnknownInterruptError, match="asks 2 questions; say which") as caught:
+    with pytest.raises(
+        UnknownInterruptError,
+        match=r"asks 2 questions\. When there are multiple pending interrupts, you must",
+    ) as caught:
         answers_given("t", ASKS_TWO, "yes")
     assert (caught.value.reason, caught.value.pending_ids) == ("ambiguous", (ONE, TWO))
 
 
-@pytest.mark.parametrize(
-    "status", [RunStatus.SUCCEEDED, RunStatus.CANCELLED, RunStatus.TIMED_OUT], ids=str
-)
+@pytest.mark.parametrize("status", [RunStatus.SUCCEEDED, RunStatus.CANCELLED], ids=str)
 def test_a_run_that_has_ended_takes_no_answer(status):
     with pytest.raises(NoPendingInterruptError, match=rf"'t' \({status}\) asks nothing"):
         answers_given("t", thread(step("a", ONE), status=status), {ONE: "yes"})

@@ -15,12 +15,12 @@ from orchestrator.channels import (
     Topic,
 )
 from orchestrator.errors import InvalidGraphError
+from orchestrator.graph.fields import field_hints
 from orchestrator.graph.schema import (
     ROOT,
     Reader,
     channels_of,
     codec_classes,
-    field_hints,
     update_items,
 )
 from tests.fixtures.ids import plain
@@ -126,7 +126,7 @@ def test_reserved_keys_are_refused(key):
         (Annotated[int, "words for people"], LastValue),
         (Annotated[int, int], LastValue),
         (Annotated[list, "words", reduce_two], BinaryOperatorAggregate),
-        (Annotated[list, reduce_two, "words"], LastValue),
+        (Annotated[list, reduce_two, "words"], BinaryOperatorAggregate),
         (Annotated[list, CallableReducer()], BinaryOperatorAggregate),
         (Annotated[int, EphemeralValue], EphemeralValue),
         (Annotated[list, "words", Topic(int), "more"], Topic),
@@ -151,7 +151,9 @@ def test_a_built_in_without_a_signature_is_taken_at_its_word():
 
 @pytest.mark.parametrize("reducer", [lambda one: one, lambda one, two, three: one, lambda: None])
 def test_a_reducer_that_does_not_take_two_is_refused(reducer):
-    with pytest.raises(InvalidGraphError, match="reducer of 'key' must take two arguments"):
+    with pytest.raises(
+        InvalidGraphError, match="Invalid reducer of 'key': it must take a value and a write"
+    ):
         channels_of(TypedDict("One", {"key": Annotated[int, reducer]}))
 
 

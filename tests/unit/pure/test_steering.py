@@ -7,16 +7,21 @@ from orchestrator.core.steering import (
     NOTES,
     Carried,
     Kept,
+    Spot,
     Steering,
     carried_in,
-    carrying,
+    control_of_branch,
     done_in,
     goto_in,
     is_steered,
     kept_in,
     notes_for,
+    place_of,
     reason_in,
+    spot_in,
+    spots_of,
     timeout_of,
+    without_spots,
 )
 from orchestrator.graph.policy import TimeoutPolicy
 from orchestrator.graph.routing import Send
@@ -87,11 +92,48 @@ def test_a_new_step_is_known_by_its_own_id_also_beside_one_that_goes_on():
 
 def test_a_step_of_a_branch_has_answers_and_is_another_step_all_the_same():
     sent, plain = PlannedStep("a", 1), PlannedStep("a")
-    checkpoint = stored(carrying({sent: {"index:0": 1}, plain: {"key:k": None}}))
+    before = Checkpoint(id=3, plan=(sent, plain, PlannedStep("a", 0)), control={"c": 1})
+    answers = {sent.id_in(before): {"index:0": 1}, plain.id_in(before): {"key:k": None}}
+    checkpoint = stored(control_of_branch(before, answers, {}))
+    assert checkpoint.control["c"] == 1
     assert carried_in(checkpoint, sent) == Carried(sent.id_in(checkpoint), {"index:0": 1}, {}, None)
     assert carried_in(checkpoint, plain).answers == {"key:k": None}
     assert carried_in(checkpoint, PlannedStep("a", 0)).answers == {}
-    assert carrying({}) == {}
+
+
+def test_a_branch_has_no_answers_but_those_it_is_given():
+    kept = notes_for([], [Kept("a", "first a", answers={"q": 1})])
+    before = Checkpoint(id=3, plan=(PlannedStep("a"),), control={**kept, "c": 1})
+    assert control_of_branch(before, {}, {}) == {"c": 1}
+
+
+def test_a_step_of_a_branch_knows_where_its_subgraphs_begin():
+    sent, plain = PlannedStep("a", 1), PlannedStep("a")
+    inner = Spot("a:1|2|b:3", 5, {"step": {"index:0": "yes"}})
+    spot = Spot("a:1|2", 4, below={"b": inner})
+    before = Checkpoint(id=3, plan=(sent, plain))
+    spots = {place_of(plain, 2): spot, place_of(sent): inner}
+    checkpoint = stored(control_of_branch(before, {}, spots))
+    assert spot_in(checkpoint, plain, 2) == spot
+    assert spot_in(checkpoint, sent) == inner
+    assert [spot_in(checkpoint, plain), spot_in(checkpoint, sent, 1)] == [None, None]
+    assert spot_in(before, plain) is None
+    assert without_spots(checkpoint.control) == {}
+
+
+def test_a_step_that_goes_on_after_an_input_keeps_where_its_subgraphs_begin():
+    spot, sent, plain = Spot("a:1", 4), PlannedStep("a", 1), PlannedStep("a")
+    before = Checkpoint(id=3, plan=(sent, plain))
+    spots = {place_of(plain, 1): spot, place_of(sent): spot}
+    checkpoint = stored(control_of_branch(before, {}, spots))
+    kept = [
+        Kept("a", "one", spots=spots_of(checkpoint, plain)),
+        Kept("a", "two", True, spots=spots_of(checkpoint, sent)),
+    ]
+    steered = stored(Steering(kept=tuple(kept)).notes())
+    after = stored(notes_for([Send("a", None)], kept_in(steered)))
+    assert spot_in(after, plain, 1) == spot
+    assert spot_in(after, PlannedStep("a", 0)) == spot
 
 
 def test_several_that_were_sent_go_on_in_their_order():

@@ -102,6 +102,10 @@ else
   end
 end
 
+if rare.parent and redis.call('EXISTS', P .. 't:' .. rare.parent[1] .. ':s:' .. rare.parent[2]) == 0 then
+  return refuse('unknown_step', rare.parent[2])
+end
+
 -- ---- effects ---------------------------------------------------------------------------
 
 if hold_ms == '0' then
@@ -301,7 +305,15 @@ if not status and fence and head[1] == 'queued' then
 elseif status then
   news[#news + 1], news[#news + 2] = 'status', status
 end
-if not exists then news[#news + 1], news[#news + 2] = 'created_ms', now end
+if not exists then
+  news[#news + 1], news[#news + 2] = 'created_ms', now
+  local root, ns = string.match(thread, '^([^\31]*)\31(.*)$')
+  if root then -- The thread of a subgraph.
+    redis.call('SADD', P .. 't:' .. root .. ':children', ns)
+  else
+    news[#news + 1], news[#news + 2] = 'kin', 1 -- All its child threads will be listed.
+  end
+end
 news[2] = open
 local events = tonumber(ARGV[at + 1])
 if events > 0 then note(events, 'n', events, 'sealed', ARGV[at + 2]) end
