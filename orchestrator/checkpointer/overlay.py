@@ -12,7 +12,7 @@ Rule 3: of the checkpoints only the last is stored; its parent is the last one t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -67,6 +67,14 @@ class Headers(Protocol):
         ...
 
 
+# Returns what history shows of the steps of a checkpoint that a run leaves: see `Commit.results`.
+Left = Callable[[LoadedThread], Mapping[tuple[int, str], bytes]]
+
+
+def _nothing(_: LoadedThread) -> Mapping[tuple[int, str], bytes]:
+    return {}
+
+
 @dataclass(slots=True)
 class _Own:
     """One thread of the call.
@@ -74,6 +82,7 @@ class _Own:
     Attributes:
         thread_id: the thread.
         headers: how its checkpoints are read.
+        left: what history shows of steps that are left.
         parent: the thread and the step whose subgraph it is.
         begun: whether it is in memory.
         held: whether the store below holds it for this call.
@@ -88,6 +97,7 @@ class _Own:
 
     thread_id: str
     headers: Headers
+    left: Left = _nothing
     parent: tuple[str, str] | None = None
     begun: bool = False
     is_new: bool = False  # Whether it was not there below when it was last asked for.
@@ -182,7 +192,11 @@ class Overlay:
         self._behind: Behind | None = None  # Who makes commits below, if that follows the call.
 
     def adopt(
-        self, thread_id: str, headers: Headers, parent: tuple[str, str] | None = None
+        self,
+        thread_id: str,
+        headers: Headers,
+        parent: tuple[str, str] | None = None,
+        left: Left = _nothing,
     ) -> None:
         """Let a thread be one of the call's.
 
@@ -190,9 +204,10 @@ class Overlay:
             thread_id: the thread.
             headers: how its checkpoints are read.
             parent: the thread and the step whose subgraph it is now.
+            left: returns what history shows of steps that a run leaves.
         """
         with self._lock:
-            own = self._own.setdefault(thread_id, _Own(thread_id, headers))
+            own = self._own.setdefault(thread_id, _Own(thread_id, headers, left))
             own.parent = parent
 
     def parent_of(self, thread_id: str, before: Checkpoint) -> int | None:
@@ -277,6 +292,7 @@ class Overlay:
         own.begun = True
         if loaded is not None:
             own.stored = loaded.head.checkpoint_id
+            own.results = {} if self._trails else dict(own.left(loaded))
             self._memory.restore(own.thread_id, thread_of(own.thread_id, loaded))
             self._memory.add_values(own.thread_id, own.learned)
 
@@ -506,7 +522,7 @@ class Overlay:
 
     def _is_left(self, own: _Own) -> bool:
         """Return whether a thread is stored: a subgraph's is not if its step needs it no more."""
-        if own.lasts or own.stored or own.parent is None:
+        if own.lasts or own.parent is None:
             return True
         loaded = self._memory.load(own.thread_id, values=False)
         if loaded is None or loaded.head.status is not RunStatus.SUCCEEDED:

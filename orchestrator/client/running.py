@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.checkpoint.commit import LoadedThread, ReadyStep
@@ -19,7 +20,7 @@ from orchestrator.client.options import CallOptions, OptionError
 from orchestrator.client.results import INTERRUPT, GraphOutput, outcome_of, without_questions
 from orchestrator.client.starting import Start
 from orchestrator.client.threadconfig import RootCheckpointerError, ThreadConfig
-from orchestrator.core.accepting import RunConfig
+from orchestrator.core.accepting import RunConfig, left_behind
 from orchestrator.core.calling import missing
 from orchestrator.errors import (
     InvalidUpdateError,
@@ -91,7 +92,7 @@ class Running:
         follows = durability == "async" and store.shared  # In memory a commit takes no time.
         if here and (follows or durability == "exit"):
             store = Overlay(store, new_owner(), graph.owner, trails=follows)
-            store.adopt(thread_id, graph.records)
+            store.adopt(thread_id, graph.records, left=partial(left_behind, graph.records))
         return cls(graph, store, thread_id, parsed, options, keeps=True)
 
     @property
