@@ -203,7 +203,8 @@ class MemoryCheckpointer(BaseCheckpointSaver):
                 return Refusal.UNKNOWN_THREAD
             owner, now = thread.head.owner, self._clock.now_ms()
             alive = bool(owner) and self._leases.get(owner, -1) >= now
-            if is_busy(thread, owner_alive=alive):
+            held = self._holds.get(thread_id, ("", 0))[1] > now
+            if held or is_busy(thread, owner_alive=alive):
                 return Refusal.WRONG_STATUS
             if keep_head:
                 drop_history(thread)
