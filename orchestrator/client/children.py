@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.channels import Overwrite
@@ -35,7 +36,7 @@ from orchestrator.client.calls import Calls
 from orchestrator.client.results import failure_of
 from orchestrator.client.snapshot import lasting_namespace, live_values, shown
 from orchestrator.client.threadconfig import ThreadConfig
-from orchestrator.core.accepting import RunConfig, paused_by_node
+from orchestrator.core.accepting import RunConfig, left_behind, paused_by_node
 from orchestrator.core.branches import belongs, below, crowded, leaves
 from orchestrator.core.questions import CAN_GO_ON, open_questions
 from orchestrator.core.steering import Spot, spot_in
@@ -168,7 +169,8 @@ class _Child:
         run_id = short_hash(attempt.step.thread_id, attempt.origin, number)
         if isinstance(keeps, Overlay):
             around = attempt.step.thread_id, attempt.step.step_id
-            keeps.adopt(child_thread(root, ns), graph.records, around)
+            left = partial(left_behind, graph.records)
+            keeps.adopt(child_thread(root, ns), graph.records, around, left)
         return cls(attempt, graph, protocol, child_thread(root, ns), run_id, is_node, spot, given)
 
     @property

@@ -55,8 +55,9 @@ class CallOptions(TypedDict, total=False):
         interrupt_before: nodes before which this call stops, instead of the graph's.
         interrupt_after: nodes after which this call stops.
         durability: when commits are made, where this process runs the graph: "sync", each before
-            the next step begins; "exit", when the call ends, so that the thread gets one checkpoint
-            and a process that dies leaves it as it was. On a fleet always "sync".
+            the next step begins; "async", while the next steps run, in the same order, all of them
+            before the call returns or raises; "exit", when the call ends: the thread gets one
+            checkpoint, and a process that dies leaves it as it was. On a fleet always "sync".
         control: a `RunControl`, to stop the run from elsewhere.
         subgraphs: whether streams show what happens inside subgraphs.
         debug: whether to print updates and values.
