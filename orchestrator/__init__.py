@@ -19,6 +19,7 @@ _MODULES = {
     "checkpoint.model": "Interrupt",
     "checkpointer.memory": "InMemorySaver MemoryCheckpointer",
     "checkpointer.redis": "RedisCheckpointer RedisSaver",
+    "checkpointer.saver": "BaseCheckpointSaver",
     "checkpointer.sqlite": "SqliteCheckpointer SqliteSaver",
     "client.callbacks": "GraphCallbackHandler GraphInterruptEvent GraphResumeEvent",
     "client.client": "Client",
@@ -27,19 +28,20 @@ _MODULES = {
     "client.functional": "entrypoint",
     "client.handle": "RunHandle",
     "client.results": "GraphOutput",
+    "client.saved": "CheckpointTuple",
     "client.options": "OptionError",
     "client.snapshot": "PregelTask StateSnapshot",
     "client.threadconfig": "ConfigError",
     "config": "Settings",
     "errors": (
-        "CheckpointerUnavailableError EmptyChannelError EmptyInputError ErrorCode "
-        "GraphBubbleUp GraphDrained GraphInterrupt GraphMismatchError GraphPausedError "
-        "GraphRecursionError GraphstalkError InvalidAnswerError InvalidGraphError "
-        "InvalidThreadIdError InvalidUpdateError NoPendingInterruptError NodeCancelledError "
-        "NodeError NodeInterrupt NodeTimeoutError ParentCommand ResumesExhaustedError "
-        "RunCancelledError RunNotFinishedError StateCorruptedError StepFailedError "
-        "TaskNotFound ThreadBusyError UnknownEffectError UnknownGraphError "
-        "UnknownInterruptError UnknownThreadError UnserializableValueError WorkerLostError"
+        "CheckpointerUnavailableError EmptyChannelError EmptyInputError ErrorCode GraphBubbleUp "
+        "GraphDrained GraphInterrupt GraphMismatchError GraphPausedError GraphRecursionError "
+        "GraphstalkError InvalidAnswerError InvalidGraphError InvalidThreadIdError "
+        "InvalidUpdateError NoPendingInterruptError NodeCancelledError NodeError NodeInterrupt "
+        "NodeTimeoutError NotSupportedError ParentCommand ResumesExhaustedError "
+        "RunCancelledError RunNotFinishedError StateCorruptedError StepFailedError StreamGapError "
+        "TaskNotFound ThreadBusyError UnknownEffectError UnknownGraphError UnknownInterruptError "
+        "UnknownThreadError UnserializableValueError WorkerLostError"
     ),
     "execute.celery": "CeleryExecutor",
     "execute.inprocess": "InProcess",

@@ -18,6 +18,7 @@ from orchestrator.channels import UntrackedValue as UntrackedValue
 from orchestrator.checkpoint.model import Interrupt as Interrupt
 from orchestrator.checkpointer.memory import MemoryCheckpointer as MemoryCheckpointer
 from orchestrator.checkpointer.redis import RedisCheckpointer as RedisCheckpointer
+from orchestrator.checkpointer.saver import BaseCheckpointSaver as BaseCheckpointSaver
 from orchestrator.checkpointer.sqlite import SqliteCheckpointer as SqliteCheckpointer
 from orchestrator.client.callbacks import GraphCallbackHandler as GraphCallbackHandler
 from orchestrator.client.callbacks import GraphInterruptEvent as GraphInterruptEvent
@@ -30,6 +31,7 @@ from orchestrator.client.functional import entrypoint as entrypoint
 from orchestrator.client.handle import RunHandle as RunHandle
 from orchestrator.client.options import OptionError as OptionError
 from orchestrator.client.results import GraphOutput as GraphOutput
+from orchestrator.client.saved import CheckpointTuple as CheckpointTuple
 from orchestrator.client.snapshot import PregelTask as PregelTask
 from orchestrator.client.snapshot import StateSnapshot as StateSnapshot
 from orchestrator.client.threadconfig import ConfigError as ConfigError
@@ -54,12 +56,14 @@ from orchestrator.errors import NodeError as NodeError
 from orchestrator.errors import NodeInterrupt as NodeInterrupt
 from orchestrator.errors import NodeTimeoutError as NodeTimeoutError
 from orchestrator.errors import NoPendingInterruptError as NoPendingInterruptError
+from orchestrator.errors import NotSupportedError as NotSupportedError
 from orchestrator.errors import ParentCommand as ParentCommand
 from orchestrator.errors import ResumesExhaustedError as ResumesExhaustedError
 from orchestrator.errors import RunCancelledError as RunCancelledError
 from orchestrator.errors import RunNotFinishedError as RunNotFinishedError
 from orchestrator.errors import StateCorruptedError as StateCorruptedError
 from orchestrator.errors import StepFailedError as StepFailedError
+from orchestrator.errors import StreamGapError as StreamGapError
 from orchestrator.errors import TaskNotFound as TaskNotFound
 from orchestrator.errors import ThreadBusyError as ThreadBusyError
 from orchestrator.errors import UnknownEffectError as UnknownEffectError

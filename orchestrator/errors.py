@@ -33,12 +33,15 @@ __all__ = [
     "NodeError",
     "NodeInterrupt",
     "NodeTimeoutError",
+    "NotSupportedError",
     "ParentCommand",
+    "PartitionsDifferError",
     "ResumesExhaustedError",
     "RunCancelledError",
     "RunNotFinishedError",
     "StateCorruptedError",
     "StepFailedError",
+    "StreamGapError",
     "TaskNotFound",
     "ThreadBusyError",
     "UnknownEffectError",
@@ -78,6 +81,12 @@ class UnserializableValueError(InvalidUpdateError, TypeError):
     code = "UNSERIALIZABLE_VALUE"
 
 
+class NotSupportedError(GraphstalkError, NotImplementedError):
+    """A call of LangGraph's that this project refuses; the message names what to call instead."""
+
+    code = "NOT_SUPPORTED"
+
+
 class EmptyInputError(GraphstalkError):
     """A run without input on a thread that has nothing to continue."""
 
@@ -106,6 +115,12 @@ class GraphMismatchError(GraphstalkError):
     """A thread whose graph has another structure than the one given."""
 
     code = "GRAPH_MISMATCH"
+
+
+class PartitionsDifferError(GraphstalkError):
+    """Settings with another number of partitions than the store has; nothing was accepted."""
+
+    code = "PARTITIONS_DIFFER"
 
 
 class UnknownRunError(GraphstalkError, LookupError):
@@ -206,6 +221,26 @@ class RunNotFinishedError(GraphstalkError, TimeoutError):
     """The run did not reach a final status within the time the caller gave."""
 
     code = "RUN_NOT_FINISHED"
+
+
+class StreamGapError(GraphstalkError):
+    """A stream of a fleet's run of which events cannot be read any more; the run continues.
+
+    Attributes:
+        first: the number of the first event that is missing.
+        last: that of the last.
+    """
+
+    code = "STREAM_GAP"
+
+    def __init__(self, thread_id: str, first: int, last: int, reason: str) -> None:
+        """Say which events are missing, and how to read what came after."""
+        super().__init__(
+            f"the events {first} to {last} of thread {thread_id!r} are {reason}, so the stream "
+            f"would have a gap. The run continues: read what comes after with "
+            f"Client.stream({thread_id!r}, from_seq={last}), and the state with get_state"
+        )
+        self.first, self.last = first, last
 
 
 class GraphPausedError(GraphstalkError, InterruptedError):
@@ -388,7 +423,7 @@ class GraphDrained(GraphBubbleUp):
 
     def __init__(self, reason: str = "shutdown") -> None:
         """Say why."""
-        super().__init__(f"the run was drained: {reason}. Resume the thread to go on")
+        super().__init__(f"Graph drained: {reason}. Resume the thread to continue")
         self.reason = reason
 
 

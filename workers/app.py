@@ -14,6 +14,8 @@ from workers.draining import Drain
 
 __all__ = ["app", "make_app"]
 
+_SQS_VISIBILITY_S = 12 * 3600  # The longest that SQS allows; its default is 30 minutes.
+
 
 def make_app(settings: Settings) -> Celery:
     """Return a Celery app for a deployment."""
@@ -57,7 +59,10 @@ def make_app(settings: Settings) -> Celery:
     )
     if settings.broker_url.startswith(("redis", "rediss", "sentinel", "memory")):
         return made
-    made.conf.broker_transport_options = {}  # These brokers keep their own acknowledgements.
+    # These brokers keep their own acknowledgements.
+    is_sqs = settings.broker_url.startswith("sqs")
+    options = {"visibility_timeout": _SQS_VISIBILITY_S} if is_sqs else {}
+    made.conf.broker_transport_options = options
     return made
 
 

@@ -6,10 +6,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+from orchestrator.checkpointer.redis.store import RedisCheckpointer
 from orchestrator.config import Settings
-from orchestrator.errors import GraphstalkError
+from orchestrator.errors import CheckpointerUnavailableError, GraphstalkError
 from workers.registry import GRAPHS_VARIABLE, parse_graphs
 
 __all__ = ["main"]
@@ -62,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             return 2
         registry()
+        with suppress(CheckpointerUnavailableError):  # Checked again when there is a server.
+            RedisCheckpointer(settings=settings).check()
     except GraphstalkError as error:
         sys.stderr.write(f"graphstalk: {error} [{error.code}]\n")
         return 2

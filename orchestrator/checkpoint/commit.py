@@ -63,6 +63,7 @@ class Refusal(StrEnum):
     NO_INTERRUPT = "no_interrupt"  # Not open, or already answered. (INV-8)
     KEY_USED = "key_used"  # The idempotency key names an earlier run.
     NOT_WAITING = "not_waiting"  # The run is not in the thread's line.
+    HELD = "held"  # By another call, which stores the thread when it ends.
 
 
 class Wait(StrEnum):
@@ -192,6 +193,9 @@ class Commit:
     A commit with a guard ends the claim, unless it brings nothing for the step but notes. Notes
     stay with the step, whoever claims it next, until it is completed; one that is there already
     stays as it is. Without a guard there is nobody to keep them.
+
+    A thread may be held by a call that stores it when it ends, also before the thread exists.
+    Until the hold ends or runs out, commits of others without a guard are refused.
     """
 
     thread_id: str
@@ -201,6 +205,8 @@ class Commit:
     expect_run: str | None = None
     expect_settled: bool = False  # No step of the superstep may be open.
     guard: StepGuard | None = None
+    # (thread, step) of the same partition: that step must be in the current plan of that thread.
+    parent: tuple[str, str] | None = None
 
     checkpoint: StoredCheckpoint | None = None
     blobs: Mapping[str, bytes] = field(default_factory=dict)
@@ -211,8 +217,8 @@ class Commit:
     # may keep it again, with their names instead of them. Only its header counts.
     input: StoredCheckpoint | None = None
     updates: tuple[StepUpdate, ...] = ()
-    # (Checkpoint, step) → the outcome of a step that an edit stands in for, if it had none: what
-    # history shows of it. It comes with a new checkpoint, and completes nothing.
+    # (Checkpoint, step) → what history shows of a step that did not complete: an edit stands in
+    # for it, or it was left. It comes with a new checkpoint, and completes nothing.
     results: Mapping[tuple[int, str], bytes] = field(default_factory=dict)
     revoke: bool = False  # Takes away the claims on all steps of the thread.
     answers: tuple[Answer, ...] = ()
@@ -225,6 +231,14 @@ class Commit:
     dequeue: str | None = None  # The run that leaves the line; refused if it is not in it.
     log: str = ""  # The thread whose log takes the events, of the same partition; "": its own.
     take: Take | None = None  # A store that cannot do it ignores it.
+    holder: str = ""  # The call in whose name this is committed; refused if another holds.
+    hold_ms: int | None = None  # How long the holder holds the thread from now on; 0: no longer.
+
+    @property
+    def only_holds(self) -> bool:
+        """Whether this begins, prolongs or ends a hold and changes nothing of the thread."""
+        changes = self.checkpoint or self.updates or self.answers or self.status or self.head
+        return self.hold_ms is not None and not changes
 
     @property
     def takes(self) -> ReadyStep | None:

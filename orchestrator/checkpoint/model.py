@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from orchestrator.ids import step_id
 from orchestrator.record import record, replace
@@ -36,7 +36,7 @@ __all__ = [
 
 
 class RunStatus(StrEnum):
-    """What a run is doing. `paused` waits for somebody; the last four are final."""
+    """What a run is doing. `paused` waits for somebody; the last three are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -44,7 +44,6 @@ class RunStatus(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
-    TIMED_OUT = "timed_out"
 
     @property
     def active(self) -> bool:
@@ -136,9 +135,12 @@ class Head:
     seal: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepError:
-    """What a failed step left behind, for people and for callers."""
+@dataclass(frozen=True, kw_only=True)
+class StepError(str):  # noqa: SLOT000 - it has fields, as dataclasses have them
+    """What a failed step left behind, for people and for callers.
+
+    As a text it is what LangGraph shows: the exception as it would be written.
+    """
 
     type: str
     module: str
@@ -148,6 +150,20 @@ class StepError:
     step: str = ""
     attempt: int = 0
     worker: str = ""
+
+    __hash__ = str.__hash__
+
+    def __ne__(self, other: object) -> bool:
+        """Compare as `==` does; a text has its own way."""
+        return not self == other
+
+    def __new__(cls, **fields: Any) -> Self:
+        """Make the text."""
+        return super().__new__(cls, f"{fields['type']}({fields['message']!r})")
+
+    def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Any]]:
+        """Return what a copy is made of."""
+        return (), dict(vars(self))
 
 
 @dataclass(frozen=True, slots=True)

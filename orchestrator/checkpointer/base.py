@@ -4,7 +4,8 @@ A checkpointer knows nothing of graphs, plans or nodes: it keeps bytes, compares
 commits all of a `Commit` or none of it.
 
 Rule 1: `commit` is the only method that changes what a thread has stored; `claim`, `release` and
-        `sweep` only move the right to run its steps, and `audit` restores what was written.
+        `sweep` only move the right to run its steps, `audit` restores what was written, and
+        `delete` removes it.
 Rule 2: time is the store's own; a checkpointer never reads the clock of the process that calls.
 Rule 3: a method that cannot decide raises `CheckpointerUnavailableError`; it never guesses.
 Rule 4: a step is ready unless it is completed, claimed, or waits. Only a ready step is claimed, and
@@ -27,6 +28,7 @@ from orchestrator.checkpoint.commit import (
     Event,
     LoadedThread,
     ReadyStep,
+    Refusal,
     StoredCheckpoint,
     Swept,
 )
@@ -157,6 +159,23 @@ class Checkpointer(Protocol):
         Each that has not ended must have a ready step that will be sent, a claim that can run out,
         a timer, an open question, or be paused; else nothing would ever move it on. (INV-7) With
         `repair` what is wrong is put right where it can be, and the thread's log says so.
+        """
+        ...
+
+    def children(self, thread_id: str) -> list[str]:
+        """Return the ids of the child threads of a root thread, at any depth, in order."""
+        ...
+
+    def delete(self, thread_id: str, *, keep_head: bool = False) -> Refusal | None:
+        """Delete a thread, its child threads, and every entry of an index that names one of them.
+
+        With `keep_head`: of the thread alone, every checkpoint but the head, their outcomes, and
+        the values that the head does not need. The log stays.
+
+        Refused, and nothing changed: `UNKNOWN_THREAD`; `WRONG_STATUS`, while a run is active or
+        waits in line. A run in a process that has no lease and no claimed step is not active. A
+        fence that was given on a deleted thread is not given again. (INV-3) If the process dies in
+        between, a second call deletes what is left.
         """
         ...
 

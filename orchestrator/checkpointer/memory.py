@@ -7,7 +7,7 @@ the Lua scripts refuse in the same order.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -34,6 +34,8 @@ from orchestrator.checkpointer.memory_audit import Auditing
 from orchestrator.checkpointer.memory_thread import (
     Step,
     Thread,
+    drop_history,
+    is_busy,
     is_due,
     loaded_thread,
     new_head,
@@ -43,6 +45,7 @@ from orchestrator.checkpointer.memory_thread import (
     update_step,
 )
 from orchestrator.checkpointer.news import news_in_log
+from orchestrator.checkpointer.saver import BaseCheckpointSaver, check_serde
 from orchestrator.checkpointer.sweeping import LEAD_MS, Trust
 from orchestrator.checkpointer.values import found_values, named_values
 from orchestrator.clock import Clock, SystemClock
@@ -55,23 +58,32 @@ __all__ = ["MemoryCheckpointer"]
 _Fields = Mapping[str, str | int | bytes]
 
 
-class MemoryCheckpointer:
+class MemoryCheckpointer(BaseCheckpointSaver):
     """Threads in dictionaries."""
 
     shared = False
     pushes = False  # Nothing is pushed: there is no broker in memory.
 
-    def __init__(self, *, settings: Settings | None = None, clock: Clock | None = None) -> None:
-        """Start empty."""
+    def __init__(
+        self,
+        *,
+        serde: None = None,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """Start empty; `serde` is refused, since there is one codec."""
+        check_serde(serde)
         self._settings = settings or Settings()
         self.partitions = self._settings.partitions
         self._clock = clock or SystemClock()
         self._threads: dict[str, Thread] = {}
+        self._holds: dict[str, tuple[str, int]] = {}  # Thread → who holds it, and until when.
         self._leases: dict[str, int] = {}  # Owner → when its lease ends.
         self._marks: dict[str, int] = {}  # Queue → when its latest claimed message was sent.
         self._leaders: dict[int, tuple[str, int]] = {}
         self._trust: dict[int, Trust] = {}
         self._changed = threading.Condition(threading.RLock())
+        self._fence_floor = 0  # The greatest fence of a thread that was deleted.
         self.refused_stale = 0
 
     # ---- commit -----------------------------------------------------------------------
@@ -83,7 +95,11 @@ class MemoryCheckpointer:
         with self._changed:
             now = self._clock.now_ms()
             thread = self._threads.get(commit.thread_id)
-            refused, detail = refusal(thread, commit)
+            refused, detail = self._hold_refusal(commit, now)
+            if refused is None:
+                refused, detail = refusal(thread, commit)
+            if refused is None and commit.parent is not None:
+                refused, detail = self._parent_refusal(*commit.parent)
             if refused is not None:
                 if refused is Refusal.STALE_FENCE and thread is not None:
                     self.refused_stale += 1
@@ -93,12 +109,30 @@ class MemoryCheckpointer:
                     what = {**what, **below(commit.thread_id)}
                     self._log(commit.log, thread, now, "commit_refused", what)
                 return CommitResult(refused=refused, detail=detail, now_ms=now)
+            if commit.hold_ms is not None:
+                self._holds[commit.thread_id] = commit.holder, now + commit.hold_ms
+                if not commit.hold_ms:
+                    del self._holds[commit.thread_id]
+            if commit.only_holds:
+                return CommitResult(now_ms=now)
             if thread is None:
-                thread = self._threads[commit.thread_id] = Thread(new_head(now))
+                thread = Thread(new_head(now), fence=self._fence_floor)
+                self._threads[commit.thread_id] = thread
             self._apply(thread, commit, now)
             claim = self._take(commit)
             opened, waits = thread.head.open, commit.moves_line and thread.waits
             return CommitResult(now_ms=now, open=opened, claim=claim, waiting=waits)
+
+    def _parent_refusal(self, thread_id: str, step_id: str) -> tuple[Refusal | None, str]:
+        around = self._threads.get(thread_id)
+        planned = around is not None and step_id in around.steps
+        return (None, "") if planned else (Refusal.UNKNOWN_STEP, step_id)
+
+    def _hold_refusal(self, commit: Commit, now: int) -> tuple[Refusal | None, str]:
+        """Return whether another call holds the thread, and which."""
+        held, until = self._holds.get(commit.thread_id, ("", 0))
+        fits = until <= now or held == commit.holder or commit.guard is not None
+        return (None, "") if fits else (Refusal.HELD, held)
 
     def _apply(self, thread: Thread, commit: Commit, now: int) -> None:
         head: dict[str, Any] = {"updated_ms": now, **commit.head}
@@ -127,7 +161,7 @@ class MemoryCheckpointer:
             thread.steps = {}
             thread.done = set()
             opened = 0
-        thread.stand_in(commit.results)
+        thread.outcomes.update(commit.results)
         for ready in commit.ready:
             thread.steps[ready.step_id] = Step(ready, since_ms=now)
             opened += 1
@@ -158,6 +192,31 @@ class MemoryCheckpointer:
             step.thread_id, step.step_id, owner=take.owner, token=take.token, known=take.known
         )
         return claim if claim.refused is None else None
+
+    # ---- deleting -------------------------------------------------------------------------
+
+    def delete(self, thread_id: str, *, keep_head: bool = False) -> Refusal | None:
+        """See `Checkpointer.delete`."""
+        with self._changed:
+            thread = self._threads.get(thread_id)
+            if thread is None:
+                return Refusal.UNKNOWN_THREAD
+            owner, now = thread.head.owner, self._clock.now_ms()
+            alive = bool(owner) and self._leases.get(owner, -1) >= now
+            if is_busy(thread, owner_alive=alive):
+                return Refusal.WRONG_STATUS
+            if keep_head:
+                drop_history(thread)
+                return None
+            for name in (thread_id, *self.children(thread_id)):
+                self._fence_floor = max(self._fence_floor, self._threads.pop(name).fence)
+            self._changed.notify_all()
+            return None
+
+    def children(self, thread_id: str) -> list[str]:
+        """See `Checkpointer.children`."""
+        with self._changed:
+            return sorted(name for name in self._threads if name.startswith(thread_id + CHILD))
 
     # ---- the right to run a step --------------------------------------------------------
 
@@ -385,6 +444,38 @@ class MemoryCheckpointer:
     ) -> AbstractContextManager[Callable[[float], bool]]:
         """See `Checkpointer.news`."""
         return news_in_log(self, thread_id, after)
+
+    # ---- what an overlay does with it -----------------------------------------------------
+
+    def restore(self, thread_id: str, thread: Thread) -> None:
+        """Keep a thread as it is kept elsewhere."""
+        with self._changed:
+            self._threads[thread_id] = thread
+
+    def add_values(self, thread_id: str, values: Mapping[str, bytes]) -> None:
+        """Keep values of a thread that are kept elsewhere, if there is the thread."""
+        with self._changed:
+            thread = self._threads.get(thread_id)
+            if thread is not None and values:
+                sealed = sealing.sealed(Commit(thread_id=thread_id, blobs=values)).blobs
+                thread.blobs = {**sealed, **thread.blobs}
+
+    def knows(self, thread_id: str, names: Collection[str]) -> bool:
+        """Return whether values of these names are kept of a thread."""
+        with self._changed:
+            thread = self._threads.get(thread_id)
+            return all(name in thread.blobs for name in names) if thread else not names
+
+    def trim(self, thread_id: str) -> None:
+        """Forget the checkpoints of a thread before its head, and what only they need."""
+        with self._changed:
+            thread = self._threads[thread_id]
+            head = thread.head.checkpoint_id
+            checkpoint = thread.checkpoints[head]
+            args = (step.ready.arg for step in thread.steps.values() if step.ready.arg)
+            thread.checkpoints = {head: checkpoint}
+            thread.outcomes = {key: o for key, o in thread.outcomes.items() if key[0] == head}
+            thread.blobs = found_values(thread.blobs.get, (*checkpoint.refs, *args))
 
     def close(self) -> None:
         """Keep everything: closing is for those who hold connections."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from orchestrator import limits
 from orchestrator.checkpoint.commit import (
@@ -15,25 +16,30 @@ from orchestrator.checkpoint.commit import (
     LoadedThread,
     ReadyStep,
     Refusal,
+    StepGuard,
     StepUpdate,
     StoredCheckpoint,
     Wait,
     as_bytes,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
-from orchestrator.checkpointer.sealing import opened_config, opened_error
+from orchestrator.checkpointer.sealing import opened_config, opened_error, sealed
 from orchestrator.checkpointer.values import found_values
 from orchestrator.record import replace
+from orchestrator.seal import needs
 
 __all__ = [
     "Step",
     "Thread",
     "asks",
+    "drop_history",
+    "is_busy",
     "is_due",
     "loaded_thread",
     "new_head",
     "opened_head",
     "refusal",
+    "thread_of",
     "unready",
     "update_step",
 ]
@@ -84,16 +90,68 @@ class Thread:
         """Whether the next run in line may begin."""
         return self.head.status.final and bool(self.line)
 
-    def stand_in(self, results: Mapping[tuple[int, str], bytes]) -> None:
-        """Keep outcomes of steps that have none."""
-        for key, outcome in results.items():
-            self.outcomes.setdefault(key, outcome)
-
     def log(self, now: int, type_: str, fields: Mapping[str, str | int | bytes]) -> None:
         """Append an event to the thread's log."""
         self.seq += 1
         encoded = {key: as_bytes(value) for key, value in fields.items()}
         self.events.append(Event(self.seq, now, type_, encoded))
+
+
+def thread_of(thread_id: str, loaded: LoadedThread) -> Thread:
+    """Return a thread that was loaded from elsewhere, as it is kept here."""
+    told: dict[str, Any] = {"config": loaded.head.config, "error": loaded.head.error}
+    kept = sealed(
+        Commit(thread_id=thread_id, checkpoint=loaded.checkpoint, blobs=loaded.blobs, head=told)
+    )
+    assert kept.checkpoint is not None
+    told = dict(kept.head)
+    id_ = kept.checkpoint.id
+    thread = Thread(
+        head=replace(loaded.head, **told),
+        checkpoints={id_: kept.checkpoint},
+        blobs=dict(kept.blobs),
+        line=dict(loaded.line),
+        seq=loaded.seq,
+    )
+    for step_id, outcome in loaded.outcomes.items():
+        guard = StepGuard(step_id, 0)
+        done = sealed(Commit(thread_id=thread_id, guard=guard, completed=outcome)).completed
+        assert done is not None
+        thread.outcomes[id_, step_id] = done
+    for step_id, step in loaded.steps.items():
+        thread.steps[step_id] = _kept_step(thread_id, step)
+        if step.completed:
+            thread.done.add(step_id)
+    return thread
+
+
+def _kept_step(thread_id: str, loaded: LoadedStep) -> Step:
+    id_ = loaded.step.step_id
+    update = StepUpdate(step=loaded.step, asks=loaded.asks, error=loaded.error or None)
+    answers = tuple(Answer(id_, name, value) for name, value in loaded.answers.items())
+    own = Commit(
+        thread_id=thread_id,
+        guard=StepGuard(id_, 0),
+        updates=(update,),
+        answers=answers,
+        notes=loaded.notes,
+    )
+    kept = sealed(own)
+    return Step(
+        loaded.step,
+        wait=loaded.wait,
+        owner=loaded.owner,
+        attempt=loaded.attempt,
+        failures=loaded.failures,
+        deaths=loaded.deaths,
+        due_ms=loaded.due_ms,
+        settled=loaded.wait in {Wait.ANSWER, Wait.PERSON},
+        reason=loaded.reason,
+        error=kept.updates[0].error or b"",
+        asks=dict(kept.updates[0].asks),
+        answers={answer.interrupt_id: answer.value for answer in kept.answers},
+        notes=dict(kept.notes),
+    )
 
 
 def new_head(now: int) -> Head:
@@ -113,6 +171,23 @@ def opened_head(thread_id: str, head: Head) -> Head:
     """Return a head whose records were checked."""
     config = opened_config(thread_id, head.config)
     return replace(head, config=config, error=opened_error(thread_id, head.error))
+
+
+def is_busy(thread: Thread, *, owner_alive: bool) -> bool:
+    """Return whether a thread has a run that is active, or one in line."""
+    claimed = any(step.owner for step in thread.steps.values())
+    abandoned = thread.head.local and not claimed and not owner_alive
+    return (thread.head.status.active and not abandoned) or bool(thread.line)
+
+
+def drop_history(thread: Thread) -> None:
+    """Delete every checkpoint but the head, and what only those need."""
+    head = thread.checkpoints[thread.head.checkpoint_id]
+    thread.checkpoints = {head.id: head}
+    thread.outcomes = {key: value for key, value in thread.outcomes.items() if key[0] == head.id}
+    args = (step.ready.arg for step in thread.steps.values() if step.ready.arg)
+    named = (name for record in (head.header, *thread.outcomes.values()) for name in needs(record))
+    thread.blobs = found_values(thread.blobs.get, (*head.refs, *args, *named))
 
 
 def asks(thread: Thread, answer: Answer) -> bool:

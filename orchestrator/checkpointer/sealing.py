@@ -34,7 +34,7 @@ from orchestrator.damage import damaged, is_damaged
 from orchestrator.errors import GraphstalkError, StateCorruptedError
 from orchestrator.ids import root_thread
 from orchestrator.record import replace
-from orchestrator.seal import seal, unseal
+from orchestrator.seal import SEAL_BYTES, seal, unseal
 
 __all__ = [
     "HEAD_FIELDS",
@@ -55,6 +55,8 @@ HEAD_FIELDS = (
     *("graph", "fingerprint", "run_id", "config", "stop", "breaks_seen", "resumes", "local"),
     *("owner", "error"),
 )
+_SEALED_REASON = "\x01"
+_DAMAGED_REASON = "(the stored reason is damaged)"
 _NO_SEAL = "-"  # Of a server that cannot make one: fakeredis has no `redis.sha1hex`.
 
 _Fields = Mapping[str, str | int | bytes]
@@ -144,6 +146,8 @@ def opened_claim(thread_id: str, claim: Claim) -> Claim:
     if claim.asks:
         changes["asks"] = _opened(_question(thread_id), claim.asks)
         changes["answers"] = _opened(_answer(thread_id), claim.answers)
+    if claim.reason:
+        changes["reason"] = _opened_reason(thread_id, step.step_id, claim.reason)
     if claim.notes:
         changes["notes"] = _opened(_note(thread_id, step.step_id), claim.notes)
     return replace(claim, **changes)
@@ -252,19 +256,40 @@ def opened_checkpoint(
 
 
 def _sealed_update(thread: str, update: StepUpdate) -> StepUpdate:
-    if not update.asks and update.error is None:
+    if not update.asks and update.error is None and not update.reason:
         return update
-    error = update.error
+    error, step_id = update.error, update.step.step_id
     if error:
-        error = seal(_failure(thread, update.step.step_id), error)
-    return replace(update, asks=_sealed(_question(thread), update.asks), error=error)
+        error = seal(_failure(thread, step_id), error)
+    reason = _sealed_reason(thread, step_id, update.reason) if update.reason else ""
+    asks = _sealed(_question(thread), update.asks)
+    return replace(update, asks=asks, error=error, reason=reason)
+
+
+def _sealed_reason(thread: str, step_id: str, reason: str) -> str:
+    """Return a reason with its checksum in front: it is text, also where it is stored."""
+    record = reason.encode("utf-8", "surrogatepass")
+    made = seal(f"{thread}\x1freason\x1f{step_id}", record)[:SEAL_BYTES]
+    return f"{_SEALED_REASON}{made.hex()}{reason}"
+
+
+def _opened_reason(thread: str, step_id: str, stored: str) -> str:
+    """Return a reason that was checked; one of a store itself, or of an earlier version, has none.
+
+    It is shown and compared, never decoded, so damage is said in its place.
+    """
+    if not stored.startswith(_SEALED_REASON):
+        return stored
+    reason = stored[1 + 2 * SEAL_BYTES :]
+    return reason if stored == _sealed_reason(thread, step_id, reason) else _DAMAGED_REASON
 
 
 def _opened_step(thread: str, step_id: str, step: LoadedStep) -> LoadedStep:
-    if not (step.error or step.asks or step.notes):
+    if not (step.error or step.asks or step.notes or step.reason):
         return step
     return replace(
         step,
+        reason=_opened_reason(thread, step_id, step.reason),
         error=unseal(_failure(thread, step_id), step.error) if step.error else b"",
         asks=_opened(_question(thread), step.asks),
         answers=_opened(_answer(thread), step.answers),

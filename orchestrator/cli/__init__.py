@@ -33,7 +33,7 @@ COMMANDS: dict[str, Entry] = {
     "dev": Entry("orchestrator.cli.dev", "Start a server and workers here, for development."),
     "worker": Entry("orchestrator.cli.worker", "Run one worker in this process."),
     "submit": Entry("orchestrator.cli.runs", "Start a run of a graph on the fleet."),
-    "threads": Entry("orchestrator.cli.threads", "List threads, newest first."),
+    "threads": Entry("orchestrator.cli.threads", "List threads, newest first; delete some."),
     "state": Entry("orchestrator.cli.threads", "Show the state of a thread."),
     "history": Entry("orchestrator.cli.threads", "List the checkpoints of a thread, newest first."),
     "explain": Entry("orchestrator.cli.explain", "Say what a thread waits for."),

@@ -16,7 +16,7 @@ from orchestrator.cli.findings import Facts, Place
 from orchestrator.cli.options import read_settings, without_password
 from orchestrator.cli.worker import from_workers
 from orchestrator.config import Settings
-from orchestrator.errors import GraphstalkError
+from orchestrator.errors import GraphstalkError, PartitionsDifferError
 
 __all__ = ["gather", "places_of", "server_facts"]
 
@@ -106,16 +106,16 @@ def graph_facts(graphs: Mapping[str, str]) -> dict[str, Any]:
             errors[name] = str(error)
             continue
         for node in graph.spec.nodes.values():
-            timeout_s = getattr(node.options, "timeout_s", None)
-            if timeout_s is not None:
-                timeouts[f"{name}.{node.name}"] = timeout_s
+            timeout = node.options.timeout
+            if timeout is not None and timeout.run_timeout is not None:
+                timeouts[f"{name}.{node.name}"] = timeout.run_timeout
     return {"graphs": tuple(wanted), "graph_errors": errors, "node_timeouts_s": timeouts}
 
 
-def broker_facts() -> dict[str, Any]:
+def broker_facts(settings: Settings) -> dict[str, Any]:
     """Return what the workers' settings say of redelivery."""
     try:
-        options = from_workers(".app").app.conf.broker_transport_options
+        options = from_workers(".app").make_app(settings).conf.broker_transport_options
     except ImportError:
         return {}
     if options.get("ack_emulation") is False:
@@ -125,6 +125,8 @@ def broker_facts() -> dict[str, Any]:
 
 def fleet_facts(settings: Settings) -> dict[str, Any]:
     """Count the workers that are alive, and ask whether they are halted."""
+    import redis  # An import that --help must not pay for.
+
     from orchestrator.cli.audit import halted
     from orchestrator.client.client import Client
 
@@ -132,7 +134,9 @@ def fleet_facts(settings: Settings) -> dict[str, Any]:
         with Client(settings=settings) as client:
             workers = len(client.workers())
         halts = halted(settings)
-    except GraphstalkError:
+    except PartitionsDifferError as error:
+        return {"partitions_error": str(error)}
+    except (GraphstalkError, redis.RedisError):  # Such as the node of a cluster that is asked.
         return {}
     return {
         "workers": workers,
@@ -153,6 +157,6 @@ def gather(url: str | None, graphs: Mapping[str, str]) -> Facts:
         optimized=sys.flags.optimize > 0,
         places=places_of(),
         **graph_facts(graphs),
-        **broker_facts(),
+        **broker_facts(settings),
         **known,
     )

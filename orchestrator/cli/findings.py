@@ -65,6 +65,7 @@ class Facts:
     places: Mapping[str, Place] = field(default_factory=dict)  # Import name → where it leads.
     optimized: bool = False
     workers: int | None = None
+    partitions_error: str | None = None  # Why the store and the settings here do not agree.
     halts: Mapping[int, str] = field(default_factory=dict)  # Partition → what has happened to it.
     emptied: bool = False  # Whether of what is halted nothing is left.
 
@@ -85,6 +86,13 @@ def server_answers(facts: Facts) -> Iterator[Finding]:
         )
         remedy = "allow INFO, or check persistence and eviction policy at your provider"
         yield Finding(Level.WARN, "INFO_FORBIDDEN", what, remedy)
+
+
+def partitions_agree(facts: Facts) -> Iterator[Finding]:
+    """Check that the store has as many partitions as the settings say."""
+    if facts.partitions_error is not None:
+        remedy = "set GRAPHSTALK_PARTITIONS to the number of the store, in every process"
+        yield Finding(Level.FAIL, "PARTITIONS_DIFFER", facts.partitions_error, remedy)
 
 
 def server_has_what_it_had(facts: Facts) -> Iterator[Finding]:
@@ -172,7 +180,7 @@ def nothing_is_evicted(facts: Facts) -> Iterator[Finding]:
             Level.WARN,
             "MEMORY_NEARLY_FULL",
             what,
-            "give the server more memory, or delete old threads",
+            "give the server more memory, or delete threads: graphstalk threads delete ID...",
         )
 
 
@@ -216,7 +224,7 @@ def redelivery_waits_for_nodes(facts: Facts) -> Iterator[Finding]:
             "the timeout of "
             f"{name} ({longest:g} s): its message is delivered again while it runs"
         )
-        remedy = "raise broker_transport_options.visibility_timeout far above the longest node"
+        remedy = "give the node a shorter timeout, or use Redis or RabbitMQ as the broker"
         yield Finding(Level.WARN, "VISIBILITY_TIMEOUT", what, remedy)
 
 
@@ -289,6 +297,7 @@ def somebody_works(facts: Facts) -> Iterator[Finding]:
 
 CHECKS: tuple[Check, ...] = (
     server_answers,
+    partitions_agree,
     server_has_what_it_had,
     version_is_enough,
     state_survives_a_restart,

@@ -1,17 +1,24 @@
-"""`graphstalk threads | state | history`: what is stored of threads."""
+"""`graphstalk threads | threads delete | state | history`: what is stored of threads."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.exits import Exit
+from orchestrator.cli.exits import CommandError, Exit, exit_of, line_of
 from orchestrator.cli.options import as_json_option, connecting, open_client, traceback_option
 from orchestrator.cli.output import aligned, instant, json_line, say, show, show_json
-from orchestrator.errors import StateCorruptedError
+from orchestrator.errors import (
+    GraphstalkError,
+    InvalidThreadIdError,
+    StateCorruptedError,
+    ThreadBusyError,
+    UnknownThreadError,
+)
 
 if TYPE_CHECKING:
     from orchestrator.checkpoint.model import StepError
@@ -20,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["history", "state", "threads"]
 
-STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled", "timed_out")
+STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
 THREAD_KEYS = ("thread_id", "graph", "status", "run_id", "resumes", "created_ms", "updated_ms")
 VALUE_CHARS_MAX = 100  # Of one value on a person's screen; --json prints it whole.
 
@@ -33,15 +40,23 @@ limit_option = click.option(
 )
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option(
     "--status", type=click.Choice(STATUSES), help="Only threads whose run is in this state."
 )
 @limit_option
 @as_json_option
 @connecting
-def threads(*, status: str | None, limit: int, as_json: bool, url: str | None) -> int:
+@click.pass_context
+def threads(
+    ctx: click.Context, *, status: str | None, limit: int, as_json: bool, url: str | None
+) -> int:
     """List threads, the latest changed first. With --json one object a line."""
+    if ctx.invoked_subcommand is not None:
+        if status is not None or url is not None:
+            msg = f"options of {ctx.invoked_subcommand} come after it"
+            raise click.UsageError(msg)
+        return Exit.OK
     client = open_client(url)
     found = [thread_record(client, thread) for thread in client.threads(status=status, limit=limit)]
     if as_json:
@@ -53,6 +68,48 @@ def threads(*, status: str | None, limit: int, as_json: bool, url: str | None) -
     else:
         say("no threads" if status is None else f"no {status} threads")
     return Exit.OK
+
+
+@threads.command()
+@click.argument("thread_ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--cancel", is_flag=True, help="Cancel runs that have not ended first.")
+@as_json_option
+@connecting
+def delete(
+    *, thread_ids: tuple[str, ...], yes: bool, cancel: bool, as_json: bool, url: str | None
+) -> int:
+    """Delete threads with their subgraphs, values and logs. They cannot be restored."""
+    names = list(dict.fromkeys(thread_ids))
+    if not yes:
+        _confirm(names, can_ask=not as_json and sys.stdin.isatty())
+    client, refused = open_client(url), dict[str, GraphstalkError]()
+    for name in names:
+        try:
+            client.delete(name, cancel=cancel)
+        except (UnknownThreadError, ThreadBusyError, InvalidThreadIdError) as error:
+            refused[name] = error
+            say(line_of(error))
+        else:
+            say(f"deleted {name}")
+    if as_json:
+        told = {name: {"code": e.code, "message": str(e)} for name, e in refused.items()}
+        show_json({"deleted": [name for name in names if name not in refused], "refused": told})
+    return exit_of(next(iter(refused.values()))) if refused else Exit.OK
+
+
+def _confirm(names: list[str], *, can_ask: bool) -> None:
+    """Ask whether these threads shall be deleted.
+
+    Raises:
+        CommandError: if there is nobody to ask.
+        click.Abort: if not.
+    """
+    what = names[0] if len(names) == 1 else f"{len(names)} threads"
+    if not can_ask:
+        msg = f"deleting must be confirmed, and there is no terminal to ask on ({what}): give --yes"
+        raise CommandError(msg, Exit.USAGE)
+    click.confirm(f"Delete {what}? They cannot be restored", abort=True, err=True)
 
 
 @click.command()

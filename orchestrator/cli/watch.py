@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Claims", "HeldStep", "Watch"]
 
 EVENTS_PAGE = 1000
-FINAL = frozenset({"succeeded", "failed", "cancelled", "timed_out"})
+FINAL = frozenset({"succeeded", "failed", "cancelled"})
 
 
 @dataclass(frozen=True, slots=True)

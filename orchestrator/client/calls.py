@@ -33,6 +33,7 @@ from orchestrator.errors import (
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text, child_thread, root_thread
 from orchestrator.step.answers import check_answer
+from orchestrator.step.cancelscope import check_cancelled
 from orchestrator.step.lease import LEASE_TTL_S, owner_is_dead
 from orchestrator.step.line import begin_next
 from orchestrator.step.resuming import Resume
@@ -44,6 +45,7 @@ _C = TypeVar("_C", Commit, Commit | None)
 _DECISIONS_MAX = 8  # How often a call is decided anew before it gives up.
 _LOOK_S = 2.0  # How long one look at the events of a busy thread waits.
 _PAGE = 100  # Checkpoint ids that are asked for at once.
+_HELD_LOOK_S = 0.05  # After so long a thread that a call holds is looked at anew.
 
 
 @dataclass(slots=True)
@@ -55,6 +57,7 @@ class Calls:
     default_queue: str = ""
     owner: str = ""  # The process that runs what goes on, when no fleet does.
     clock: Clock = field(default_factory=SystemClock)
+    parent: tuple[str, str] | None = None  # (thread, step) below which a new thread begins.
 
     def accept(
         self,
@@ -109,11 +112,17 @@ class Calls:
                 continue
             self._check(loaded, config.resume)
             self._hold(config.owner)
+            if commit.expect_new:
+                commit = replace(commit, parent=self.parent)
             result = self.store.commit(in_one_log(commit))
             if result.refused is None:
                 return config.run_id, commit.ready
+            if result.refused is Refusal.UNKNOWN_STEP and self.parent is not None:
+                raise _parent_gone(*self.parent)
             if result.refused is Refusal.KEY_USED:
                 return result.detail, ()
+            if result.refused is Refusal.HELD:
+                self._release_hold(thread_id, result.detail, loaded, config.multitask)
         raise _unsettled(thread_id)
 
     def accept_at(
@@ -147,6 +156,23 @@ class Calls:
             yield from page
             before = page[-1]
 
+    def _release_hold(
+        self, thread_id: str, holder: str, loaded: LoadedThread | None, multitask: str = "reject"
+    ) -> None:
+        """End another call's hold on a thread, or wait for its end, or refuse this call.
+
+        Raises:
+            ThreadBusyError: if the call that holds it runs, and `multitask` rejects then.
+        """
+        dead = owner_is_dead(holder)
+        if multitask == "enqueue" and not dead:
+            self.clock.sleep(_HELD_LOOK_S)
+            return
+        if multitask == "reject" and not dead:
+            raise held(thread_id)
+        name, new = holder, loaded is None
+        self.store.commit(Commit(thread_id=thread_id, expect_new=new, holder=name, hold_ms=0))
+
     def _mended(self, thread_id: str, config: RunConfig) -> RunConfig:
         """Set a damaged thread back; return how a run begins on it, or raise the error again."""
         try:
@@ -171,6 +197,7 @@ class Calls:
         thread_id = where.thread_id
         lining.check(thread_id, config, loaded)
         while config.owner:  # It is to be this process's own: the process itself waits.
+            check_cancelled()
             self.store.events(thread_id, after=loaded.seq, wait_s=_LOOK_S)
             loaded = self._load(thread_id, config) or loaded
             if _has_ended(loaded):
@@ -352,12 +379,49 @@ class Calls:
                 self.cancel(child)
         return commit is not None
 
+    def delete(self, thread_id: str, *, keep_head: bool = False, cancel: bool = False) -> None:
+        """Delete a thread; see `Checkpointer.delete`.
+
+        Args:
+            thread_id: the thread.
+            keep_head: whether to delete its history only.
+            cancel: whether to cancel its run, and those in line, if there are any.
+
+        Raises:
+            UnknownThreadError: if there is no such thread.
+            ThreadBusyError: if it has a run that has not ended, and `cancel` is not set.
+        """
+        for attempt in range(_DECISIONS_MAX):
+            refused = self.store.delete(thread_id, keep_head=keep_head)
+            if refused is None:
+                return
+            loaded = self.store.load(thread_id, values=False)
+            if refused is Refusal.UNKNOWN_THREAD or loaded is None:
+                raise calling.missing(thread_id)
+            if cancel:
+                for run_id in (*loaded.line, ""):
+                    self.cancel(thread_id, run_id)
+            elif attempt:
+                break
+            else:
+                self._bury(loaded)
+        root, _ = root_thread(thread_id)
+        msg = (
+            f"the thread {root!r} is busy: it has a run that has not ended. Nothing of it was "
+            f"deleted; wait for the run, or cancel it"
+        )
+        raise ThreadBusyError(msg)
+
     def edit(self, thread_id: str, decide: Callable[[LoadedThread | None], Commit]) -> Commit:
         """Commit what `decide` makes of the thread, or of its absence."""
         for _ in range(_DECISIONS_MAX):
-            commit = decide(self.store.load(thread_id))
-            if self.store.commit(in_one_log(commit)).refused is None:
+            loaded = self.store.load(thread_id)
+            commit = decide(loaded)
+            result = self.store.commit(in_one_log(commit))
+            if result.refused is None:
                 return commit
+            if result.refused is Refusal.HELD:
+                self._release_hold(thread_id, result.detail, loaded)
         raise _unsettled(thread_id)
 
     def _loaded(self, thread_id: str) -> LoadedThread | None:
@@ -393,7 +457,17 @@ class Calls:
             if result.refused is Refusal.NO_INTERRUPT:
                 msg = f"the interrupt {result.detail!r} of {thread_id!r} has been answered already"
                 raise NoPendingInterruptError(msg)
+            if result.refused is Refusal.HELD:
+                self._release_hold(thread_id, result.detail, loaded)
         raise _unsettled(thread_id)
+
+
+def _parent_gone(thread_id: str, step_id: str) -> UnknownThreadError:
+    root, _ = root_thread(thread_id)
+    return UnknownThreadError(
+        f"the subgraph cannot begin: its thread {root!r} was deleted, or no longer has the step "
+        f"{step_id}. Nothing was stored; start a new run"
+    )
 
 
 def _ready(commit: Commit) -> tuple[ReadyStep, ...]:
@@ -403,6 +477,14 @@ def _ready(commit: Commit) -> tuple[ReadyStep, ...]:
 def _has_ended(loaded: LoadedThread) -> bool:
     """Return whether a thread is free: its run has ended, and nobody is in line."""
     return loaded.head.status.final and not loaded.line
+
+
+def held(thread_id: str) -> ThreadBusyError:
+    """Return the error for a thread that another call holds."""
+    return ThreadBusyError(
+        f"the thread {thread_id!r} is busy: a call with durability='exit' runs on it and stores "
+        f"it when it ends. Wait for that call, or use another thread"
+    )
 
 
 def _unsettled(thread_id: str) -> ThreadBusyError:

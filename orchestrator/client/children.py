@@ -29,16 +29,18 @@ from orchestrator.checkpoint.commit import (
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
+from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.client.beginning import first_fact
 from orchestrator.client.calls import Calls
 from orchestrator.client.results import failure_of
 from orchestrator.client.snapshot import lasting_namespace, live_values, shown
 from orchestrator.client.threadconfig import ThreadConfig
 from orchestrator.core.accepting import RunConfig, paused_by_node
-from orchestrator.core.branches import belongs, below, leaves
+from orchestrator.core.branches import belongs, below, crowded, leaves
 from orchestrator.core.questions import CAN_GO_ON, open_questions
 from orchestrator.core.steering import Spot, spot_in
-from orchestrator.core.stepping import ACTIVE, IN_SUBGRAPH, Placement
+from orchestrator.core.stepping import ACTIVE, IN_SUBGRAPH, TURN, TURN_ABOVE, Placement
+from orchestrator.core.turns import gives_way, is_before
 from orchestrator.errors import (
     GraphInterrupt,
     NoPendingInterruptError,
@@ -53,10 +55,12 @@ from orchestrator.graph.schema import ROOT, update_items
 from orchestrator.ids import child_thread, root_thread, short_hash
 from orchestrator.step.attempt import Attempt
 from orchestrator.step.bridge import GraphRun, child_run
+from orchestrator.step.cancelscope import check_cancelled
 from orchestrator.step.facts import Fact, Listener
 from orchestrator.step.protocol import StepProtocol
 from orchestrator.step.surroundings import namespace_of
-from orchestrator.step.waiting import ChildPaused, ChildRuns
+from orchestrator.step.untracked import split_input
+from orchestrator.step.waiting import ChildPaused, ChildRuns, GivesWay
 
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph
@@ -78,6 +82,7 @@ class Children:
             GraphInterrupt: if it asks something.
             ChildRuns: if its steps run elsewhere.
             ChildPaused: if one of its nodes paused it.
+            GraphDrained: if it was drained.
             ParentCommand: if a node's code called it, and it says what that node's step does.
             Exception: what failed in it.
         """
@@ -161,6 +166,9 @@ class _Child:
             live,
         )
         run_id = short_hash(attempt.step.thread_id, attempt.origin, number)
+        if isinstance(keeps, Overlay):
+            around = attempt.step.thread_id, attempt.step.step_id
+            keeps.adopt(child_thread(root, ns), graph.records, around)
         return cls(attempt, graph, protocol, child_thread(root, ns), run_id, is_node, spot, given)
 
     @property
@@ -188,11 +196,17 @@ class _Child:
     def _calls(self) -> Calls:
         queue = self.protocol.default_queue
         owner = "" if queue else self.protocol.access.owner
-        return Calls(self._store, self.protocol.records, queue, owner, self.protocol.access.clock)
+        step, clock = self.attempt.step, self.protocol.access.clock
+        shares = self.attempt.protocol.access.checkpointer is self._store
+        parent = (step.thread_id, step.step_id) if shares else None
+        return Calls(self._store, self.protocol.records, queue, owner, clock, parent)
 
     def run(self, value: Any) -> Any:
         """Bring the run to its end, from wherever it is; return its output."""
+        check_cancelled()
         loaded = self._load()
+        if loaded is None and self.graph.checkpointer is True:
+            self._check_turn()
         if self.protocol.default_queue:
             return self._on_fleet(value, loaded)
         ready = self._begun(value, loaded)
@@ -200,25 +214,54 @@ class _Child:
         if self.protocol.live.listener is not None and ready is not None:
             self._tell_start(resumes=loaded is not None)
         if ready is not None:
-            error = self._executor.proceed(self.protocol, self.thread_id, ready)
+            error = self._executor.proceed(self.protocol, self.thread_id, ready, self.run_id)
         if error is not None:
             raise error
         loaded = self._load()
         assert loaded is not None
         return self._taken(loaded)
 
+    def _check_turn(self) -> None:
+        """Let steps come first that are before this one in the plan, or before one around it.
+
+        Raises:
+            GivesWay: if there are any.
+        """
+        step, given = self.attempt.step, self.attempt.given
+        if not step.solo and self._is_before(step.thread_id, step.step_id):
+            raise GivesWay(TURN)
+        around = given.get("parent")
+        if not crowded(self.attempt.frame.checkpoint.metadata):
+            return
+        while around is not None:
+            thread_id, step_id = around
+            if self._is_before(thread_id, step_id):
+                raise GivesWay(TURN_ABOVE)
+            loaded = self._lightly(thread_id)
+            given = self.protocol.records.decode(loaded.head.config) if loaded else {}
+            around = given.get("parent")
+
+    def _is_before(self, thread_id: str, step_id: str) -> bool:
+        loaded = self._lightly(thread_id)
+        return loaded is not None and is_before(loaded, step_id)
+
+    def _lightly(self, thread_id: str) -> LoadedThread | None:
+        """Return a thread without its values."""
+        access = self.attempt.protocol.access
+        return access.patiently(lambda: access.checkpointer.load(thread_id, values=False))
+
     @property
     def _executor(self) -> InProcess:
-        """Return who runs its steps here, as many at a time as the caller allows."""
+        """Return the executor of its steps here, with the limits of the call and of the graph."""
         size = self.protocol.live.config.get("max_concurrency")
-        return InProcess() if size is None else InProcess(concurrency_max=size)
+        return InProcess(concurrency_max=size, step_timeout_s=self.graph.step_timeout)
 
     def _tell_start(self, *, resumes: bool) -> None:
         loaded, listener = self._load(), self.protocol.live.listener
         assert loaded is not None
         assert listener is not None
-        records = self.protocol.records
-        listener(first_fact(self.thread_id, loaded, records, resumes=resumes))
+        records, spec = self.protocol.records, self.protocol.spec
+        listener(first_fact(self.thread_id, loaded, records, spec, resumes=resumes))
 
     def _on_fleet(self, value: Any, loaded: LoadedThread | None) -> Any:
         """Take the result if there is one; else wait, after starting what is to be started."""
@@ -271,6 +314,9 @@ class _Child:
         A value of the state around is no update: it takes the place of a declared default.
         """
         plain, spec = _known(self.graph, value), self.graph.spec
+        if not self.protocol.default_queue:  # Else another process may accept the input.
+            plain, own = split_input(plain, spec)
+            self.protocol.live.untracked.set(self.thread_id, own)
         is_update = not self.is_node or self.graph.checkpointer is True
         if is_update or not spec.begun or not isinstance(plain, dict):
             return plain
@@ -338,7 +384,9 @@ class _Child:
             messages=bool(given.get("messages")),
             owner="" if self.protocol.default_queue else self.protocol.access.owner,
             parent=(step.thread_id, step.step_id),
-            branch=below(self.attempt.frame.checkpoint, step.thread_id, step.step_id),
+            branch=below(
+                self.attempt.frame.checkpoint, step.thread_id, step.step_id, alone=step.solo
+            ),
         )
 
     def _mark(self, loaded: LoadedThread) -> str:
@@ -356,6 +404,11 @@ class _Child:
             paused = paused_by_node(loaded)
             if paused is not None:
                 raise ChildPaused(paused.reason, notes)
+            if not questions and any(map(gives_way, loaded.steps.values())):
+                step = self.attempt.step
+                outermost = not root_thread(step.thread_id)[1]
+                waits = outermost or self._is_before(step.thread_id, step.step_id)
+                raise GivesWay(TURN if waits else TURN_ABOVE)
             asked = [records.interrupt(step.asks[i]) for i, step in questions.items()]
             raise GraphInterrupt(tuple(asked))
         error = failure_of(root_thread(self.thread_id)[0], loaded, records)

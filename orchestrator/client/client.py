@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Self
 
 from orchestrator import limits
@@ -16,14 +17,20 @@ from orchestrator.client.calls import Calls
 from orchestrator.client.checking import Trouble, check_threads
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.client.explaining import Explanation
-from orchestrator.client.following import Follower, StreamPart
+from orchestrator.client.following import (
+    Follower,
+    Known,
+    StreamPart,
+    event_of,
+    parts_of_log,
+)
 from orchestrator.client.handle import RunHandle
 from orchestrator.client.inquiry import Inquiry
-from orchestrator.client.options import modes_of
+from orchestrator.client.options import OptionError, modes_of
 from orchestrator.client.projecting import Projection
 from orchestrator.client.results import outcome_of
 from orchestrator.client.snapshot import StateSnapshot, snapshot
-from orchestrator.client.streaming import records_of
+from orchestrator.client.streaming import known_by
 from orchestrator.client.threadconfig import parse_config
 from orchestrator.client.unseen import Unseen
 from orchestrator.config import Settings
@@ -159,7 +166,7 @@ class Client:
             NoPendingInterruptError: if it asks nothing, or was answered already.
         """
         thread_id = check_thread_id(thread_id)
-        ready = self._calls().answer(thread_id, value, interrupt_id)
+        ready = self._calls(thread_id).answer(thread_id, value, interrupt_id)
         self._send(ready)
         return self.handle(thread_id)
 
@@ -189,6 +196,21 @@ class Client:
         ended = calls.cancel(thread_id, run_id)
         self._send(calls.begin_next(thread_id))
         return ended
+
+    def delete(self, thread_id: ThreadId, *, cancel: bool = False) -> None:
+        """Delete a thread with its subgraphs, values, log and all else that speaks of it.
+
+        What a worker still does for it is refused when it commits. A fork of it stays whole.
+
+        Args:
+            thread_id: the thread.
+            cancel: whether to cancel its run first, and those in line.
+
+        Raises:
+            UnknownThreadError: if there is no such thread.
+            ThreadBusyError: if it has a run that has not ended, and `cancel` is not set.
+        """
+        self._calls().delete(check_thread_id(thread_id), cancel=cancel)
 
     def handle(self, thread_id: ThreadId) -> RunHandle:
         """Return the handle of the thread's current run.
@@ -222,27 +244,30 @@ class Client:
 
         Raises:
             UnknownThreadError: if there is no such thread.
+            OptionError: if `from_seq` is no cursor of the thread, or a mode does not exist.
             RunNotFinishedError: if it does not rest in time.
         """
+        event, _ = event_of(from_seq)
         thread_id = check_thread_id(thread_id)
         loaded = self._load(thread_id, values=False)
+        if event > loaded.seq:
+            msg = (
+                f"from_seq must be the seq of a part of this thread (from_seq={from_seq}), but the "
+                f"log of {thread_id!r} ends before it. Use 0 to read from the beginning"
+            )
+            raise OptionError(msg)
         _, plain = self._known(loaded)
         graph = self._graphs.get(loaded.head.graph)
-        records = records_of(graph) if graph else {"": plain}
-        modes = modes_of(stream_mode, "updates")
-        spec_of = graph.spec_of if graph else lambda _: None
-        projection = Projection(spec_of=spec_of, modes=frozenset(modes))
-        unseen = Unseen(projection, subgraphs=subgraphs)
-        follower = Follower(self._reader, thread_id, records, from_seq)
+        modes = frozenset(modes_of(stream_mode, "updates"))
+        unseen = Unseen(Projection(spec=graph.spec if graph else None, modes=modes), subgraphs)
+        known: Known = known_by(graph) if graph else lambda *_: (None, plain)
+        follower = Follower(self._reader, thread_id, known)
         end = None if timeout_s is None else time.monotonic() + timeout_s
-        rests = not loaded.head.status.active and loaded.seq <= from_seq
-        while not rests:
-            for seq, fact in follower.facts():
-                for space, mode, data in unseen.parts(fact) if fact is not None else ():
-                    if subgraphs or not space:
-                        yield StreamPart(seq, space, mode, data)
-                rests = fact is None and self._rests(thread_id, seq)
-            if end is not None and time.monotonic() > end and not rests:
+        rests = partial(self._rests, thread_id)
+        for part in parts_of_log(follower, unseen, from_seq, subgraphs=subgraphs, rests=rests):
+            if part is not None:
+                yield part
+            elif end is not None and time.monotonic() > end and not rests(follower.seq):
                 msg = f"the run of thread {thread_id!r} is not at rest after {timeout_s} s"
                 raise RunNotFinishedError(msg)
 
@@ -394,8 +419,12 @@ class Client:
             raise UnknownGraphError(msg)
         return announced[name]
 
-    def _calls(self) -> Calls:
-        return Calls(self._sending(), CARRYING, self.settings.queue)
+    def _calls(self, thread_id: str = "") -> Calls:
+        """Return the calls on threads; those on one may bring values of its graph's types."""
+        loaded = self._reader.load(thread_id, values=False) if thread_id and self._graphs else None
+        graph = self._graphs.get(loaded.head.graph) if loaded else None
+        records = graph.carrying if graph else CARRYING
+        return Calls(self._sending(), records, self.settings.queue)
 
     def _sending(self) -> RedisCheckpointer:
         """Return the store through which steps become ready; made when first needed."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, Literal, Unpack, cast
 
 from orchestrator import limits
 from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.checkpointer.saver import BaseCheckpointSaver
 from orchestrator.client.aio import AsyncFace
 from orchestrator.client.children import Children
 from orchestrator.client.options import (
@@ -32,7 +34,7 @@ from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.drawing import Drawing, Opens, drawing_of
 from orchestrator.graph.routing import START
 from orchestrator.graph.settings import checked_dispatch
-from orchestrator.graph.spec import GraphSpec
+from orchestrator.graph.spec import DEFAULT_NAME, GraphSpec
 from orchestrator.ids import ThreadId, new_uuid
 from orchestrator.serde.msgpack import Codec
 from orchestrator.step.access import Access, new_owner
@@ -79,7 +81,7 @@ class StateGraph(GraphBuilder):
             OptionError: if there is no such option, or the checkpointer is none.
         """
         chosen = checked_compile(options)
-        spec = self.freeze(name or "graph", interrupt_before or (), interrupt_after or ())
+        spec = self.freeze(name or DEFAULT_NAME, interrupt_before or (), interrupt_after or ())
         spec = replace(spec, dispatch=checked_dispatch(chosen.get("dispatch")))
         executor = chosen.get("executor")
         graph = CompiledStateGraph(spec, checkpointer=checkpointer, executor=executor)
@@ -96,6 +98,7 @@ class CompiledStateGraph(StateFace, AsyncFace):
     builder: Any = None
     cache: Any = None
     store: Any = None
+    step_timeout: float | None = None  # Seconds a superstep may take; it may be set at any time.
 
     def __init__(
         self,
@@ -111,7 +114,12 @@ class CompiledStateGraph(StateFace, AsyncFace):
         codec = Codec()
         for cls in spec.classes:
             codec.register_class(cls)
+        for cls in spec.inner_classes():  # Of questions and answers that pass through.
+            with suppress(ValueError):  # Another class of this graph has the same name.
+                codec.register_class(cls)
         self.records = Records(codec.encode, codec.decode, spec.lineage)
+        # What calls on threads of a fleet use: they read no values, but may bring some.
+        self.carrying = Records(codec.encode, codec.decode_carrying)
         self.config: Mapping[str, Any] = {}  # What holds for all calls; see `with_config`.
         self.owner = new_owner()
         self.untracked = Untracked()
@@ -124,6 +132,8 @@ class CompiledStateGraph(StateFace, AsyncFace):
     @checkpointer.setter
     def checkpointer(self, checkpointer: Any) -> None:
         self._checkpointer = checked_checkpointer(checkpointer)
+        if isinstance(self._checkpointer, BaseCheckpointSaver):
+            self._checkpointer.learn((*self.spec.classes, *self.spec.inner_classes()))
 
     @property
     def trace_name(self) -> str:

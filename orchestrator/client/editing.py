@@ -8,14 +8,22 @@ from typing import Any, NamedTuple
 
 from orchestrator.checkpoint.commit import Commit, EventDraft, LoadedThread
 from orchestrator.checkpoint.model import Checkpoint, Head, Outcome, PlannedStep, RunStatus
-from orchestrator.core.accepting import RunConfig, branch_of, check_idle, new_head, plain
+from orchestrator.core.accepting import (
+    RunConfig,
+    branch_of,
+    check_idle,
+    left_behind,
+    new_head,
+    plain,
+)
 from orchestrator.core.advance import Frame, Next, accept_input, advance
+from orchestrator.core.apply import LEFT
 from orchestrator.core.branches import branched
 from orchestrator.core.steering import Spot, is_steered
 from orchestrator.core.stepping import Placement, Stepping
 from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.graph.inspecting import INJECTED
-from orchestrator.graph.routing import END, START, Send, branch_channel, plain_name
+from orchestrator.graph.routing import END, START, branch_channel, plain_name
 from orchestrator.graph.spec import NodeSpec
 from orchestrator.ids import checkpoint_text, mint_checkpoint_id
 from orchestrator.record import replace
@@ -104,7 +112,8 @@ class Editor:
             )
         following = self._advance(frame, results, "update")
         commit = self._commit(following, " ".join(step.node for step, _ in results))
-        return replace(commit, results=self._stands_in_for(frame.checkpoint, results))
+        stands_in = self._stands_in_for(frame.checkpoint, results)
+        return replace(commit, results={**commit.results, **stands_in})
 
     def _taken_in(self, value: Any) -> Next:
         """Return the state with an input that waits for START to take it in."""
@@ -136,7 +145,9 @@ class Editor:
         if self.base is None:
             return {}
         records, base = self.stepping.records, self.base
-        left = [step for step in checkpoint.plan if step.id_in(checkpoint) not in base.outcomes]
+        shown = {i: records.outcome(data) for i, data in base.outcomes.items()}
+        done = {i for i, outcome in shown.items() if (LEFT, True) not in outcome.writes}
+        left = [step for step in checkpoint.plan if step.id_in(checkpoint) not in done]
         found: dict[tuple[int, str], bytes] = {}
         for edited, writes in results:
             step = next((step for step in left if step.node == edited.node), None)
@@ -144,14 +155,9 @@ class Editor:
                 continue
             left.remove(step)
             step_id = step.id_in(checkpoint)
-            live = base.steps.get(step_id)
-            asked = tuple(map(records.interrupt, filter(None, live.asks.values()))) if live else ()
-            outcome = Outcome(
-                writes=tuple(writes),
-                attempt=live.attempt if live else 0,
-                interrupts=asked,
-                error=live.error if live else b"",
-            )
+            before = left_behind(records, base).get((checkpoint.id, step_id))
+            was = records.outcome(before) if before else shown.get(step_id, Outcome(attempt=0))
+            outcome = replace(was, writes=tuple(writes))
             found[checkpoint.id, step_id] = self.stepping.stored(outcome)
         return found
 
@@ -167,7 +173,7 @@ class Editor:
         name = author_of(self.stepping, frame.checkpoint, update.as_node)
         keeps = update.as_node is None and not leads(update.values)
         steered = keeps and name == START and self._is_steered(frame.checkpoint)
-        way = self._way(frame, spec.nodes[name], steered=steered) if keeps else ()
+        way = self._way(frame.checkpoint, spec.nodes[name], steered=steered) if keeps else ()
         extras = dict.fromkeys(INJECTED) | {"config": {}}
         checkpoint = replace(frame.checkpoint, control={})
         try:
@@ -206,33 +212,24 @@ class Editor:
             checkpoint = replace(around, plan=checkpoint.plan)
         return False
 
-    def _way(self, frame: Frame, node: NodeSpec, *, steered: bool) -> tuple[Any, ...]:
-        """Return where a Command had led that the node which ran last would not lead to by itself.
+    def _way(self, checkpoint: Checkpoint, node: NodeSpec, *, steered: bool) -> list[str]:
+        """Return the nodes to which a Command had led, and the node that ran last alone would not.
 
-        Raises:
-            InvalidUpdateError: if what was sent there is not loaded.
+        What it had sent is not among them: its arguments were made of the state before the edit.
         """
-        checkpoint, way = frame.checkpoint, list[Any]()
         if checkpoint.writers != (node.name,):
-            return ()
+            return []
         routes = [] if steered else node.branches
         if any(branch.ends is None for branch in routes):
-            return ()  # A router may lead to any node, and chooses anew.
-        leads = set() if steered else {channel for channel, _ in node.writes}
-        leads |= {branch_channel(end) for branch in routes for end in (branch.ends or {}).values()}
-        for step in checkpoint.plan:
-            if step.index < 0:
-                chosen = branch_channel(step.node) in step.triggers or not step.triggers
-                way += [step.node] if chosen and branch_channel(step.node) not in leads else []
-            elif not routes and step.index not in frame.args:
-                msg = (
-                    f"what was sent to {step.node!r} is loaded with the latest checkpoint only: "
-                    f"roll the thread back to this one first, or say as_node=…"
-                )
-                raise InvalidUpdateError(msg)
-            elif not routes:
-                way.append(Send(step.node, frame.args[step.index]))
-        return tuple(way)
+            return []  # A router may lead to any node, and chooses anew.
+        ways = set() if steered else {channel for channel, _ in node.writes}
+        ways |= {branch_channel(end) for branch in routes for end in (branch.ends or {}).values()}
+        chosen = {
+            step.node: branch_channel(step.node)
+            for step in checkpoint.plan
+            if step.index < 0 and (branch_channel(step.node) in step.triggers or not step.triggers)
+        }
+        return [name for name, channel in chosen.items() if channel not in ways]
 
     def _settled(self) -> Next:
         """Return the state with what had completed, and nothing left to do."""
@@ -345,6 +342,7 @@ class Editor:
             expect_status=() if self.loaded is None else (self.loaded.head.status,),
             status=RunStatus.PAUSED if following.checkpoint.plan else RunStatus.SUCCEEDED,
             head=fields,
+            results=left_behind(records, self.loaded) if self.loaded is not None else {},
             events=(EventDraft("state_edited", edited), commit.events[0]),
         )
 

@@ -12,6 +12,7 @@ from orchestrator.checkpoint.commit import Event, LoadedStep, LoadedThread, Wait
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import ASLEEP, IN_SUBGRAPH
+from orchestrator.core.turns import gives_way
 from orchestrator.ids import root_thread
 
 __all__ = ["Claimed", "Explanation", "Facts", "Reason", "ReasonCode", "Station", "explain"]
@@ -36,6 +37,7 @@ class ReasonCode(StrEnum):
     LOCAL = "LOCAL"
     ABANDONED = "ABANDONED"
     SETTLED = "SETTLED"
+    TURN = "TURN"
     IN_LINE = "IN_LINE"
     HALTED = "HALTED"
 
@@ -192,6 +194,8 @@ class _Explainer:
             shown = "; ".join(f"{one.value!r:.100}" for one in asked)
             text = f"waiting for the answer to {names} of node {node}{_at(since)}: {shown}"
             return self._of(step, ReasonCode.ANSWER, text, since_ms=since)
+        if gives_way(step):
+            return self._of(step, ReasonCode.TURN, f"node {node} waits for its turn: {step.reason}")
         if step.error:
             error = self.facts.records.error(step.error)
             said = f"{error.type}: {error.message}" if error else step.reason
@@ -283,8 +287,7 @@ _SETTLED = {Wait.ANSWER, Wait.PERSON}
 
 
 def _past(status: RunStatus) -> str:
-    past = {RunStatus.CANCELLED: "been cancelled", RunStatus.TIMED_OUT: "timed out"}
-    return past.get(status, status.value)
+    return "been cancelled" if status is RunStatus.CANCELLED else status.value
 
 
 def _process(owner: str) -> str:

@@ -1,42 +1,125 @@
 """Reading a run from its thread's event log: late, again, by many, without gap or repetition.
 
-The log tells what happened and in which order; what it does not hold (states, writes) is looked up
-in the checkpoints, which keep it. So a stream read from a fleet is made of the same facts as one
-heard in the process that runs the steps.
+The log says what happened and in which order; what it does not hold (states, writes) is read from
+the checkpoints, which keep it. So a stream read from a fleet is made of the same facts as one heard
+in the process that runs the steps.
+
+Rule 1: each part has a cursor of its own. A reader that continues after it misses nothing and sees
+        nothing twice, whichever modes it reads now.
+Rule 2: events that cannot be read any more are a part, too: none is passed over silently.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from orchestrator.checkpoint.commit import Event, LoadedThread
 from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.client.options import OptionError
+from orchestrator.client.unseen import Unseen
 from orchestrator.core.records import Records
+from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import child_thread, parse_checkpoint_id
-from orchestrator.step.facts import Advanced, Asked, Done, Fact, Failed, Stopped, TaskDone, Written
+from orchestrator.record import replace
+from orchestrator.step.facts import (
+    Advanced,
+    Asked,
+    Done,
+    Fact,
+    Failed,
+    Missed,
+    Stopped,
+    TaskDone,
+    Written,
+)
 
-__all__ = ["Follower", "StreamPart"]
+__all__ = ["Follower", "Known", "StreamPart", "event_of", "parts_of_log"]
 
-_LOOK_S = 2.0  # How long one look at the log waits, at most.
-_ENDS = ("run_succeeded", "run_failed", "run_cancelled", "run_paused", "run_timed_out")
+_POLL_S = 2.0  # How long one read of the log waits for an event, at most.
+_ENDS = ("run_succeeded", "run_failed", "run_cancelled", "run_paused")
+_EVENT_BITS = 32  # A cursor is the number of an event, and, in this many bits, a part of it.
+
+# Gives the graph of a namespace, if it is known, and how its values are stored; the second argument
+# is the fingerprint of the graph of the namespace's thread.
+Known = Callable[[str, str], tuple[GraphSpec | None, Records]]
 
 
 class StreamPart(NamedTuple):
     """One part of a stream that is read from a log.
 
     Attributes:
-        seq: the number of the event it comes from; several parts may come from one.
+        seq: the part's cursor: with it as `from_seq`, a reader continues after this part. It is
+            greater than that of any part before; the modes that are read do not change it.
         ns: the namespace: empty for the graph itself.
-        mode: the stream mode.
-        data: what that mode shows.
+        mode: the stream mode; `gap` where events cannot be read any more.
+        data: what that mode shows; of a gap, the numbers of its `first` and `last` event, and the
+            `reason`: `trimmed` from the log, `damaged`, or their checkpoint was `pruned`.
     """
 
     seq: int
     ns: tuple[str, ...]
     mode: str
     data: Any
+
+    @property
+    def event(self) -> int:
+        """Return the number of the event that the part comes from; several may come from one."""
+        return self.seq >> _EVENT_BITS
+
+
+def event_of(seq: int) -> tuple[int, int | None]:
+    """Return the event of a cursor, and the place of the part in it; `None`: after all of it.
+
+    Raises:
+        OptionError: if it is no cursor.
+    """
+    if not isinstance(seq, int) or isinstance(seq, bool) or seq < 0:
+        msg = (
+            f"from_seq must be the seq of a part that was read, or the number of an event, and not "
+            f"negative (from_seq={seq!r:.100}). Use 0 to read from the beginning"
+        )
+        raise OptionError(msg)
+    event = seq >> _EVENT_BITS
+    return (event, (seq & (1 << _EVENT_BITS) - 1) - 1) if event else (seq, None)
+
+
+def parts_of_log(
+    follower: Follower,
+    unseen: Unseen,
+    from_seq: int,
+    *,
+    subgraphs: bool,
+    rests: Callable[[int], bool],
+) -> Iterator[StreamPart | None]:
+    """Read a thread's log, part by part, until its run is at rest.
+
+    Args:
+        follower: the log.
+        unseen: what the reader has not seen yet.
+        from_seq: the cursor after which to begin.
+        subgraphs: whether to show what happens in subgraphs.
+        rests: returns whether nothing will be logged after the event of that number.
+
+    Yields:
+        a part; `None` after each read of the log, so that the caller can give up.
+    """
+    event, place = event_of(from_seq)
+    start = event if place is None else event - 1
+    follower.seq = 0
+    unseen.catch_up(follower.facts_to(start))
+    follower.seq = start
+    may_rest = True
+    while not (may_rest and rests(follower.seq)):
+        may_rest = True  # As far as can be told without an event.
+        for seq, fact in follower.facts():
+            may_rest = fact is None
+            for at, (space, mode, data) in unseen.numbered(fact) if fact is not None else ():
+                is_new = place is None or seq > event or at > place
+                if is_new and (subgraphs or not space):
+                    yield StreamPart(seq << _EVENT_BITS | at + 1, space, mode, data)
+        yield None
 
 
 @dataclass(slots=True)
@@ -46,20 +129,24 @@ class Follower:
     Attributes:
         store: where the thread is.
         thread_id: the thread that a caller named; its log holds its subgraphs' events too.
-        records: how values are stored, by namespace; "" serves where none is known.
+        known: gives graphs, and how their values are stored.
         seq: the number of the last event that was read.
         awaited: the run with which to begin; events before it are passed over. Empty: at once.
     """
 
     store: Checkpointer
     thread_id: str
-    records: Mapping[str, Records]
+    known: Known
     seq: int = 0
     awaited: str = ""
+    _graphs: dict[str, tuple[GraphSpec | None, Records]] = field(default_factory=dict)
 
-    def facts(self, timeout_s: float = _LOOK_S) -> Iterator[tuple[int, Fact | None]]:
-        """Return what was logged since, waiting for the first; `None`: the run rests."""
+    def facts(self, timeout_s: float = _POLL_S) -> Iterator[tuple[int, Fact | None]]:
+        """Return what was logged since, waiting for the first; `None`: the run is at rest."""
         for event in self.store.events(self.thread_id, after=self.seq, wait_s=timeout_s):
+            if event.seq > self.seq + 1:
+                self.awaited = ""  # It may be among what is missing.
+                yield event.seq - 1, self._missed(self.seq + 1, event.seq - 1, "trimmed")
             self.seq = event.seq
             if self.awaited and not self._is_awaited(event):
                 continue
@@ -67,6 +154,21 @@ class Follower:
                 yield event.seq, fact
             if event.type in {*_ENDS, "run_withdrawn"} and "ns" not in event.fields:
                 yield event.seq, None
+
+    def facts_to(self, last: int) -> Iterator[Fact]:
+        """Return what was logged since, up to an event, as far as it can be read."""
+        while self.seq < last:
+            before = self.seq
+            for seq, fact in self.facts(0):
+                if seq > last:
+                    return
+                if fact is not None:
+                    yield fact
+            if self.seq == before:
+                return
+
+    def _missed(self, first: int, last: int, reason: str) -> Missed:
+        return Missed(thread_id=self.thread_id, first=first, last=last, reason=reason)
 
     def _is_awaited(self, event: Event) -> bool:
         """Return whether the awaited run begins, or never will."""
@@ -78,89 +180,123 @@ class Follower:
         return True
 
     def _of(self, event: Event) -> Iterator[Fact]:
+        found = self._read(event)
+        if found is None:  # It tells of a checkpoint that is there no more.
+            yield self._missed(event.seq, event.seq, "pruned")
+        else:
+            for fact in found:
+                yield replace(fact, ts_ms=event.ts_ms)
+
+    def _read(self, event: Event) -> tuple[Fact, ...] | None:
+        """Return the facts of an event; `None` if what it tells of cannot be loaded."""
         fields = event.fields
         ns = _text(fields.get("ns", b""))
         thread_id = child_thread(self.thread_id, ns)
         match event.type:
+            case "damaged":
+                return (self._missed(event.seq, event.seq, "damaged"),)
             case "run_accepted" | "superstep":
-                yield from self._advanced(thread_id, ns, fields)
+                return self._advanced(thread_id, ns, fields)
             case "run_resumed" | "interrupt_answered" if "checkpoint" in fields:
-                yield from self._resumed(thread_id, ns, fields)
+                return self._resumed(thread_id, ns, fields)
             case "step_committed":
-                yield from self._done(thread_id, ns, fields)
+                return self._done(thread_id, ns, fields)
             case "step_interrupted":
-                yield from self._ask(thread_id, ns, fields)
-            case "step_failed":
-                error = self._records(ns).error(fields["error"])
-                if error is not None:
-                    yield Failed(thread_id=thread_id, **_step(fields), error=error)
-            case "task_done":
-                yield TaskDone(
-                    thread_id=thread_id,
-                    number=int(fields["number"]),
-                    id=_text(fields["id"]),
-                    name=_text(fields["name"]),
-                    result=self._records(ns).decode(fields["data"]),
-                )
-            case "stream_custom" | "stream_messages":
-                data = self._records(ns).decode(fields["data"])
-                mode = event.type.removeprefix("stream_")
-                yield Written(thread_id=thread_id, mode=mode, data=data)
+                return self._ask(thread_id, ns, fields)
+            case "step_failed" | "task_done" | "stream_custom" | "stream_messages":
+                return tuple(self._logged(event.type, thread_id, ns, fields))
             case "run_paused" if "break" in fields:
-                yield Stopped(thread_id=thread_id)
+                return (Stopped(thread_id=thread_id, spec=self._graph(thread_id, ns)[0]),)
+        return ()
 
-    def _records(self, ns: str) -> Records:
-        path = "|".join(part.partition(":")[0] for part in ns.split("|") if not part.isdigit())
-        return self.records.get(path) or self.records[""]
+    def _logged(
+        self, kind: str, thread_id: str, ns: str, fields: Mapping[str, bytes]
+    ) -> Iterator[Fact]:
+        """Return what the log itself holds."""
+        spec, records = self._graph(thread_id, ns)
+        of: dict[str, Any] = {"thread_id": thread_id, "spec": spec}
+        if kind == "step_failed":
+            error = records.error(fields["error"])
+            if error is not None:
+                yield Failed(**of, **_step(fields), error=error)
+        elif kind == "task_done":
+            yield TaskDone(
+                **of,
+                number=int(fields["number"]),
+                id=_text(fields["id"]),
+                name=_text(fields["name"]),
+                result=records.decode(fields["data"]),
+            )
+        else:
+            mode, data = kind.removeprefix("stream_"), records.decode(fields["data"])
+            yield Written(**of, mode=mode, data=data)
 
-    def _at(self, thread_id: str, checkpoint: bytes) -> LoadedThread | None:
-        wanted = parse_checkpoint_id(_text(checkpoint))
-        return self.store.load(thread_id, checkpoint_id=wanted)
+    def _graph(self, thread_id: str, ns: str) -> tuple[GraphSpec | None, Records]:
+        """Return the graph of a thread, if it is known, and how it is stored."""
+        if ns not in self._graphs:
+            loaded = self.store.load(thread_id, values=False) if ns else None
+            self._graphs[ns] = self.known(ns, loaded.head.fingerprint if loaded else "")
+        return self._graphs[ns]
 
-    def _advanced(self, thread_id: str, ns: str, fields: Mapping[str, bytes]) -> Iterator[Fact]:
-        loaded = self._at(thread_id, fields["checkpoint"])
+    def _at(
+        self, thread_id: str, ns: str, checkpoint: bytes
+    ) -> tuple[LoadedThread, dict[str, Any], Records] | None:
+        """Return a thread at a checkpoint, what all facts about it say, and how it is stored."""
+        loaded = self.store.load(thread_id, checkpoint_id=parse_checkpoint_id(_text(checkpoint)))
         if loaded is None:
-            return
-        frame = self._records(ns).frame(loaded)
+            return None
+        if ns not in self._graphs:
+            self._graphs[ns] = self.known(ns, loaded.head.fingerprint)
+        spec, records = self._graphs[ns]
+        return loaded, {"thread_id": thread_id, "spec": spec}, records
+
+    def _advanced(
+        self, thread_id: str, ns: str, fields: Mapping[str, bytes]
+    ) -> tuple[Fact, ...] | None:
+        found = self._at(thread_id, ns, fields["checkpoint"])
+        if found is None:
+            return None
+        loaded, of, records = found
+        frame = records.frame(loaded)
         checkpoint = frame.checkpoint
         changed = {k for k, version in checkpoint.versions.items() if version == checkpoint.id}
         begins = checkpoint.plan if fields.get("live", b"1") == b"1" else ()
-        yield Advanced(thread_id=thread_id, frame=frame, changed=frozenset(changed), begins=begins)
+        return (Advanced(**of, frame=frame, changed=frozenset(changed), begins=begins),)
 
-    def _resumed(self, thread_id: str, ns: str, fields: Mapping[str, bytes]) -> Iterator[Fact]:
-        loaded = self._at(thread_id, fields["checkpoint"])
-        if loaded is None:
-            return
-        records = self._records(ns)
+    def _resumed(
+        self, thread_id: str, ns: str, fields: Mapping[str, bytes]
+    ) -> tuple[Fact, ...] | None:
+        found = self._at(thread_id, ns, fields["checkpoint"])
+        if found is None:
+            return None
+        loaded, of, records = found
         frame = records.frame(loaded)
         done = [i for i in _text(fields["done"]).split() if i in loaded.outcomes]
-        yield Advanced(
-            thread_id=thread_id,
-            frame=frame,
-            changed=None,
-            begins=frame.checkpoint.plan,
-            completed={i: records.outcome(loaded.outcome(i)).writes for i in done},
-        )
+        completed = {i: records.outcome(loaded.outcome(i)).writes for i in done}
+        plan = frame.checkpoint.plan
+        return (Advanced(**of, frame=frame, changed=None, begins=plan, completed=completed),)
 
-    def _done(self, thread_id: str, ns: str, fields: Mapping[str, bytes]) -> Iterator[Fact]:
-        loaded = self._at(thread_id, fields["checkpoint"])
-        stored = loaded.outcomes.get(_text(fields["step"])) if loaded else None
-        if stored is not None:
-            writes = self._records(ns).outcome(stored).writes
-            yield Done(thread_id=thread_id, **_step(fields), writes=writes)
+    def _done(
+        self, thread_id: str, ns: str, fields: Mapping[str, bytes]
+    ) -> tuple[Fact, ...] | None:
+        found = self._at(thread_id, ns, fields["checkpoint"])
+        if found is None:
+            return None
+        loaded, of, records = found
+        stored = loaded.outcomes.get(_text(fields["step"]))
+        if stored is None:
+            return None
+        return (Done(**of, **_step(fields), writes=records.outcome(stored).writes),)
 
-    def _ask(self, thread_id: str, ns: str, fields: Mapping[str, bytes]) -> Iterator[Fact]:
-        loaded = self._at(thread_id, fields["checkpoint"])
-        if loaded is None:
-            return
+    def _ask(self, thread_id: str, ns: str, fields: Mapping[str, bytes]) -> tuple[Fact, ...] | None:
+        found = self._at(thread_id, ns, fields["checkpoint"])
+        if found is None:
+            return None
+        loaded, of, records = found
         stored = fields["value"]  # Empty: its subgraph stopped where it was told to.
-        questions = (self._records(ns).interrupt(stored),) if stored else ()
-        yield Asked(
-            thread_id=thread_id,
-            **_step(fields),
-            interrupts=questions,
-            values=self._records(ns).frame(loaded).values,
-        )
+        questions = (records.interrupt(stored),) if stored else ()
+        values = records.frame(loaded).values
+        return (Asked(**of, **_step(fields), interrupts=questions, values=values),)
 
 
 def _text(data: bytes) -> str:

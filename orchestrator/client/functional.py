@@ -133,6 +133,8 @@ def _writes(result: Any) -> tuple[tuple[str, Any], ...]:
 
 def _returned(hint: Any) -> tuple[Any, Any]:
     """Return the types of what is returned and of what is saved."""
+    if hint is entrypoint.final:
+        return Any, Any
     if typing.get_origin(hint) is entrypoint.final:
         value, save = typing.get_args(hint)
         return value, save

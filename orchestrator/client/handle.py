@@ -66,11 +66,13 @@ class RunHandle:
     ) -> Iterator[StreamPart]:
         """Read what happens on the thread, from its event log, until the run rests.
 
-        Many may read, late or again: with the `seq` of the last part that was read, a reader goes
-        on where it was, without gap or repetition.
+        Many may read, late or again: with the `seq` of the last part that was read, a reader
+        continues where it was, without gap or repetition. Where events cannot be read any more,
+        because the log was trimmed, a part of the mode `gap` says which.
 
         Args:
-            from_seq: the number after which to begin; 0: with what the log still holds.
+            from_seq: the `seq` of the part after which to begin, or the number of an event, after
+                all of whose parts to begin; 0: with the beginning.
             stream_mode: what to show, one mode or several.
             subgraphs: whether to show what happens inside subgraphs.
             timeout: seconds to wait for the run to rest.

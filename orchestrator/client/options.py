@@ -54,7 +54,9 @@ class CallOptions(TypedDict, total=False):
         output_keys: the keys of the state to show, instead of the graph's output.
         interrupt_before: nodes before which this call stops, instead of the graph's.
         interrupt_after: nodes after which this call stops.
-        durability: accepted as in LangGraph; every commit here is as with "sync".
+        durability: when commits are made, where this process runs the graph: "sync", each before
+            the next step begins; "exit", when the call ends, so that the thread gets one checkpoint
+            and a process that dies leaves it as it was. On a fleet always "sync".
         control: a `RunControl`, to stop the run from elsewhere.
         subgraphs: whether streams show what happens inside subgraphs.
         debug: whether to print updates and values.

@@ -135,7 +135,7 @@ class _Look:
         loaded = store.load(thread_id, checkpoint_id=checkpoint_id, values=False)
         if loaded is None:
             return None
-        graph = self.graph.graph_of(root_thread(thread_id)[1])
+        graph = self.graph.graph_of(root_thread(thread_id)[1], loaded.head.fingerprint)
         records = (graph or self.graph).records
         return loaded, records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from orchestrator.checkpoint.model import Checkpoint, Interrupt, PlannedStep
@@ -29,17 +30,23 @@ from orchestrator.step.facts import (
     Done,
     Fact,
     Failed,
+    Missed,
     Stopped,
     TaskDone,
     TaskStarted,
     Written,
 )
 
-__all__ = ["Part", "Projection", "interrupt_fields"]
+__all__ = ["GAP", "Part", "Projection", "interrupt_fields"]
 
 Part = tuple[tuple[str, ...], str, Any]  # Namespace, mode, data.
 INTERRUPT = "__interrupt__"
+GAP = "gap"  # Shown whatever the modes: a reader must know that something is missing.
 _PUSHED = ("__pregel_push",)  # What triggers a step that was sent, or a task that was called.
+
+
+# What a fact can show, in order: a mode, and what makes its data; `None`: nothing this time.
+_Slot = tuple[str, Callable[[], Any] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,40 +54,42 @@ class Projection:
     """Which parts of what happens a reader sees.
 
     Attributes:
-        spec_of: gives the graph of a namespace; without, states are shown as they are stored.
+        spec: the graph that the reader reads; without, states are shown as they are stored.
         modes: the stream modes.
         output_keys: the keys of the state it shows; empty: all; of subgraphs, their output.
         one_key: whether values are shown without their key.
         keeps: whether there is a checkpointer, so that checkpoints can be named.
+        typed: whether the states of checkpoints are instances of the state's class.
     """
 
-    spec_of: Callable[[str], GraphSpec | None]
+    spec: GraphSpec | None
     modes: frozenset[str]
     output_keys: tuple[str, ...] = ()
     one_key: bool = False
     keeps: bool = True
+    typed: bool = False
 
     def parts(self, fact: Fact) -> Iterator[Part]:
         """Return what a stream shows of a fact, in order."""
+        return (part for _, part in self.numbered(fact))
+
+    def numbered(self, fact: Fact) -> Iterator[tuple[int, Part]]:
+        """Return the same, each with its place among all that could be shown of the fact.
+
+        The places do not depend on the modes, nor on what the reader knows of the graph.
+        """
         ns = root_thread(fact.thread_id)[1]
         space = tuple(ns.split("|")) if ns else ()
-        spec = self.spec_of(ns)
-        for mode, data in self._shown(spec, fact):
-            yield space, mode, data
+        for place, (mode, make) in enumerate(self._slots(fact.spec, fact)):
+            if make is not None and (mode in self.modes or mode == GAP):
+                yield place, (space, mode, make())
 
-    def _shown(self, spec: GraphSpec | None, fact: Fact) -> Iterator[tuple[str, Any]]:
+    def _slots(self, spec: GraphSpec | None, fact: Fact) -> Iterator[_Slot]:
         match fact:
             case Advanced():
                 yield from self._advanced(spec, fact)
-            case Done() if any(key == Command.PARENT for key, _ in fact.writes):
-                return  # It speaks to the graph around, where its caller shows what it said.
-            case Done() if _is_seen(spec, fact.node):
-                name = _name(spec, fact.node)
-                if any(key == HANDLED for key, _ in fact.writes):
-                    name = f"__error_handler__{name}"
-                yield from self._updates(spec, name, fact.writes, cached=fact.cached)
-                if not fact.cached:
-                    yield from self._result(fact, name, result=_kept(fact.writes))
+            case Done():
+                yield from self._done(spec, fact)
             case Asked():
                 yield from self._asked(spec, fact)
             case Failed():
@@ -88,52 +97,45 @@ class Projection:
                 yield from self._result(fact, _name(spec, fact.node), error=error)
             case TaskStarted():
                 data = {"id": fact.id, "name": fact.name, "input": fact.input, "triggers": _PUSHED}
-                yield from self._task("task", fact.number, data)
+                yield from self._task(fact, "task", fact.number, lambda: data)
             case TaskDone():
                 yield from self._task_done(fact)
-            case Stopped() if "updates" in self.modes and not root_thread(fact.thread_id)[1]:
-                yield "updates", {INTERRUPT: ()}
-            case Written() if fact.mode in self.modes:
-                yield fact.mode, fact.data
+            case Stopped():
+                is_root = not root_thread(fact.thread_id)[1]
+                yield "updates", (lambda: {INTERRUPT: ()}) if is_root else None
+            case Written():
+                yield fact.mode, lambda: fact.data
+            case Missed():
+                gap = {"first": fact.first, "last": fact.last, "reason": fact.reason}
+                yield GAP, lambda: gap
 
     # ---- checkpoints ------------------------------------------------------------------------
 
-    def _advanced(self, spec: GraphSpec | None, fact: Advanced) -> Iterator[tuple[str, Any]]:
+    def _advanced(self, spec: GraphSpec | None, fact: Advanced) -> Iterator[_Slot]:
         frame, keys = fact.frame, self._keys(spec)
         is_input = frame.checkpoint.source == "input" and not fact.completed
         news = fact.changed is None or not fact.changed.isdisjoint(keys or fact.changed)
-        if "values" in self.modes and news and not (is_input and fact.changed is not None):
-            yield "values", self.values(spec, frame.values)
-        if self.keeps and self.modes & {"checkpoints", "debug"}:
-            data = _checkpoint(spec, fact)
-            if "checkpoints" in self.modes:
-                yield "checkpoints", data
-            if "debug" in self.modes:
-                yield "debug", _debug("checkpoint", frame.checkpoint.step, data)
-        for step in fact.begins:
-            if self.modes & {"tasks", "debug"} and _is_seen(spec, step.node):
-                yield from self._begins(spec, frame, step)
-        for step in fact.begins:
-            writes = fact.completed.get(step.id_in(frame.checkpoint))
-            if writes is not None:
-                yield from self._updates(spec, _name(spec, step.node), writes, cached=True)
-
-    def _begins(self, spec: GraphSpec | None, frame: Frame, step: Any) -> Iterator[tuple[str, Any]]:
-        arg = frame.args.get(step.index)
-        data = {
-            "id": step.id_in(frame.checkpoint),
-            "name": _name(spec, step.node),
-            "input": input_of(spec, frame, step, arg) if spec and step.node in spec.nodes else arg,
-            "triggers": _triggers(spec, step),
-        }
-        yield from self._task("task", frame.checkpoint.step + 1, data)
+        is_shown = news and not (is_input and fact.changed is not None)
+        yield "values", partial(self.values, spec, frame.values) if is_shown else None
+        checkpoint = partial(_checkpoint, spec, fact, typed=self.typed) if self.keeps else None
+        yield "checkpoints", checkpoint
+        step = frame.checkpoint.step
+        yield "debug", partial(_debug, fact, "checkpoint", step, checkpoint) if checkpoint else None
+        for planned in fact.begins:
+            is_seen = _is_seen(spec, planned.node)
+            begins = partial(_begins, spec, frame, planned) if is_seen else None
+            yield from self._task(fact, "task", step + 1, begins)
+        for planned in fact.begins:
+            writes = fact.completed.get(planned.id_in(frame.checkpoint))
+            update = partial(self._update, spec, _name(spec, planned.node), writes, cached=True)
+            yield "updates", update if writes is not None else None
 
     # ---- values and updates -------------------------------------------------------------------
 
     def _keys(self, spec: GraphSpec | None) -> tuple[str, ...]:
         if spec is None:
             return ()
-        if spec is not self.spec_of(""):
+        if spec is not self.spec:
             return spec.output_keys
         return self.output_keys or spec.visible_keys  # As in LangGraph, all keys are streamed.
 
@@ -143,51 +145,54 @@ class Projection:
         seen = shown(values, spec, keys)
         return seen.get(keys[0]) if self.one_key and keys and isinstance(seen, dict) else seen
 
-    def _updates(
-        self,
-        spec: GraphSpec | None,
-        node: str,
-        writes: tuple[tuple[str, Any], ...],
-        *,
-        cached: bool,
-    ) -> Iterator[tuple[str, Any]]:
-        if "updates" not in self.modes:
-            return
-        update: dict[str, Any] = {node: _update(writes, self._keys(spec), one=self._one(spec))}
-        if cached:
-            update["__metadata__"] = {"cached": True}
-        yield "updates", update
+    def _update(
+        self, spec: GraphSpec | None, node: str, writes: Any, *, cached: bool
+    ) -> dict[str, Any]:
+        keys = self._keys(spec)
+        one = self.one_key or keys in SINGLE
+        update: dict[str, Any] = {node: _update(writes, keys, one=one)}
+        return {**update, "__metadata__": {"cached": True}} if cached else update
 
-    def _one(self, spec: GraphSpec | None) -> bool:
-        return self.one_key or self._keys(spec) in SINGLE
+    def _done(self, spec: GraphSpec | None, fact: Done) -> Iterator[_Slot]:
+        # To the graph around, its caller shows what it was given to do.
+        hands_up = any(key == Command.PARENT for key, _ in fact.writes)
+        is_seen = not hands_up and _is_seen(spec, fact.node)
+        name = _name(spec, fact.node)
+        if any(key == HANDLED for key, _ in fact.writes):
+            name = f"__error_handler__{name}"
+        update = partial(self._update, spec, name, fact.writes, cached=fact.cached)
+        yield "updates", update if is_seen else None
+        if is_seen and not fact.cached:
+            yield from self._result(fact, name, result=_kept(fact.writes))
 
-    def _asked(self, spec: GraphSpec | None, fact: Asked) -> Iterator[tuple[str, Any]]:
-        if "updates" in self.modes and (fact.interrupts or not root_thread(fact.thread_id)[1]):
-            yield "updates", {INTERRUPT: fact.interrupts}
-        if not fact.interrupts:
-            return  # A subgraph stopped before or after a node; only the outermost graph tells.
-        if "values" in self.modes:
-            seen = self.values(spec, fact.values)
-            more = seen if isinstance(seen, dict) else {}
-            yield "values", {**more, INTERRUPT: fact.interrupts}
-        yield from self._result(
-            fact, _name(spec, fact.node), interrupts=[interrupt_fields(i) for i in fact.interrupts]
-        )
+    def _asked(self, spec: GraphSpec | None, fact: Asked) -> Iterator[_Slot]:
+        is_root = not root_thread(fact.thread_id)[1]
+        asked = fact.interrupts
+        yield "updates", (lambda: {INTERRUPT: asked}) if asked or is_root else None
+        if not asked:
+            return  # A subgraph stopped before or after a node; only the outermost graph shows it.
+        yield "values", partial(self._asking, spec, fact)
+        interrupts = [interrupt_fields(interrupt) for interrupt in asked]
+        yield from self._result(fact, _name(spec, fact.node), interrupts=interrupts)
+
+    def _asking(self, spec: GraphSpec | None, fact: Asked) -> dict[str, Any]:
+        seen = self.values(spec, fact.values)
+        return {**(seen if isinstance(seen, dict) else {}), INTERRUPT: fact.interrupts}
 
     # ---- tasks --------------------------------------------------------------------------------
 
-    def _result(
-        self, fact: Done | Asked | Failed, name: str, **fields: Any
-    ) -> Iterator[tuple[str, Any]]:
+    def _result(self, fact: Done | Asked | Failed, name: str, **fields: Any) -> Iterator[_Slot]:
         empty: dict[str, Any] = {"error": None, "result": {}, "interrupts": []}
         data = {"id": fact.step_id, "name": name, **empty, **fields}
-        yield from self._task("task_result", fact.number, data)
+        yield from self._task(fact, "task_result", fact.number, lambda: data)
 
-    def _task_done(self, fact: TaskDone) -> Iterator[tuple[str, Any]]:
+    def _task_done(self, fact: TaskDone) -> Iterator[_Slot]:
         failed = fact.error is not None
-        if "updates" in self.modes and not failed and not fact.interrupts:
-            update = {fact.name: fact.result}
-            yield "updates", {**update, "__metadata__": {"cached": True}} if fact.cached else update
+        is_shown = not failed and not fact.interrupts
+        update = {fact.name: fact.result}
+        if fact.cached:
+            update = {**update, "__metadata__": {"cached": True}}
+        yield "updates", (lambda: update) if is_shown else None
         if fact.cached or fact.interrupts:
             return  # What it asks, the step that called it asks.
         data: dict[str, Any] = {
@@ -197,13 +202,23 @@ class Projection:
             "result": {} if failed else {RETURN: fact.result},
             "interrupts": [],
         }
-        yield from self._task("task_result", fact.number, data)
+        yield from self._task(fact, "task_result", fact.number, lambda: data)
 
-    def _task(self, kind: str, number: int, data: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-        if "tasks" in self.modes:
-            yield "tasks", data
-        if "debug" in self.modes:
-            yield "debug", _debug(kind, number, data)
+    def _task(
+        self, fact: Fact, kind: str, number: int, make: Callable[[], dict[str, Any]] | None
+    ) -> Iterator[_Slot]:
+        yield "tasks", make
+        yield "debug", partial(_debug, fact, kind, number, make) if make else None
+
+
+def _begins(spec: GraphSpec | None, frame: Frame, step: PlannedStep) -> dict[str, Any]:
+    arg = frame.args.get(step.index)
+    return {
+        "id": step.id_in(frame.checkpoint),
+        "name": _name(spec, step.node),
+        "input": input_of(spec, frame, step, arg) if spec and step.node in spec.nodes else arg,
+        "triggers": _triggers(spec, step),
+    }
 
 
 def _name(spec: GraphSpec | None, node: str) -> str:
@@ -256,8 +271,9 @@ def _update(writes: tuple[tuple[str, Any], ...], keys: tuple[str, ...], *, one: 
     return dict(mine)
 
 
-def _checkpoint(spec: GraphSpec | None, fact: Advanced) -> dict[str, Any]:
+def _checkpoint(spec: GraphSpec | None, fact: Advanced, *, typed: bool) -> dict[str, Any]:
     checkpoint: Checkpoint = fact.frame.checkpoint
+    is_first = any(step.node == START for step in checkpoint.plan)  # Before the input is applied.
     tasks: list[dict[str, Any]] = []
     for step in checkpoint.plan:
         step_id = step.id_in(checkpoint)
@@ -274,19 +290,24 @@ def _checkpoint(spec: GraphSpec | None, fact: Advanced) -> dict[str, Any]:
             state = {"configurable": {"thread_id": root, "checkpoint_ns": ns}}
         tasks.append({**task, "interrupts": (), "state": state})
     parent, parents = checkpoint.parent, parents_of(checkpoint.metadata)
+    values = shown(fact.frame.values, spec)
     return {
         "config": config_of(fact.thread_id, checkpoint.id, parents),
         "parent_config": None if parent is None else config_of(fact.thread_id, parent, parents),
-        "values": shown(fact.frame.values, spec),
+        "values": spec.as_state(values) if spec and typed and not is_first else values,
         "metadata": metadata_of(checkpoint),
         "next": [_name(spec, step.node) for step in checkpoint.plan],
         "tasks": tasks,
     }
 
 
-def _debug(kind: str, step: int, payload: Any) -> dict[str, Any]:
-    now = dt.datetime.now(dt.UTC).isoformat()
-    return {"step": step, "timestamp": now, "type": kind, "payload": payload}
+def _debug(
+    fact: Fact, kind: str, step: int, payload: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    at = dt.datetime.now(dt.UTC)
+    if fact.ts_ms is not None:  # Read from a log, it is the same at each time.
+        at = dt.datetime.fromtimestamp(fact.ts_ms / 1000, dt.UTC)
+    return {"step": step, "timestamp": at.isoformat(), "type": kind, "payload": payload()}
 
 
 def interrupt_fields(interrupt: Interrupt) -> dict[str, Any]:

@@ -10,29 +10,30 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.checkpoint.commit import LoadedThread, ReadyStep
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
+from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.client import callbacks
 from orchestrator.client.children import Children
-from orchestrator.client.options import CallOptions
+from orchestrator.client.options import CallOptions, OptionError
 from orchestrator.client.results import INTERRUPT, GraphOutput, outcome_of, without_questions
 from orchestrator.client.starting import Start
 from orchestrator.client.threadconfig import RootCheckpointerError, ThreadConfig
 from orchestrator.core.accepting import RunConfig
-from orchestrator.core.stepping import ended
+from orchestrator.core.calling import missing
 from orchestrator.errors import (
-    GraphDrained,
     InvalidUpdateError,
     ThreadBusyError,
     UnserializableValueError,
 )
 from orchestrator.execute.inprocess import InProcess, LocalRun
 from orchestrator.execute.waiting import run_of
-from orchestrator.graph.routing import plain_name
+from orchestrator.graph.routing import START, plain_name
 from orchestrator.graph.scope import current_scope
 from orchestrator.ids import new_uuid, root_thread
+from orchestrator.step.access import Access, new_owner
 from orchestrator.step.bridge import GraphRun, graph_run
+from orchestrator.step.cancelscope import check_cancelled
 from orchestrator.step.facts import Listener
 from orchestrator.step.live import Live
 from orchestrator.step.protocol import StepProtocol
@@ -84,6 +85,10 @@ class Running:
         thread_id = parsed.thread()
         if current_scope.get() is None:  # Else it may be the config of the step around the call.
             thread_id = root_thread(thread_id)[0]
+        if options.get("durability") == "exit" and isinstance(graph.executor, InProcess):
+            overlay = Overlay(store, new_owner(), graph.owner)
+            overlay.adopt(thread_id, graph.records)
+            return cls(graph, overlay, thread_id, parsed, options, keeps=True)
         return cls(graph, store, thread_id, parsed, options, keeps=True)
 
     @property
@@ -99,7 +104,7 @@ class Running:
         scope = current_scope.get()
         if scope is not None and self.is_child:
             return scope.host.run_child(self.graph, value, {"config": self.parsed})
-        with self.told(value):
+        with self.told(value), self.kept():
             ready = self.begin(value)
             error: BaseException | None = None
             if ready is not None:
@@ -110,6 +115,15 @@ class Running:
         return found
 
     @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Store what is left when the block ends, if the call stores its thread only then."""
+        if not isinstance(self.store, Overlay):
+            yield
+            return
+        with self.store.kept(Access(self.store.base, self.graph.owner).patiently):
+            yield
+
+    @contextmanager
     def told(self, value: Any) -> Iterator[None]:
         """Tell langchain's handlers that the graph runs while the block does."""
         parsed, name = self.parsed, self.graph.trace_name
@@ -118,36 +132,24 @@ class Running:
 
     def _proceed(self, ready: tuple[ReadyStep, ...]) -> BaseException | None:
         executor = self.graph.executor
-        if not isinstance(executor, InProcess):
-            return executor.proceed(self.protocol(), self.thread_id, ready, self.run_id)
-        run = self.local(ready)
-        with run.alive():
-            while run.todo:
-                run.round()
-        self.check_drained(run)
-        return run.error
+        if isinstance(executor, InProcess):
+            executor = self._limited(executor)
+        return executor.proceed(self.protocol(), self.thread_id, ready, self.run_id)
 
     def local(self, ready: tuple[ReadyStep, ...]) -> LocalRun:
         """Return the run as this process does it, a round at a time."""
         executor = self.graph.executor
         assert isinstance(executor, InProcess)
-        if self.parsed.concurrency_max is not None:
-            executor = dataclasses.replace(executor, concurrency_max=self.parsed.concurrency_max)
-        return executor.begin(self.protocol(), self.thread_id, ready, self.run_id)
+        limited = self._limited(executor)
+        return limited.begin(self.protocol(), self.thread_id, ready, self.run_id)
 
-    def check_drained(self, run: LocalRun) -> None:
-        """Let a run rest that was told to stop.
-
-        Raises:
-            GraphDrained: if it was.
-        """
-        if run.drained is None:
-            return
-        loaded = self.store.load(self.thread_id, values=False)
-        if loaded is not None and loaded.head.status.active:
-            rest = ended(self.thread_id, loaded.head.checkpoint_id, RunStatus.PAUSED)
-            self.store.commit(dataclasses.replace(rest, expect_settled=False))
-        raise GraphDrained(run.drained)
+    def _limited(self, executor: InProcess) -> InProcess:
+        """Return the executor with the limits of the call and of the graph."""
+        size, limit = self.parsed.concurrency_max, self.graph.step_timeout
+        if size is None and limit is None:
+            return executor
+        size = executor.concurrency_max if size is None else size
+        return dataclasses.replace(executor, concurrency_max=size, step_timeout_s=limit)
 
     def output(self, error: BaseException | None) -> Any:
         """Return the output of the run at rest."""
@@ -182,7 +184,8 @@ class Running:
     def rested(self) -> LoadedThread:
         """Return the thread as the run left it."""
         loaded = run_of(self.store, self.thread_id, self.run_id)
-        assert loaded is not None
+        if loaded is None:  # It was deleted meanwhile.
+            raise missing(self.thread_id)
         return loaded
 
     def _as_v2(self, found: Any, asked: Sequence[Any]) -> GraphOutput:
@@ -200,6 +203,14 @@ class Running:
 
     def begin(self, value: Any) -> tuple[ReadyStep, ...] | None:
         """Commit what the call asks for; return the steps that are ready, `None` for nothing."""
+        check_cancelled()
+        if self.graph.step_timeout is not None and self.graph.executor.default_queue:
+            msg = (
+                f"step_timeout must be None for a graph that a fleet runs "
+                f"(step_timeout={self.graph.step_timeout!r}): no process waits for a superstep "
+                f"there. Limit its nodes, with add_node(…, timeout=…)"
+            )
+            raise OptionError(msg)
         self._protocol = self._made()  # What it cannot be made of is refused before anything else.
         start = Start(self.graph, self.store, self.thread_id, self.parsed, self._run_config())
         ready = start.begin(value)
@@ -253,9 +264,9 @@ class Running:
         nodes: Any = self.options.get(which)
         if nodes is None:
             return None
-        names = set(self.graph.spec.nodes) - {"__start__"}
-        chosen = names if nodes == "*" else set(map(plain_name, nodes))
-        unknown = sorted(chosen - names)
+        spec = self.graph.spec
+        chosen = set(spec.nodes) - {START} if nodes == "*" else set(map(plain_name, nodes))
+        unknown = sorted(chosen - spec.breakable)
         if unknown:
             msg = f"{which} names {unknown[0]!r}, which is no node of {self.graph.name!r}"
             raise InvalidUpdateError(msg)

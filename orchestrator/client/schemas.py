@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from orchestrator.channels import Channel
 from orchestrator.client.node import GraphNode
 from orchestrator.client.options import StreamMode
+from orchestrator.graph.fields import field_hints
 from orchestrator.graph.routing import START
-from orchestrator.graph.spec import SINGLE, GraphSpec
-from orchestrator.step.adapting import adapter
+from orchestrator.graph.schema import ROOT, channels_of
+from orchestrator.graph.spec import DEFAULT_NAME, SINGLE, GraphSpec
+from orchestrator.step.adapting import adapter, fields_model, is_model, is_typeddict, root_model
 
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph
 
 __all__ = ["SchemaFace"]
+
+
+UNNAMED = "LangGraph"  # What a graph without a name is called in LangGraph, and in schemas here.
 
 
 class SchemaFace:
@@ -36,7 +41,7 @@ class SchemaFace:
 
     @name.setter
     def name(self, name: str) -> None:
-        self.spec = replace(self.spec, name=name)
+        self.spec = dataclasses.replace(self.spec, name=name)
 
     @property
     def nodes(self) -> Mapping[str, GraphNode]:
@@ -83,7 +88,7 @@ class SchemaFace:
 
     @interrupt_before_nodes.setter
     def interrupt_before_nodes(self, nodes: Iterable[str] | Literal["*"]) -> None:
-        self.spec = replace(self.spec, interrupt_before=self.spec.stops(nodes))
+        self.spec = dataclasses.replace(self.spec, interrupt_before=self.spec.stops(nodes))
 
     @property
     def interrupt_after_nodes(self) -> list[str]:
@@ -92,21 +97,29 @@ class SchemaFace:
 
     @interrupt_after_nodes.setter
     def interrupt_after_nodes(self, nodes: Iterable[str] | Literal["*"]) -> None:
-        self.spec = replace(self.spec, interrupt_after=self.spec.stops(nodes))
+        self.spec = dataclasses.replace(self.spec, interrupt_after=self.spec.stops(nodes))
 
     def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
-        """Return the graph's name, or `name`, with a suffix."""
-        return (name or self.spec.name) + (suffix or "")
+        """Return the graph's name, or `name`, with a suffix; LangGraph's for one without a name."""
+        own = name or (UNNAMED if self.spec.name == DEFAULT_NAME else self.spec.name)
+        if not suffix:
+            return own
+        return own + suffix.title() if own[0].isupper() else f"{own}_{suffix.lower()}"
 
     def direct_subgraphs(self) -> Iterator[tuple[str, CompiledStateGraph]]:
         """Iterate over the nodes that are graphs, or whose code calls one."""
-        for node, spec in self.spec.nodes.items():
-            if spec.subgraph is not None:
-                yield node, cast("CompiledStateGraph", spec.subgraph)
-            elif spec.action is not None:
-                found = next((g for g in _named_in(spec.action) if g is not self), None)
-                if found is not None:
-                    yield node, found
+        for node in self.spec.nodes:
+            found = next(self.subgraphs_of(node), None)
+            if found is not None:
+                yield node, found
+
+    def subgraphs_of(self, node: str) -> Iterator[CompiledStateGraph]:
+        """Iterate over the graphs that a node is, or that its code names."""
+        spec = self.spec.nodes[node]
+        if spec.subgraph is not None:
+            yield cast("CompiledStateGraph", spec.subgraph)
+        elif spec.action is not None:
+            yield from (graph for graph in _named_in(spec.action) if graph is not self)
 
     def get_subgraphs(
         self, *, namespace: str | None = None, recurse: bool = False
@@ -135,17 +148,65 @@ class SchemaFace:
     def get_input_jsonschema(self, config: Any = None) -> dict[str, Any]:
         """Return the JSON schema of what a run may be started with."""
         del config
-        return _json_schema(self.spec.input_schema)
+        return self._json_schema(self.spec.input_schema, "Input")
 
     def get_output_jsonschema(self, config: Any = None) -> dict[str, Any]:
         """Return the JSON schema of what a run returns."""
         del config
-        return _json_schema(self.spec.output_schema)
+        return self._json_schema(self.spec.output_schema, "Output")
+
+    def get_input_schema(self, config: Any = None) -> Any:
+        """Return a pydantic model of what a run may be started with."""
+        del config
+        schema = self.spec.input_schema
+        return schema if is_model(schema) else root_model(self._title("Input"), schema)
+
+    def get_output_schema(self, config: Any = None) -> Any:
+        """Return a pydantic model of what a run returns; every key may be absent."""
+        del config
+        title, keys = self._title("Output"), self.spec.output_keys
+        if keys in SINGLE:
+            return root_model(title, self.spec.output_schema)
+        channels = self.spec.channels
+        return fields_model(title, {key: (channels[key].typ, None) for key in keys})
+
+    @property
+    def input_schema(self) -> Any:
+        """Return what `get_input_schema` returns."""
+        return self.get_input_schema()
+
+    @property
+    def output_schema(self) -> Any:
+        """Return what `get_output_schema` returns."""
+        return self.get_output_schema()
+
+    def _title(self, suffix: str) -> str:
+        is_function = self.spec.start.action is not None  # LangGraph gives entrypoints no name.
+        return self.get_name(suffix, name=UNNAMED if is_function else None)
+
+    def _json_schema(self, schema: Any, suffix: str) -> dict[str, Any]:
+        """Return the JSON schema of a state type, in LangGraph's form."""
+        title = self._title(suffix)
+        found: dict[str, Any]
+        if self.spec.start.action is not None and not is_model(schema):
+            found = root_model(title, schema).model_json_schema()
+        elif is_model(schema) or is_typeddict(schema):
+            found = adapter(schema).json_schema()
+        elif not (hints := field_hints(schema)):
+            found = root_model(title, channels_of(schema)[ROOT].typ, None).model_json_schema()
+        else:
+            typed = {key: self.spec.channels[key].typ for key in hints if key in self.spec.channels}
+            fields = {key: (typ, _default_of(schema, key, typ)) for key, typ in typed.items()}
+            found = fields_model(title, fields).model_json_schema()
+        return found
 
     def get_context_jsonschema(self) -> dict[str, Any] | None:
         """Return the JSON schema of the `context` that callers pass, if the graph names one."""
         schema = self.spec.context_schema
-        return None if schema is None else _json_schema(schema)
+        if schema is None:
+            return None
+        found: dict[str, Any] = adapter(schema).json_schema()
+        return found
 
 
 def _named_in(function: Any) -> Iterator[CompiledStateGraph]:
@@ -166,6 +227,11 @@ def _one_or_all(keys: tuple[str, ...]) -> str | list[str]:
     return keys[0] if keys in SINGLE else list(keys)
 
 
-def _json_schema(schema: Any) -> dict[str, Any]:
-    found: dict[str, Any] = adapter(schema).json_schema()
-    return found
+def _default_of(schema: Any, key: str, typ: Any) -> Any:
+    """Return the default of a field; `...` if it has none; `None` if it may hold that."""
+    for each in dataclasses.fields(schema) if dataclasses.is_dataclass(schema) else ():
+        if each.name == key and each.default is not dataclasses.MISSING:
+            return each.default
+        if each.name == key and each.default_factory is not dataclasses.MISSING:
+            return each.default_factory()
+    return None if type(None) in get_args(typ) else ...

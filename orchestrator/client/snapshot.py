@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from orchestrator.channels import MISSING, Overwrite, overwrite_of
 from orchestrator.checkpoint.commit import LoadedStep, LoadedThread
 from orchestrator.checkpoint.model import Checkpoint, Interrupt, PlannedStep, RunStatus, StepError
-from orchestrator.core.apply import HANDLED, NO_CHANNELS, RETURN, SENDS, apply
+from orchestrator.core.apply import HANDLED, LEFT, NO_CHANNELS, RETURN, SENDS, apply
 from orchestrator.core.branches import parents_of, without_branch
 from orchestrator.core.records import Records
 from orchestrator.core.salvage import damage_to_state
@@ -314,7 +314,7 @@ def _result(writes: tuple[tuple[str, Any], ...], spec: GraphSpec | None) -> Any:
     for key, value in writes:
         if key == RETURN:
             return value
-        if key == HANDLED:
+        if key in {HANDLED, LEFT}:
             return None  # The node has failed; what it has is its handler's.
     return written(pair for pair in writes if pair[0] not in hidden and not _is_edge(pair[0]))
 

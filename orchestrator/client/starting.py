@@ -29,6 +29,7 @@ from orchestrator.errors import (
 from orchestrator.graph.routing import Command
 from orchestrator.ids import root_thread
 from orchestrator.step.call import check_steering, updates_of
+from orchestrator.step.untracked import split_input
 
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph
@@ -99,7 +100,11 @@ class Start:
         if spec.start.action is None and not steering.get("steers"):
             updates_of(spec, spec.start, value)  # What is no input must not end a run.
         run = dataclasses.replace(self.run, **steering)
+        own: dict[str, Any] = {}
+        if not graph.executor.default_queue:  # Else another process takes the input.
+            value, own = split_input(value, spec)
         self.run_id, ready = self.calls.accept(self.thread_id, graph.name, value, run, at)
+        graph.untracked.set(self.thread_id, own)
         return ready
 
     def _command(

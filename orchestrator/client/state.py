@@ -80,7 +80,7 @@ class StateFace(SchemaFace):
         latest: bool,
         inside: Callable[[PlannedStep, str], Any] | None = None,
     ) -> StateSnapshot:
-        graph = self.graph_of(root_thread(thread_id)[1])
+        graph = self.graph_of(root_thread(thread_id)[1], loaded.head.fingerprint)
         records = graph.records if graph else self.records
         spec = graph.spec if graph else None
         return snapshot(thread_id, loaded, records, spec, latest=latest, inside=inside)
@@ -286,13 +286,27 @@ class StateFace(SchemaFace):
         graph = self.graph_of(ns)
         return graph.spec if graph else None
 
-    def graph_of(self, ns: str) -> CompiledStateGraph | None:
-        """Return the graph of a namespace: this one, or a subgraph at any depth."""
-        graph: CompiledStateGraph | None = cast("CompiledStateGraph", self)
+    def graph_of(self, ns: str, fingerprint: str = "") -> CompiledStateGraph | None:
+        """Return the graph of a namespace: this one, or a subgraph at any depth.
+
+        Args:
+            ns: the namespace.
+            fingerprint: that of the graph's thread, by which it is known where code calls several.
+        """
+        graphs = [cast("CompiledStateGraph", self)]
         for part in filter(None, ns.split("|")):
-            if graph is not None and not part.isdigit():
-                graph = dict(graph.direct_subgraphs()).get(part.partition(":")[0])
-        return graph
+            if not part.isdigit():
+                graphs = [below for graph in graphs for below in _below(graph, part)]
+        same = (graph for graph in graphs if graph.spec.fingerprint == fingerprint)
+        return next(same, graphs[0] if graphs else None)
+
+
+def _below(graph: CompiledStateGraph, part: str) -> Iterator[CompiledStateGraph]:
+    """Iterate over the graphs that the step of a namespace may run."""
+    name = part.partition(":")[0]
+    for node in graph.spec.nodes:
+        if name in {node, graph.spec.shown(node)}:
+            yield from graph.subgraphs_of(node)
 
 
 def _made(updates: Sequence[StateUpdate], editor: Editor, *, after_input: bool = False) -> Commit:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
+from orchestrator import limits
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.client import callbacks
 from orchestrator.client.beginning import first_fact
-from orchestrator.client.following import Follower
+from orchestrator.client.following import Follower, Known
 from orchestrator.client.options import StreamMode, modes_of
 from orchestrator.client.projecting import INTERRUPT, Part, Projection
 from orchestrator.client.results import outcome_of, without_questions
@@ -19,15 +21,18 @@ from orchestrator.client.running import Running
 from orchestrator.client.snapshot import live_values
 from orchestrator.client.unseen import Unseen
 from orchestrator.core.records import Records
+from orchestrator.errors import StreamGapError
 from orchestrator.execute.inprocess import InProcess, LocalRun
 from orchestrator.graph.scope import current_scope
+from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import root_thread
-from orchestrator.step.facts import Fact
+from orchestrator.step.cancelscope import Cancelled, check_cancelled, elsewhere
+from orchestrator.step.facts import Fact, Missed
 
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph
 
-__all__ = ["Shape", "printed", "prints", "records_of", "stream_parts"]
+__all__ = ["Shape", "known_by", "printed", "prints", "stream_parts"]
 
 
 class Shape:
@@ -46,13 +51,14 @@ class Shape:
         keys = options.get("output_keys")
         self._as_output = graph.spec.as_output
         self.projection = Projection(
-            spec_of=graph.spec_of,
+            spec=graph.spec,
             modes=frozenset(self.modes) | frozenset(self._printed),
             output_keys=running.output_keys,
             one_key=isinstance(keys, str),
             keeps=running.keeps,
+            typed=self._v2,
         )
-        self.unseen = Unseen(self.projection, subgraphs=self._spaces)
+        self.unseen = Unseen(self.projection, self._spaces)
 
     def of(self, fact: Fact) -> Iterator[Any]:
         """Return what the reader gets for a fact."""
@@ -118,7 +124,8 @@ def stream_parts(running: Running, value: Any) -> Iterator[Any]:
         return
     with running.told(value):
         if isinstance(running.graph.executor, InProcess):
-            yield from _parts(running, value, shape)
+            with running.kept():
+                yield from _parts(running, value, shape)
         else:
             yield from _fleet_parts(running, value, shape)
 
@@ -134,7 +141,7 @@ def _parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:
         run = running.local(ready)
         with run.alive():
             yield from _rounds(run, heard, shape)
-        running.check_drained(run)
+        run.check_drained()
         error = run.error
     yield from _rest(running, shape)
     _raise_failure(running, error)
@@ -148,40 +155,60 @@ def _fleet_parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:
     graph.executor.send(ready or ())
     seq = before.seq if before else 0
     of = "" if running.resumes else running.run_id
-    follower = Follower(store, running.thread_id, records_of(graph), seq, of)
+    follower = Follower(store, running.thread_id, known_by(graph), seq, of)
     rests = ready is None
-    while not rests:
-        for _, fact in follower.facts():
-            rests = rests or fact is None
-            if fact is not None:
-                yield from shape.of(fact)
+    with elsewhere():
+        while not rests:
+            check_cancelled()
+            for _, fact in follower.facts():
+                rests = rests or fact is None
+                if isinstance(fact, Missed):
+                    raise StreamGapError(running.thread_id, fact.first, fact.last, fact.reason)
+                if fact is not None:
+                    yield from shape.of(fact)
     _raise_failure(running, None)
 
 
 def _rounds(run: LocalRun, heard: queue.SimpleQueue[Fact | None], shape: Shape) -> Iterator[Any]:
-    """Do one round after the other, each in an OS thread, and give what is heard meanwhile."""
-    while run.todo:
-        failures: list[BaseException] = []
+    """Do one round after the other, each in an OS thread, and give what is heard meanwhile.
 
-        def round_(failures: list[BaseException] = failures) -> None:
-            try:
-                run.round()
-            except BaseException as error:  # noqa: BLE001 - it is raised in the reader's thread
-                failures.append(error)
-            finally:
-                heard.put(None)
+    Raises:
+        Cancelled: if the call was cancelled, also while a round waits for synchronous code.
+    """
 
-        thread = threading.Thread(
-            target=copy_context().run, args=(round_,), name="graphstalk-stream", daemon=True
-        )
-        thread.start()
+    def wake() -> None:
+        heard.put(None)
+
+    with run.scope.reporting(wake) if run.scope is not None else nullcontext():
+        while run.todo:
+            yield from _round(run, heard, shape)
+
+
+def _round(run: LocalRun, heard: queue.SimpleQueue[Fact | None], shape: Shape) -> Iterator[Any]:
+    failures: list[BaseException] = []
+
+    def round_() -> None:
         try:
-            while (fact := heard.get()) is not None:
-                yield from shape.of(fact)
+            run.round()
+        except BaseException as error:  # noqa: BLE001 - it is raised in the reader's thread
+            failures.append(error)
         finally:
-            thread.join()  # Who stops reading lets the superstep end.
-        if failures:
-            raise failures[0]
+            heard.put(None)
+
+    thread = threading.Thread(
+        target=copy_context().run, args=(round_,), name="graphstalk-stream", daemon=True
+    )
+    thread.start()
+    try:
+        while (fact := heard.get()) is not None:
+            yield from shape.of(fact)
+    finally:
+        # A reader that stops lets the superstep end; a call that is cancelled does not.
+        thread.join(limits.CANCEL_GRACE_S if run.is_cancelled else None)
+    if run.is_cancelled:
+        raise Cancelled
+    if failures:
+        raise failures[0]
 
 
 def _start(running: Running) -> Fact:
@@ -189,7 +216,8 @@ def _start(running: Running) -> Fact:
     loaded = running.store.load(running.thread_id)
     assert loaded is not None
     records = running.graph.records
-    return first_fact(running.thread_id, loaded, records, resumes=running.resumes)
+    spec = running.graph.spec
+    return first_fact(running.thread_id, loaded, records, spec, resumes=running.resumes)
 
 
 def _rest(running: Running, shape: Shape) -> Iterator[Any]:
@@ -220,10 +248,14 @@ def _raise_failure(running: Running, error: BaseException | None) -> None:
         running.trace.output = without_questions(found)
 
 
-def records_of(graph: CompiledStateGraph) -> dict[str, Records]:
-    """Return how values are stored, by the node names of a namespace."""
-    inner = graph.get_subgraphs(recurse=True)
-    return {"": graph.records, **{path: below.records for path, below in inner}}
+def known_by(graph: CompiledStateGraph) -> Known:
+    """Return how a reader of a thread's log finds the graphs of it."""
+
+    def known(ns: str, fingerprint: str) -> tuple[GraphSpec | None, Records]:
+        found = graph.graph_of(ns, fingerprint)
+        return (found.spec, found.records) if found else (None, graph.records)
+
+    return known
 
 
 def _child_parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:

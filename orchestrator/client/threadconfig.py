@@ -10,7 +10,6 @@ from orchestrator.errors import GraphstalkError, InvalidThreadIdError
 from orchestrator.ids import (
     ThreadId,
     check_thread_id,
-    checkpoint_text,
     child_thread,
     parse_checkpoint_id,
 )
@@ -57,17 +56,13 @@ class ThreadConfig:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     configurable: Mapping[str, Any] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)  # Callbacks, tags and the like.
+    names: Mapping[str, Any] = field(default_factory=dict)  # Which checkpoint, as it was given.
 
     @property
     def shown(self) -> Mapping[str, Any]:
         """Return the metadata of the call as handlers and readers see it: with what it names."""
-        at = self.checkpoint_id
-        named = {
-            "thread_id": self.thread_id,
-            "checkpoint_id": None if at is None else checkpoint_text(at),
-            "checkpoint_ns": self.ns,
-            **{key: self.configurable.get(key) for key in _SHOWN},
-        }
+        own = {key: self.configurable.get(key) for key in _SHOWN}
+        named = {**self.names, "thread_id": self.thread_id, **own}
         return {**{key: value for key, value in named.items() if value}, **self.metadata}
 
     def thread(self) -> str:
@@ -82,8 +77,7 @@ class ThreadConfig:
                 '{"thread_id": "my-thread"}}, or short config={"thread_id": "my-thread"}'
             )
             raise ConfigError(msg)
-        if self.unknown_checkpoint:  # Only a graph that keeps threads reads the field at all.
-            raise ConfigError(self.unknown_checkpoint)
+        self._check_checkpoint()  # Only a graph that keeps threads reads the field at all.
         return child_thread(self.thread_id, self.ns)
 
     def before(self) -> int | None:
@@ -92,13 +86,19 @@ class ThreadConfig:
         Raises:
             ConfigError: if what stands there is no checkpoint id.
         """
-        if self.unknown_checkpoint:
-            raise ConfigError(self.unknown_checkpoint)
+        self._check_checkpoint()
         return self.checkpoint_id
+
+    def _check_checkpoint(self) -> None:
+        if self.unknown_checkpoint:
+            try:
+                parse_checkpoint_id(self.unknown_checkpoint)
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
 
     def without_thread(self) -> ThreadConfig:
         """Return the config as a graph understands it that keeps no threads."""
-        return replace(self, checkpoint_id=None, unknown_checkpoint="")
+        return replace(self, checkpoint_id=None)
 
 
 def _bare_thread_id(config: Any) -> str:
@@ -139,8 +139,8 @@ def parse_config(config: Mapping[str, Any] | ThreadId | None) -> ThreadConfig:
     checkpoint_id, unknown = None, ""
     try:
         checkpoint_id = None if checkpoint is None else parse_checkpoint_id(str(checkpoint))
-    except ValueError as error:
-        unknown = str(error)
+    except ValueError:
+        unknown = str(checkpoint)
     ns = named.get("checkpoint_ns") or ""
     if not isinstance(ns, str) or not (ns == "" or ns.isprintable()):
         msg = f"checkpoint_ns is the namespace of a subgraph, as a snapshot shows it: {ns!r:.100}"
@@ -156,6 +156,7 @@ def parse_config(config: Mapping[str, Any] | ThreadId | None) -> ThreadConfig:
         resumes_max=_count("resumes_max", config.get("resumes_max"), 0),
         more={key: config[key] for key in _MORE if key in config},
         metadata=_mapping(config, "metadata"),
+        names={key: value for key, value in named.items() if key in _TOP and value},
         configurable={
             key: value
             for key, value in configurable.items()
@@ -186,6 +187,7 @@ def merged(always: Mapping[str, Any], config: Mapping[str, Any] | ThreadId | Non
         metadata={**base.metadata, **mine.metadata},
         configurable={**base.configurable, **mine.configurable},
         more=_more(base.more, mine.more),
+        names={**base.names, **mine.names},
     )
 
 

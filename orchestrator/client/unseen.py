@@ -10,7 +10,8 @@ Rule 2: what happens where the reader does not look, in subgraphs, it has not se
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.client.projecting import Part, Projection
@@ -26,7 +27,7 @@ __all__ = ["Unseen"]
 class Unseen:
     """What one reader has not seen."""
 
-    def __init__(self, projection: Projection, *, subgraphs: bool) -> None:
+    def __init__(self, projection: Projection, subgraphs: bool) -> None:  # noqa: FBT001 - LangGraph's option
         """Begin with a reader who looks into subgraphs, or not."""
         self._projection, self._subgraphs = projection, subgraphs
         self._seen: set[Any] = set()  # Ids of messages.
@@ -38,14 +39,27 @@ class Unseen:
             fact: what happened.
             base: the namespace in which the reader stands.
         """
+        return (part for _, part in self.numbered(fact, base))
+
+    def numbered(self, fact: Fact, base: str = "") -> Iterator[tuple[int, Part]]:
+        """Return the same, each with its place among all that could be shown of the fact."""
         looks = self._subgraphs or root_thread(fact.thread_id)[1] == base
         if looks and isinstance(fact, Advanced) and "messages" in self._projection.modes:
             self._notice(fact)
-        for space, mode, data in self._projection.parts(fact):
+        for place, (space, mode, data) in self._projection.numbered(fact):
             if mode != "messages":
-                yield space, mode, data
+                yield place, (space, mode, data)
             elif looks and self._is_new(data):
-                yield space, mode, data[:2]
+                yield place, (space, mode, data[:2])
+
+    def catch_up(self, facts: Iterable[Fact]) -> None:
+        """Learn which messages the reader saw when it read these facts, earlier."""
+        whole = self._projection
+        self._projection = replace(whole, modes=whole.modes & {"messages"})
+        for fact in facts:
+            for _ in self.numbered(fact):
+                pass
+        self._projection = whole
 
     def _is_new(self, data: Any) -> bool:
         message, _, whole = data
@@ -58,7 +72,7 @@ class Unseen:
     def _notice(self, fact: Advanced) -> None:
         """Remember the messages that nodes are called with."""
         frame = fact.frame
-        spec = self._projection.spec_of(root_thread(fact.thread_id)[1])
+        spec = fact.spec
         for step in fact.begins:
             if spec is None or step.node not in spec.nodes:  # Called by code, or gone.
                 self._seen |= message_ids(dict(frame.values))

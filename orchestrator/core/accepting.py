@@ -19,9 +19,10 @@ from orchestrator.checkpoint.commit import (
     ReadyStep,
     Wait,
 )
-from orchestrator.checkpoint.model import Checkpoint, PlannedStep, RunStatus
+from orchestrator.checkpoint.model import Checkpoint, Outcome, PlannedStep, RunStatus
 from orchestrator.core import branches
 from orchestrator.core.advance import accept_input
+from orchestrator.core.apply import LEFT
 from orchestrator.core.questions import answers_given
 from orchestrator.core.records import Records
 from orchestrator.core.steering import (
@@ -32,7 +33,7 @@ from orchestrator.core.steering import (
     control_of_branch,
     spots_of,
 )
-from orchestrator.core.stepping import Placement, steps_of
+from orchestrator.core.stepping import TURN, TURN_ABOVE, Placement, steps_of
 from orchestrator.errors import ThreadBusyError, UnserializableValueError
 from orchestrator.graph.routing import START, Send
 from orchestrator.graph.spec import GraphSpec
@@ -46,6 +47,7 @@ __all__ = [
     "branch_of",
     "check_idle",
     "go_on",
+    "left_behind",
     "new_head",
     "paused_by_node",
     "plain",
@@ -167,6 +169,7 @@ def accept(
         raise
     ready = steps_of(checkpoint, where, None)
     kept = steering is not None and steering.kept is not None
+    left = left_behind(records, loaded) if loaded is not None and not kept else {}
     rest = [s.step.node for s in (loaded.steps if loaded else {}).values() if not s.completed]
     accepted = {
         "run": config.run_id,
@@ -186,8 +189,25 @@ def accept(
         status=RunStatus.QUEUED,
         head=head if loaded else {name: value for name, value in head.items() if value},
         key=(config.key, config.run_id) if config.key is not None else None,
+        results=left,
         events=(EventDraft("run_accepted", accepted),),
     )
+
+
+def left_behind(records: Records, loaded: LoadedThread) -> dict[tuple[int, str], bytes]:
+    """Return what history shows of steps that are left: how they failed, and what they asked."""
+    return {
+        (loaded.checkpoint.id, step_id): records.store_outcome(
+            Outcome(
+                writes=((LEFT, True),),
+                attempt=step.attempt,
+                interrupts=tuple(map(records.interrupt, filter(None, step.asks.values()))),
+                error=step.error,
+            )
+        )
+        for step_id, step in loaded.steps.items()
+        if not step.completed and (step.error or step.asks)
+    }
 
 
 def plain(value: Any) -> Any:
@@ -301,6 +321,7 @@ def accept_at(
         ready=ready,
         status=RunStatus.QUEUED if ready else RunStatus.SUCCEEDED,
         head=new_head(records, where, stands_on, checkpoint.step),
+        results=left_behind(records, loaded),
         events=(EventDraft("run_accepted", accepted),),
     )
 
@@ -425,7 +446,8 @@ def paused_by_node(loaded: LoadedThread) -> LoadedStep | None:
         (
             step
             for step in loaded.steps.values()
-            if step.wait is Wait.PERSON and not step.error and not step.completed
+            if step.wait is Wait.PERSON and not (step.error or step.completed)
+            if step.reason not in {TURN, TURN_ABOVE}
         ),
         None,
     )

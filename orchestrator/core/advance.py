@@ -53,6 +53,8 @@ class Next:
     steered: bool = False  # Whether it goes on where a caller steered it: no break stops it there.
     appended: Mapping[str, list[Any]] = field(default_factory=dict)  # Key → what its list grew by.
     before: Mapping[str, Any] = field(default_factory=dict)  # The values before.
+    follows: int | None = None  # The checkpoint before, if that is not the parent.
+    handled: tuple[str, ...] = ()  # The error handlers that ran, where a run may pause after one.
 
     @property
     def news(self) -> frozenset[str]:

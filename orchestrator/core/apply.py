@@ -22,6 +22,7 @@ from orchestrator.record import record
 
 __all__ = [
     "HANDLED",
+    "LEFT",
     "NO_CHANNELS",
     "RETURN",
     "SENDS",
@@ -35,8 +36,9 @@ __all__ = [
 SENDS = "__sends__"  # The name under which a `Send` stands among a step's writes.
 RETURN = "__return__"  # What a functional step returned, for those who watch.
 HANDLED = "__handled__"  # Says that the writes are those of an error handler.
+LEFT = "__left__"  # Says that the step never completed: the thread continued without it.
 # Writes that change no channel: a command for the graph around this one ends this one.
-NO_CHANNELS = frozenset({Command.PARENT, HANDLED, RETURN})
+NO_CHANNELS = frozenset({Command.PARENT, HANDLED, LEFT, RETURN})
 Writes = Sequence[tuple[str, Any]]
 
 

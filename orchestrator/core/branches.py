@@ -22,6 +22,7 @@ __all__ = [
     "below",
     "branched",
     "caller_of",
+    "crowded",
     "given",
     "leaves",
     "parents_of",
@@ -35,6 +36,7 @@ _PARENTS = "parents"
 # are not on the branch.
 _LEFT = "left"
 _STEP = "step"  # The step whose subgraph the run is.
+_CROWD = "crowd"  # Whether other steps may run beside it, or beside one of those around it.
 
 
 def _part(metadata: Mapping[str, Any], part: str) -> Mapping[str, Any]:
@@ -63,19 +65,29 @@ def without_branch(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in metadata.items() if key != _BRANCH}
 
 
-def below(checkpoint: Checkpoint, thread_id: str, step_id: str) -> Mapping[str, Any]:
+def crowded(metadata: Mapping[str, Any]) -> bool:
+    """Return whether other steps may run beside one of those around a run."""
+    return _CROWD in metadata.get(_BRANCH, {})
+
+
+def below(
+    checkpoint: Checkpoint, thread_id: str, step_id: str, *, alone: bool = True
+) -> Mapping[str, Any]:
     """Return what the run of a subgraph knows of the graphs around it; see `given`.
 
     Args:
         checkpoint: what planned the step that runs it.
         thread_id: the thread of the checkpoint.
         step_id: the step.
+        alone: whether no other step may run beside it.
     """
     ns, metadata = root_thread(thread_id)[1], checkpoint.metadata
     found: dict[str, Any] = {
         _PARENTS: {**parents_of(metadata), ns: checkpoint_text(checkpoint.id)},
         _STEP: step_id,
     }
+    if not alone or crowded(metadata):
+        found[_CROWD] = True
     if leaves(metadata):
         found[_LEFT] = _part(metadata, _LEFT)
     return found

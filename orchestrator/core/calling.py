@@ -212,5 +212,6 @@ def cancel(thread_id: str, loaded: LoadedThread) -> Commit | None:
 def missing(thread_id: str) -> UnknownThreadError:
     """Return the error for a thread that is not stored."""
     return UnknownThreadError(
-        f"there is no thread {thread_id!r}: check the id, or start a run on it"
+        f"there is no thread {thread_id!r}: it was deleted, or never began. Check the id, or start "
+        f"a run on it"
     )

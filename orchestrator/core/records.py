@@ -289,11 +289,6 @@ class Records:
             raise StateCorruptedError(f"stored bytes are no {what} of layout {newest}")
         return fields
 
-    def _write(self, channel: str, value: Any) -> tuple[str, Any]:
-        if channel == SENDS:
-            return SENDS, self._send(value)
-        return self.lineage.write(channel, value)
-
     def _send(self, fields: list[Any]) -> Send:
         send = _send(fields)
         node = self.lineage.node(send.node)

@@ -12,6 +12,7 @@ Rule 2: everything is encoded here, before anything is committed: a value that c
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from orchestrator.checkpoint.commit import (
     WITHDRAWN,
@@ -33,9 +34,10 @@ from orchestrator.checkpoint.model import (
     send_key,
 )
 from orchestrator.core.advance import Next, breaks_at
+from orchestrator.core.apply import SENDS
 from orchestrator.core.records import Records
 from orchestrator.core.storing import kept_values
-from orchestrator.graph.routing import START
+from orchestrator.graph.routing import START, Send
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text, root_thread
 from orchestrator.record import record, replace
@@ -44,6 +46,8 @@ __all__ = [
     "ACTIVE",
     "ASLEEP",
     "IN_SUBGRAPH",
+    "TURN",
+    "TURN_ABOVE",
     "Placement",
     "Stepping",
     "defer",
@@ -52,11 +56,17 @@ __all__ = [
     "in_one_log",
     "recursion_error",
     "steps_of",
+    "stopped",
+    "tracked_send",
+    "tracked_writes",
 ]
 
 ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
 ASLEEP = "it sleeps"  # Why a step waits whose node does.
 IN_SUBGRAPH = "its subgraph runs"  # Why a step waits whose node is a graph.
+# Why a step waits whose subgraph remembers what it does: steps before it in the plan come first.
+TURN = "steps before it use the same subgraph"
+TURN_ABOVE = "steps before one around it use the same subgraph"
 
 
 @record(frozen=True, slots=True)
@@ -140,7 +150,8 @@ class Stepping:
         where = Placement(thread_id, head.graph, self.default_queue)
         checkpoint, untracked = following.checkpoint, self.spec.untracked
         kept = kept_values(self.records, following, untracked)
-        for index, send in enumerate(following.sends):
+        for index, each in enumerate(following.sends):
+            send = tracked_send(each, untracked)
             kept.blobs[send_key(checkpoint.ns, checkpoint.id, index)] = self.records.check(
                 f"what is sent to {send.node!r}", send.arg
             )
@@ -159,7 +170,7 @@ class Stepping:
             fields["config"] = self.records.encode({**given, "on_resume": True})
         return Commit(
             thread_id=where.thread_id,
-            expect_head=checkpoint.parent,
+            expect_head=following.follows or checkpoint.parent,
             checkpoint=self.records.store_checkpoint(_tracked(checkpoint, untracked, kept.tails)),
             blobs=kept.blobs,
             tails=kept.goes_on,
@@ -183,7 +194,8 @@ class Stepping:
         after, before = self.breaks
         if following.steered:
             return None, None
-        if breaks_at(checkpoint, checkpoint.writers, after, head.breaks_seen) or breaks_at(
+        ran = (*checkpoint.writers, *following.handled) if following.handled else checkpoint.writers
+        if breaks_at(checkpoint, ran, after, head.breaks_seen) or breaks_at(
             checkpoint, nodes, before, head.breaks_seen
         ):
             return RunStatus.PAUSED, None
@@ -204,10 +216,9 @@ class Stepping:
 
     def stored(self, outcome: Outcome) -> bytes:
         """Return what is stored of an outcome: not the keys whose values never are."""
-        if self.spec.untracked:
-            writes = tuple(w for w in outcome.writes if w[0] not in self.spec.untracked)
-            outcome = replace(outcome, writes=writes)
-        return self.records.store_outcome(outcome)
+        writes = tracked_writes(outcome.writes, self.spec.untracked)
+        stored = outcome if writes is outcome.writes else replace(outcome, writes=writes)
+        return self.records.store_outcome(stored)
 
     def ask(self, claim: Claim, questions: tuple[Interrupt, ...]) -> Commit:
         """Let a claimed step wait for answers; what it asked before and asks no more is closed."""
@@ -228,6 +239,11 @@ class Stepping:
         event = EventDraft("step_paused", {**_where(step), "reason": reason})
         commit = self._settle(step, fence, update, RunStatus.PAUSED, [event])
         return replace(commit, notes=notes)
+
+    def give_way(self, step: ReadyStep, fence: int, reason: str) -> Commit:
+        """Let a step wait until those before it in the plan have completed; see `turns`."""
+        update = StepUpdate(step=step, wait=Wait.PERSON, error=b"", reason=reason)
+        return self._settle(step, fence, update, RunStatus.PAUSED, [])
 
     def wait(
         self, step: ReadyStep, fence: int, delay_ms: int, reason: str, notes: Mapping[str, bytes]
@@ -284,6 +300,28 @@ class Stepping:
         )
 
 
+def tracked_writes(
+    writes: tuple[tuple[str, Any], ...], untracked: frozenset[str]
+) -> tuple[tuple[str, Any], ...]:
+    """Return what is stored of a step's writes: not the keys whose values never are."""
+    if not untracked:
+        return writes
+    return tuple(
+        (key, tracked_send(value, untracked) if key == SENDS else value)
+        for key, value in writes
+        if key not in untracked
+    )
+
+
+def tracked_send(send: Send, untracked: frozenset[str]) -> Send:
+    """Return a `Send` as it is stored: its argument without the keys that never are."""
+    arg = send.arg
+    if not untracked or not isinstance(arg, dict) or untracked.isdisjoint(arg):
+        return send
+    stored = {key: value for key, value in arg.items() if key not in untracked}
+    return Send(send.node, stored, timeout=send.timeout)
+
+
 def _tracked(
     checkpoint: Checkpoint, untracked: frozenset[str], tails: Mapping[str, int]
 ) -> Checkpoint:
@@ -327,6 +365,19 @@ def ended(thread_id: str, checkpoint_id: int, status: RunStatus, error: bytes = 
         expect_head=checkpoint_id,
         expect_status=ACTIVE,
         expect_settled=True,  # It may go on by now: answered, or carried on by a person.
+        status=status,
+        head={"error": error} if error else {},
+        events=(_ended(status),),
+    )
+
+
+def stopped(thread_id: str, run_id: str, status: RunStatus, error: bytes = b"") -> Commit:
+    """End or pause a run wherever it is: what its steps still do is not committed. (INV-3)"""
+    return Commit(
+        thread_id=thread_id,
+        expect_run=run_id or None,
+        expect_status=ACTIVE,
+        revoke=True,
         status=status,
         head={"error": error} if error else {},
         events=(_ended(status),),

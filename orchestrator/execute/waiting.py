@@ -16,6 +16,7 @@ from orchestrator.errors import (
     UnknownThreadError,
 )
 from orchestrator.ids import parse_checkpoint_id
+from orchestrator.step.cancelscope import check_cancelled, elsewhere
 
 __all__ = ["left_by", "run_of", "wait_for_rest"]
 
@@ -36,13 +37,15 @@ def wait_for_rest(
         run_id: the run, if not the one that is there.
 
     Raises:
-        RunNotFinishedError: if that takes longer than `timeout_s`; the run goes on.
+        RunNotFinishedError: if that takes longer than `timeout_s`; the run continues.
+        Cancelled: if the call that waits was cancelled; the run continues.
         UnknownThreadError: if there is no such thread.
     """
     end = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
         try:
-            return _wait_for_rest(store, thread_id, run_id, end, timeout_s)
+            with elsewhere():
+                return _wait_for_rest(store, thread_id, run_id, end, timeout_s)
         except CheckpointerUnavailableError:
             left = _left_s(end)
             if left <= 0:
@@ -59,6 +62,7 @@ def _wait_for_rest(
     with store.news(thread_id, after=loaded.seq) as wait:
         whole = False  # Values are not brought for a look at a run that most likely still goes on.
         while True:
+            check_cancelled()
             loaded = _load(store, thread_id, values=whole)
             rests = _rests(loaded, run_id)
             if rests and whole:
@@ -71,7 +75,7 @@ def _wait_for_rest(
 def _load(store: Checkpointer, thread_id: str, *, values: bool = True) -> LoadedThread:
     loaded = store.load(thread_id, values=values)
     if loaded is None:
-        msg = f"there is no thread {thread_id!r}"
+        msg = f"there is no thread {thread_id!r}: it was deleted, or never began. Check the id"
         raise UnknownThreadError(msg)
     return loaded
 

@@ -24,7 +24,7 @@ from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
 from orchestrator.graph.routing import END, START, plain_name
 from orchestrator.graph.schema import channels_of, managed_of, schema_of
 from orchestrator.graph.settings import NodeDefaults, NodeSettings, check_settings
-from orchestrator.graph.spec import GraphSpec
+from orchestrator.graph.spec import GraphSpec, handler_name
 from orchestrator.graph.wiring import Router, Written, WrittenNode, freeze
 
 __all__ = ["GraphBuilder"]
@@ -80,6 +80,26 @@ class GraphBuilder:
         for schema in (self.state_schema, self.input_schema, self.output_schema):
             self._add_schema(schema)
 
+    @property
+    def nodes(self) -> Mapping[str, WrittenNode]:
+        """Return the nodes by name, in the order in which they were added."""
+        return dict(self._nodes)
+
+    @property
+    def edges(self) -> set[tuple[str, str]]:
+        """Return the edges from one node, or START, to another."""
+        return set(self._edges)
+
+    @property
+    def waiting_edges(self) -> set[tuple[tuple[str, ...], str]]:
+        """Return the joins: the nodes that are waited for, and the one that follows."""
+        return set(self._joins)
+
+    @property
+    def branches(self) -> Mapping[str, Mapping[str, Router]]:
+        """Return the routers by source and name."""
+        return {source: dict(routers) for source, routers in self._routers.items()}
+
     def add_node(self, node: Any, action: Any = None, **settings: Unpack[NodeSettings]) -> Self:
         """Add a node: a function of the state that returns an update of it.
 
@@ -106,7 +126,8 @@ class GraphBuilder:
         self._add_schema(schema or self.state_schema)
         if called is not None and not settings.get("destinations"):
             settings["destinations"] = destinations_of(function)
-        self._nodes[name] = WrittenNode(called, graph, schema or self.state_schema, settings)
+        schema = schema or self.state_schema
+        self._nodes[name] = WrittenNode(called, graph, schema, settings, function)
         return self
 
     def set_node_defaults(
@@ -283,7 +304,7 @@ class GraphBuilder:
             msg = "the graph has no entry: add an edge from START, as add_edge(START, 'first_node')"
             raise InvalidGraphError(msg)
         for node in interrupt:
-            if node not in self._nodes and node != "*":
+            if node not in self._nodes and node not in self._handlers() and node != "*":
                 raise InvalidGraphError(
                     f"cannot interrupt at {node!r}, which is no node. {self._nodes_text()}"
                 )
@@ -348,6 +369,15 @@ class GraphBuilder:
             raise InvalidGraphError(msg)
         if "|" in name or ":" in name:
             raise InvalidGraphError(f"{name!r} cannot name a node: '|' and ':' are reserved")
+
+    def _handlers(self) -> set[str]:
+        """Return the names of the nodes' error handlers."""
+        for_all = self._defaults.error_handler is not None
+        return {
+            handler_name(name)
+            for name, node in self._nodes.items()
+            if for_all or node.settings.get("error_handler") is not None
+        }
 
     def _nodes_text(self) -> str:
         return f"The nodes are: {', '.join(map(repr, self._nodes)) or 'none'}"

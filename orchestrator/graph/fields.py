@@ -277,20 +277,21 @@ def _copies(default: Any) -> Callable[[], Any] | None:
 def maker_of(schema: Any) -> Maker | None:
     """Return what makes an instance of a type from values by field name; `None`: a dict serves.
 
+    As LangGraph, nodes get instances of dataclasses and pydantic models, and dicts of all others.
     Fields that `__init__` does not take are set after it.
 
     Raises:
         InvalidGraphError: if a field of a model has no name of its own in its input.
     """
     cls: Any = get_origin(schema) or schema
-    if not isinstance(cls, type) or issubclass(cls, Mapping):
+    models = _models(cls) if isinstance(cls, type) else None
+    if models is None and not dataclasses.is_dataclass(cls):
         return None
-    is_plain = cls.__init__ is object.__init__ and cls.__new__ is object.__new__
-    if (is_plain and not dataclasses.is_dataclass(cls)) or getattr(cls, "_is_protocol", False):
-        return None
-    names, late = _init_names(cls)
-    if is_plain:
-        late = frozenset(fields_of(schema))
+    names = _aliases(cls, models) if models else {}
+    late: frozenset[str] = frozenset()
+    if dataclasses.is_dataclass(cls):
+        bare = _init_of(cls) is object.__init__  # `@dataclass(init=False)`
+        late = frozenset(f.name for f in dataclasses.fields(cls) if bare or not f.init)
     if not names and not late:
         return lambda values: schema(**values)
 
@@ -303,16 +304,8 @@ def maker_of(schema: Any) -> Maker | None:
     return make
 
 
-def _init_names(cls: Any) -> tuple[dict[str, str], frozenset[str]]:
-    """Return under which names `__init__` takes fields, where it is another; and what it omits."""
-    models = _models(cls)
-    names = _aliases(cls, models) if models else {}
-    fields = list(dataclasses.fields(cls)) if dataclasses.is_dataclass(cls) else []
-    for attribute in getattr(cls, "__attrs_attrs__", ()):
-        fields.append(attribute)
-        if attribute.alias != attribute.name:
-            names[attribute.name] = attribute.alias
-    return names, frozenset(field.name for field in fields if not field.init)
+def _init_of(cls: Any) -> Any:
+    return cls.__init__
 
 
 def _aliases(cls: Any, models: Mapping[str, Any]) -> dict[str, str]:

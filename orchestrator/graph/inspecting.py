@@ -22,7 +22,6 @@ __all__ = [
     "ends_of",
     "first_hint",
     "injected",
-    "is_async",
     "name_of",
     "named",
     "subgraph_of",
@@ -119,12 +118,6 @@ def _side_by_side(actions: dict[str, Any]) -> Any:
         msg = f"a dict as a node ({', '.join(actions)}) needs langchain-core: install it"
         raise InvalidGraphError(msg) from error
     return RunnableParallel(actions)
-
-
-def is_async(action: Callable[..., Any]) -> bool:
-    """Return whether calling `action` gives a coroutine."""
-    call = type(action).__call__
-    return inspect.iscoroutinefunction(action) or inspect.iscoroutinefunction(call)
 
 
 def injected(function: Callable[..., Any]) -> tuple[str, ...]:

@@ -11,7 +11,15 @@ from orchestrator.checkpoint.model import Interrupt
 from orchestrator.errors import GraphInterrupt
 from orchestrator.ids import short_hash
 
-__all__ = ["Scratchpad", "current_scratchpad", "interrupt"]
+__all__ = ["Scratchpad", "current_scratchpad", "interrupt", "is_place"]
+
+
+_KEY, _INDEX = "key:", "index:"
+
+
+def is_place(name: str) -> bool:
+    """Return whether a name is the place of a question in its node, rather than its id."""
+    return name.startswith((_KEY, _INDEX))
 
 
 def _as_it_is(_: Any, answer: Any) -> Any:
@@ -27,17 +35,19 @@ class Scratchpad:
         answers: interrupt id → answer; or, of a question that was asked in another branch, its
             place.
         asked: what was asked so far, in this order.
+        open: of these, what has no answer. It is asked whatever the code does with the exception.
         fit: makes an answer what its `response_schema` names.
     """
 
     seed: str
     answers: Mapping[str, Any] = field(default_factory=dict)
     asked: list[Interrupt] = field(default_factory=list)
+    open: list[Interrupt] = field(default_factory=list)
     fit: Callable[[Any, Any], Any] = _as_it_is
 
     def ask(self, value: Any, key: str | None, schema: Any = None) -> Any:
         """Return the answer to the question, or raise `GraphInterrupt` while there is none."""
-        name = f"key:{key}" if key is not None else f"index:{len(self.asked)}"
+        name = f"{_KEY}{key}" if key is not None else f"{_INDEX}{len(self.asked)}"
         question = Interrupt(value, short_hash(self.seed, name), key, schema)
         if any(earlier.id == question.id for earlier in self.asked):
             msg = f"two interrupts of one node have the key {key!r}; keys are unique in a node"
@@ -46,11 +56,12 @@ class Scratchpad:
         for given in (question.id, name):
             if given in self.answers:
                 return self.fit(schema, self.answers[given])
+        self.open.append(question)
         raise GraphInterrupt((question,))
 
     def pose(self, value: Any, interrupt_id: str | None) -> Interrupt:
         """Return a question that the node asks by an exception."""
-        place = f"index:{len(self.asked)}"
+        place = f"{_INDEX}{len(self.asked)}"
         question = Interrupt(value, interrupt_id or short_hash(self.seed, place))
         self.asked.append(question)
         return question

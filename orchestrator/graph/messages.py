@@ -37,7 +37,6 @@ __all__ = [
     "RemoveMessage",
     "add_messages",
     "merges_messages",
-    "message_classes",
     "message_sink",
     "push_message",
 ]
@@ -111,7 +110,6 @@ def _merged_objects(langchain: Any, left: list[Any], right: list[Any], form: _Fo
     left, right = _objects(langchain, left), _objects(langchain, right)
     left, right = ([_named(message) for message in each] for each in (left, right))
     removal = langchain.RemoveMessage
-    all_go = any(isinstance(m, removal) and m.id == REMOVE_ALL_MESSAGES for m in right)
     merged = merge(
         left,
         right,
@@ -119,16 +117,18 @@ def _merged_objects(langchain: Any, left: list[Any], right: list[Any], form: _Fo
         removes=lambda message: isinstance(message, removal),
         everything=REMOVE_ALL_MESSAGES,
     )
-    if form and not all_go:  # As in LangGraph, which begins anew without a look at the format.
-        return _openai(langchain, merged)
-    return merged
+    return [each for message in merged for each in _openai(langchain, message)] if form else merged
 
 
-def _openai(langchain: Any, messages: list[Any]) -> list[Any]:
-    converted: list[Any] = langchain.convert_to_messages(
-        langchain.convert_to_openai_messages(messages)
-    )
-    return converted
+def _openai(langchain: Any, message: Any) -> list[Any]:
+    """Return a message in the form of OpenAI, under its id; results of tools become messages."""
+    parts = langchain.convert_to_messages(langchain.convert_to_openai_messages([message]))
+    main = next((part for part in parts if part.type == message.type), None)
+    others = (str(UUID(short_hash(message.id, place))) for place in range(len(parts)))
+    return [
+        part if part.id else _with_id(part, message.id if part is main else next(others))
+        for part in parts
+    ]
 
 
 def _objects(langchain: Any, messages: list[Any]) -> list[Any]:
@@ -164,12 +164,18 @@ class MessageIds:
         self._counts: dict[str, int] = {}
         self._named: dict[int, tuple[Any, Any]] = {}  # By identity: the message, and its copy.
 
-    def given(self, key: str, value: Any) -> Any:
-        """Return what is written to a key, where messages without an id are copies with one."""
+    def given(self, key: str, value: Any, *, converts: bool = False) -> Any:
+        """Return what is written to a key, where messages without an id are copies with one.
+
+        Args:
+            key: the key.
+            value: what is written to it.
+            converts: whether dicts that stand for messages become messages.
+        """
         if isinstance(value, list):
-            named = [self._message(key, item) for item in value]
+            named = [self._message(key, item, converts) for item in value]
             return value if all(map(is_, named, value)) else named
-        return self._message(key, value)
+        return self._message(key, value, converts)
 
     def taken(self, value: Any) -> Any:
         """Return what was written to a key as it was before `given`."""
@@ -178,15 +184,31 @@ class MessageIds:
             return [before.get(id(item), item) for item in value]
         return before.get(id(value), value)
 
-    def _message(self, key: str, item: Any) -> Any:
-        if not _lacks_id(item):
+    def _message(self, key: str, item: Any, converts: bool) -> Any:  # noqa: FBT001 - as in `given`
+        langchain = _langchain() if converts and _is_plain(item) else None
+        if not (langchain is not None or _lacks_id(item)):
             return item
         if id(item) not in self._named:
+            [message] = [item] if langchain is None else langchain.convert_to_messages([item])
             count = self._counts[key] = self._counts.get(key, 0) + 1
             name = str(UUID(short_hash(self._seed, "message", key, count)))
-            copy = {**item, "id": name} if isinstance(item, dict) else _with_id(item, name)
-            self._named[id(item)] = item, copy
+            if isinstance(message, dict):
+                message = {**message, "id": name}
+            elif message.id is None:
+                message = _with_id(message, name)
+            self._named[id(item)] = item, message
         return self._named[id(item)][1]
+
+
+_ROLES = frozenset({"user", "assistant", "system", "developer", "tool", "function"})
+_TYPES = frozenset({"human", "ai", "system", "tool", "function"})
+
+
+def _is_plain(item: Any) -> bool:
+    """Return whether something is a dict that stands for a message."""
+    if not isinstance(item, dict) or "content" not in item:
+        return False
+    return item.get("role") in _ROLES or item.get("type") in _TYPES
 
 
 def _lacks_id(item: Any) -> bool:
@@ -194,10 +216,9 @@ def _lacks_id(item: Any) -> bool:
     langchain = sys.modules.get("langchain_core.messages")
     if langchain is not None and isinstance(item, langchain.BaseMessage):
         return item.id is None
-    if not isinstance(item, dict) or item.get("id") is not None:
+    if not _is_plain(item) or item.get("id") is not None:
         return False
-    is_plain = ("role" in item or "type" in item) and "content" in item
-    return is_plain and find_spec("langchain_core") is None  # Else it becomes an object.
+    return find_spec("langchain_core") is None  # Else it becomes an object.
 
 
 def _named(message: Any) -> Any:
@@ -212,17 +233,6 @@ class MessagesState(TypedDict):
     """A state that is a conversation; inherit from it to add keys."""
 
     messages: Annotated[list[AnyMessage], add_messages]
-
-
-def message_classes() -> tuple[type, ...]:
-    """Return the classes a codec must know to store what `add_messages` takes and returns."""
-    langchain = _langchain()
-    if langchain is None:
-        return (PlainRemoveMessage,)
-    names = ("AI", "Chat", "Function", "Human", "System", "Tool")
-    kinds = [getattr(langchain, f"{name}Message") for name in names]
-    chunks = [getattr(langchain, f"{name}MessageChunk") for name in names]
-    return (*kinds, *chunks, langchain.RemoveMessage)
 
 
 # ---- from inside a node -----------------------------------------------------------------------

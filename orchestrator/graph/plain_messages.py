@@ -48,7 +48,8 @@ def merge(
     """
     for place in reversed(range(len(right))):
         if removes(right[place]) and name(right[place]) == everything:
-            return list(right[place + 1 :])
+            left, right = (), right[place + 1 :]
+            break
     merged = list(left)
     places = {name(message): place for place, message in enumerate(merged)}
     gone = set()

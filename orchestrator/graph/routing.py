@@ -21,7 +21,7 @@ def plain_name(name: Any) -> Any:
     return str.__str__(name) if isinstance(name, str) else name
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True, init=False, repr=False)
 class Send:
     """Run `node` in the next superstep with `arg` as its input instead of the state.
 
@@ -44,6 +44,11 @@ class Send:
         object.__setattr__(self, "node", plain_name(node))
         object.__setattr__(self, "arg", arg)
         object.__setattr__(self, "timeout", TimeoutPolicy.coerce(timeout))
+
+    def __repr__(self) -> str:
+        """Show the node and its input, and the limit if there is one."""
+        limit = "" if self.timeout is None else f", timeout={self.timeout!r}"
+        return f"Send(node={self.node!r}, arg={self.arg!r}{limit})"
 
 
 NodeT = TypeVar("NodeT")  # The names it may lead to, for readers: `Command[Literal["a", "b"]]`.

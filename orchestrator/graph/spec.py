@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
-from orchestrator.channels import BinaryOperatorAggregate, Channel
+from orchestrator.channels import BinaryOperatorAggregate, Channel, DeltaChannel
 from orchestrator.errors import InvalidGraphError
+from orchestrator.graph.fields import fields_of
 from orchestrator.graph.lineage import Lineage
 from orchestrator.graph.messages import merges_messages
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
@@ -17,6 +18,7 @@ from orchestrator.graph.schema import ROOT, Reader
 from orchestrator.ids import short_hash
 
 __all__ = [
+    "DEFAULT_NAME",
     "SINGLE",
     "Branch",
     "DispatchMode",
@@ -25,12 +27,14 @@ __all__ = [
     "NodeOptions",
     "NodeSpec",
     "Subgraph",
+    "handler_name",
 ]
 
 
 # States of one value: of a schema without fields, and of an entrypoint. They are shown without key.
 DispatchMode = Literal["queue", "inline"]
 SINGLE = frozenset({(ROOT,), (END,)})
+DEFAULT_NAME = "graph"  # Of a graph that was given none.
 
 
 class Subgraph(Protocol):
@@ -45,6 +49,11 @@ class Subgraph(Protocol):
     def checkpointer(self) -> Any:
         """Where it keeps its threads; `True`, `False` and `None` as `compile` means them."""
         ...
+
+
+def handler_name(node: str) -> str:
+    """Return the name of a node's error handler, for limits and breaks; LangGraph's."""
+    return f"__error_handler__{node}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +111,21 @@ class NodeSpec:
     options: NodeOptions = NodeOptions()
 
 
-def _merges_messages(channel: Channel) -> bool:
-    return isinstance(channel, BinaryOperatorAggregate) and merges_messages(channel.operator)
+def _as_class(schema: Any, values: Any) -> Any:
+    if not isinstance(values, dict):
+        return values
+    try:
+        return Reader(schema, tuple(values)).coerce(values)
+    except (TypeError, ValueError):
+        return values  # Not all of its fields have a value yet.
+
+
+def _merges(channel: Channel) -> bool | None:
+    """Return whether a channel takes dicts for messages; `None`: it knows no messages."""
+    if isinstance(channel, DeltaChannel):
+        return True
+    merges = isinstance(channel, BinaryOperatorAggregate) and merges_messages(channel.operator)
+    return False if merges else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,12 +182,24 @@ class GraphSpec:
         return frozenset(key for key in self.state_keys if self.channels[key].appends)
 
     @cached_property
-    def message_keys(self) -> frozenset[str]:
-        """Return the keys of the state whose writes are merged as messages."""
-        channels = self.channels
-        return frozenset(key for key in self.state_keys if _merges_messages(channels[key]))
+    def message_keys(self) -> Mapping[str, bool]:
+        """Return the keys of the state whose messages get ids, and whether dicts become messages.
+
+        As in LangGraph: those that `add_messages` merges, and those of a `DeltaChannel`.
+        """
+        found = {key: _merges(self.channels[key]) for key in self.state_keys}
+        return {key: converts for key, converts in found.items() if converts is not None}
 
     @property
+    def viewer(self) -> Reader:
+        """Return how code that belongs to no node sees the state: private keys where it can."""
+        fields = fields_of(self.state_schema)
+        whole = Reader(self.state_schema, self.state_keys)
+        if whole.make is None:
+            return whole
+        return Reader(self.state_schema, tuple(key for key in self.state_keys if key in fields))
+
+    @cached_property
     def begun(self) -> frozenset[str]:
         """Return the keys of the state whose reducer begins with a declared default."""
         return frozenset(key for key in self.state_keys if self.channels[key].begins())
@@ -211,18 +245,29 @@ class GraphSpec:
         return (known.label or node) if known else node
 
     @property
+    def breakable(self) -> frozenset[str]:
+        """Return the names at which a run can pause: nodes, and error handlers of nodes."""
+        handlers = {handler_name(n) for n, node in self.nodes.items() if node.options.handler}
+        return frozenset({*self.nodes, *handlers} - {START})
+
+    @property
     def subgraphs(self) -> Mapping[str, Subgraph]:
         """Return the nodes that are graphs."""
         return {n: node.subgraph for n, node in self.nodes.items() if node.subgraph is not None}
 
+    def inner_classes(self) -> Iterator[type]:
+        """Iterate over the classes that the types of subgraphs name, at any depth."""
+        for graph in self.subgraphs.values():
+            yield from graph.spec.classes
+            yield from graph.spec.inner_classes()
+
     def as_output(self, values: Any) -> Any:
         """Return output as an instance of the output schema, where that is a class with fields."""
-        if not isinstance(values, dict):
-            return values
-        try:
-            return Reader(self.output_schema, tuple(values)).coerce(values)
-        except (TypeError, ValueError):
-            return values  # Not all of its fields have a value yet.
+        return _as_class(self.output_schema, values)
+
+    def as_state(self, values: Any) -> Any:
+        """Return a state as an instance of the state's schema, where that is a class."""
+        return _as_class(self.state_schema, values)
 
     def stops(self, nodes: Iterable[str] | Literal["*"]) -> frozenset[str]:
         """Return the nodes at which a run is to stop; `"*"`: all of them.

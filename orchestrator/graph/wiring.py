@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from orchestrator.channels import (
     Channel,
@@ -29,14 +29,36 @@ from orchestrator.graph.spec import (
 __all__ = ["Router", "Written", "WrittenNode", "freeze", "identified"]
 
 
+class Bound(NamedTuple):
+    """A function where LangGraph shows a runnable of it."""
+
+    func: Callable[..., Any]
+
+
 @dataclass(frozen=True, slots=True)
 class WrittenNode:
-    """A node as it was added."""
+    """A node as it was added, also for programs that read `builder.nodes`."""
 
     action: Callable[..., Any] | None
     graph: Any  # The compiled graph that it is instead.
     schema: Any
     settings: NodeSettings
+    given: Any = None  # What it was made of.
+
+    @property
+    def runnable(self) -> Any:
+        """Return the runnable or graph that it is; of a function, the function as `func`."""
+        return self.given if hasattr(type(self.given), "invoke") else Bound(self.given)
+
+    @property
+    def input_schema(self) -> Any:
+        """Return the type of what it sees."""
+        return self.schema
+
+    @property
+    def metadata(self) -> Mapping[str, Any] | None:
+        """Return what was said about it."""
+        return self.settings.get("metadata")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Types of other packages that are stored without being registered: numpy, langchain, pydantic.
 
-Also the engine's own types that a state may hold (`Send`, `Interrupt`, `Overwrite`).
+Also the engine's own types that a state may hold (`Send`, `Command`, `Interrupt`, `Overwrite`).
 
 Rule 1: nothing here is imported before a value or a tag of the package turns up.
 Rule 2: the tags and the packages they need are the fixed tables below. A tag that is not in them
@@ -9,6 +9,7 @@ Rule 2: the tags and the packages they need are the fixed tables below. A tag th
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from typing import Any
 from orchestrator.errors import StateCorruptedError
 from orchestrator.serde.arrays import ARRAY_TAGS, array_forms
 from orchestrator.serde.classes import adds_nothing_to_str, class_form
-from orchestrator.serde.forms import Form
+from orchestrator.serde.forms import Form, only
 
 __all__ = ["foreign_form", "foreign_tag", "is_foreign_tag", "text_of"]
 
@@ -47,6 +48,9 @@ _OWN = {  # Tag → where it is; it is public there, in the package itself, or p
     "graphstalk.TimeoutPolicy": ("orchestrator.graph.policy", "TimeoutPolicy"),
     "graphstalk.Interrupt": ("orchestrator.checkpoint.model", "Interrupt"),
     "graphstalk.Overwrite": ("orchestrator.channels.base", "Overwrite"),
+    "graphstalk.Command": ("orchestrator.graph.routing", "Command"),
+    # Where langchain is not installed.
+    "graphstalk.RemoveMessage": ("orchestrator.graph.plain_messages", "PlainRemoveMessage"),
 }
 
 
@@ -146,17 +150,34 @@ def _offset_plain(value: Any) -> int:
 @functools.cache
 def _engine() -> _Forms:
     # These live in layers that this one does not know. The package loads its public names when they
-    # are first asked for, from a table of its own; `TimeoutPolicy` comes with `Send`.
+    # are first asked for, from a table of its own; `TimeoutPolicy` comes with `Send`, and
+    # `PlainRemoveMessage` with `add_messages`.
     package = sys.modules[__name__.partition(".")[0]]
-    _ = package.Send, package.Interrupt, package.Overwrite
+    names = package.Send, package.Interrupt, package.Overwrite, package.Command
+    _ = *names, package.add_messages
     forms: _Forms = {}
     for tag, (module, name) in _OWN.items():
         cls = getattr(sys.modules[module], name)
         if name == "Overwrite":
             forms.update(_form(tag, cls, lambda value: value.value))
+        elif name == "Command":
+            forms[cls] = Form(tag, cls, _command_plain, functools.partial(_command, cls))
         else:
             forms[cls] = class_form(cls, tag)
     return forms
+
+
+def _command_plain(command: Any) -> dict[str, Any]:
+    """Return what a command says, by name: that an answer is absent cannot be stored."""
+    return {
+        each.name: value
+        for each in dataclasses.fields(command)
+        if (value := getattr(command, each.name)) is not each.default
+    }
+
+
+def _command(cls: Any, plain: Any) -> Any:
+    return cls(**only(dict, plain))
 
 
 _PACKAGES: dict[str, Callable[[], _Forms]] = {

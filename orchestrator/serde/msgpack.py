@@ -121,6 +121,17 @@ class Codec:
         check_damage(data)
         return _unpacked(data, _PlainReader(self._by_tag))
 
+    def decode_known(self, data: bytes) -> Any:
+        """Return the value that `data` stands for, with plain data where its type is not known.
+
+        For who shows values, and never stores them again.
+
+        Raises:
+            StateCorruptedError: if the bytes are damaged.
+        """
+        check_damage(data)
+        return _unpacked(data, _KnowingReader(self._by_tag))
+
     def decode_carrying(self, data: bytes) -> Any:
         """Return the value that `data` stands for, with `Unread` where users' types stand.
 
@@ -315,6 +326,24 @@ class _PlainValue(dict[str, Any]):
 
     __slots__ = ()
     __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+class _KnowingReader(_PlainReader):
+    """Leaves plain what stands for a value of a type that this process does not know."""
+
+    __slots__ = ()
+
+    def list(self, items: list[Any]) -> Any:
+        """Return a list, the value that it stands for, or the plain form of that value."""
+        if items and type(items[0]) is _Tag and not self._knows(items[0]):
+            return super().list(items)
+        return _Reader.list(self, items)
+
+    def _knows(self, tag: _Tag) -> bool:
+        try:
+            return bool(self.by_tag.get(tag) or registered_tag(tag) or foreign_tag(str(tag)))
+        except StateCorruptedError:  # Its package is not installed.
+            return False
 
 
 def _unpacked(data: bytes, reader: _Reader) -> Any:

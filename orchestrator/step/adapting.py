@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import types
 import typing
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, NotRequired, Required, Union, get_args, get_origin
 
-__all__ = ["adapter"]
+__all__ = ["adapter", "fields_model", "is_model", "is_typeddict", "root_model"]
 
 
 def adapter(schema: Any) -> Any:
@@ -23,7 +24,49 @@ def adapter(schema: Any) -> Any:
 def _cached(schema: Any) -> Any:
     from pydantic import TypeAdapter  # noqa: PLC0415 - slow to import, and seldom needed
 
-    return TypeAdapter(_portable(schema) if sys.version_info < (3, 12) else schema)
+    return TypeAdapter(_adapted(schema))
+
+
+def is_model(schema: Any) -> bool:
+    """Return whether a type is a pydantic model."""
+    return isinstance(schema, type) and hasattr(schema, "model_json_schema")
+
+
+def is_typeddict(schema: Any) -> bool:
+    """Return whether a type is a TypedDict, of `typing` or of `typing_extensions`."""
+    return isinstance(schema, type) and hasattr(schema, "__required_keys__")
+
+
+def root_model(title: str, schema: Any, default: Any = ...) -> Any:
+    """Return a model of one value of a type, under a title."""
+    from pydantic import ConfigDict, Field, RootModel  # noqa: PLC0415 - slow to import
+
+    class Root(RootModel[_adapted(schema)]):  # type: ignore[misc]
+        model_config = ConfigDict(title=title, arbitrary_types_allowed=True)
+        root: _adapted(schema) = Field(default)  # type: ignore[valid-type]
+
+    return Root
+
+
+def fields_model(title: str, fields: Mapping[str, tuple[Any, Any]]) -> Any:
+    """Return a model of fields: name → type and default, `...` for none."""
+    from pydantic import BaseModel, ConfigDict, Field, create_model  # noqa: PLC0415 - slow to import
+
+    config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
+    taken = {name for name in fields if name.startswith("_") or hasattr(BaseModel, name)}
+    defined: dict[str, Any] = {}
+    for name, (typ, default) in fields.items():
+        shown = name.lstrip("_").replace("_", " ").title()
+        defined[f"private_{name}" if name in taken else name] = (
+            (_adapted(typ), Field(default, alias=name, title=shown))
+            if name in taken
+            else (_adapted(typ), default)
+        )
+    return create_model(title, __config__=config, **defined)
+
+
+def _adapted(schema: Any) -> Any:
+    return _portable(schema) if sys.version_info < (3, 12) else schema
 
 
 def _portable(hint: Any) -> Any:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.checkpoint.commit import Claim, ReadyStep, StoredCheckpoint
@@ -23,20 +24,17 @@ from orchestrator.core.steering import carried_in, reason_in, timeout_of
 from orchestrator.damage import check_damage
 from orchestrator.errors import (
     GraphBubbleUp,
-    GraphInterrupt,
     NodeCancelledError,
     NodeError,
-    NodeInterrupt,
     ParentCommand,
     StepFailedError,
 )
-from orchestrator.graph.interrupt import Scratchpad
+from orchestrator.graph.interrupt import Scratchpad, is_place
 from orchestrator.graph.policy import TimeoutPolicy, delay_after
 from orchestrator.graph.routing import START
 from orchestrator.graph.runtime import Runtime, silent
-from orchestrator.graph.schema import Reader
 from orchestrator.graph.scope import Scope, open_scope
-from orchestrator.graph.spec import Handler, NodeSpec
+from orchestrator.graph.spec import Handler, NodeSpec, handler_name
 from orchestrator.ids import root_thread, short_hash
 from orchestrator.record import record, replace
 from orchestrator.step import bridge
@@ -49,14 +47,14 @@ from orchestrator.step.host import StepHost
 from orchestrator.step.surroundings import PREVIOUS, config_for, context_for, info_for
 from orchestrator.step.timing import Watch
 from orchestrator.step.untracked import Overlaid
-from orchestrator.step.waiting import StepWaits
 
 if TYPE_CHECKING:
     from orchestrator.step.protocol import StepProtocol
 
-__all__ = ["Attempt", "Result"]
+__all__ = ["FAILED", "Attempt", "Result"]
 
 FAILED = "failed"  # The note under which a failure is kept while its handler runs.
+HANDLER_CHILDREN = 1_000_000  # The number of the first subgraph that a handler calls.
 
 
 @record(frozen=True, slots=True)
@@ -98,6 +96,7 @@ class Attempt:
     host: StepHost = field(init=False)
     policy: TimeoutPolicy | None = field(init=False)
     watch: Watch | None = field(init=False)
+    posed: Sequence[Interrupt] = field(init=False)  # What the node itself asked, in this order.
 
     def __post_init__(self) -> None:
         """Decode what the claim brought."""
@@ -126,7 +125,8 @@ class Attempt:
         self.input = carried.given
         seed = short_hash(self.step.thread_id, self.origin)
         self.policy = timeout_of(checkpoint, self.planned) or self.node.options.timeout
-        self.scope = self._scope(Scratchpad(seed, {**carried.answers, **answers}, fit=fit))
+        scratchpad = Scratchpad(seed, {**carried.answers, **answers}, fit=fit)
+        self.posed, self.scope = scratchpad.asked, self._scope(scratchpad)
         self.begin(self.claim)
 
     def expected(self, claim: Claim) -> bool:
@@ -156,7 +156,7 @@ class Attempt:
     @property
     def asked(self) -> list[Interrupt]:
         """Return what the step asked: its node, then the subgraphs and tasks that it ran."""
-        own, records = self.scope.scratchpad.asked, self.protocol.records
+        own, records = list(self.posed), self.protocol.records
         if not self.claim.asks:
             return own
         known = {question.id for question in own}
@@ -237,10 +237,7 @@ class Attempt:
 
     def _run(self) -> Result:
         node, spec = self.node, self.protocol.spec
-        arg = None
-        if self.step.arg:
-            arg = self.protocol.records.decode(whole(self.blobs[self.step.arg]))
-        seen = input_of(spec, self.frame, self.planned, arg)
+        seen = input_of(spec, self.frame, self.planned, self._argument())
         if FAILED in self.notes:  # An earlier attempt had come as far as the handler.
             return self._handled(node, seen, self._failure())
         cached = Cached.of_node(self.protocol, node, seen, self.step.graph)
@@ -250,33 +247,30 @@ class Attempt:
             if fits(spec, writes):
                 return Result(tuple(bridge.CodeRun(self).named(writes)), cached=True)
         with bridge.node_run(self, seen) as run:
-            run.result = self._guarded(node, lambda: self._called(node, seen))
+            run.result = self._guarded(node.name, lambda: self._called(node, seen))
             after = writes_after(spec, run.frame(), node, run.result, self.extras(), run)
+            self.host.check_asked(self.scope.scratchpad)  # By its routers, too.
         writes = (*run.pushed, *after)
         if cached:
             cached.put(self.protocol.stored(run.unnamed(writes)))
         return Result(writes)
 
-    def _guarded(self, node: NodeSpec, call: Callable[[], Any]) -> Any:
-        """Call user code with its time limit; collect what its tasks ask."""
+    def _argument(self) -> Any:
+        """Return what the step was sent, if it was."""
+        if not self.step.arg:
+            return None
+        arg = self.protocol.records.decode(whole(self.blobs[self.step.arg]))
+        if not self.protocol.spec.untracked:
+            return arg
+        return self.protocol.live.untracked.argument(self.step.thread_id, self.step.step_id, arg)
+
+    def _guarded(self, name: str, call: Callable[[], Any]) -> Any:
+        """Call a node or its handler with its time limit; raise what it asked."""
+        code = partial(self.watch.run, name, call) if self.watch else call
         try:
-            result = self.watch.run(node.name, call) if self.watch else call()
-        except NodeInterrupt as asked:
-            question = self.scope.scratchpad.pose(asked.value, asked.id)
-            raise GraphInterrupt((question,)) from None
-        except GraphInterrupt as asked:
-            others = self.host.settle()
-            known = {i.id: i for i in (*asked.interrupts, *others)}
-            raise GraphInterrupt(tuple(known.values())) from None
-        except StepWaits:
-            self.host.settle()  # What has begun beside it shall be noted.
-            raise
+            return self.host.guarded(self.scope.scratchpad, code)
         except (asyncio.CancelledError, CancelledError) as error:
-            raise NodeCancelledError(node.name) from error
-        questions = self.host.settle()
-        if questions:
-            raise GraphInterrupt(questions)
-        return result
+            raise NodeCancelledError(name) from error
 
     def _called(self, node: NodeSpec, seen: Any) -> Any:
         if node.subgraph is not None:
@@ -297,7 +291,7 @@ class Attempt:
         spec, reason = self.protocol.spec, reason_in(self.frame.checkpoint)
         if not reason or spec.on_resume is None:
             return given
-        state = Reader(spec.state_schema, spec.state_keys).read(spec.channels, self.frame.values)
+        state = spec.viewer.read(spec.channels, self.frame.values)
         update = finish(spec.on_resume(state, reason))
         if given is None or update is None:
             return given if update is None else update
@@ -325,6 +319,11 @@ class Attempt:
 
     # ---- handlers -----------------------------------------------------------------------------
 
+    @property
+    def handler(self) -> Handler | None:
+        """Return what runs if the node fails for good; nothing does if that is what failed."""
+        return None if FAILED in self.notes else self.node.options.handler
+
     def handle(self, error: Exception, record: StepError) -> Result | None:
         """Run the node's error handler, if it has one; the failure is noted first.
 
@@ -332,15 +331,12 @@ class Attempt:
             BaseException: whatever the handler raises.
         """
         node = self.node
-        if node.options.handler is None or FAILED in self.notes:
+        if self.handler is None:
             return None
         self.host.note(FAILED, self.protocol.records.store_error(record))
         close = open_scope(self.scope)
         try:
-            arg = None
-            if self.step.arg:
-                arg = self.protocol.records.decode(whole(self.blobs[self.step.arg]))
-            seen = input_of(self.protocol.spec, self.frame, self.planned, arg)
+            seen = input_of(self.protocol.spec, self.frame, self.planned, self._argument())
             return self._handled(node, seen, error)
         finally:
             close()
@@ -355,26 +351,49 @@ class Attempt:
         handler = node.options.handler
         assert handler is not None
         told = NodeError(node.name, error)
-        with bridge.node_run(self, seen) as run:
-            extras = self.extras(told)
-            given = {name: extras[name] for name in handler.injected}
-            run.result = self._tried(handler, lambda: finish(handler.action(seen, **given)))
-            # As in LangGraph, nothing follows but where the handler leads.
-            alone = replace(node, writes=(), branches=(), subgraph=None)
-            after = writes_after(self.protocol.spec, run.frame(), alone, run.result, extras, run)
+        self._leave_node()
+        close = open_scope(self.scope)
+        try:
+            with bridge.node_run(self, seen) as run:
+                extras = self.extras(told)
+                given = {name: extras[name] for name in handler.injected}
+                run.result = self._tried(handler, lambda: finish(handler.action(seen, **given)))
+                # As in LangGraph, nothing follows but where the handler leads.
+                alone = replace(node, writes=(), branches=(), subgraph=None)
+                spec = self.protocol.spec
+                after = writes_after(spec, run.frame(), alone, run.result, extras, run)
+        finally:
+            close()
         return Result(((HANDLED, True), *run.pushed, *after))
 
+    def _leave_node(self) -> None:
+        """Separate what follows, since another attempt may run the handler without the node."""
+        outer, self.host = self.scope, StepHost(self, "handler/", HANDLER_CHILDREN)
+        seed = short_hash(outer.scratchpad.seed, "handler")
+        answers = {i: v for i, v in outer.scratchpad.answers.items() if not is_place(i)}
+        self.scope = Scope(
+            scratchpad=Scratchpad(seed, answers, fit=fit),
+            make_config=lambda: outer.config,
+            make_runtime=lambda: outer.runtime,
+            host=self.host,
+        )
+
     def _tried(self, handler: Handler, call: Callable[[], Any]) -> Any:
-        """Return what a handler returned in its first attempt that did not fail."""
-        failures = 0
+        """Return what a handler returned in its first attempt that did not fail.
+
+        Each attempt has the time limit of the node.
+        """
+        failures, name = 0, handler_name(self.node.name)
         while True:
+            if self.watch:
+                self.watch.restart()
             try:
-                return call()
+                return self._guarded(name, call)
             except GraphBubbleUp:
                 raise
             except Exception as error:
                 failures += 1
-                delay_s = delay_after(handler.retry, error, failures, random.random())  # noqa: S311
+                delay_s = delay_after(handler.retry, error, failures, random.uniform(0, 1))  # noqa: S311
                 if delay_s is None:
                     raise
                 self.protocol.access.clock.sleep(delay_s)
@@ -386,8 +405,16 @@ class Attempt:
 
     @property
     def began_s(self) -> float:
-        """Return when the attempt began, in seconds since the epoch, by the store's clock."""
+        """Return when the first attempt began, in seconds since the epoch, by the store's clock."""
+        first = self.notes.get(self.began_note) if self.claim.failures else None
+        if first is not None:
+            return float(first)
         return self.claim.now_ms / 1000 if self.claim.now_ms else time.time()
+
+    @property
+    def began_note(self) -> str:
+        """Return the note under which the time of the first attempt is kept for retries."""
+        return f"began:{self.head.resumes}"  # A resumed run counts attempts anew.
 
 
 _EXTRAS: Mapping[str, Callable[[Attempt], Any]] = {

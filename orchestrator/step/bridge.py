@@ -15,7 +15,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,7 @@ __all__ = [
 _MANAGER = "langchain_core.callbacks.manager"
 _MESSAGES = "langchain_core.messages"
 _CONFIG = "langchain_core.runnables.config"
+_TRACER = "langchain_core.tracers.langchain"
 # Where one of these is imported, there may be handlers: in a config, a context or a setting.
 _HANDLERS = ("langchain_core.callbacks.base", "langchain_core.globals")
 # The variables of the environment by which langchain-core sends traces without any handler.
@@ -218,6 +219,7 @@ class CodeRun:
             if self._returned and not self._hands_up:
                 self._reader.returned(self._returned)
             if self._told is not None:
+                _tap(self._told, self.result)
                 self._told.on_chain_end(None if self._hands_up else self.result)
         except BaseException as error:
             if self._told is not None:
@@ -246,7 +248,12 @@ class CodeRun:
         if self._ids is None:
             self._ids = MessageIds(self.attempt.key)
         named = [
-            (key, self._ids.given(key, value) if is_read or key in keys else value)
+            (
+                key,
+                self._ids.given(key, value, converts=keys.get(key, False))
+                if is_read or key in keys
+                else value,
+            )
             for key, value in pairs
         ]
         self._returned += [value for _, value in named] if is_read else ()
@@ -436,7 +443,35 @@ def _inherit(config: Mapping[str, Any]) -> Callable[[], None]:
         return lambda: None
     variable = module.var_child_runnable_config
     token = variable.set(dict(config))
-    return lambda: variable.reset(token)
+    traced = _traced(config.get("callbacks"))
+
+    def withdraw() -> None:
+        traced.close()
+        variable.reset(token)
+
+    return withdraw
+
+
+def _traced(callbacks: Any) -> ExitStack:
+    """Make the run of a manager the one under which LangSmith traces; close it to end that."""
+    stack, tracing = ExitStack(), sys.modules.get(_TRACER)
+    run_id = str(getattr(callbacks, "parent_run_id", None))
+    if tracing is not None and run_id != "None":
+        tracers = (h for h in callbacks.handlers if isinstance(h, tracing.LangChainTracer))
+        runs = (tracer.run_map.get(run_id) for tracer in tracers)
+        run = next((found for found in runs if found is not None), None)
+        if run is not None:
+            stack.enter_context(sys.modules["langsmith.run_helpers"].tracing_context(parent=run))
+    return stack
+
+
+def _tap(told: Any, result: Any) -> None:
+    """Show what a node returned to handlers that listen to what runnables stream."""
+    for handler in told.handlers:
+        tap = getattr(handler, "tap_output_iter", None)
+        if tap is not None:
+            for _ in tap(told.run_id, iter([result])):
+                pass
 
 
 def _inherited() -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """What happens to a thread, as it happens: what streams are made of.
 
-The step protocol tells facts to whoever listens in this process. On a fleet the same facts are read
+The step protocol reports facts to a listener in this process. On a fleet the same facts are read
 from the thread's event log and its checkpoints.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.checkpoint.model import Interrupt, PlannedStep, StepError
 from orchestrator.core.advance import Frame
+from orchestrator.graph.spec import GraphSpec
 from orchestrator.record import record
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Fact",
     "Failed",
     "Listener",
+    "Missed",
     "Stopped",
     "TaskDone",
     "TaskStarted",
@@ -34,9 +36,13 @@ class Fact:
 
     Attributes:
         thread_id: the thread; a subgraph's own.
+        spec: its graph, where the process has it.
+        ts_ms: when it was logged, if it was read from a log.
     """
 
     thread_id: str
+    spec: GraphSpec | None = None
+    ts_ms: int | None = None
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -54,6 +60,21 @@ class Advanced(Fact):
     changed: frozenset[str] | None
     begins: tuple[PlannedStep, ...] = ()
     completed: Mapping[str, tuple[tuple[str, Any], ...]] = field(default_factory=dict)
+
+
+@record(frozen=True, slots=True, kw_only=True)
+class Missed(Fact):
+    """Events of the log that cannot be read any more: what happened there is not known.
+
+    Attributes:
+        first: the number of the first of them.
+        last: that of the last.
+        reason: `trimmed`, `damaged`, or `pruned`: their checkpoint is there no more.
+    """
+
+    first: int
+    last: int
+    reason: str
 
 
 @record(frozen=True, slots=True, kw_only=True)

@@ -6,16 +6,20 @@ the node again from its beginning, and what was noted is returned, not repeated.
 
 from __future__ import annotations
 
+import inspect
 import random
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import InvalidStateError
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.checkpoint.commit import Commit, EventDraft, StepGuard
 from orchestrator.checkpoint.model import Interrupt
-from orchestrator.errors import GraphBubbleUp, GraphInterrupt
+from orchestrator.errors import GraphBubbleUp, GraphDrained, GraphInterrupt, NodeInterrupt
 from orchestrator.graph.interrupt import Scratchpad
 from orchestrator.graph.policy import delay_after
 from orchestrator.graph.runtime import Runtime
@@ -24,11 +28,12 @@ from orchestrator.ids import short_hash
 from orchestrator.step.bridge import task_run
 from orchestrator.step.caching import Cached
 from orchestrator.step.call import finish
+from orchestrator.step.cancelscope import Cancelled, CancelScope, cancel_scope
 from orchestrator.step.facts import Fact, TaskDone, TaskStarted
 from orchestrator.step.futures import TaskFuture
 from orchestrator.step.loop import callers_loop
 from orchestrator.step.timing import Watch
-from orchestrator.step.waiting import Asleep
+from orchestrator.step.waiting import Asleep, ChildPaused, StepWaits
 
 if TYPE_CHECKING:
     from orchestrator.step.attempt import Attempt
@@ -43,12 +48,14 @@ class ClaimLost(GraphBubbleUp):
 class StepHost:
     """The host of one attempt at a step, or of a task inside it."""
 
-    def __init__(self, attempt: Attempt, name: str = "") -> None:
+    def __init__(self, attempt: Attempt, name: str = "", children: int = 0) -> None:
         """Begin to number what happens inside; `name` tells tasks inside tasks apart."""
         self.attempt, self._name = attempt, name
         self._calls = 0
-        self._children = 0
+        self._children = children
         self._running: list[TaskFuture] = []
+        self._asked: list[Interrupt] = []  # By subgraphs that the code called.
+        self._ended: GraphBubbleUp | None = None  # What else ends the step, once it was raised.
 
     # ---- notes ------------------------------------------------------------------------------
 
@@ -94,7 +101,8 @@ class StepHost:
         found, now = self.noted(name), self.attempt.now_ms()
         due = now + round(seconds * 1000) if found is None else int(found)
         if due > now:
-            raise Asleep(due - now, {} if found else {name: str(due).encode()})
+            self._ended = Asleep(due - now, {} if found else {name: str(due).encode()})
+            raise self._ended
 
     def _count(self) -> str:
         self._calls += 1
@@ -108,10 +116,21 @@ class StepHost:
         return self._children - 1
 
     def run_child(self, graph: Any, value: Any, config: Mapping[str, Any]) -> Any:
-        """Run a subgraph as part of the step; see `ChildRunner`."""
+        """Run a subgraph as part of the step; see `ChildRunner`.
+
+        What it asks, and that it waits, pauses or was drained, is remembered: code that catches
+        what this raises does not undo it.
+        """
         children = self.attempt.protocol.live.children
         assert children is not None, "a process that runs graphs knows how to run subgraphs"
-        return children.run(self.attempt, graph, value, config)
+        try:
+            return children.run(self.attempt, graph, value, config)
+        except GraphInterrupt as asked:
+            self._asked += asked.interrupts
+            raise
+        except (StepWaits, ChildPaused, GraphDrained) as ended:
+            self._ended = self._ended or ended
+            raise
 
     def in_event_loop(self) -> bool:
         """Return whether the run was begun from an event loop, where its coroutines run."""
@@ -122,29 +141,89 @@ class StepHost:
     def call(self, call: TaskCall) -> TaskFuture:
         """Begin a task in an OS thread of its own; what an earlier attempt had is there at once."""
         name = f"task:{self._count()}:{call.name}"
-        future = TaskFuture()
         records = self.attempt.protocol.records
         found = self.noted(name)
         if found is not None:
+            future = TaskFuture()
             _Task(self, call, name, future).tell_start()
             future.set_result(records.decode(found))
             return future
+        scope = CancelScope(cancel_scope.get())
+        future = TaskFuture(scope if inspect.iscoroutinefunction(call.function) else None)
         self._running.append(future)
-        task = _Task(self, call, name, future)
-        threading.Thread(
-            target=copy_context().run, args=(task.run,), name="graphstalk-task", daemon=True
-        ).start()
+        task, context = _Task(self, call, name, future), copy_context()
+        future.run_in(
+            threading.Thread(
+                target=context.run, args=(task.run, scope), name="graphstalk-task", daemon=True
+            )
+        )
         return future
 
+    # ---- questions ----------------------------------------------------------------------------
+
+    def guarded(self, scratchpad: Scratchpad, code: Callable[[], Any]) -> Any:
+        """Return what code returns, unless it asked something, whatever it did with the exception.
+
+        Raises:
+            GraphInterrupt: if the code, its tasks or the subgraphs that it called ask something.
+            BaseException: whatever else the code raises.
+        """
+        try:
+            result = code()
+        except NodeInterrupt as asked:
+            scratchpad.open.append(scratchpad.pose(asked.value, asked.id))
+            raise GraphInterrupt(self.questions(scratchpad)) from None
+        except GraphInterrupt as asked:
+            known = {i.id: i for i in (*scratchpad.open, *asked.interrupts, *self.settle())}
+            raise GraphInterrupt(tuple(known.values())) from None
+        except StepWaits:
+            self.settle()  # What has begun beside it is to be noted.
+            raise
+        except GraphBubbleUp:
+            raise
+        except Exception:
+            if scratchpad.open or self._asked:  # It comes from the question that was not answered.
+                raise GraphInterrupt(self.questions(scratchpad)) from None
+            raise
+        self.check_asked(scratchpad)
+        return result
+
+    def check_asked(self, scratchpad: Scratchpad) -> None:
+        """Refuse to continue after code that asked something, or that was to end otherwise.
+
+        Raises:
+            GraphInterrupt: if the code, its tasks or the subgraphs that it called ask something.
+            GraphBubbleUp: if one of them ends the step otherwise.
+        """
+        if not (scratchpad.open or self._running or self._asked or self._ended):
+            return
+        questions = self.questions(scratchpad)
+        if questions:
+            raise GraphInterrupt(questions)
+
+    def questions(self, scratchpad: Scratchpad) -> tuple[Interrupt, ...]:
+        """Return what the code, its tasks and the subgraphs that it called ask."""
+        known = {i.id: i for i in (*scratchpad.open, *self.settle())}
+        return tuple(known.values())
+
     def settle(self) -> tuple[Interrupt, ...]:
-        """Wait for the tasks that were begun; return what they ask."""
-        asked: list[Interrupt] = []
+        """Wait for the tasks that were begun; return what they and called subgraphs ask.
+
+        Raises:
+            GraphBubbleUp: if one of them ends the step otherwise, whether code caught that or not.
+            Cancelled: if the scope of the step was cancelled.
+        """
+        asked, ended = list(self._asked), self._ended
         for future in self._running:
-            error = future.exception()
-            if isinstance(error, ClaimLost):
+            error = future.settle()
+            if isinstance(error, (ClaimLost, Cancelled)):
                 raise error
             if isinstance(error, GraphInterrupt):
                 asked += error.interrupts
+            elif isinstance(error, (StepWaits, ChildPaused, GraphDrained)):
+                ended = ended or error
+        if ended is not None and not asked:
+            raise ended
         return tuple({question.id: question for question in asked}.values())
 
 
@@ -160,12 +239,16 @@ class _Task:
         """Tell that the task begins, or began in an earlier attempt."""
         self._tell(TaskStarted, input=(self.call.args, dict(self.call.kwargs)))
 
-    def run(self) -> None:
-        """Run to the end of attempts; the future gets what came of it."""
-        try:
-            self.future.set_result(self._result())
-        except BaseException as error:  # noqa: BLE001 - it is raised where the future is waited for
-            self.future.set_exception(error)
+    def run(self, scope: CancelScope) -> None:
+        """Run to the end of attempts; the future gets the result, or what was raised."""
+        with suppress(InvalidStateError):  # It was cancelled meanwhile.
+            try:
+                with scope.entered():
+                    result = self._result()
+            except BaseException as error:  # noqa: BLE001 - raised where the future is waited for
+                self.future.set_exception(error)
+            else:
+                self.future.set_result(result)
 
     def _result(self) -> Any:
         call, tell = self.call, self._tell
@@ -205,20 +288,21 @@ class _Task:
         """Return the result of the first attempt that has one."""
         # What holds for an entrypoint holds for its tasks that say nothing else, as in LangGraph.
         retry = self.call.retry or self.attempt.protocol.spec.start.options.retry
-        failures = 0
+        failures, began_s = 0, self.attempt.now_ms() / 1000
         while True:
             try:
-                return self._once()
+                return self._once(failures + 1, began_s)
             except GraphBubbleUp:
                 raise
             except Exception as error:
                 failures += 1
-                delay_s = delay_after(retry, error, failures, random.random())  # noqa: S311
+                delay_s = delay_after(retry, error, failures, random.uniform(0, 1))  # noqa: S311
                 if delay_s is None:
                     raise
                 self.attempt.protocol.access.clock.sleep(delay_s)
 
-    def _once(self) -> Any:
+    def _once(self, number: int, began_s: float) -> Any:
+        """Return the result of an attempt; `began_s` is when the first one began."""
         outer, call = self.attempt.scope, self.call
         scratchpad = Scratchpad(
             short_hash(outer.scratchpad.seed, self.name),
@@ -229,7 +313,10 @@ class _Task:
         watch = Watch(call.timeout) if call.timeout else None
 
         def runtime() -> Runtime[Any]:
-            return replace(outer.runtime, heartbeat=watch.heartbeat) if watch else outer.runtime
+            own = outer.runtime.patch_execution_info(
+                node_attempt=number, node_first_attempt_time=began_s
+            )
+            return replace(own, heartbeat=watch.heartbeat) if watch else own
 
         scope = Scope(
             scratchpad=scratchpad,
@@ -243,8 +330,4 @@ class _Task:
                 run.result = run.returned(finish(call.function(*call.args, **call.kwargs)))
             return run.result
 
-        result = watch.run(call.name, body) if watch else body()
-        questions = host.settle()
-        if questions:
-            raise GraphInterrupt(questions)
-        return result
+        return host.guarded(scratchpad, partial(watch.run, call.name, body) if watch else body)

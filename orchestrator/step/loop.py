@@ -14,6 +14,8 @@ from collections.abc import Awaitable
 from contextvars import ContextVar
 from typing import Any
 
+from orchestrator.step.cancelscope import cancel_scope
+
 __all__ = ["callers_loop", "run_coroutine"]
 
 # The event loop from which the current run was begun.
@@ -49,7 +51,14 @@ def _running() -> asyncio.AbstractEventLoop | None:
 
 
 def run_coroutine(awaitable: Awaitable[Any]) -> Any:
-    """Run `awaitable` to its end and return its result; context variables go along."""
+    """Run `awaitable` to its end and return its result, with the caller's context variables.
+
+    Raises:
+        Cancelled: if the cancel scope of the caller was cancelled.
+    """
+    scope = cancel_scope.get()
+    if scope is not None:
+        return scope.run(awaitable, _loop())
 
     async def main() -> Any:
         return await awaitable

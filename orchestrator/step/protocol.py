@@ -21,13 +21,16 @@ from orchestrator import limits
 from orchestrator.checkpoint.commit import RESUMED, Claim, Commit, EventDraft, ReadyStep, Refusal
 from orchestrator.checkpoint.model import Head, Interrupt, Outcome, PlannedStep, RunStatus
 from orchestrator.checkpoint.tails import Encoded
+from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.core.adopting import mismatch
 from orchestrator.core.advance import Frame, Next, advance
+from orchestrator.core.apply import HANDLED
 from orchestrator.core.records import Records
 from orchestrator.core.steering import done_in
-from orchestrator.core.stepping import Stepping, hand_back
+from orchestrator.core.stepping import Stepping, hand_back, tracked_writes
 from orchestrator.errors import (
     GraphBubbleUp,
+    GraphDrained,
     GraphInterrupt,
     GraphMismatchError,
     ParentCommand,
@@ -35,14 +38,14 @@ from orchestrator.errors import (
     WorkerLostError,
 )
 from orchestrator.graph.policy import delay_after
-from orchestrator.graph.spec import DispatchMode, GraphSpec
+from orchestrator.graph.spec import DispatchMode, GraphSpec, handler_name
 from orchestrator.ids import mint_checkpoint_id, root_thread
 from orchestrator.record import replace
 from orchestrator.step.access import Access, values_after
 from orchestrator.step.advancing import advance_thread
 from orchestrator.step.ahead import Ahead
 from orchestrator.step.answers import json_schema_of
-from orchestrator.step.attempt import Attempt, Result
+from orchestrator.step.attempt import FAILED, Attempt, Result
 from orchestrator.step.facts import Advanced, Asked, Done, Fact, Failed, Stopped
 from orchestrator.step.failure import error_record, log_failure
 from orchestrator.step.host import ClaimLost
@@ -51,7 +54,7 @@ from orchestrator.step.live import Live
 from orchestrator.step.report import Report
 from orchestrator.step.salvage import salvage
 from orchestrator.step.steering import parent_result
-from orchestrator.step.waiting import ChildPaused, StepWaits
+from orchestrator.step.waiting import ChildPaused, GivesWay, StepWaits
 
 __all__ = ["SETTLED", "Report", "StepProtocol"]
 
@@ -127,12 +130,21 @@ class StepProtocol:
         except ClaimLost:
             return Report(refused=Refusal.STALE_FENCE)
         except Exception as error:  # noqa: BLE001 - whatever user code raises is the step's failure
+            if isinstance(error, GraphDrained) and self._is_drained:  # A subgraph of the step was.
+                handed = hand_back(step, claim.fence, f"drained: {error.reason}")
+                return Report(refused=self.access.commit(handed).refused)
             set_back = self.salvaged(step.thread_id, error)
             return set_back or self._failed(claim, attempt, error)
-        except BaseException as error:  # The process is told to stop; the step is not to blame.
+        except BaseException as error:  # The process or the call ends; the step is not to blame.
             self.access.commit(hand_back(step, claim.fence, type(error).__name__))
             raise
         return settle()  # What the store raises is not the step's failure.
+
+    @property
+    def _is_drained(self) -> bool:
+        """Whether the caller's control asked the run to stop."""
+        control = self.live.control
+        return control is not None and control.drain_requested
 
     def _mismatch(self, head: Head, header: bytes, node: str) -> str:
         """Return why the graph may not run a node for a thread; empty: it may."""
@@ -201,6 +213,9 @@ class StepProtocol:
 
     def _wait(self, attempt: Attempt, waits: StepWaits) -> Settle:
         step, fence = attempt.step, attempt.claim.fence
+        if isinstance(waits, GivesWay):
+            way = self.stepping.give_way(step, fence, waits.reason)
+            return lambda: self._send(way)
         commit = self.stepping.wait(step, fence, waits.look_again_ms, waits.reason, waits.notes)
 
         def settle() -> Report:
@@ -214,7 +229,11 @@ class StepProtocol:
             replace(i, response_schema=json_schema_of(i.response_schema)) for i in interrupts
         )
         commit = self.stepping.ask(attempt.claim, questions)
+        return self._settle_asked(attempt, commit, questions)
 
+    def _settle_asked(
+        self, attempt: Attempt, commit: Commit, questions: tuple[Interrupt, ...]
+    ) -> Settle:
         def settle() -> Report:
             report = self._send(commit)
             if report.refused is None:
@@ -244,7 +263,7 @@ class StepProtocol:
                 for planned, data in done_in(attempt.frame.checkpoint)
             ]
             results = [*before, (attempt.planned, result.writes)]
-            following = self.advance_frame(attempt.frame, results, claim.now_ms)
+            following = self.advance_frame(step.thread_id, attempt.frame, results, claim.now_ms)
         untracked = self.live.untracked
         if following is None:
             untracked.keep(step.thread_id, step.step_id, self.spec, result.writes)
@@ -286,7 +305,8 @@ class StepProtocol:
 
     def stored(self, writes: tuple[tuple[str, Any], ...]) -> bytes:
         """Return writes as a cache keeps them."""
-        return self.records.store_outcome(Outcome(writes=writes))
+        tracked = tracked_writes(writes, self.spec.untracked)
+        return self.records.store_outcome(Outcome(writes=tracked))
 
     def _failed(self, claim: Claim, attempt: Attempt | None, error: Exception) -> Report:
         """Commit a failure: a timer for the next attempt, the handler's result, or the end."""
@@ -295,14 +315,24 @@ class StepProtocol:
         record = error_record(error, claim, self.access.owner)
         steers = isinstance(error, GraphBubbleUp)  # For the caller of the run: it is no failure.
         policies = () if steers else self.spec.nodes[step.node].options.retry
-        delay_s = delay_after(policies, error, claim.failures + 1, random.random())  # noqa: S311
+        delay_s = delay_after(policies, error, claim.failures + 1, random.uniform(0, 1))  # noqa: S311
         if delay_s is not None:
             delay_ms = int(delay_s * 1000)
-            result = self.access.commit(self.stepping.retry(step, claim.fence, record, delay_ms))
+            retry = self.stepping.retry(step, claim.fence, record, delay_ms)
+            if attempt is not None:
+                began = {attempt.began_note: str(attempt.began_s).encode()}
+                retry = replace(retry, notes=began)
+            result = self.access.commit(retry)
             if result.refused is not None:
                 return Report(refused=result.refused)
             log_failure(claim, error, record, f"retried in {delay_s:.1f} s")
             return Report(retry_ms=delay_ms, due=result.due, raised=error)
+        handler = attempt.handler if attempt else None
+        if attempt and handler and handler_name(step.node) in self.stepping.breaks[1]:
+            failed = {FAILED: self.records.store_error(record)}
+            paused = replace(self.stepping.ask(claim, ()), notes=failed)
+            self._tell_of(Failed, step, error=record)
+            return self._settle_asked(attempt, paused, ())()
         try:
             handled = attempt.handle(error, record) if attempt and not steers else None
             settle = self._complete(attempt, handled) if attempt and handled else None
@@ -373,6 +403,8 @@ class StepProtocol:
         if own:
             news = {k: v for k, v in following.changed.items() if k in own}
             self.live.untracked.set(thread_id, news)
+            checkpoint = following.checkpoint
+            self.live.untracked.send(thread_id, checkpoint, following.sends, self.spec)
         if self.live.listener is not None:
             args = {i: send.arg for i, send in enumerate(following.sends)}
             self.tell(
@@ -403,18 +435,31 @@ class StepProtocol:
         return advance_thread(self, thread_id)
 
     def advance_frame(
-        self, frame: Frame, results: list[tuple[PlannedStep, Any]], now_ms: int
+        self,
+        thread_id: str,
+        frame: Frame,
+        results: list[tuple[PlannedStep, Any]],
+        now_ms: int,
     ) -> Next:
-        """Return what follows a superstep, by the writes of its steps."""
+        """Return what follows a superstep of a thread, by the writes of its steps."""
         new_id = mint_checkpoint_id(frame.checkpoint.id, now_ms)
-        return advance(self.spec, frame, results, new_id=new_id, now_ms=now_ms)
+        following = advance(self.spec, frame, results, new_id=new_id, now_ms=now_ms)
+        if self.spec.interrupt_after if self.breaks_after is None else self.breaks_after:
+            handled = [s.node for s, writes in results if any(key == HANDLED for key, _ in writes)]
+            following = replace(following, handled=tuple(map(handler_name, handled)))
+        store = self.access.checkpointer
+        if isinstance(store, Overlay):
+            parent = store.parent_of(thread_id, frame.checkpoint)
+            made = replace(following.checkpoint, parent=parent)
+            return replace(following, checkpoint=made, follows=frame.checkpoint.id)
+        return following
 
     # ---- telling ----------------------------------------------------------------------------
 
     def tell(self, kind: type[Fact], thread_id: str, **fields: Any) -> None:
         """Tell a fact to whoever listens in this process."""
         if self.live.listener is not None:
-            self.live.listener(kind(thread_id=thread_id, **fields))
+            self.live.listener(kind(thread_id=thread_id, spec=self.spec, **fields))
 
     def _tell_of(self, kind: type[Fact], step: ReadyStep, **fields: Any) -> None:
         if self.live.listener is not None:

@@ -1,8 +1,9 @@
 """Stopping an attempt at a node that takes too long, also one that is synchronous.
 
-The node runs in an OS thread of its own, and whoever waits for it gives up at the limit. Python
-cannot kill a thread, so an exception is thrown into it: code that runs Python stops there, native
-code that does not return goes on alone. What it still does is not committed.
+The node runs in an OS thread of its own, and the thread that waits for it gives up at the limit. A
+coroutine is cancelled. Python cannot kill a thread, so an exception is thrown into it: code that
+runs Python stops there, native code that does not return continues alone. What it still does is not
+committed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, Literal
 
 from orchestrator.errors import NodeTimeoutError
 from orchestrator.graph.policy import TimeoutPolicy
+from orchestrator.step.cancelscope import CancelScope, cancel_scope
 
 __all__ = ["Watch"]
 
@@ -26,11 +28,15 @@ class _Stopped(BaseException):
 
 
 class Watch:
-    """The time that one attempt takes."""
+    """The time that one attempt takes, at a node or at its error handler."""
 
     def __init__(self, policy: TimeoutPolicy) -> None:
         """Begin to measure; `policy` is in seconds."""
         self.policy = policy
+        self._began = self._seen = time.monotonic()
+
+    def restart(self) -> None:
+        """Begin to measure anew."""
         self._began = self._seen = time.monotonic()
 
     def progress(self) -> None:
@@ -43,21 +49,28 @@ class Watch:
         self._seen = time.monotonic()
 
     def run(self, node: str, call: Callable[[], Any]) -> Any:
-        """Return what `call` returns, if it does in time.
+        """Return what `call` returns, if it does in time; else cancel what it awaits.
 
         Raises:
             NodeTimeoutError: if it does not.
         """
         future: Future[Any] = Future()
-        context = copy_context()
+        context, scope = copy_context(), CancelScope(cancel_scope.get())
+
+        def scoped() -> Any:
+            with scope.entered():
+                return call()
+
         thread = threading.Thread(
-            target=_settle, args=(future, context.run, call), name="graphstalk-timed", daemon=True
+            target=_settle, args=(future, context.run, scoped), name="graphstalk-timed", daemon=True
         )
         thread.start()
         while not future.done():
             kind, left = self._left()
             if left <= 0:
-                _throw_into(thread)
+                if not scope.coroutines():
+                    _throw_into(thread)
+                scope.cancel()
                 raise self._error(node, kind)
             _wait(future, left)
         return future.result()

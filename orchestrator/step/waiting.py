@@ -10,7 +10,7 @@ from orchestrator.errors import GraphBubbleUp
 from orchestrator.record import replace
 from orchestrator.step.report import Report
 
-__all__ = ["Asleep", "ChildPaused", "ChildRuns", "StepWaits"]
+__all__ = ["Asleep", "ChildPaused", "ChildRuns", "GivesWay", "StepWaits"]
 
 
 class StepWaits(GraphBubbleUp):
@@ -57,6 +57,15 @@ class ChildRuns(StepWaits):
     def begun(self, report: Report) -> Report:
         """Start the subgraph."""
         return replace(report, ready=self.start())
+
+
+class GivesWay(StepWaits):
+    """Steps before this one, or before one around it, use the same subgraph."""
+
+    def __init__(self, reason: str) -> None:
+        """Keep which of both it is."""
+        super().__init__(0)
+        self.reason = reason
 
 
 class ChildPaused(GraphBubbleUp, InterruptedError):  # noqa: N818 - control flow, not an error

@@ -53,6 +53,7 @@ CLASSES = (
     "langgraph.runtime.RunControl",
     "langgraph.store.base.BaseStore",
     "langgraph.cache.base.BaseCache",
+    "langgraph.checkpoint.base.BaseCheckpointSaver",
 )
 HEAD = """\
 # LangGraph's names

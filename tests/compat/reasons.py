@@ -15,6 +15,11 @@ _OLD = "deprecated there"
 _ENGINE = "a part of LangGraph's engine that its own code uses"
 _LOW = "the layer below `StateGraph`; there is one way here to write a graph"
 _SAVER = "the seam here is another: `orchestrator/checkpointer/base.py`"
+_BASE = "langgraph.checkpoint.base.BaseCheckpointSaver"
+_PUT = "refused: only runs and edits make checkpoints; use `update_state`"
+_FOR_RUNS = "refused: runs share checkpoints; use `prune` or `delete_thread`"
+_IDLE = "a thread whose run is active is refused"
+_COPIED = "refused while the thread asks something or its run is active; use `fork` then"
 _SERDE = "there is one codec ([values.md](values.md)); `register_type` teaches it more"
 _EVENTS = (
     "langchain's stream of callback events; `stream` with several modes shows the same of a graph"
@@ -38,6 +43,7 @@ DIFFERS = {
         "active run is refused"
     ),
     f"{_GRAPH}.ainvoke": "as `invoke`; async nodes run in the caller's event loop",
+    f"{_GRAPH}.astream_events": "versions 1 and 2; needs langchain-core",
     f"{_GRAPH}.get_state": "a bare thread id serves as config, here and below",
     f"{_GRAPH}.update_state": "refused while a run is active; `task_id` has no effect",
     "langgraph.types.interrupt": "takes a `key`, too",
@@ -58,12 +64,24 @@ DIFFERS = {
     "langgraph.runtime.ServerInfo": "there is no server to tell about, so it is always absent",
     "langgraph.checkpoint.memory.InMemorySaver": "another name of `MemoryCheckpointer`",
     "langgraph.checkpoint.sqlite.SqliteSaver": "another name of `SqliteCheckpointer`; takes a path",
+    _BASE: f"a base of every checkpointer, which reads and deletes; {_SERDE}",
+    **dict.fromkeys((f"{_BASE}.{n}" for n in ("put", "aput", "put_writes", "aput_writes")), _PUT),
+    **dict.fromkeys((f"{_BASE}.{n}" for n in ("delete_for_runs", "adelete_for_runs")), _FOR_RUNS),
+    **dict.fromkeys((f"{_BASE}.{n}" for n in ("delete_thread", "adelete_thread")), _IDLE),
+    **dict.fromkeys((f"{_BASE}.{n}" for n in ("prune", "aprune")), _IDLE),
+    **dict.fromkeys((f"{_BASE}.{n}" for n in ("copy_thread", "acopy_thread")), _COPIED),
+    "langgraph.checkpoint.base.CheckpointTuple": "ids and versions are this project's",
     "langgraph.channels.BaseChannel": ("knows its update rule only; values are kept outside of it"),
     "langgraph.store.base.Embeddings": "any object with `embed_documents` and `embed_query` serves",
     "langgraph.store.sqlite.AsyncSqliteStore": "`SqliteStore` has the async methods, too",
 }
 
 MISSING = {
+    **_of(
+        _BASE,
+        "get_delta_channel_history aget_delta_channel_history get_next_version with_allowlist",
+        _SAVER,
+    ),
     "langgraph.graph.MessageGraph": _OLD,
     "langgraph.graph.message.MessageGraph": _OLD,
     **_of("langgraph.graph.ui", "AnyUIMessage RemoveUIMessage UIMessage delete_ui_message", _UI),
@@ -71,9 +89,8 @@ MISSING = {
     **_of(_GRAPH, "as_tool assign bind map pick pipe transform atransform", _RUNNABLE),
     **_of(_GRAPH, "with_alisteners with_fallbacks with_listeners with_retry with_types", _RUNNABLE),
     **_of(_GRAPH, "batch_as_completed abatch_as_completed get_prompts", _RUNNABLE),
-    **_of(_GRAPH, "get_input_schema get_output_schema", "see `get_input_jsonschema` and its twin"),
     **_of(_GRAPH, "config_schema get_config_jsonschema", _OLD),
-    **_of(_GRAPH, "astream_events astream_log stream_events", _EVENTS),
+    **_of(_GRAPH, "astream_log stream_events", _EVENTS),
     **_of(_GRAPH, "attach_branch attach_edge attach_node validate", _ENGINE),
     **_of("langgraph.types", "CheckpointPayload CheckpointTask DebugPayload TaskPayload", _PARTS),
     **_of("langgraph.types", "CheckpointStreamPart CustomStreamPart DebugStreamPart", _PARTS),
@@ -108,9 +125,9 @@ MISSING = {
     "langgraph.checkpoint.memory.PersistentDict": "`SqliteSaver` keeps threads in a file",
     **_of(
         "langgraph.checkpoint.base",
-        "BaseCheckpointSaver Checkpoint CheckpointMetadata CheckpointTuple DeltaChannelHistory V "
-        "copy_checkpoint create_checkpoint empty_checkpoint get_checkpoint_id "
-        "get_checkpoint_metadata get_serializable_checkpoint_metadata writes_sort_key",
+        "Checkpoint CheckpointMetadata DeltaChannelHistory V copy_checkpoint create_checkpoint "
+        "empty_checkpoint get_checkpoint_id get_checkpoint_metadata "
+        "get_serializable_checkpoint_metadata writes_sort_key",
         _SAVER,
     ),
 }
@@ -139,7 +156,7 @@ PARAMETERS = {
     },
     "langgraph.checkpoint.memory.InMemorySaver": {
         "factory": "threads in memory are plain dicts",
-        "serde": _SERDE,
     },
-    "langgraph.checkpoint.sqlite.SqliteSaver": {"conn": "takes a `path`", "serde": _SERDE},
+    "langgraph.checkpoint.sqlite.SqliteSaver": {"conn": "takes a `path`"},
+    _BASE: {"serde": _SERDE},
 }

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.checkpointer.redis import RedisCheckpointer
 from orchestrator.testing.contract.children import ChildrenContract
 from orchestrator.testing.contract.completing import CompletingContract
+from orchestrator.testing.contract.deleting import DeletingContract
 from orchestrator.testing.contract.fencing import FencingContract
 from orchestrator.testing.contract.leading import LeadingContract
 from orchestrator.testing.contract.leases import LeasesContract
@@ -16,6 +17,7 @@ from orchestrator.testing.contract.noting import NotingContract
 from orchestrator.testing.contract.owning import OwningContract
 from orchestrator.testing.contract.refusing import RefusingContract
 from orchestrator.testing.contract.timing import TimingContract
+from tests.fixtures.stores import kept_on
 
 
 class TestFakeRedis(
@@ -28,6 +30,7 @@ class TestFakeRedis(
     ChildrenContract,
     NotingContract,
     OwningContract,
+    DeletingContract,
 ):
     @pytest.fixture
     def store(self, settings, fake_clock):
@@ -37,6 +40,9 @@ class TestFakeRedis(
     @pytest.fixture
     def tick(self, fake_clock):
         return fake_clock.sleep
+
+    def kept(self, store):
+        return kept_on(store.client, "*")
 
     def contents(self, store):
         return {key: store.client.dump(key) for key in sorted(store.client.keys())}

@@ -39,3 +39,7 @@ class TestMemory(CheckpointerContract, UnsentContract):
     def contents(self, store):
         kept = store._threads, store._leases, store._marks, store._leaders, store._trust
         return copy.deepcopy(kept)
+
+    def kept(self, store):
+        kept = store._threads, store._marks, store._leaders, store._trust, store._fence_floor
+        return [repr(kept).encode()]

@@ -14,9 +14,11 @@ import redis
 from orchestrator.checkpoint.audit import DamageCode
 from orchestrator.checkpoint.commit import Commit, EventDraft, Refusal, Take, Wait
 from orchestrator.checkpoint.model import RunStatus
-from orchestrator.checkpointer.redis import RedisCheckpointer
+from orchestrator.checkpointer.redis import RedisCheckpointer, deleting
 from orchestrator.checkpointer.redis.arguments import commit_arguments
+from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.execute.waiting import wait_for_rest
+from orchestrator.ids import child_thread
 from orchestrator.testing.contract import (
     SETTINGS,
     CheckpointerContract,
@@ -32,6 +34,7 @@ from orchestrator.testing.contract.leases import LeasesContract
 from orchestrator.testing.contract.pushing import render
 from orchestrator.testing.contract.timing import TimingContract
 from orchestrator.testing.waiting import wait_until
+from tests.fixtures.stores import kept_on
 
 
 class OnServer:
@@ -63,6 +66,9 @@ class OnServer:
 
         return damage
 
+    def kept(self, store):
+        return kept_on(store.client, f"{store.settings.namespace}*")
+
     def contents(self, store):
         keys = sorted(store.client.scan_iter(f"{store.settings.namespace}*", count=1000))
         return {key: store.client.dump(key) for key in keys}
@@ -70,6 +76,44 @@ class OnServer:
 
 class TestRedis(OnServer, CheckpointerContract, UnsentContract):
     """With a broker elsewhere: messages are sent after the commit."""
+
+    def test_child_threads_of_an_earlier_version_are_found_and_deleted(self, driver):
+        root = driver.on("doomed*[a]-thread")
+        child = driver.on(child_thread(root.thread_id, "n:1|m"))
+        other = driver.on(child_thread("doomedx[a]-thread", "n"))
+        for each in (root, child, other):
+            each.start("a", status=RunStatus.CANCELLED)
+        own = driver.store.keys.of_thread(root.thread_id)[1]
+        driver.store.client.delete(own + "children")
+        assert driver.store.children(root.thread_id) == []
+        driver.store.client.hdel(own + "head", "kin")
+        assert driver.store.children(root.thread_id) == [child.thread_id]
+        assert driver.store.delete(root.thread_id) is None
+        assert not any(b"doomed*" in each for each in self.kept(driver.store))
+        assert other.load().head.status is RunStatus.CANCELLED
+
+    @pytest.mark.parametrize("calls", [1, 2, 3])
+    def test_a_delete_that_was_cut_off_can_be_repeated(self, driver, monkeypatch, calls):
+        monkeypatch.setattr(deleting, "_STEPS_MAX", 5)
+        monkeypatch.setattr(deleting, "_CHILDREN_MAX", 2)
+        root = driver.on("doomed-thread")
+        root.start(*(f"n{n}" for n in range(12)), status=RunStatus.CANCELLED)
+        for n in range(5):
+            driver.on(child_thread(root.thread_id, f"n:{n}")).start("a", status=RunStatus.FAILED)
+        scripts, made = driver.store._deleting.scripts, []
+
+        def call(name, *given):
+            if len(made) == calls:
+                raise CheckpointerUnavailableError
+            made.append(name)
+            return type(scripts).call(scripts, name, *given)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(scripts, "call", call)
+            with pytest.raises(CheckpointerUnavailableError):
+                driver.store.delete(root.thread_id)
+        assert driver.store.delete(root.thread_id) is None
+        assert not any(b"doomed" in each for each in self.kept(driver.store))
 
     def test_a_finished_run_leaves_nothing_behind_but_itself(self, driver):
         driver.start("done", "claimed", "timer", "asking", "sent", "unsent", "dead")

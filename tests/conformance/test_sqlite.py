@@ -63,6 +63,13 @@ class TestSqlite(CheckpointerContract, UnsentContract):
         with store._database.reading() as connection:
             return list(connection.iterdump())
 
+    def kept(self, store):
+        with store._database.reading() as connection:
+            tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            names = [name for (name,) in tables if name != "lease"]
+            rows = [row for name in names for row in connection.execute(f"SELECT * FROM {name}")]
+        return [each if isinstance(each, bytes) else str(each).encode() for r in rows for each in r]
+
 
 class TestSqliteInMemory(TestSqlite):
     @pytest.fixture

@@ -188,6 +188,19 @@ def _steered(m: Moment) -> bool:
     return alike and (bool(m.ours["next"]) or m.ours["values"] == m.theirs["values"])
 
 
+def _deferred_beside_sends(m: Moment) -> bool:
+    """Whether a deferred node may have waited for what was sent."""
+    for _, plan in m.plan.graphs():
+        goes = [
+            *(n.goto for n in plan.nodes),
+            *(c for r in plan.routers for c in r.choices),
+        ]
+        sends = any(target.item for targets in goes for target in targets)
+        if sends and any(node.defer for node in plan.nodes):
+            return True
+    return False
+
+
 def _same_in_another_order(m: Moment) -> bool:
     nests = any(depth for depth, _ in m.plan.graphs())
     fields = m.fields & QUESTIONS
@@ -288,6 +301,12 @@ DEVIATIONS = (
         QUESTIONS,
     ),
     # What follows makes two different threads.
+    Deviation(
+        "deferred and sent",
+        "A deferred node waits for what was sent, too, and runs once. LangGraph runs it beside the "
+        "steps that a Send asked for, and again after them.",
+        _deferred_beside_sends,
+    ),
     Deviation(
         "all answers first",
         "A step goes on when all that it asks is answered, so that no answer finds it running. "

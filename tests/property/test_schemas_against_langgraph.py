@@ -9,15 +9,16 @@ import operator
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, NamedTuple, TypedDict
 
+import attrs
 import langgraph.channels
 import langgraph.graph
 import langgraph.types
 import pydantic
 import pytest
 import typing_extensions as te
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langgraph.checkpoint.memory import InMemorySaver
 
@@ -271,10 +272,105 @@ def a_question_beside_a_step_that_completes(lib: Library) -> Case:
     return builder, [{}, lib.types.Command(resume="yes"), {"n": 1}]
 
 
+class Row(NamedTuple):
+    n: int = 0
+    log: Annotated[list[str], operator.add] = []  # noqa: RUF012 - a default, never changed
+
+
+def a_named_tuple(lib: Library) -> Case:
+    def a(state: Row) -> Row:
+        return Row(state["n"] + 1, ["a"])
+
+    def b(state):
+        return {"log": [type(state).__name__]}
+
+    return lib.build(Row, a, b).add_edge("a", "b"), [{"n": 1}, {"n": 2, "log": ["in"]}]
+
+
+@attrs.define
+class Attrs:
+    n: int = 0
+    log: Annotated[list[str], operator.add] = attrs.field(factory=list)
+
+
+def an_attrs_class(lib: Library) -> Case:
+    def a(state: Attrs) -> Attrs:
+        return Attrs(state["n"] + 1, ["a"])
+
+    def b(state):
+        return {"log": [type(state).__name__]}
+
+    return lib.build(Attrs, a, b).add_edge("a", "b"), [{"n": 1}, {}]
+
+
+class Own:
+    n: int
+    log: Annotated[list[str], operator.add]
+
+    def __init__(self, n: int = 0, log: Sequence[str] = ()) -> None:
+        self.n, self.log = n + 100, list(log)
+
+
+def a_class_with_its_own_init(lib: Library) -> Case:
+    def a(state: Own) -> Any:
+        return Own(state["n"], ["a"])
+
+    def b(state):
+        return {"log": [f"{type(state).__name__} {state['n']}"]}
+
+    return lib.build(Own, a, b).add_edge("a", "b"), [{"n": 1}, {}]
+
+
+@dataclasses.dataclass(kw_only=True)
+class Seeded:
+    seed: dataclasses.InitVar[int] = 3
+    n: int = 0
+    log: Annotated[list[str], operator.add]
+
+    def __post_init__(self, seed: int) -> None:
+        self.n += seed
+
+
+def a_dataclass_with_an_init_only_field(lib: Library) -> Case:
+    def a(state: Seeded) -> Any:
+        return {"log": [str(state.n)], "n": 5}
+
+    return lib.build(Seeded, a), [{"n": 1}, {"seed": 7}, {}]
+
+
+@dataclasses.dataclass
+class Base(Data):
+    more: str = "more"
+
+
+def an_instance_of_a_subclass_as_update(lib: Library) -> Case:
+    def a(state: Data) -> Base:
+        return Base(3, ["a"], "dropped")
+
+    return lib.build(Data, a), [{"n": 1}, {"log": ["in"]}]
+
+
+def a_node_with_a_narrower_class(lib: Library) -> Case:
+    @dataclasses.dataclass
+    class View:
+        n: int
+
+    def a(state: View) -> dict[str, Any]:
+        return {"log": [f"{state.n}"]}
+
+    return lib.build(State, a), [{"n": 1}, {"n": 2, "log": ["in"]}]
+
+
 @pytest.mark.parametrize(
     "case",
     [
         a_model,
+        a_named_tuple,
+        an_attrs_class,
+        a_class_with_its_own_init,
+        a_dataclass_with_an_init_only_field,
+        an_instance_of_a_subclass_as_update,
+        a_node_with_a_narrower_class,
         a_dataclass,
         a_state_without_fields,
         an_input_and_an_output_of_their_own,
@@ -419,6 +515,7 @@ def state_of(form: str, hints: dict[str, Any]) -> Any:
     return made("State", hints, total=False)  # type: ignore[operator]
 
 
+@settings(deadline=None)
 @given(spelled(), st.booleans())
 def test_a_key_is_updated_by_its_rule_however_that_is_spelled(
     case: tuple[str, dict[str, tuple[str, str]]], empty: bool

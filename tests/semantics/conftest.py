@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from tests.integration.fleet import Fleet
 from tests.semantics import graphs
 from tests.semantics.places import Place, apart
+from tests.semantics.witness import LONG_S
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +43,10 @@ def place(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator
     with made.closing:
         yield made
         assert made.audit() == []
+
+
+@pytest.fixture
+def no_hang() -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < LONG_S

@@ -59,7 +59,10 @@ class Elsewhere:
         return self.process.stdout.readline().strip()
 
     def send(self, name: str, thread: str, **call: Any) -> None:
-        """Ask for a call: `value=`, an input; `resume=`, an answer; or `update=`, an update."""
+        """Ask for a call: `value=`, an input; `resume=`, an answer; or `update=`, an update.
+
+        `options=` are those of the call.
+        """
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({"name": name, "thread": thread, **call}) + "\n")
         self.process.stdin.flush()
@@ -112,13 +115,14 @@ def _serve(where: dict[str, Any]) -> None:
     for line in sys.stdin:
         call = json.loads(line)
         graph, thread = known[call["name"]], call["thread"]
+        options = call.get("options", {})
         try:
             if "update" in call:
                 found: Any = graph.update_state(thread, call["update"], call["as_node"])
             elif "resume" in call:
-                found = graph.invoke(Command(resume=call["resume"]), thread)
+                found = graph.invoke(Command(resume=call["resume"]), thread, **options)
             else:
-                found = graph.invoke(call["value"], thread)
+                found = graph.invoke(call["value"], thread, **options)
         except Exception as error:  # noqa: BLE001 - whatever it is, the test wants to hear it
             print(json.dumps({"error": [type(error).__name__, str(error)]}), flush=True)
         else:

@@ -7,11 +7,14 @@ run before, so that it fails, dies or asks the first time only.
 
 from __future__ import annotations
 
+import asyncio
 import operator
 import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -25,7 +28,9 @@ from orchestrator import (
     RetryPolicy,
     Send,
     StateGraph,
+    get_stream_writer,
     interrupt,
+    task,
 )
 from tests.semantics import nesting
 
@@ -34,6 +39,11 @@ NAMES = (
     "asks_late", "asks", "siblings", "opaque", "loops", "raises", "asks_side_by_side", "handles",
     "review", "counts", "publish", "fails_then_waits", "overtaken", "shift", *nesting.BUILDERS,
     "converses", "gathers",
+    "dies",
+    "swallows", "handled_late", "handled_late_async", "handled_late_by_default",
+    "pauses_at_handler",
+    "asks_made", "asks_inside",
+    "two_graphs",
 )  # fmt: skip
 GATE_WAIT_S = 60.0  # A test that forgot to open its gate fails; it does not hang.
 POLL_S = 0.002
@@ -227,6 +237,12 @@ def boom(state: State) -> State:
     raise BoomError("always")
 
 
+def die_once(state: State) -> State:
+    if note(state, "die") == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"log": ["die"]}
+
+
 def handle(state: State, error: Any) -> State:
     if note(state, "handler") == 1 and state.get("last") == "die":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -267,6 +283,36 @@ _gathers.add_conditional_edges(START, lambda s: [Send("early", s), Send("early",
 _gathers.add_edge(START, "gather").add_edge(START, "other").add_edge("late", "gather")
 _gathers.add_conditional_edges("early", send_more, ["late"])
 _gathers.add_edge(["early", "other"], "join")
+
+
+@dataclass(frozen=True)
+class Made:
+    """An answer of a type that the schema names."""
+
+    number: int
+
+
+class MadeState(State, total=False):
+    made: Made
+
+
+class InsideState(State, total=False):
+    """The state of a subgraph; the graph around it does not know the type."""
+
+    inside: Made
+
+
+def ask_made(state: State) -> Any:
+    note(state, "ask")
+    made: Made = interrupt("which?")
+    return {"log": [f"{type(made).__name__} {made.number}"]}
+
+
+_asks_made = StateGraph(MadeState).add_node("ask", ask_made).add_edge(START, "ask")
+_asks_inside = StateGraph(State).add_node(
+    "inner", StateGraph(InsideState).add_node("ask", ask_made).add_edge(START, "ask").compile()
+)
+_asks_inside.add_edge(START, "inner")
 
 
 # ---- what people do every day -----------------------------------------------------------
@@ -325,7 +371,154 @@ for _half in (quick, slow):
     _shift.add_node(_half.__name__, _half).add_edge("begin", _half.__name__)
 
 
+# ---- questions whose exception code swallows ----------------------------------------------
+
+
+@task
+def asks_in_task(value: str) -> str:
+    return interrupt(value)
+
+
+@task
+def swallows_in_task(value: str) -> str:
+    with suppress(Exception):
+        return interrupt(value)
+    return "never asked"
+
+
+def _ask_below(state: State) -> State:
+    return {"log": [interrupt("sure?")]}
+
+
+_below = StateGraph(State).add_node("inner", _ask_below).add_edge(START, "inner").compile()
+
+
+def _by_except(state: State) -> Any:
+    try:
+        return interrupt("sure?")
+    except Exception:  # noqa: BLE001 - what users write
+        return "never asked"
+
+
+def _by_bare_except(state: State) -> Any:
+    try:
+        return interrupt("sure?")
+    except:  # noqa: E722 - what users write
+        return "never asked"
+
+
+def _by_another_error(state: State) -> Any:
+    try:
+        return interrupt("sure?")
+    except Exception as error:
+        raise BoomError("the tool failed") from error
+
+
+def _in_a_subgraph(state: State) -> Any:
+    try:
+        return _below.invoke({"witness": state["witness"]})["log"][0]
+    except Exception:  # noqa: BLE001 - what users write
+        return "never asked"
+
+
+def _in_a_task(state: State) -> Any:
+    try:
+        return asks_in_task("sure?").result()
+    except Exception:  # noqa: BLE001 - what users write
+        return "never asked"
+
+
+def _inside_a_task(state: State) -> Any:
+    return swallows_in_task("sure?").result()
+
+
+async def _by_gather(state: State) -> Any:
+    async def ask() -> Any:
+        return interrupt("sure?")
+
+    async def other() -> str:
+        return "other"
+
+    found = await asyncio.gather(ask(), other(), return_exceptions=True)
+    return "never asked" if isinstance(found[0], Exception) else found[0]
+
+
+async def _by_gather_of_tasks(state: State) -> Any:
+    found = await asyncio.gather(asks_in_task("sure?"), return_exceptions=True)
+    return "never asked" if isinstance(found[0], Exception) else found[0]
+
+
+SWALLOWING = {
+    f.__name__.removeprefix("_"): f
+    for f in (
+        _by_except, _by_bare_except, _by_another_error, _in_a_subgraph, _in_a_task, _inside_a_task,
+        _by_gather, _by_gather_of_tasks,
+    )
+}  # fmt: skip
+
+
+async def swallow(state: State) -> State:
+    """Ask in the way that the state names."""
+    note(state, "ask")
+    way = SWALLOWING[state["last"]]
+    found = way(state)
+    return {"log": [await found if asyncio.iscoroutine(found) else found]}
+
+
+def route_by_question(state: State) -> str:
+    if state["last"] != "in_the_router":
+        return "after"
+    try:
+        return interrupt("sure?")
+    except Exception:  # noqa: BLE001 - what users write
+        return END
+
+
+async def swallow_or_route(state: State) -> State:
+    if state["last"] == "in_the_router":
+        note(state, "ask")
+        return {"log": ["yes"]}
+    return await swallow(state)
+
+
+_swallows = StateGraph(State).add_node("ask", swallow_or_route).add_node("after", says("after"))
+_swallows.add_edge(START, "ask").add_conditional_edges("ask", route_by_question, ["after", END])
+
+
+# ---- error handlers that take too long ------------------------------------------------------
+
+LATE_S = 0.3
+
+
+def handle_late(state: State, error: Any) -> State:
+    """Never return, the first time."""
+    if note(state, "handler") == 1:
+        end = time.monotonic() + GATE_WAIT_S
+        while time.monotonic() < end:
+            time.sleep(POLL_S)
+    return {"log": [type(error.error).__name__]}
+
+
+async def handle_late_async(state: State, error: Any) -> State:
+    if note(state, "handler") == 1:
+        await asyncio.sleep(GATE_WAIT_S)
+    return {"log": [type(error.error).__name__]}
+
+
+def _handled(handler: Callable[..., Any]) -> StateGraph:
+    builder = StateGraph(State).add_node("boom", boom, error_handler=handler, timeout=LATE_S)
+    return builder.add_edge(START, "boom")
+
+
+_by_default = StateGraph(State).set_node_defaults(error_handler=handle_late, timeout=LATE_S)
+_by_default.add_node("boom", boom).add_edge(START, "boom")
+
+
 BUILDERS: dict[str, StateGraph] = {
+    "swallows": _swallows,
+    "handled_late": _handled(handle_late),
+    "handled_late_async": _handled(handle_late_async),
+    "handled_late_by_default": _by_default,
     "asks_twice": row(ask=ask_twice),
     "fails_then_asks": row(ask=fail_then_ask),
     "takes_answer": row(ask=take_answer, after=says("after")),
@@ -344,14 +537,30 @@ BUILDERS: dict[str, StateGraph] = {
     "raises": row(boom=boom),
     "asks_side_by_side": _side,
     "handles": _handles,
+    "dies": row(work=says("work"), die=die_once, after=says("after")),
     "review": row(draft=says("draft"), review=review_once_approved, finalize=says("finalize")),
     "counts": row(one=counting("one"), two=counting("two"), three=counting("three", fails=True)),
     "publish": _publish,
     "shift": _shift,
     **nesting.BUILDERS,
     "gathers": _gathers,
+    "asks_made": _asks_made,
+    "asks_inside": _asks_inside,
 }
 globals().update({name: builder.compile(name=name) for name, builder in BUILDERS.items()})
+
+
+def handle_and_lead(state: State, error: Any) -> Command[Any]:
+    note(state, "handler")
+    return Command(goto="after", update={"log": [type(error.error).__name__]})
+
+
+_HANDLER = "__error_handler__boom"
+_pauses = StateGraph(State).add_node("boom", boom, error_handler=handle_and_lead)
+_pauses.add_node("after", says("after")).add_edge(START, "boom")
+pauses_at_handler = _pauses.compile(
+    name="pauses_at_handler", interrupt_before=[_HANDLER], interrupt_after=[_HANDLER]
+)
 
 
 # ---- a conversation ---------------------------------------------------------------------
@@ -383,3 +592,43 @@ def to_speakers(state: Talk) -> list[Send]:
 
 _converses = StateGraph(Talk).add_node("speak", speak).add_conditional_edges(START, to_speakers)
 converses = _converses.compile(name="converses")
+
+
+# ---- two graphs that one node calls -------------------------------------------------------
+
+
+class Left(TypedDict, total=False):
+    witness: str
+    left: int
+
+
+class Right(TypedDict, total=False):
+    witness: str
+    right: list[AIMessage]
+
+
+def go_left(state: Left) -> Left:
+    note(state, "go_left")
+    return {"left": 1}
+
+
+def go_right(state: Right) -> Right:
+    note(state, "go_right")
+    get_stream_writer()(AIMessage("on the right"))
+    return {"right": [AIMessage("right")]}
+
+
+_left = StateGraph(Left).add_node(go_left).add_edge(START, "go_left").compile()
+_right = StateGraph(Right).add_node(go_right).add_edge(START, "go_right").compile()
+
+
+def call_both(state: State) -> State:
+    note(state, "call_both")
+    seen = {"witness": state["witness"]}
+    left, right = _left.invoke(seen), _right.invoke(seen)
+    return {"log": [left["left"], right["right"][0].content]}
+
+
+two_graphs = (
+    StateGraph(State).add_node(call_both).add_edge(START, "call_both").compile(name="two_graphs")
+)

@@ -48,8 +48,8 @@ def _first(state: Memory) -> Memory:
     return {"said": ["first"]}
 
 
-def _row(schema: Any, **nodes: Any) -> StateGraph:
-    builder, before = StateGraph(schema), START
+def _row(schema: Any, output: Any = None, **nodes: Any) -> StateGraph:
+    builder, before = StateGraph(schema, output_schema=output), START
     for name, action in nodes.items():
         builder.add_node(name, action).add_edge(before, name)
         before = name
@@ -90,23 +90,56 @@ _ASKED = _talk(None)
 # ---- several at a time --------------------------------------------------------------------
 
 
-def _send(_: State) -> list[Send]:
-    return [Send("count", {"name": name}) for name in ("a", "b", "c")]
-
-
 class Told(TypedDict, total=False):
+    """What a subgraph remembers, and what it gives the graph around it."""
+
+    witness: str
     name: str
     told: Annotated[list[str], operator.add]
-    witness: str
-    log: Annotated[list[Any], operator.add]
+    log: list[Any]
 
 
-def _count(state: Told) -> Told:
-    return {"told": [state["name"]], "log": [[*state.get("told", []), state["name"]]]}
+class Given(TypedDict, total=False):
+    log: list[Any]
 
 
-_parallel = StateGraph(State).add_node("count", _row(Told, tell=_count).compile(checkpointer=True))
-_parallel.add_conditional_edges(START, _send, ["count"])
+def _tell(state: Told) -> Told:
+    name, before = state["name"], state.get("told", [])
+    note(state, name)
+    return {"told": [name], "log": [[*before, name]]}
+
+
+def _ask_name(state: Told) -> Told:
+    note(state, state["name"])
+    told = interrupt(f"{state['name']}?")
+    return {"told": [told], "log": [[*state.get("told", []), told]]}
+
+
+def _send(state: State) -> list[Send]:
+    return [Send("tell", {"name": n, "witness": state["witness"]}) for n in ("a", "b", "c")]
+
+
+def _side_by_side(node: Any) -> StateGraph:
+    builder = StateGraph(State).add_node("tell", node).add_node("other", _says("other"))
+    return builder.add_edge(START, "other").add_conditional_edges(START, _send, ["tell"])
+
+
+def _fail_once(state: Told) -> Told:
+    name = state["name"]
+    note(state, name)
+    if name == "b" and Path(state["witness"]).read_text("utf-8").split().count("b") == 1:
+        raise ValueError(name)
+    return {"told": [name], "log": [[*state.get("told", []), name]]}
+
+
+_fails = _row(Told, Given, tell=_fail_once).compile(checkpointer=True)
+_remembers = _row(Told, Given, tell=_tell).compile(checkpointer=True)
+_asks = _row(Told, Given, ask=_ask_name).compile(checkpointer=True)
+
+
+def _call(state: Told) -> State:
+    found = _remembers.invoke({"name": state["name"], "witness": state["witness"]})
+    return {"log": found["log"][-1:]}
 
 
 _stops = _row(Memory, first=_first, last=_last).compile(interrupt_before=["last"])
@@ -118,5 +151,10 @@ BUILDERS: dict[str, StateGraph] = {
     "remembers_deep": _deep(True),
     "stops_inside": _around(_stops),
     "calls": _row(State, talk=_calls, after=_says("after")),
-    "remembers_side_by_side": _parallel,
+    "remember_by_turns": _side_by_side(_remembers),
+    "fail_by_turns": _side_by_side(_fails),
+    "ask_by_turns": _side_by_side(_asks),
+    "call_by_turns": _side_by_side(_call),
+    "deep_by_turns": _side_by_side(_row(Told, Given, inner=_remembers).compile()),
+    "deep_ask_by_turns": _side_by_side(_row(Told, Given, inner=_asks).compile()),
 }

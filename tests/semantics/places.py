@@ -21,6 +21,7 @@ from orchestrator import (
     MemoryCheckpointer,
     RedisCheckpointer,
     SqliteCheckpointer,
+    StateGraph,
     StepFailedError,
 )
 from orchestrator.checkpoint.audit import Damage
@@ -80,6 +81,10 @@ class Place:
             executor = CeleryExecutor(settings=self.fleet.settings, timeout_s=WAIT_S)
             return CompiledStateGraph(spec, executor=executor)
         return CompiledStateGraph(spec, checkpointer=self._store())
+
+    def compiled(self, builder: StateGraph, **options: Any) -> CompiledStateGraph:
+        """Return a graph of a test's own, which this process runs, with threads kept here."""
+        return builder.compile(self._store() if self.kind != "memory" else self._memory, **options)
 
     def _store(self) -> Any:
         if self.kind == "memory":

@@ -8,8 +8,8 @@ import pytest
 
 from orchestrator import Command
 from orchestrator.errors import GraphPausedError, NoPendingInterruptError
-from tests.semantics.graphs import BoomError
-from tests.semantics.places import Place
+from tests.semantics.graphs import BoomError, Made
+from tests.semantics.places import WAIT_S, Place, apart
 
 
 def test_a_review_that_was_paused_goes_on_at_the_review_with_what_it_is_given(
@@ -82,3 +82,33 @@ def test_deferred_nodes_run_once_after_all_that_was_sent(place: Place) -> None:
     expected = ["other", "early", "early", *["late"] * 4, "gather", "join"]
     assert output["log"] == expected
     assert Counter(place.ran()) == Counter(expected)
+
+
+@pytest.mark.parametrize("name", ["asks_made", "asks_inside"])
+def test_an_answer_may_be_of_a_type_that_the_schema_names(place: Place, name: str) -> None:
+    graph = place.graph(name)
+    place.call(graph, {})
+    output = place.call(graph, Command(resume=Made(9)))
+    assert output["log"] == ["Made 9"]
+
+
+@pytest.mark.parametrize("kind", apart("fleet"))
+@pytest.mark.parametrize("name", ["asks_made", "asks_inside"])
+def test_a_client_with_the_graph_answers_with_a_type_of_its_schema(place: Place, name: str) -> None:
+    graph, client = place.graph(name), place.fleet.client
+    place.call(graph, {})
+    (question,) = client.questions(place.thread)
+    handle = client.resume(place.thread, {question: Made(9)})
+    assert handle.result(WAIT_S)["log"] == ["Made 9"]
+
+
+@pytest.mark.parametrize("kind", apart("fleet"))
+def test_a_client_with_the_graph_begins_and_edits_with_types_of_its_schema(place: Place) -> None:
+    graph, client = place.graph("asks_made"), place.fleet.client
+    given = {"witness": place.witness, "made": Made(1)}
+    handle = client.submit("asks_made", given, thread_id=place.thread)
+    with pytest.raises(GraphPausedError, match="which"):
+        handle.result(WAIT_S)
+    assert client.get_state(place.thread).values["made"] == Made(1)
+    graph.update_state(place.thread, {"made": Made(2)}, as_node="__start__")
+    assert client.get_state(place.thread).values["made"] == Made(2)

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.checkpoint.model import Interrupt
 from orchestrator.cli import main
+from orchestrator.errors import ThreadBusyError, UnknownThreadError
 
 
 @dataclass
@@ -45,10 +46,17 @@ class FakeClient:
     def __init__(self) -> None:
         self.found = [FakeThread()]
         self.asked: list[Any] = []
+        self.deleted: list[tuple[str, bool]] = []
+        self.errors: dict[str, Exception] = {}
 
     def threads(self, *, status: str | None, limit: int) -> list[FakeThread]:
         self.asked.append((status, limit))
         return self.found
+
+    def delete(self, thread_id: str, *, cancel: bool) -> None:
+        if thread_id in self.errors:
+            raise self.errors[thread_id]
+        self.deleted.append((thread_id, cancel))
 
     def questions(self, thread_id: str) -> dict[str, Any]:
         return {"i1": "ok?"}
@@ -144,3 +152,33 @@ def test_history_is_a_line_for_each_checkpoint(capsys: pytest.CaptureFixture[str
     assert second.endswith("-")
     assert main(["history", "t1", "--json", "--limit", "1"]) == 0
     assert json.loads(capsys.readouterr().out)["checkpoint_id"] == "c1"
+
+
+# ---- threads delete -----------------------------------------------------------------------------
+
+
+def test_threads_are_deleted_and_those_that_cannot_be_are_told(
+    client: FakeClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client.errors = {"busy": ThreadBusyError("it is busy"), "gone": UnknownThreadError("no thread")}
+    assert main(["threads", "delete", "t1", "busy", "gone", "t1", "--yes", "--json"]) == 4
+    told = json.loads(capsys.readouterr().out)
+    assert told["deleted"] == ["t1"]
+    assert {name: each["code"] for name, each in told["refused"].items()} == {
+        "busy": "THREAD_BUSY",
+        "gone": "UNKNOWN_THREAD",
+    }
+    assert client.deleted == [("t1", False)]
+    assert main(["threads", "delete", "gone", "--yes"]) == 3
+    assert main(["threads", "delete", "t2", "--yes", "--cancel"]) == 0
+    assert client.deleted[-1] == ("t2", True)
+
+
+def test_nothing_is_deleted_that_was_not_confirmed(
+    client: FakeClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["threads", "delete", "t1"]) == 2
+    assert "--yes" in capsys.readouterr().err
+    assert main(["threads", "delete"]) == 2
+    assert main(["threads", "--status", "failed", "delete", "t1", "--yes"]) == 2
+    assert client.deleted == []

@@ -73,22 +73,11 @@ def test_an_edit_that_names_no_node_keeps_where_a_command_had_led(
     assert sorted(log) == sorted(["a", "edit", "again", "yes", *["other"] * len(more)])
 
 
-def test_an_edit_keeps_what_a_command_had_sent() -> None:
-    graph = led(Command(goto=[Send("ask", {"x": [1]}), Send("other", {})]))
+def test_an_edit_drops_what_a_command_had_sent_and_keeps_where_it_led_beside() -> None:
+    graph = led(Command(goto=[Send("ask", {"x": [1]}), "other"]))
     graph.update_state("t", {"x": ["edit"]})
-    assert graph.get_state("t").next == ("ask", "other")
-    graph.invoke(None, "t")
-    assert graph.invoke(Command(resume="yes"), "t")["x"] == ["edit", "yes", "other"]
-
-
-def test_an_edit_of_an_older_checkpoint_says_that_what_was_sent_is_not_there() -> None:
-    graph = led(Command(goto=Send("ask", {})))
-    graph.invoke(Command(resume="yes"), "t")
-    before = list(graph.get_state_history("t"))
-    sent = next(s.config for s in before if s.next == ("ask",))
-    with pytest.raises(InvalidUpdateError, match="roll the thread back"):
-        graph.update_state(sent, {"x": ["edit"]})
-    assert list(graph.get_state_history("t")) == before
+    assert graph.get_state("t").next == ("other",)
+    assert graph.invoke(None, "t")["x"] == ["edit", "other"]
 
 
 def test_an_edit_keeps_where_a_caller_had_led_the_thread() -> None:
@@ -253,3 +242,52 @@ def test_history_keeps_how_a_step_had_failed_that_was_resumed() -> None:
         {"x": ["done"]},
     )
     assert side.error is None
+
+
+@pytest.mark.parametrize("value", [{"x": ["new"]}, "edit", "replay"])
+def test_history_keeps_what_steps_asked_and_how_they_failed_that_were_left(value: Any) -> None:
+    def fail(state: State) -> State:
+        raise RuntimeError("no")
+
+    builder = StateGraph(State).add_node("ask", ask).add_node("fail", fail)
+    graph = builder.add_edge(START, "ask").add_edge(START, "fail").compile(MemoryCheckpointer())
+    with pytest.raises(RuntimeError):
+        graph.invoke({"x": []}, "t")
+    left = graph.get_state("t")
+    question = left.interrupts
+    if value == "edit":
+        graph.update_state("t", {"x": ["by hand"]}, as_node="fail")
+    else:
+        with pytest.raises(RuntimeError):
+            graph.invoke(None if value == "replay" else value, first(graph, value))
+    asked, failed = graph.get_state(left.config).tasks
+    assert (asked.name, asked.interrupts, asked.result) == ("ask", question, None)
+    assert failed.error.message == "no"
+    assert failed.result == ({"x": ["by hand"]} if value == "edit" else None)
+    with pytest.raises(RuntimeError):
+        graph.invoke(Command(resume="late"), left.config)
+
+
+def first(graph: Any, value: Any) -> Any:
+    """The thread, or its first checkpoint for a replay."""
+    return list(graph.get_state_history("t"))[-1].config if value == "replay" else "t"
+
+
+def test_a_run_that_is_stored_when_it_ends_keeps_what_it_has_left() -> None:
+    tries: list[int] = []
+
+    def work(state: State) -> State:
+        tries.append(1)
+        if len(tries) == 1:
+            raise RuntimeError("no")
+        return {"x": ["done"]}
+
+    builder = StateGraph(State).add_node("work", work).add_edge(START, "work")
+    graph = builder.compile(MemoryCheckpointer())
+    with pytest.raises(RuntimeError):
+        graph.invoke({"x": []}, "t", durability="exit")
+    assert graph.invoke({"x": ["new"]}, "t", durability="exit")["x"] == ["new", "done"]
+    assert [[str(t.error) for t in s.tasks] for s in graph.get_state_history("t")] == [
+        [],
+        ["RuntimeError('no')"],
+    ]

@@ -215,7 +215,6 @@ def test_a_superstep_that_is_settled() -> None:
     [
         (RunStatus.SUCCEEDED, "the run run-1 has succeeded"),
         (RunStatus.CANCELLED, "the run run-1 has been cancelled"),
-        (RunStatus.TIMED_OUT, "the run run-1 has timed out"),
     ],
 )
 def test_a_run_that_ended(status: RunStatus, text: str) -> None:

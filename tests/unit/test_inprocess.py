@@ -160,6 +160,33 @@ def test_retries_wait_by_the_clock_that_was_given():
     assert tries == [(start, 1), (start + 60_000, 2), (start + 660_000, 3)]
 
 
+def test_a_retry_follows_at_once_where_a_test_has_replaced_time_sleep(monkeypatch):
+    slept, tries = [], []
+    monkeypatch.setattr("time.sleep", slept.append)
+
+    def node(state, ctx):
+        tries.append(ctx.attempt)
+        if ctx.attempt < 3:
+            raise ConnectionError
+        return {"x": ctx.attempt}
+
+    policy = RetryPolicy(initial_interval=3600, backoff_factor=2, max_interval=7200, jitter=False)
+    builder = StateGraph(State).add_node("a", node, retry_policy=policy).set_entry_point("a")
+    assert builder.compile().invoke({})["x"] == 3
+    assert (tries, slept) == ([1, 2, 3], [3600, 7200])
+
+
+def test_a_node_that_sleeps_does_so_where_a_test_has_replaced_time_sleep(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _: None)
+
+    def node(state, ctx):
+        ctx.sleep(0.05)
+        return {"x": 1}
+
+    builder = StateGraph(State).add_node("a", node).set_entry_point("a")
+    assert builder.compile().invoke({})["x"] == 1
+
+
 def test_while_one_retries_its_siblings_are_not_repeated():
     clock, runs = ManualClock(), []
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator import START, InMemorySaver, StateGraph
 from orchestrator.channels import MISSING, BinaryOperatorAggregate
 from orchestrator.graph import messages
 from orchestrator.graph.messages import (
     REMOVE_ALL_MESSAGES,
     MessagesState,
     add_messages,
-    message_classes,
     message_sink,
     push_message,
 )
@@ -55,17 +55,23 @@ def forms(draw):
 lists = st.lists(forms(), max_size=4).map(lambda made: lambda: [make() for make in made])
 
 
-def outcome(merge, *args, **kwargs):
-    """What a merge gives, without the ids that are random."""
+def outcome(merge, *args, format=None):  # noqa: A002
+    """What a merge gives, without the ids that are random, or that LangGraph's format loses."""
     try:
-        merged = merge(*args, **kwargs)
+        merged = merge(*args, format=format)
     except ValueError:
         return ValueError
-    given_ids = {"1", "2", "3", REMOVE_ALL_MESSAGES, None}  # None: the format drops ids.
+    given_ids = set() if format else {"1", "2", "3", REMOVE_ALL_MESSAGES}
     for message in merged:
-        if message.id not in given_ids:
+        if message.id not in given_ids and not format:
             assert uuid.UUID(message.id).version == 4
     return [m.model_copy(update={"id": m.id if m.id in given_ids else "random"}) for m in merged]
+
+
+def removes_all(message):
+    if isinstance(message, dict):
+        return (message.get("role"), message.get("id")) == ("remove", REMOVE_ALL_MESSAGES)
+    return isinstance(message, lc.RemoveMessage) and message.id == REMOVE_ALL_MESSAGES
 
 
 @given(
@@ -73,7 +79,47 @@ def outcome(merge, *args, **kwargs):
 )
 def test_merging_gives_what_langgraph_gives(left, right, form):
     theirs = outcome(langgraph.graph.message.add_messages, left(), right(), format=form)
+    news = right() if isinstance(right(), list) else [right()]
+    ends = [place for place, message in enumerate(news) if removes_all(message)]
+    if ends and theirs is not ValueError:  # Here what follows is merged, too.
+        after = news[ends[-1] + 1 :]
+        theirs = outcome(langgraph.graph.message.add_messages, [], after, format=form)
     assert outcome(add_messages, left(), right(), format=form) == theirs
+
+
+def test_what_follows_the_removal_of_all_messages_is_merged():
+    everything, gone = lc.RemoveMessage(REMOVE_ALL_MESSAGES), lc.RemoveMessage("3")
+    news = [lc.AIMessage("lost"), everything, lc.HumanMessage("a", id="2"), lc.AIMessage("b")]
+    more = [lc.HumanMessage("instead", id="2"), lc.AIMessage("c", id="3"), gone]
+    merged = add_messages([lc.HumanMessage("old", id="1")], [*news, *more])
+    assert [(m.content, m.id) for m in merged] == [("instead", "2"), ("b", merged[1].id)]
+    assert merged[1].id
+    with pytest.raises(ValueError, match="doesn't exist"):
+        add_messages([lc.HumanMessage("old", id="1")], [everything, lc.RemoveMessage("1")])
+
+
+@pytest.mark.parametrize("begins_anew", [False, True])
+def test_a_format_keeps_ids_and_applies_to_all(begins_anew):
+    image = {"type": "image", "source": {"type": "base64", "media_type": "i/j", "data": "12"}}
+    result = {"type": "tool_result", "tool_use_id": "call", "content": "42"}
+    said = lc.HumanMessage([{"type": "text", "text": "see"}, image, result], id="said")
+    left = [lc.SystemMessage("be kind", id="rules")]
+    right = [*([lc.RemoveMessage(REMOVE_ALL_MESSAGES)] if begins_anew else []), said]
+    merged = add_messages(left, right, format="langchain-openai")
+    kept = [] if begins_anew else ["rules"]
+    assert [m.id for m in merged if not isinstance(m, lc.ToolMessage)] == [*kept, "said"]
+    assert next(m for m in merged if m.id == "said").content[1]["type"] == "image_url"
+    [tool] = [m for m in merged if isinstance(m, lc.ToolMessage)]
+    assert (tool.content, tool.tool_call_id) == ("42", "call")
+    again = add_messages(merged, [], format="langchain-openai")
+    assert [m.id for m in again] == [m.id for m in merged]
+
+
+def test_a_merge_leaves_the_messages_it_was_given():
+    said = lc.HumanMessage("hi")
+    first, second = add_messages([], [said]), add_messages([], [said])
+    assert said.id is None
+    assert first[0].id != second[0].id
 
 
 def test_a_conversation_can_go_on_for_many_merges():
@@ -129,10 +175,8 @@ def test_another_name_is_not_there():
         _ = messages.Nothing
 
 
-def test_a_codec_with_the_message_classes_stores_every_kind_of_message():
+def test_a_codec_stores_every_kind_of_message():
     codec = Codec()
-    for cls in message_classes():
-        codec.register_class(cls)
     call = {"name": "f", "args": {"a": 1}, "id": "c", "type": "tool_call"}
     for message in (
         lc.HumanMessage([{"type": "text", "text": "b"}], id="1", name="n"),
@@ -239,10 +283,16 @@ def test_a_format_of_langchains_needs_langchain(plain):
 
 def test_the_removal_of_a_plain_message_can_be_stored(plain):
     codec = Codec()
-    for cls in message_classes():
-        codec.register_class(cls)
     removal = messages.RemoveMessage("a")
     assert codec.decode(codec.encode(removal)) == removal
+
+
+def test_a_node_removes_a_plain_message_of_a_thread(plain):
+    builder = StateGraph(messages.MessagesState)
+    builder.add_node("drop", lambda state: {"messages": [messages.RemoveMessage(id="1")]})
+    graph = builder.add_edge(START, "drop").compile(InMemorySaver())
+    said = [{"role": "user", "content": text, "id": id_} for id_, text in (("1", "a"), ("2", "b"))]
+    assert [m["id"] for m in graph.invoke({"messages": said}, "t")["messages"]] == ["2"]
 
 
 def test_plain_merging_agrees_with_langgraphs_on_roles_and_contents(monkeypatch):

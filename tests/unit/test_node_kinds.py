@@ -193,3 +193,17 @@ def test_members_of_a_str_enum_name_nodes_everywhere(names):
 def test_a_node_that_is_not_callable_is_refused_with_what_it_is():
     with pytest.raises(InvalidGraphError, match=r"the node 'a' must be .* \(int: 5\)"):
         StateGraph(State).add_node("a", 5)
+
+
+def test_a_builder_shows_what_was_written():
+    node, chain = Object(), RunnableLambda(function)
+    builder = StateGraph(State).add_node("a", node, metadata={"k": 1}).add_node("b", chain)
+    builder.add_edge(START, "a").add_edge(["a"], "b")
+    builder.add_conditional_edges("b", function, ["a"])
+    assert list(builder.nodes) == ["a", "b"]
+    assert (builder.nodes["a"].runnable.func, builder.nodes["b"].runnable) == (node, chain)
+    assert (builder.nodes["a"].metadata, builder.nodes["b"].metadata) == ({"k": 1}, None)
+    assert builder.nodes["a"].input_schema is State
+    assert (builder.edges, builder.waiting_edges) == ({(START, "a")}, {(("a",), "b")})
+    assert builder.branches["b"]["function"].ends == {"a": "a"}
+    assert builder.compile().builder is builder

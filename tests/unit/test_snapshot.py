@@ -1,6 +1,9 @@
 """A thread's state as people see it, with the graph and without."""
 
+import copy
 import operator
+import pickle
+from dataclasses import replace
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -168,3 +171,14 @@ def test_without_the_graph_the_stored_values_are_shown() -> None:
     blind = snapshot("t", loaded, graph.records, None, latest=True)
     assert (blind.values, blind.next) == ({"n": 1}, ("fails",))
     assert shown({"n": 1}, None) == {"n": 1}
+
+
+def test_an_error_is_a_text_that_knows_more() -> None:
+    error = StepError(type="ConnectionError", module="builtins", message="I'm off", node="two")
+    assert error == repr(ConnectionError("I'm off"))
+    assert {str(error): 1}[error] == 1
+    assert ("ConnectionError" in error, error.node) == (True, "two")
+    assert error != replace(error, node="one")
+    assert error == replace(error)
+    for again in (copy.deepcopy(error), pickle.loads(pickle.dumps(error))):
+        assert (again, again.node, type(again)) == (error, "two", StepError)

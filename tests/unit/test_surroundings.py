@@ -24,6 +24,7 @@ from orchestrator import (
     get_runtime,
     get_store,
     get_stream_writer,
+    task,
 )
 from orchestrator.execute.inprocess import InProcess
 from orchestrator.testing.clock import ManualClock
@@ -127,7 +128,49 @@ def test_the_runtime_says_which_step_runs_and_how_often_it_was_tried() -> None:
     assert {info.task_id for info, _ in infos} == {ctx.step_id}
     assert (first.thread_id, first.run_id) == ("t", ctx.run_id)
     assert first.checkpoint_ns == f"work:{ctx.step_id}"
-    assert others[0][0].node_first_attempt_time > first.node_first_attempt_time > 1e9
+    assert {info.node_first_attempt_time for info, _ in others} == {first.node_first_attempt_time}
+    assert first.node_first_attempt_time > 1e9
+
+
+def test_a_resumed_run_counts_the_attempts_of_a_step_anew() -> None:
+    infos: list[Any] = []
+
+    def node(state: State, runtime: Runtime[Any]) -> None:
+        infos.append(runtime.execution_info)
+        if len(infos) < 4:
+            raise ConnectionError
+
+    clock = ManualClock()
+    policy = RetryPolicy(jitter=False, max_attempts=2)
+    builder = StateGraph(State).add_node("work", node, retry_policy=policy)
+    store = MemoryCheckpointer(clock=clock)
+    graph = builder.add_edge(START, "work").compile(store, executor=InProcess(clock=clock))
+    with pytest.raises(ConnectionError):
+        graph.invoke({"log": []}, "t")
+    clock.sleep(60)
+    graph.invoke(None, "t")
+    assert [info.node_attempt for info in infos] == [1, 2, 1, 2]
+    times = [info.node_first_attempt_time for info in infos]
+    assert times[0] == times[1] < times[2] == times[3]
+
+
+def test_a_task_knows_its_own_attempts() -> None:
+    infos: list[Any] = []
+
+    @task(retry_policy=RetryPolicy(initial_interval=0.001, jitter=False))
+    def work() -> None:
+        infos.append(get_runtime().execution_info)
+        if len(infos) < 3:
+            raise ConnectionError
+
+    @entrypoint()
+    def flow(_: int) -> int:
+        work().result()
+        return get_runtime().execution_info.node_attempt
+
+    assert flow.invoke(1) == 1
+    assert [info.node_attempt for info in infos] == [1, 2, 3]
+    assert len({info.node_first_attempt_time for info in infos}) == 1
 
 
 @pytest.mark.parametrize(

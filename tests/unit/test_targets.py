@@ -148,3 +148,8 @@ def test_a_command_shows_only_what_it_says():
     assert repr(Command()) == "Command()"
     assert repr(Command(resume=None)) == "Command(resume=None)"
     assert repr(Command(update={}, goto=["a"])) == "Command(update={}, goto=['a'])"
+
+
+def test_a_send_shows_its_limit_only_if_it_has_one():
+    assert repr(Send("a", 3)) == "Send(node='a', arg=3)"
+    assert repr(Send("a", 3, timeout=1)).startswith("Send(node='a', arg=3, timeout=TimeoutPolicy(")

@@ -102,7 +102,11 @@ def test_a_checkpoint_id_that_is_none_is_refused(text):
 
 def test_a_graph_without_threads_reads_no_checkpoint_id():
     parsed = parse_config({"thread_id": "t", "checkpoint_id": "of another library"})
-    assert parsed.without_thread().thread() == "t"
+    alone = parsed.without_thread()
+    assert (alone.thread_id, alone.checkpoint_id) == ("t", None)
+    assert alone.shown == {"thread_id": "t", "checkpoint_id": "of another library"}
+    alone = parse_config({"checkpoint_id": ID}).without_thread()
+    assert (alone.checkpoint_id, alone.shown) == (None, {"checkpoint_id": ID})
 
 
 @pytest.mark.parametrize("config", [["thread_id"], b"t", {"configurable": "t"}, {"metadata": 3}])

@@ -20,7 +20,9 @@ from orchestrator import (
     START,
     Command,
     GraphCallbackHandler,
+    GraphRecursionError,
     MemoryCheckpointer,
+    OptionError,
     Send,
     StateGraph,
     entrypoint,
@@ -432,3 +434,88 @@ def test_steps_side_by_side_are_traced_each_under_the_graph():
     traces = traced(builder.compile())
     names = [run.name for run in traces.roots[0].child_runs]
     assert names == ["__start__", "a", "a", "a"]
+
+
+# ---- events of langchain ------------------------------------------------------------------------
+
+
+def events(graph: Any, value: Any = None, config: Any = None, **options: Any) -> list[Any]:
+    async def main() -> list[Any]:
+        value_ = {"x": []} if value is None else value
+        return [event async for event in graph.astream_events(value_, config, **options)]
+
+    return asyncio.run(main())
+
+
+def test_events_tell_what_handlers_hear_in_the_form_of_langchain():
+    found = events(one("a", name="mine"), stream_mode="updates")
+    assert [(event["event"], event["name"]) for event in found] == [
+        ("on_chain_start", "mine"),
+        ("on_chain_start", "a"),
+        ("on_chain_stream", "a"),
+        ("on_chain_end", "a"),
+        ("on_chain_stream", "mine"),
+        ("on_chain_end", "mine"),
+    ]
+    assert found[2]["data"] == {"chunk": {"x": ["a"]}}
+    assert found[4]["data"] == {"chunk": {"a": {"x": ["a"]}}}
+    assert found[5]["data"] == {"output": {"x": ["a"]}}
+
+
+def test_events_are_chosen_and_handlers_of_the_graph_hear_of_the_same_run():
+    bound = Traces()
+    graph = one("a").with_config(callbacks=[bound])
+    found = events(graph, include_names=["a"], version="v2")
+    assert {event["name"] for event in found} == {"a"}
+    assert bound.tree() == ("LangGraph", "a")
+    with pytest.warns(DeprecationWarning, match="v1"):
+        assert events(graph, include_names=["a"], version="v1")
+
+
+def test_a_run_that_is_read_by_its_events_may_take_as_many_steps_as_any():
+    builder = StateGraph(State).add_node("a", lambda state: {"x": [1]}).add_edge(START, "a")
+    builder.add_conditional_edges("a", lambda state: "a" if len(state["x"]) < 40 else END)
+    graph = builder.compile()
+    assert len(events(graph)[-1]["data"]["output"]["x"]) == 40
+    with pytest.raises(GraphRecursionError):
+        events(graph, config={"recursion_limit": 5})
+
+
+def test_a_thread_is_named_for_its_events_as_for_other_calls():
+    graph = asking()
+    for config in ("t", {"configurable": {"thread_id": "u"}}):
+        assert events(graph, config=config)[-1]["data"] == {"output": {"x": []}}
+    assert graph.get_state("t").interrupts
+    assert graph.get_state("u").interrupts
+
+
+def test_other_versions_of_events_are_refused():
+    with pytest.raises(OptionError, match="v1"):
+        events(one("a"), version="v3")
+
+
+# ---- LangSmith ----------------------------------------------------------------------------------
+
+
+def test_what_langsmith_traces_in_a_node_is_below_the_node():
+    from langchain_core.tracers import LangChainTracer
+    from langsmith import Client
+    from langsmith.run_helpers import get_current_run_tree, tracing_context
+
+    class Unsent(LangChainTracer):
+        def _persist_run_single(self, run):
+            """Send nothing."""
+
+        def _update_run_single(self, run):
+            """Send nothing."""
+
+    seen: list[Any] = []
+
+    def look(state):
+        seen.append(get_current_run_tree())
+
+    graph = StateGraph(State).add_node("look", look).add_edge(START, "look").compile()
+    client = Client("http://127.0.0.1:9", api_key="none", auto_batch_tracing=False)
+    with tracing_context(enabled=True):
+        graph.invoke({"x": []}, {"callbacks": [Unsent(client=client)]})
+    assert (seen[0].name, seen[0].parent_run_id == seen[0].trace_id) == ("look", True)

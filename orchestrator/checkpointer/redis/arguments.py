@@ -75,6 +75,9 @@ def commit_arguments(
 def _rare_checks(commit: Commit) -> list[_Arg]:
     """Return what few commits ask for: each a name, how many values there are, and the values."""
     c, rare = commit, list[_Arg]()
+    if c.holder:
+        ms = "" if c.hold_ms is None else c.hold_ms
+        rare += _named("holder", c.holder, ms, int(c.only_holds))
     if c.expect_new:
         rare += _named("new")
     if c.key:
@@ -87,6 +90,8 @@ def _rare_checks(commit: Commit) -> list[_Arg]:
         rare += _named("settled")
     if c.dequeue:
         rare += _named("dequeue", c.dequeue)
+    if c.parent:
+        rare += _named("parent", *c.parent)
     return rare
 
 

@@ -80,6 +80,7 @@ class Fleet:
             thread_id: the thread.
             owners: who has claimed which step, step id → owner.
         """
+        self._store.check()
         prefix, own = self._store.keys.of_thread(thread_id)
         with available():
             pipe = self._client.pipeline(transaction=False)
@@ -92,6 +93,7 @@ class Fleet:
 
     def publish_graphs(self, fingerprints: Mapping[str, str]) -> None:
         """Remember which graphs workers know."""
+        self._store.check()
         with available():
             if fingerprints:
                 fields: dict[Any, Any] = dict(fingerprints)
@@ -99,6 +101,7 @@ class Fleet:
 
     def graphs(self) -> dict[str, str]:
         """Return the graphs that workers have known: name → fingerprint."""
+        self._store.check()
         with available():
             found: Any = self._client.hgetall(self._graphs)
         return {name.decode(): fingerprint.decode() for name, fingerprint in found.items()}

@@ -8,7 +8,7 @@ Per thread, `<p>` = `<namespace>:{<partition>}:` and `<t>` = `<p>t:<thread id>:`
 
 | key | type | holds | lives |
 |---|---|---|---|
-| `<t>head` | hash | the fields of `Head`; `seal`; `fence` and `seq`, the last ones given | thread |
+| `<t>head` | hash | the fields of `Head`; `seal`; `kin`; `fence`, `seq`: the last given | thread |
 | `<t>data` | hash | checkpoints, values and outcomes, see below | thread |
 | `<t>ids` | zset | checkpoint ids as 16 hex digits, score 0, so ordered by id | thread |
 | `<t>done` | set | completedSteps of the superstep; older ones are below the head | superstep |
@@ -16,8 +16,11 @@ Per thread, `<p>` = `<namespace>:{<partition>}:` and `<t>` = `<p>t:<thread id>:`
 | `<t>later` | zset | steps of a wide superstep that were not sent yet → place | superstep |
 | `<t>keys` | hash | idempotency key → run id | thread |
 | `<t>line` | list | ids of the runs that wait for the one there is, first first | while any |
+| `<t>hold` | string | the call that holds the thread, which may not exist yet | hold |
 | `<t>begins` | hash | run id → how it begins, of those in `line` | while any |
 | `<t>ev` | stream | events, see below: id `<seq>-0` of the last one | trimmed |
+| `<t>children` | set | namespaces of its child threads | thread |
+| `<t>gone` | string | ids of steps that a delete has still to remove | seconds |
 
 In `<t>data` stand, by checkpoint id: its header, which may name values, plan, refs, namespace and
 steps' ids; by `<checkpoint id>+`: plan and steps' ids, where there are many; by `/<step id>`: the
@@ -54,14 +57,19 @@ Per partition, where a *member* is `<step id>` (32 hex digits) followed by the t
 | `<p>gaps` | zset | mark after which nobody looked for a while → when somebody did |
 
 In `<p>sweep` also stand the `epoch` and `mark` (see `epochs.py`), `was` (former epochs), `halted`
-(why nothing runs), `slipped` (claims are still to be taken away), `floor` (a time, below which no
-fence is given); a step is claimed only between `opens` and `shuts`.
+(why nothing runs), `slipped` (claims are still to be taken away), `floor` (no fence below it is
+given: a time, or greater than any fence of a deleted thread); a step is claimed only between
+`opens` and `shuts`.
+
+`<t>children` has all child threads if the head has `kin`. An earlier version made the others, whose
+child threads are found by their keys.
 
 What an audit finds to be of another type than it should be is renamed to `<key>:aside` and kept.
 
 `<t>news` is no key but a channel: a commit that changes what becomes of a run says so there.
 
-Outside of the partitions: `<namespace>:partitions` (string), how many there are.
+Outside of the partitions: `<namespace>:partitions` (string), how many there are; written once, and
+compared by every process that connects.
 """
 
 from __future__ import annotations
@@ -79,7 +87,11 @@ class Keys:
     def __init__(self, namespace: str, partitions: int) -> None:
         """Name keys under `namespace`, threads spread over `partitions`."""
         self.namespace, self.partitions = namespace, partitions
-        self._prefixes = [f"{namespace}:{{{p}}}:" for p in range(partitions)]
+        self._prefixes = [self.prefix(p) for p in range(partitions)]
+
+    def prefix(self, partition: int) -> str:
+        """Return the prefix that a partition's keys have, or would have."""
+        return f"{self.namespace}:{{{partition}}}:"
 
     def partition(self, partition: int) -> str:
         """Return the prefix of a partition's keys."""

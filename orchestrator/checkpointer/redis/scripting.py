@@ -26,13 +26,15 @@ __all__ = ["SCRIPTS", "Scripts", "available"]
 
 _IDLE_S = 0.5  # A connection that was silent for so long is looked at before it is used.
 
-SCRIPTS = ("audit", "claim", "commit", "load", "release", "sweep")
+SCRIPTS = ("audit", "claim", "commit", "delete", "load", "prune", "release", "sweep")
 # What stands before a script, because others do the same.
 _SHARED = {
     "audit": ("checkpoints",),
     "claim": ("values", "checkpoints", "claims"),
     "commit": ("values", "checkpoints", "claims"),
+    "delete": ("checkpoints", "busy"),
     "load": ("values", "checkpoints"),
+    "prune": ("values", "checkpoints", "busy"),
     "sweep": ("checkpoints",),
 }
 
@@ -40,9 +42,10 @@ _SHARED = {
 class Scripts:
     """The scripts, on one server."""
 
-    def __init__(self, client: redis.Redis) -> None:
-        """Call them where `client` is connected to."""
+    def __init__(self, client: redis.Redis, agree: Callable[[], None] | None = None) -> None:
+        """Call them where `client` is connected to, after `agree` has succeeded once."""
         self._client = client
+        self._agree = agree
         self._idle: deque[tuple[Any, float]] = deque()  # Connections, and when each was last used.
         self._pid = os.getpid()
         self._sources = {name: _source(name) for name in SCRIPTS}
@@ -72,6 +75,8 @@ class Scripts:
             CheckpointerUnavailableError: if the server does not answer, or refuses writes.
             StateCorruptedError: if the script cannot make sense of what is stored.
         """
+        if self._agree is not None:
+            self.check()
         command = ("EVALSHA", self.hashes[name], len(keys), *keys, *args)
         with available():
             try:
@@ -80,12 +85,21 @@ class Scripts:
                 self._client.script_load(self._sources[name])
                 return self._ask(command, then)
 
+    def check(self) -> None:
+        """Check that this process and the store agree on what both must know, if it never was."""
+        agree = self._agree
+        if agree is not None:
+            with available():
+                agree()
+            self._agree = None
+
     def plain(self, *command: Any) -> Any:
         """Return the answer to a plain command, by the same short way.
 
         Raises:
             CheckpointerUnavailableError: if the server does not answer, or refuses writes.
         """
+        self.check()
         with available():
             return self._ask(command)
 

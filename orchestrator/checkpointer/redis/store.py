@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Self
 
 import redis
@@ -32,13 +33,16 @@ from orchestrator.checkpointer.news import news_in_log
 from orchestrator.checkpointer.redis import reading
 from orchestrator.checkpointer.redis.arguments import commit_arguments
 from orchestrator.checkpointer.redis.auditing import Auditing
+from orchestrator.checkpointer.redis.deleting import Deleting
 from orchestrator.checkpointer.redis.epochs import Epochs, halted_error
 from orchestrator.checkpointer.redis.holding import HeldClaim
 from orchestrator.checkpointer.redis.keys import Keys
 from orchestrator.checkpointer.redis.listening import Listeners
+from orchestrator.checkpointer.redis.partitioning import agree
 from orchestrator.checkpointer.redis.scripting import Scripts, available
 from orchestrator.checkpointer.redis.steprecords import steps_in
 from orchestrator.checkpointer.redis.sweeping import Sweeping
+from orchestrator.checkpointer.saver import BaseCheckpointSaver, check_serde
 from orchestrator.checkpointer.sealing import (
     opened_claim,
     opened_thread,
@@ -72,7 +76,7 @@ def connect(url: str, answer_s: float = _ANSWER_S) -> redis.Redis:
     )
 
 
-class RedisCheckpointer:
+class RedisCheckpointer(BaseCheckpointSaver):
     """Threads on a Redis server."""
 
     shared = True
@@ -87,13 +91,11 @@ class RedisCheckpointer:
         finally:
             made.close()
 
-    def setup(self) -> None:
-        """Do nothing: there is nothing to set up. LangGraph's savers need this call."""
-
     def __init__(
         self,
         url: str | None = None,
         *,
+        serde: None = None,
         settings: Settings | None = None,
         client: redis.Redis | None = None,
         renderer: Renderer | None = None,
@@ -103,6 +105,7 @@ class RedisCheckpointer:
 
         Args:
             url: as redis://host:port/db; by default from the settings, that is `REDIS_URL`.
+            serde: refused: there is one codec.
             settings: namespace, partitions, patience.
             client: a client to use instead of one made for `url`.
             renderer: makes the messages of ready steps, if this server is also the broker; commits
@@ -110,16 +113,18 @@ class RedisCheckpointer:
             is_empty: tells whether nothing waits in a queue, if another server is the broker;
                 what is ready then and was sent has been lost.
         """
+        check_serde(serde)
         self.settings = settings or Settings.from_env(url=url)
         self.client = client or connect(url or self.settings.url, _patience_s(self.settings))
         self._renderer = renderer
         self.pushes = renderer is not None
         self.partitions = self.settings.partitions
         self.keys = Keys(self.settings.namespace, self.partitions)
-        self._scripts = Scripts(self.client)
+        self._scripts = Scripts(self.client, partial(agree, self.client, self.keys))
         self._run = self._scripts.call
         self.epochs: Epochs | None = None  # What it has seen of the server, where it watches that.
         self._sweeping = Sweeping(self, self._scripts, is_empty)
+        self._deleting = Deleting(self.client, self._scripts, self.keys)
         # The client gives up on an answer that takes longer than its time-out.
         patience_s = self.client.connection_pool.connection_kwargs.get("socket_timeout")
         self._block_s = patience_s / 2 if patience_s else _BLOCK_S
@@ -138,7 +143,19 @@ class RedisCheckpointer:
         assert self._ahead_ms is not None
         return int(time.monotonic() * 1000 + self._ahead_ms)
 
+    def check(self) -> None:
+        """Check that this process and the server agree on the number of partitions.
+
+        Every call does that by itself when it is the first to reach the server.
+
+        Raises:
+            PartitionsDifferError: if they do not.
+            CheckpointerUnavailableError: if the server does not answer.
+        """
+        self._scripts.check()
+
     def _ask_ms(self) -> int:
+        self.check()
         with available():
             seconds, micros = self.client.time()
         return int(seconds) * 1000 + int(micros) // 1000
@@ -305,6 +322,17 @@ class RedisCheckpointer:
         )
         return auditing.some(partition, cursor, limit)
 
+    # ---- deleting -----------------------------------------------------------------------
+
+    def children(self, thread_id: str) -> list[str]:
+        """See `Checkpointer.children`."""
+        return self._deleting.children(thread_id)
+
+    def delete(self, thread_id: str, *, keep_head: bool = False) -> Refusal | None:
+        """See `Checkpointer.delete`."""
+        deleting = self._deleting
+        return deleting.delete_history(thread_id) if keep_head else deleting.delete(thread_id)
+
     # ---- reading ------------------------------------------------------------------------
 
     def load(
@@ -319,6 +347,7 @@ class RedisCheckpointer:
 
     def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
         """See `Checkpointer.history`."""
+        self.check()
         newest = "+" if before is None else f"({before:016x}"
         ids = self.keys.of_thread(thread_id)[1] + "ids"
         with available():
@@ -329,6 +358,7 @@ class RedisCheckpointer:
         self, *, status: RunStatus | None = None, limit: int = 100
     ) -> list[tuple[str, Head]]:
         """See `Checkpointer.threads`."""
+        self.check()
         found: list[tuple[str, Head]] = []
         for partition in range(self.partitions):
             with available():
@@ -340,6 +370,7 @@ class RedisCheckpointer:
         self, thread_id: str, *, after: int = 0, limit: int = 1000, wait_s: float = 0
     ) -> list[Event]:
         """See `Checkpointer.events`."""
+        self.check()
         key = self.keys.of_thread(thread_id)[1] + "ev"
         end = time.monotonic() + wait_s
         with available():

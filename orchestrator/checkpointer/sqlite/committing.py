@@ -53,19 +53,44 @@ def commit(
     See `Checkpointer.commit`.
     """
     found = find_head(connection, commit.thread_id)
-    head = found or _new_head(commit.thread_id, now)
+    head = found or _new_head(connection, commit.thread_id, now)
     change = _Change(connection, commit, now, head)
-    refused, detail = change.refusal(known=found is not None)
+    refused, detail = _hold_refusal(connection, commit, now)
+    if refused is None:
+        refused, detail = change.refusal(known=found is not None)
     if refused is not None:
         if refused is Refusal.STALE_FENCE:
             change.note_refusal()
         return CommitResult(refused=refused, detail=detail, now_ms=now), head
+    if commit.hold_ms is not None:
+        _hold(connection, commit, now)
+    if commit.only_holds:
+        return CommitResult(now_ms=now), head
     if found is None:
         added = connection.execute(_SQL["add_thread"], (to_text(commit.thread_id),))
         head["thread"] = added.lastrowid
     change.apply()
     connection.execute(_SQL["add_head" if found is None else "set_head"], head)
     return CommitResult(now_ms=now, open=head["open"], waiting=change.waits()), head
+
+
+def _hold_refusal(
+    connection: sqlite3.Connection, commit: Commit, now: int
+) -> tuple[Refusal | None, str]:
+    """Return whether another call holds the thread, and which."""
+    if commit.guard is not None:
+        return None, ""
+    row = connection.execute(_SQL["held"], (to_text(commit.thread_id), now)).fetchone()
+    held = text(row[0]) if row else commit.holder
+    return (None, "") if held == commit.holder else (Refusal.HELD, held)
+
+
+def _hold(connection: sqlite3.Connection, commit: Commit, now: int) -> None:
+    name, until = to_text(commit.thread_id), now + (commit.hold_ms or 0)
+    if commit.hold_ms:
+        connection.execute(_SQL["hold"], (name, to_text(commit.holder), until))
+    else:
+        connection.execute(_SQL["end_hold"], (name,))
 
 
 def find_head(connection: sqlite3.Connection, thread_id: str) -> HeadFields | None:
@@ -96,7 +121,7 @@ def add_events(
         connection.execute(_SQL["trim_events"], (thread, last - limits.EVENTS_MAX))
 
 
-def _new_head(thread_id: str, now: int) -> HeadFields:
+def _new_head(connection: sqlite3.Connection, thread_id: str, now: int) -> HeadFields:
     """Return the head of a thread before its first commit."""
     names = ("graph", "fingerprint", "run_id", "owner")
     numbers = ("checkpoint_id", "open", "idle_since_ms", "seq", "fence")
@@ -105,6 +130,8 @@ def _new_head(thread_id: str, now: int) -> HeadFields:
     fields = {**dict.fromkeys(names, ""), **dict.fromkeys((*numbers, *others), 0), **times}
     child = CHILD in thread_id
     fields["seal"] = ""
+    floor = connection.execute(_SQL["fence_floor"]).fetchone()
+    fields["fence"] = floor[0] if floor else 0
     return {"thread": 0, "status": RunStatus.QUEUED.value, "child": child, **fields}
 
 
@@ -124,8 +151,9 @@ class _Change:
         """Return why the commit cannot be made, and the detail of it."""
         commit, head = self.commit, self.head
         if not known:
-            new = commit.expect_new
-            return (None, "") if new else (Refusal.UNKNOWN_THREAD, commit.thread_id)
+            if not commit.expect_new:
+                return Refusal.UNKNOWN_THREAD, commit.thread_id
+            return self._refused_parts()
         if commit.key is not None:
             key = (head["thread"], to_text(commit.key[0]))
             used = self.connection.execute(_SQL["run_of_key"], key).fetchone()
@@ -152,6 +180,11 @@ class _Change:
     def _refused_parts(self) -> tuple[Refusal | None, str]:
         """Return why one of the things that the commit speaks of cannot be changed."""
         commit, head = self.commit, self.head
+        if commit.parent is not None:
+            around, step_id = commit.parent
+            planned_by = find_head(self.connection, around)
+            if planned_by is None or find_step(self.connection, planned_by, step_id) is None:
+                return Refusal.UNKNOWN_STEP, step_id
         for answer in commit.answers:
             if not self._asks(answer):
                 return Refusal.NO_INTERRUPT, answer.interrupt_id

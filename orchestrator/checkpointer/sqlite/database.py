@@ -156,9 +156,10 @@ class Database:
             return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        [[layout]] = connection.execute("PRAGMA user_version").fetchall()
-        [[application]] = connection.execute("PRAGMA application_id").fetchall()
-        [[tables]] = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        with _transaction(connection, "BEGIN"):  # Another process may be making the file.
+            [[layout]] = connection.execute("PRAGMA user_version").fetchall()
+            [[application]] = connection.execute("PRAGMA application_id").fetchall()
+            [[tables]] = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
         if application != APPLICATION_ID and (application, layout, tables) != (0, 0, 0):
             raise StateCorruptedError(
                 f"{self.path} is a database of something else. "

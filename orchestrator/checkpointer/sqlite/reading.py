@@ -14,18 +14,21 @@ from orchestrator.checkpointer.sqlite.statements import statements
 from orchestrator.checkpointer.values import found_values, named_values
 
 __all__ = [
+    "SQL",
     "blob",
     "events",
     "find_checkpoint",
     "head",
     "header",
     "history",
+    "is_alive",
     "load",
     "stat",
+    "steps",
     "threads",
 ]
 
-_SQL = statements("reading")
+SQL = statements("reading")
 _MAX = 2**63 - 1  # The greatest number there is in SQLite; ids from outside may be greater.
 
 
@@ -52,18 +55,18 @@ def load(
     if stored is None:
         return None
     plan = (number, wanted)
-    steps = _steps(connection, thread_id, *plan) if wanted == newest else {}
-    args = [step.step.arg for step in steps.values() if step.step.arg]
-    outcomes = dict(connection.execute(_SQL["outcomes"], plan).fetchall())
+    planned = steps(connection, thread_id, *plan) if wanted == newest else {}
+    args = [step.step.arg for step in planned.values() if step.step.arg]
+    outcomes = dict(connection.execute(SQL["outcomes"], plan).fetchall())
     find = partial(blob, connection, number)
     loaded = LoadedThread(
         head=found.head(thread_id),
         checkpoint=stored,
         blobs=found_values(find, (*stored.refs, *args) if values else ()),
-        steps=steps,
+        steps=planned,
         outcomes={text(step_id): outcome for step_id, outcome in outcomes.items()},
         line=_line(connection, number),
-        owner_alive=_is_alive(connection, found.fields["owner"], now),
+        owner_alive=is_alive(connection, found.fields["owner"], now),
         seq=found.fields["seq"],
         now_ms=now,
     )
@@ -72,18 +75,18 @@ def load(
 
 def _line(connection: sqlite3.Connection, thread: int) -> dict[str, bytes]:
     """Return the runs that wait, first first."""
-    return {text(run_id): begins for run_id, begins in connection.execute(_SQL["line"], (thread,))}
+    return {text(run_id): begins for run_id, begins in connection.execute(SQL["line"], (thread,))}
 
 
-def _is_alive(connection: sqlite3.Connection, owner: str | bytes, now: int) -> bool:
+def is_alive(connection: sqlite3.Connection, owner: str | bytes, now: int) -> bool:
     """Return whether a process has a lease that has not run out."""
-    row = connection.execute(_SQL["lease"], (owner,)).fetchone() if owner else None
+    row = connection.execute(SQL["lease"], (owner,)).fetchone() if owner else None
     return row is not None and row[0] >= now
 
 
 def head(connection: sqlite3.Connection, thread_id: str) -> HeadRow | None:
     """Return the head of a thread."""
-    row = connection.execute(_SQL["head"], (to_text(thread_id),)).fetchone()
+    row = connection.execute(SQL["head"], (to_text(thread_id),)).fetchone()
     return head_row(row) if row else None
 
 
@@ -92,7 +95,7 @@ def find_checkpoint(
 ) -> StoredCheckpoint | None:
     """Return a checkpoint as it is stored; `None` if there is none."""
     key = (thread, min(checkpoint_id, _MAX))
-    row = connection.execute(_SQL["checkpoint"], key).fetchone()
+    row = connection.execute(SQL["checkpoint"], key).fetchone()
     if row is None:
         return None
     ns, header_, plan, refs = row
@@ -101,19 +104,20 @@ def find_checkpoint(
     )
 
 
-def _steps(
+def steps(
     connection: sqlite3.Connection, thread_id: str, thread: int, plan: int
 ) -> dict[str, LoadedStep]:
+    """Return the steps of a plan as they stand, by id."""
     asks: dict[str, dict[str, bytes]] = {}
     answers: dict[str, dict[str, bytes]] = {}
-    for step, name, ask, answer in connection.execute(_SQL["questions"], (thread, plan)):
+    for step, name, ask, answer in connection.execute(SQL["questions"], (thread, plan)):
         asks.setdefault(step, {})[text(name)] = ask
         if answer is not None:
             answers.setdefault(step, {})[text(name)] = answer
     notes: dict[str, dict[str, bytes]] = {}
-    for step, name, value in connection.execute(_SQL["notes"], (thread, plan)):
+    for step, name, value in connection.execute(SQL["notes"], (thread, plan)):
         notes.setdefault(step, {})[text(name)] = value
-    rows = map(StepRow._make, connection.execute(_SQL["steps"], (thread, plan)))
+    rows = map(StepRow._make, connection.execute(SQL["steps"], (thread, plan)))
     return {
         text(row.id): row.loaded(
             thread_id,
@@ -127,13 +131,13 @@ def _steps(
 
 def blob(connection: sqlite3.Connection, thread: int, name: str) -> bytes | None:
     """Return the value kept under a name, if there is one."""
-    row = connection.execute(_SQL["blob"], (thread, to_text(name))).fetchone()
+    row = connection.execute(SQL["blob"], (thread, to_text(name))).fetchone()
     return row[0] if row is not None else None
 
 
 def header(connection: sqlite3.Connection, thread: int, plan: int) -> tuple[bytes, tuple[str, ...]]:
     """Return a checkpoint's header and the names of its values."""
-    header_, refs = connection.execute(_SQL["header"], (thread, plan)).fetchone()
+    header_, refs = connection.execute(SQL["header"], (thread, plan)).fetchone()
     return header_, unpack_names(refs)
 
 
@@ -142,7 +146,7 @@ def history(
 ) -> list[int]:
     """Return checkpoint ids below `before`, newest first."""
     below = _MAX if before is None else min(before, _MAX)
-    found = connection.execute(_SQL["history"], (to_text(thread_id), below, limit))
+    found = connection.execute(SQL["history"], (to_text(thread_id), below, limit))
     return [id_ for (id_,) in found]
 
 
@@ -151,16 +155,16 @@ def threads(
 ) -> list[tuple[str, Head]]:
     """Return threads, the latest changed first."""
     if status is None:
-        found = connection.execute(_SQL["threads"], (limit,))
+        found = connection.execute(SQL["threads"], (limit,))
     else:
-        found = connection.execute(_SQL["threads_of_status"], (status.value, limit))
+        found = connection.execute(SQL["threads_of_status"], (status.value, limit))
     rows = ((text(name), row) for name, *row in found)
     return list(readable(rows, lambda name, row: head_row(row).head(name)))
 
 
 def events(connection: sqlite3.Connection, thread_id: str, after: int, limit: int) -> list[Event]:
     """Return events after number `after`."""
-    found = connection.execute(_SQL["events"], (to_text(thread_id), min(after, _MAX), limit))
+    found = connection.execute(SQL["events"], (to_text(thread_id), min(after, _MAX), limit))
     return [
         Event(seq, ts_ms, text(type_), unpack_fields(fields)) for seq, ts_ms, type_, fields in found
     ]
@@ -168,5 +172,5 @@ def events(connection: sqlite3.Connection, thread_id: str, after: int, limit: in
 
 def stat(connection: sqlite3.Connection, name: str) -> int:
     """Return a counter."""
-    found = connection.execute(_SQL["stat"], (name,)).fetchone()
+    found = connection.execute(SQL["stat"], (name,)).fetchone()
     return int(found[0]) if found else 0

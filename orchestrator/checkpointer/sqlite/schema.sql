@@ -151,6 +151,11 @@ CREATE TABLE IF NOT EXISTS accepted (
   PRIMARY KEY (thread, key)
 ) WITHOUT ROWID;
 
+-- The call that holds a thread, by name: the thread may not exist yet.
+CREATE TABLE IF NOT EXISTS hold (
+  name TEXT PRIMARY KEY, holder TEXT NOT NULL, until_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS lease (owner TEXT PRIMARY KEY, end_ms INTEGER NOT NULL) WITHOUT ROWID;
 -- When the newest claimed message of a queue was sent.
 CREATE TABLE IF NOT EXISTS mark (queue TEXT PRIMARY KEY, sent_ms INTEGER NOT NULL) WITHOUT ROWID;

@@ -20,24 +20,27 @@ from orchestrator.checkpoint.commit import (
     Event,
     LoadedThread,
     ReadyStep,
+    Refusal,
     Swept,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.base import Planner
 from orchestrator.checkpointer.eventrecords import opened_events
 from orchestrator.checkpointer.news import news_in_log
+from orchestrator.checkpointer.saver import BaseCheckpointSaver, check_serde
 from orchestrator.checkpointer.sealing import (
     opened_claim,
     opened_thread,
     parsing,
     sealed,
 )
-from orchestrator.checkpointer.sqlite import claiming, committing, reading
+from orchestrator.checkpointer.sqlite import claiming, committing, deleting, reading
 from orchestrator.checkpointer.sqlite.auditing import Auditing
 from orchestrator.checkpointer.sqlite.database import Database, Synchronous
 from orchestrator.checkpointer.sqlite.sweeping import Sweeping, mark_sent
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.config import Settings
+from orchestrator.errors import NotSupportedError
 from orchestrator.record import replace
 
 __all__ = ["SqliteCheckpointer"]
@@ -45,7 +48,7 @@ __all__ = ["SqliteCheckpointer"]
 _LOOK_S = 0.05  # How often somebody who waits looks for events of other processes.
 
 
-class SqliteCheckpointer:
+class SqliteCheckpointer(BaseCheckpointSaver):
     """Threads in a file that several OS threads and processes of one machine may use."""
 
     partitions = 1  # A file has one writer at a time, so there is nothing to spread.
@@ -65,6 +68,7 @@ class SqliteCheckpointer:
         self,
         path: str | os.PathLike[str],
         *,
+        serde: None = None,
         settings: Settings | None = None,
         clock: Clock | None = None,
         synchronous: Synchronous = "full",
@@ -74,6 +78,7 @@ class SqliteCheckpointer:
         Args:
             path: of the file, on a disk of this machine; `":memory:"` keeps nothing beyond this
                 object.
+            serde: refused: there is one codec.
             settings: patience; the rest of them is of no concern here.
             clock: the store's time. All who use the file must share it: that of the machine.
             synchronous: `"full"`: a commit is on the disk when it returns. `"normal"`: the last
@@ -82,7 +87,15 @@ class SqliteCheckpointer:
         Raises:
             CheckpointerUnavailableError: if the file cannot be opened.
             StateCorruptedError: if it is something else, or of a newer layout.
+            NotSupportedError: if it is a connection, as of LangGraph's saver, or `serde` is given.
         """
+        check_serde(serde)
+        if not isinstance(path, str | os.PathLike):
+            msg = (
+                f"path must be the path of a file, which the checkpointer opens itself "
+                f"(path={path!r:.80}). Use SqliteCheckpointer('threads.db')"
+            )
+            raise NotSupportedError(msg)
         self.settings = settings or Settings()
         self._clock = clock or SystemClock()
         self._database = Database(path, synchronous)
@@ -178,6 +191,19 @@ class SqliteCheckpointer:
         with self._database.writing() if repair else self._database.reading() as connection:
             auditing = Auditing(connection, now, queue, plan, repair)
             return auditing.some(cursor, limit)
+
+    # ---- deleting -----------------------------------------------------------------------
+
+    def children(self, thread_id: str) -> list[str]:
+        """See `Checkpointer.children`."""
+        with self._database.reading() as connection:
+            return deleting.children(connection, thread_id)
+
+    def delete(self, thread_id: str, *, keep_head: bool = False) -> Refusal | None:
+        """See `Checkpointer.delete`."""
+        with parsing(thread_id), self._database.writing() as connection:
+            now = self._clock.now_ms()
+            return deleting.delete(connection, thread_id, now, keep_head=keep_head)
 
     # ---- reading ------------------------------------------------------------------------
 

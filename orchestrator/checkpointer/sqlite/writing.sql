@@ -14,6 +14,9 @@ WHERE s.thread = ? AND s.plan = ? AND s.id = ?;
 -- name: questions
 SELECT name, ask, answer FROM question WHERE thread = ? AND plan = ? AND step = ? ORDER BY number;
 
+-- name: fence_floor
+SELECT value FROM stats WHERE name = 'fence_floor';
+
 -- name: add_thread
 INSERT INTO thread (name) VALUES (?);
 
@@ -111,7 +114,7 @@ INSERT OR REPLACE INTO step (thread, plan, id, place, ready, queue, live, since_
 VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: put_result
-INSERT OR IGNORE INTO step (thread, plan, id, place, ready, queue, live, since_ms, outcome)
+INSERT OR REPLACE INTO step (thread, plan, id, place, ready, queue, live, since_ms, outcome)
 VALUES (?, ?, ?, 0, x'', '', 0, 0, ?);
 
 -- name: any_step
@@ -163,3 +166,12 @@ ON CONFLICT (queue) DO UPDATE SET sent_ms = excluded.sent_ms WHERE excluded.sent
 -- name: renew
 INSERT INTO lease VALUES (?, ?)
 ON CONFLICT (owner) DO UPDATE SET end_ms = excluded.end_ms WHERE excluded.end_ms > end_ms + ?;
+
+-- name: held
+SELECT holder FROM hold WHERE name = ? AND until_ms > ?;
+
+-- name: hold
+INSERT OR REPLACE INTO hold VALUES (?, ?, ?);
+
+-- name: end_hold
+DELETE FROM hold WHERE name = ?;

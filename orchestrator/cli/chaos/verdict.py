@@ -21,7 +21,7 @@ from orchestrator.cli.ledger import ACCEPTED, COMMITTED, Fact, Takeover, account
 
 __all__ = ["AT_REST", "GONE", "Finding", "Ran", "Verdict", "judge", "percentile", "takeover_times"]
 
-AT_REST = frozenset({"succeeded", "failed", "cancelled", "timed_out", "paused"})
+AT_REST = frozenset({"succeeded", "failed", "cancelled", "paused"})
 GONE = "gone"  # The status of a thread that was accepted and that the store does not know.
 SUCCEEDED = "run_succeeded"
 

@@ -8,9 +8,11 @@ from orchestrator.testing.contract.auditing import AuditingContract
 from orchestrator.testing.contract.children import ChildrenContract
 from orchestrator.testing.contract.claiming import ClaimingContract
 from orchestrator.testing.contract.completing import CompletingContract
+from orchestrator.testing.contract.deleting import DeletingContract
 from orchestrator.testing.contract.fencing import FencingContract
 from orchestrator.testing.contract.growing import GrowingContract
 from orchestrator.testing.contract.hints import HintsContract
+from orchestrator.testing.contract.holding import HoldingContract
 from orchestrator.testing.contract.leading import LeadingContract
 from orchestrator.testing.contract.leases import LeasesContract
 from orchestrator.testing.contract.lining import LiningContract
@@ -32,6 +34,7 @@ class CheckpointerContract(
     StoringContract,
     ClaimingContract,
     FencingContract,
+    DeletingContract,
     CompletingContract,
     TimingContract,
     AnsweringContract,
@@ -47,5 +50,6 @@ class CheckpointerContract(
     LiningContract,
     AuditingContract,
     GrowingContract,
+    HoldingContract,
 ):
     """The whole contract, for a backend's test class to inherit."""

@@ -49,6 +49,12 @@ def _wait(driver: Driver, after: int) -> list[int]:
 class LoggingContract(Contract):
     """Events."""
 
+    def test_a_run_may_end_without_any_event(self, driver: Driver) -> None:
+        driver.start("a", events=())
+        driver.change(status=RunStatus.CANCELLED)
+        assert driver.load().head.status is RunStatus.CANCELLED
+        assert driver.events() == []
+
     def test_events_are_numbered_from_one_without_gaps(self, driver: Driver) -> None:
         driver.start("a", "b", events=_happened(1, 2))
         driver.change(events=())
@@ -131,6 +137,12 @@ class LoggingContract(Contract):
         assert read(3, 3) == [4, 5, 6]
         assert read(9) == [10]
         assert read(10) == read(11) == read(10**9) == []
+
+    def test_a_run_may_end_without_an_event(self, driver: Driver) -> None:
+        driver.start("a", events=())
+        driver.change(status=RunStatus.SUCCEEDED)
+        assert driver.events() == []
+        assert driver.load().head.status is RunStatus.SUCCEEDED
 
     def test_an_unknown_thread_has_no_events(self, driver: Driver) -> None:
         assert driver.store.events("nobody") == []

@@ -129,7 +129,7 @@ def _statuses() -> Iterator[Kind]:
         "queued": ("paused", "failed"),
         "ready": ("nonsense", "succeeded", "cancelled", "paused"),
         "claimed": ("succeeded",),
-        "retrying": ("failed", "timed_out"),
+        "retrying": ("failed", "cancelled"),
         "asking": ("running", "succeeded", "failed"),
         "paused": ("running", "succeeded"),
         "failed": ("running", "succeeded"),

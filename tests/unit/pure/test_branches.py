@@ -6,6 +6,7 @@ from orchestrator.core.branches import (
     below,
     branched,
     caller_of,
+    crowded,
     given,
     leaves,
     parents_of,
@@ -78,3 +79,12 @@ def test_what_names_no_checkpoint_around_it_is_judged_by_its_own_id() -> None:
     assert [belongs({}, n, around) for n in (2, 5, 12)] == [True, False, True]
     inside = below(branched(Checkpoint(id=11), CHILD, 3), CHILD, "step")
     assert belongs({}, 5, inside)
+
+
+def test_a_run_knows_whether_steps_may_run_beside_one_around_it() -> None:
+    root = Checkpoint(id=5)
+    alone = given({}, below(root, ROOT, "s"), None, CHILD)
+    beside = given({}, below(root, ROOT, "s", alone=False), None, CHILD)
+    inside = below(Checkpoint(id=6, metadata=beside), CHILD, "s")
+    assert [crowded(one) for one in (root.metadata, alone, beside)] == [False, False, True]
+    assert crowded(given({}, inside, None, f"{CHILD}|x"))

@@ -14,7 +14,7 @@ from orchestrator.channels import (
 )
 from orchestrator.errors import InvalidGraphError
 from orchestrator.graph.builder import GraphBuilder
-from orchestrator.graph.inspecting import ends_of, first_hint, injected, is_async, named
+from orchestrator.graph.inspecting import ends_of, first_hint, injected, named
 from orchestrator.graph.policy import RetryPolicy
 from orchestrator.graph.routing import END, START, branch_channel, join_channel
 
@@ -353,17 +353,6 @@ def test_parameters_are_injected_by_name_after_the_first():
     assert injected(lambda state, other, ctx, config: 0) == ("ctx", "config")
     assert injected(dict) == ()
     assert injected(3) == ()
-
-
-def test_async_functions_and_callables_are_told():
-    class Async:
-        async def __call__(self, state): ...
-
-    async def coroutine(state): ...
-
-    assert is_async(coroutine)
-    assert is_async(Async())
-    assert not is_async(node)
 
 
 def test_hints_that_cannot_be_resolved_or_name_no_fields_are_no_schema():

@@ -57,6 +57,11 @@ local function refuse(why, detail)
   end
   return {why, detail, now, 0, 0, {}}
 end
+local holder, hold_ms, only_holds = unpack(rare.holder or {'', ''})
+if guard == '' then
+  local held = redis.call('GET', T .. 'hold')
+  if held and held ~= holder then return {'held', held, now, 0, 0, {}} end
+end
 local guard_owner, guard_cp, guard_noted
 if not exists then
   if not rare.new then return {'unknown_thread', thread, now, 0, 0, {}} end
@@ -97,7 +102,18 @@ else
   end
 end
 
+if rare.parent and redis.call('EXISTS', P .. 't:' .. rare.parent[1] .. ':s:' .. rare.parent[2]) == 0 then
+  return refuse('unknown_step', rare.parent[2])
+end
+
 -- ---- effects ---------------------------------------------------------------------------
+
+if hold_ms == '0' then
+  redis.call('DEL', T .. 'hold')
+elseif hold_ms ~= '' then
+  redis.call('SET', T .. 'hold', holder, 'PX', hold_ms)
+end
+if only_holds == '1' then return {'', '', now, tonumber(head[4] or 0), 0, {}} end
 
 local open = tonumber(head[4] or 0)
 local status = rare.status and rare.status[1]
@@ -289,14 +305,23 @@ if not status and fence and head[1] == 'queued' then
 elseif status then
   news[#news + 1], news[#news + 2] = 'status', status
 end
-if not exists then news[#news + 1], news[#news + 2] = 'created_ms', now end
+if not exists then
+  news[#news + 1], news[#news + 2] = 'created_ms', now
+  local root, ns = string.match(thread, '^([^\31]*)\31(.*)$')
+  if root then -- The thread of a subgraph.
+    redis.call('SADD', P .. 't:' .. root .. ':children', ns)
+  else
+    news[#news + 1], news[#news + 2] = 'kin', 1 -- All its child threads will be listed.
+  end
+end
 news[2] = open
 local events = tonumber(ARGV[at + 1])
 if events > 0 then note(events, 'n', events, 'sealed', ARGV[at + 2]) end
 if L == T then
   news[#news + 1], news[#news + 2] = 'seq', seq
   -- A stream takes 4 KB for its next entries; a run that rests has none. Its copy takes what it holds.
-  if status and not active and redis.call('XLEN', T .. 'ev') <= 100 then
+  local length = status and not active and redis.call('XLEN', T .. 'ev') or 0
+  if length > 0 and length <= 100 then
     redis.call('COPY', T .. 'ev', T .. 'ev:packed', 'REPLACE')
     redis.call('RENAME', T .. 'ev:packed', T .. 'ev')
   end

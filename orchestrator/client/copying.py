@@ -1,0 +1,217 @@
+"""Copying a thread with its history and its subgraphs to a new one, by commits as any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator import limits
+from orchestrator.checkpoint.commit import (
+    Commit,
+    EventDraft,
+    LoadedThread,
+    ReadyStep,
+    StepGuard,
+    StepUpdate,
+)
+from orchestrator.checkpoint.model import RunStatus
+from orchestrator.checkpoint.tails import is_list, tail_of
+from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.client.threadconfig import ConfigError
+from orchestrator.core.accepting import check_idle
+from orchestrator.core.calling import missing
+from orchestrator.core.records import Records
+from orchestrator.errors import NotSupportedError
+from orchestrator.ids import child_thread, new_uuid, root_thread
+from orchestrator.record import replace
+
+__all__ = ["copy_of"]
+
+_OWNER = "copy"
+_PAGE = 100
+
+
+def copy_of(store: Checkpointer, records: Records, source: str, target: str) -> None:
+    """Copy a thread; see `BaseCheckpointSaver.copy_thread`. The root comes last.
+
+    Raises:
+        UnknownThreadError: if there is no source.
+        ConfigError: if the target exists.
+        ThreadBusyError: if the run of the source is active.
+        NotSupportedError: if it asks something, or a step has begun and not ended.
+    """
+    loaded = store.load(source, values=False)
+    if loaded is None:
+        raise missing(source)
+    check_idle(source, loaded)
+    if store.load(target, values=False) is not None:
+        raise _exists(target)
+    children = store.children(source)
+    heads = [found.head for child in children if (found := store.load(child, values=False))]
+    inner = any(not head.status.final for head in heads)
+    for name in (source, *children):
+        _Copy(store, records, name, child_thread(target, root_thread(name)[1]), inner).check()
+    for name in (*children, source):
+        _Copy(store, records, name, child_thread(target, root_thread(name)[1]), inner).make()
+
+
+def _exists(target: str) -> ConfigError:
+    return ConfigError(f"the thread {target!r} exists: copy to a new one, or delete it first")
+
+
+@dataclass(slots=True)
+class _Copy:
+    """One thread that is copied."""
+
+    store: Checkpointer
+    records: Records
+    source: str
+    target: str
+    inner: bool  # Whether it is, or has, the thread of a subgraph that has not ended.
+    grown: dict[str, tuple[str, bytes, int]] = field(default_factory=dict)  # See `_values`.
+    known: set[str] = field(default_factory=set)
+
+    def make(self) -> None:
+        """Copy the checkpoints, the oldest first, so that the latest becomes the head."""
+        head = self.check()
+        ids = list(self._ids())
+        for place, id_ in enumerate(reversed(ids)):
+            loaded = head if id_ == head.head.checkpoint_id else self._at(id_)
+            self._put(loaded, is_first=place == 0)
+        self._settle(head)
+
+    def _ids(self) -> Iterable[int]:
+        before = None
+        while page := self.store.history(self.source, before=before, limit=_PAGE):
+            yield from page
+            before = page[-1]
+
+    def _at(self, checkpoint_id: int | None) -> LoadedThread:
+        loaded = self.store.load(self.source, checkpoint_id=checkpoint_id)
+        if loaded is None:
+            raise missing(self.source)
+        return loaded
+
+    def check(self) -> LoadedThread:
+        """Return the head; refuse what belongs to a thread by its id, or needs risky claims."""
+        head = self._at(None)
+        check_idle(self.source, head)
+        open_ = [step for step in head.steps.values() if not step.completed]
+        why = ""
+        if any(step.asks for step in open_):
+            why = "it asks a question, whose answer can only be given to this thread"
+        elif any(step.notes for step in open_) or self.inner:
+            why = "a step has begun, and what it has done is kept for this thread"
+        elif len(open_) < len(head.steps) and any(step.step.queue for step in open_):
+            why = "some of the steps that run side by side on its fleet have ended, and others not"
+        if why:
+            msg = (
+                f"the thread {self.source!r} cannot be copied now: {why}. Copy it when its run has "
+                f"ended, or use graph.fork(config, thread_id), whose new thread repeats those steps"
+            )
+            raise NotSupportedError(msg)
+        return head
+
+    def _put(self, loaded: LoadedThread, *, is_first: bool) -> None:
+        """Copy one checkpoint with the outcomes of its steps."""
+        ready = tuple(self._steps(loaded))
+        blobs, tails = self._values(loaded)
+        head: Mapping[str, str | int | bytes] = {
+            "graph": loaded.head.graph,
+            "run_id": loaded.head.run_id,
+            "local": 1,
+        }
+        commit = Commit(
+            thread_id=self.target,
+            expect_new=is_first,
+            checkpoint=loaded.checkpoint,
+            blobs=blobs,
+            tails=tails,
+            ready=ready,
+            status=RunStatus.RUNNING if loaded.outcomes else loaded.head.status,
+            head=head if is_first else {},
+        )
+        if self.store.commit(commit).refused is not None:
+            raise _exists(self.target)
+        for step in ready:
+            outcome = loaded.outcomes.get(step.step_id)
+            if outcome is not None:
+                claim = self.store.claim(self.target, step.step_id, owner=_OWNER, token=new_uuid())
+                guard = StepGuard(step.step_id, claim.fence)
+                self.store.commit(Commit(thread_id=self.target, guard=guard, completed=outcome))
+
+    def _steps(self, loaded: LoadedThread) -> Iterable[ReadyStep]:
+        if loaded.steps:
+            for live in loaded.steps.values():
+                yield replace(live.step, thread_id=self.target)
+            return
+        stored = loaded.checkpoint
+        checkpoint = self.records.checkpoint(stored.header, stored.plan)
+        for step in checkpoint.plan:
+            yield ReadyStep(
+                thread_id=self.target,
+                step_id=step.id_in(checkpoint),
+                checkpoint_id=checkpoint.id,
+                graph=loaded.head.graph,
+                node=step.node,
+                ns=checkpoint.ns,
+                index=step.index,
+                number=checkpoint.step + 1,
+                triggers=step.triggers,
+            )
+
+    def _values(self, loaded: LoadedThread) -> tuple[dict[str, bytes], dict[str, str]]:
+        """Return the values that the copy lacks; of a list that grew, what it grew by.
+
+        Of each channel is known its latest list: name, bytes, and of how many parts it consists.
+        """
+        blobs, tails = dict[str, bytes](), dict[str, str]()
+        for name, data in loaded.blobs.items():
+            if name in self.known:
+                continue
+            self.known.add(name)
+            blobs[name] = data
+            channel = name.rpartition("\x1f")[0]
+            before, count = self.grown.get(channel), 0
+            if before is not None and len(data) > _whole_max(before[2]):
+                tail = tail_of(before[1], data)
+                if tail is not None:
+                    blobs[name], tails[name], count = tail, before[0], before[2] + 1
+            if is_list(data):
+                self.grown[channel] = name, data, count
+        return blobs, tails
+
+    def _settle(self, head: LoadedThread) -> None:
+        """Let the steps of the head wait for what they waited for, and the thread with them."""
+        updates = tuple(
+            StepUpdate(
+                step=replace(live.step, thread_id=self.target),
+                wait=live.wait,
+                error=live.error or None,
+                reason=live.reason,
+            )
+            for live in head.steps.values()
+            if not live.completed
+        )
+        h = head.head
+        fields: Mapping[str, Any] = {
+            "graph": h.graph,
+            "fingerprint": h.fingerprint,
+            "run_id": h.run_id,
+            "config": h.config,
+            "error": h.error,
+            "stop": h.stop,
+            "resumes": h.resumes,
+            "breaks_seen": h.breaks_seen,
+            "local": int(h.local),
+            "owner": "",
+        }
+        event = EventDraft("thread_copied", {"of": root_thread(self.source)[0]})
+        self.store.commit(Commit(thread_id=self.target, updates=updates))
+        done = Commit(thread_id=self.target, status=h.status, head=fields, events=(event,))
+        self.store.commit(done)
+
+
+def _whole_max(tails: int) -> int:
+    return max(limits.LIST_WHOLE_BYTES_MAX, limits.TAIL_BYTES_MIN * tails)

@@ -1,0 +1,36 @@
+"""What documents count is counted here, so that they cannot drift."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from orchestrator.checkpoint.model import RunStatus
+from orchestrator.checkpointer.base import Checkpointer
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def test_the_architecture_page_counts_the_methods_of_a_checkpointer() -> None:
+    methods = [n for n, value in vars(Checkpointer).items() if callable(value) and n[0] != "_"]
+    [told] = re.findall(r"has the law in (\d+) methods", page("architecture.md"))
+    assert int(told) == len(methods)
+
+
+def test_the_glossary_names_every_status_of_a_run() -> None:
+    [row] = [line for line in page("glossary.md").splitlines() if line.startswith("| run |")]
+    named = re.findall(r"`(\w+)`", row)
+    assert named == [status.value for status in RunStatus]
+
+
+def test_every_decision_is_in_the_list_and_numbered_once() -> None:
+    folder = ROOT / "docs" / "decisions"
+    files = sorted(path.name for path in folder.glob("0*.md"))
+    numbers = [name[:4] for name in files]
+    assert len(set(numbers)) == len(numbers)
+    listed = re.findall(r"\]\((0[^)]+\.md)\)", (folder / "README.md").read_text(encoding="utf-8"))
+    assert listed == files
