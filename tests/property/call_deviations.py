@@ -136,6 +136,16 @@ CALLS: tuple[Known[Seen], ...] = (
         lambda s: s.call.what in {"answer", "resume"} and _parts(s.ours) == _parts(s.theirs),
     ),
     Known(
+        "siblings of a failure",
+        "A call that is awaited cancels what runs beside a failure, as LangGraph does; here "
+        "LangGraph is made to wait for it.",
+        when=lambda s: (
+            s.call.face[0] == "a"
+            and s.theirs["ended"] != "ok"
+            and any(n.fails and not n.attempts for n in s.scene.plan.every())
+        ),
+    ),
+    Known(
         "own objects",
         "LangGraph's configs hold its checkpointer.",
         r"__pregel_",

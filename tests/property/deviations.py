@@ -51,8 +51,6 @@ def of(*fields: str) -> frozenset[str]:
 PENDING: set[str] = {
     "abandoned steps",
     "answer beside a failure",
-    "cause 8",
-    "cause 9",
     "cause 21",
     "cause 4",
     "config of streams",
