@@ -17,6 +17,7 @@ from pathlib import Path
 
 from orchestrator.checkpoint.commit import ReadyStep
 from orchestrator.checkpoint.model import RunStatus
+from orchestrator.checkpointer.redis import holding
 from orchestrator.client.children import Children
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.config import Settings
@@ -287,7 +288,9 @@ def _make() -> Runtime:
     settings = Settings.from_env()
     template = os.environ.get(TEMPLATE_VARIABLE)
     store = open_store(settings, template, answer_s=_ANSWER_S)
-    access = Access(store, new_owner(), attempts_max=float("inf"))
+    owner = new_owner()
+    lost = partial(holding.lost, store, owner)
+    access = Access(store, owner, attempts_max=float("inf"), finds_lost=lost)
     gc.freeze()  # What is there stays: no collection need look at it again.
     dispatch = partial(store.push, again=False) if store.pushes else dispatcher(store, settings)
     return Runtime(
@@ -300,7 +303,7 @@ def _make() -> Runtime:
         dispatch_default=settings.dispatch,
         inbox=Inbox(store) if store.pushes else None,
         stops=_stop_marker().exists,
-        busy=_register(access.owner),
+        busy=_register(owner),
     )
 
 

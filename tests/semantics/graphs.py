@@ -32,13 +32,13 @@ from orchestrator import (
     interrupt,
     task,
 )
-from tests.semantics import nesting
+from tests.semantics import heeding, nesting
 
 NAMES = (
     "asks_twice", "fails_then_asks", "takes_answer", "routes", "collides", "torn", "waits", "plain",
     "asks_late", "asks", "siblings", "opaque", "loops", "raises", "asks_side_by_side", "handles",
     "review", "counts", "publish", "fails_then_waits", "overtaken", "shift", *nesting.BUILDERS,
-    "converses", "gathers",
+    *heeding.BUILDERS, "converses", "gathers",
     "dies",
     "swallows", "handled_late", "handled_late_async", "handled_late_by_default",
     "pauses_at_handler",
@@ -542,6 +542,7 @@ BUILDERS: dict[str, StateGraph] = {
     "counts": row(one=counting("one"), two=counting("two"), three=counting("three", fails=True)),
     "publish": _publish,
     "shift": _shift,
+    **heeding.BUILDERS,
     **nesting.BUILDERS,
     "gathers": _gathers,
     "asks_made": _asks_made,
