@@ -33,6 +33,7 @@ from orchestrator.step.report import Report
 from orchestrator.step.resuming import record_takeover
 from workers.busy import Busy, busy_file
 from workers.registry import Registry, configured
+from workers.stuck import Stuck
 
 __all__ = [
     "RUN_FOLDER_VARIABLE",
@@ -81,6 +82,7 @@ class Runtime:
     busy: Busy = field(default_factory=Busy)  # What the keeper vouches for.
     protocols: dict[str, StepProtocol | None] = field(default_factory=dict)
     deferred: set[str] = field(default_factory=set)  # Reasons that were logged already.
+    is_retiring: bool = False  # It begins no other step: it is about to be replaced.
     _look_ms: float = 0.0  # When to look again whether the worker was told to stop.
     _is_stopping: bool = False  # What the last look found.
     _slice: _Slice = field(default_factory=_Slice)
@@ -103,6 +105,10 @@ class Runtime:
         """
         self._slice.end_ms = self.access.clock.monotonic_ms() + self.slice_ms
         return self._do(thread_id, step_id, sent_ms, None, report_step)
+
+    def retire(self) -> None:
+        """Begin no other step."""
+        self.is_retiring = True
 
     def is_cancelled(self, thread_id: str) -> bool:
         """Return whether the run of a thread was cancelled; `False` while the store is away."""
@@ -135,6 +141,8 @@ class Runtime:
         report_step: InPlace,
     ) -> Report:
         """Do a step and those in place after it; return the report of the first one."""
+        if self.is_retiring:
+            threading.Event().wait()  # The process ends; the message is sent again.
         place = self.busy.begin(thread_id)
         first = Report()
         try:
@@ -209,7 +217,7 @@ class Runtime:
     def _has_time(self) -> bool:
         """Whether the slice lasts, and the worker was not told to stop, as far as is known."""
         now_ms = self.access.clock.monotonic_ms()
-        if now_ms >= self._slice.end_ms:
+        if now_ms >= self._slice.end_ms or self.is_retiring:
             return False
         if now_ms >= self._look_ms:  # A look at a file at each step would cost more than the rest.
             self._look_ms, self._is_stopping = now_ms + _LOOK_MS, self.stops()
@@ -293,7 +301,7 @@ def _make() -> Runtime:
     access = Access(store, owner, attempts_max=float("inf"), finds_lost=lost)
     gc.freeze()  # What is there stays: no collection need look at it again.
     dispatch = partial(store.push, again=False) if store.pushes else dispatcher(store, settings)
-    return Runtime(
+    made = Runtime(
         access,
         registry(),
         settings.queue,
@@ -305,6 +313,9 @@ def _make() -> Runtime:
         stops=_stop_marker().exists,
         busy=_register(owner),
     )
+    stuck = Stuck(made.busy, settings.stuck_s, made.retire)
+    threading.Thread(target=stuck.loop, name="stuck", daemon=True).start()
+    return made
 
 
 def mark_stopping() -> None:

@@ -161,7 +161,7 @@ class _Child:
         protocol = StepProtocol(
             graph.spec,
             graph.records,
-            replace(outer.access, checkpointer=keeps),
+            outer.access.to(keeps),
             outer.default_queue if fleet else "",
             live,
         )

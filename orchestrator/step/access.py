@@ -12,6 +12,7 @@ import random
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as replace_fields
 from typing import TypeVar
 
 from orchestrator import limits
@@ -58,6 +59,12 @@ class Access:
     def watches(self) -> bool:
         """Whether claims can be taken away: not those on a thread that this call alone knows."""
         return not isinstance(self.checkpointer, Overlay)
+
+    def to(self, checkpointer: Checkpointer) -> Access:
+        """Return the same process's access to a checkpointer, perhaps another one."""
+        same = checkpointer is self.checkpointer
+        finds_lost = self.finds_lost if same else None
+        return replace_fields(self, checkpointer=checkpointer, finds_lost=finds_lost)
 
     def lost(self, claims: Sequence[Claim]) -> list[bool]:
         """Return for each claim whether it was taken away, or its thread deleted.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import hashlib
 import json
 import operator
 import os
@@ -90,7 +91,7 @@ def gate_of(ledger: str, name: str) -> Path:
 
 
 def act(verb: str, more: str, gate: Path) -> None:
-    """Do what a script says: wait [GATE], sleep S, lock S, spin, hoard, fail, lose, exit, die."""
+    """Do as a script says: wait [GATE], sleep S, lock S, spin, grind, fail, lose, exit, die."""
     if verb == "wait":
         end = time.monotonic() + GATE_WAIT_S
         while not gate.exists():
@@ -102,6 +103,8 @@ def act(verb: str, more: str, gate: Path) -> None:
         time.sleep(float(more))
     elif verb == "lock":  # PyDLL calls without giving the interpreter lock away.
         ctypes.PyDLL(None).sleep(int(more))
+    elif verb == "grind":  # Native code that keeps a core busy and never returns.
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)
     elif verb == "spin":
         while True:
             pass

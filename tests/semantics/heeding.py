@@ -104,7 +104,17 @@ def call(state: State) -> State:
     return {"log": _inner.invoke({"witness": state["witness"]})["log"]}
 
 
+async def outlast(state: State) -> State:
+    """Await longer than it takes to notice that a claim was taken away."""
+    _note(state, "work")
+    await asyncio.sleep(2)
+    return {"log": ["done"]}
+
+
+_unkept = _row(outlast).compile(checkpointer=False)
+
 BUILDERS = {
+    "heeds_nothing": _row(_unkept),
     "heeds_check": _row(check),
     "heeds_question": _row(ask),
     "heeds_await": _row(wait),
