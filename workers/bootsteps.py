@@ -69,7 +69,8 @@ class LeaseKeeper(bootsteps.StartStopStep):
         while not self._ending.is_set():
             try:
                 known = {name: graph.spec.fingerprint for name, graph in registry().items()}
-                Fleet(store).publish_graphs(known)
+                queues = {name: graph.spec.queue or "" for name, graph in registry().items()}
+                Fleet(store).publish_graphs(known, queues)
             except CheckpointerUnavailableError:
                 self._ending.wait(1)
             else:

@@ -235,8 +235,10 @@ class Runtime:
     def _made(self, name: str) -> StepProtocol | None:
         root, *nodes = name.split("|")
         graph = self.graphs.get(root)
+        queue = self.queue
         store, cache = (graph.store, graph.cache) if graph else (None, None)
         for node in nodes:
+            queue = (graph.spec.queue if graph else None) or queue
             graph = dict(graph.direct_subgraphs()).get(node) if graph else None
             if graph is not None:
                 store, cache = graph.store or store, graph.cache or cache
@@ -247,7 +249,7 @@ class Runtime:
             graph.spec,
             graph.records,
             self.access,
-            self.queue,
+            queue,
             live,
             dispatch=self.dispatch_default,
             in_place=self._may_go_on,

@@ -206,6 +206,17 @@ def _nested() -> StateGraph:
     return builder
 
 
+def _layered() -> StateGraph:
+    builder = StateGraph(State)
+    builder.add_node("first", node("first"))
+    builder.add_node("sub", _row("inner", "gpu", queues={"gpu": "gpu"}).compile())
+    builder.add_node("piece", piece, input_schema=dict)
+    builder.add_node("last", node("last"))
+    builder.add_edge(START, "first").add_edge("first", "sub")
+    builder.add_conditional_edges("sub", fan_out, ["piece"])
+    return builder.add_edge("piece", "last")
+
+
 def _fan() -> StateGraph:
     builder = StateGraph(State)
     builder.add_node("split", node("split"))
@@ -300,3 +311,5 @@ ticker = _ticker().compile(name="ticker")  # As many quick steps as it is wide.
 hopper = _ticker("queue").compile(name="hopper")  # The same by messages, whatever the workers say.
 relay = _relay().compile(name="relay")  # By turns on two queues, a growing list in its hands.
 nested = _nested().compile(name="nested")
+layered = _layered().compile(name="layered")
+urgent = _layered().compile(name="urgent", queue="urgent")
