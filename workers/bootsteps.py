@@ -23,6 +23,7 @@ from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.execute.dispatch import open_store
 from orchestrator.execute.messages import celery_template
 from workers.health import beat, heartbeat_file
+from workers.pools import refused_pool
 from workers.runtime import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE, registry, runtime
 
 __all__ = ["Heartbeat", "LeaseKeeper"]
@@ -42,6 +43,8 @@ class LeaseKeeper(bootsteps.StartStopStep):
 
     def create(self, worker: Any) -> None:
         """Load the graphs, and start the keeper, before there are pool processes."""
+        if why := refused_pool(_pool_of(worker)):  # As where `celery worker` was called itself.
+            raise SystemExit(f"graphstalk: {why}")
         graphs = registry()
         settings = Settings.from_env()
         self._folder = tempfile.mkdtemp(prefix="graphstalk-worker-")
@@ -53,7 +56,7 @@ class LeaseKeeper(bootsteps.StartStopStep):
             host=socket.gethostname(),
             pid=os.getpid(),
             queues=sorted(worker.app.amqp.queues.consume_from),
-            pool=str(worker.pool_cls.__module__).rsplit(".", 1)[-1],
+            pool=_pool_of(worker),
             concurrency=int(worker.concurrency or 0),
             graphs=sorted(graphs),
         )
@@ -69,7 +72,8 @@ class LeaseKeeper(bootsteps.StartStopStep):
         while not self._ending.is_set():
             try:
                 known = {name: graph.spec.fingerprint for name, graph in registry().items()}
-                Fleet(store).publish_graphs(known)
+                queues = {name: graph.spec.queue or "" for name, graph in registry().items()}
+                Fleet(store).publish_graphs(known, queues)
             except CheckpointerUnavailableError:
                 self._ending.wait(1)
             else:
@@ -103,6 +107,11 @@ class LeaseKeeper(bootsteps.StartStopStep):
     def shutdown(self, _parent: Any) -> None:
         """Stop watching the keeper; it ends after this process, and clears up."""
         self._ending.set()
+
+
+def _pool_of(worker: Any) -> str:
+    name = str(worker.pool_cls.__module__).rsplit(".", 1)[-1]
+    return "threads" if name == "thread" else name
 
 
 class Heartbeat(bootsteps.StartStopStep):

@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
 from orchestrator.config import Settings
 from orchestrator.errors import CheckpointerUnavailableError, GraphstalkError
+from workers.pools import add_pool_options, pool_arguments
 from workers.registry import GRAPHS_VARIABLE, parse_graphs
 
 __all__ = ["main"]
@@ -21,7 +22,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="graphstalk worker", description=__doc__)
     parser.add_argument("-Q", "--queues", default="", help="queues to take steps from, with commas")
     parser.add_argument("-c", "--concurrency", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("-P", "--pool", choices=("prefork", "threads", "solo"), default="prefork")
+    add_pool_options(parser)
     parser.add_argument("--graphs", action="append", default=[], metavar="NAME=MODULE:ATTRIBUTE")
     parser.add_argument("-l", "--loglevel", default="warning")
     parser.add_argument("-n", "--name", default="", help="the worker's name in Flower")
@@ -36,7 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             "graphstalk: a worker does not run under python -O: its checks are asserts\n"
         )
         return 2
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    try:
+        of_pool = list(pool_arguments(options))
+    except ValueError as error:
+        parser.error(str(error))
     if options.graphs:
         pairs = parse_graphs(",".join(options.graphs))
         os.environ[GRAPHS_VARIABLE] = ",".join(f"{n}={target}" for n, target in pairs.items())
@@ -46,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "worker",
         f"--queues={options.queues or settings.queue}",
         f"--concurrency={options.concurrency}",
-        f"--pool={options.pool}",
+        *of_pool,
         f"--loglevel={options.loglevel}",
         f"--hostname={options.name or f'worker-{os.getpid()}'}@%h",
         "--without-gossip",

@@ -47,6 +47,9 @@ timeout_option = click.option(
     help="If the thread has a run already: refuse, wait until it has ended, stop it, or stop it "
     "and take back what it has done.",
 )
+@click.option(
+    "--queue", metavar="Q", help="Where the steps of the run go whose nodes name no queue."
+)
 @wait_option
 @timeout_option
 @graphs_option
@@ -59,6 +62,7 @@ def submit(  # noqa: PLR0913  # One for each option.
     thread: str | None,
     key: str | None,
     strategy: Multitask,
+    queue: str | None,
     wait: bool,
     timeout: float | None,
     graphs: dict[str, str],
@@ -72,7 +76,9 @@ def submit(  # noqa: PLR0913  # One for each option.
     """
     value = read_json(input_json, "INPUT")
     client = open_client(url, graphs)
-    handle = client.submit(graph, value, thread_id=thread, key=key, multitask_strategy=strategy)
+    handle = client.submit(
+        graph, value, thread_id=thread, key=key, multitask_strategy=strategy, queue=queue
+    )
     return follow(client, handle, patience(wait=wait, timeout=timeout), as_json=as_json)
 
 

@@ -162,8 +162,8 @@ class _Child:
         protocol = StepProtocol(
             graph.spec,
             graph.records,
-            replace(outer.access, checkpointer=keeps),
-            outer.default_queue if fleet else "",
+            outer.access.to(keeps),
+            (outer.spec.queue or outer.default_queue) if fleet else "",
             live,
         )
         run_id = short_hash(attempt.step.thread_id, attempt.origin, number)
@@ -201,7 +201,8 @@ class _Child:
         step, clock = self.attempt.step, self.protocol.access.clock
         shares = self.attempt.protocol.access.checkpointer is self._store
         parent = (step.thread_id, step.step_id) if shares else None
-        return Calls(self._store, self.protocol.records, queue, owner, clock, parent)
+        own = queue and (self.graph.spec.queue or queue)
+        return Calls(self._store, self.protocol.records, own, owner, clock, parent)
 
     def run(self, value: Any) -> Any:
         """Bring the run to its end, from wherever it is; return its output."""
@@ -330,8 +331,10 @@ class _Child:
         if loaded is None:
             name = f"{self.attempt.step.graph}|{self.attempt.step.node}"
             if self.spot is not None:
-                where = Placement(self.thread_id, name, self.protocol.default_queue)
-                return calls.accept_at(where, self.graph.spec, self._config(), self.spot) or None
+                config = self._config()
+                queue = self.protocol.default_queue
+                where = Placement(self.thread_id, name, queue, config.queue)
+                return calls.accept_at(where, self.graph.spec, config, self.spot) or None
             plain, config, at = self._given(value), *self._stands_on()
             once = replace(config, key=self.run_id)
             ready = calls.accept(self.thread_id, name, plain, once, at)[1]
@@ -384,6 +387,7 @@ class _Child:
             configurable=given.get("configurable", {}),
             context=given.get("context"),
             messages=bool(given.get("messages")),
+            queue=given.get("queue", ""),
             owner="" if self.protocol.default_queue else self.protocol.access.owner,
             parent=(step.thread_id, step.step_id),
             branch=below(

@@ -42,7 +42,15 @@ from orchestrator.errors import RunNotFinishedError, UnknownGraphError
 from orchestrator.execute.dispatch import dispatcher, open_store
 from orchestrator.execute.waiting import left_by, run_of, wait_for_rest
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import ThreadId, check_key, check_thread_id, new_uuid, short_hash
+from orchestrator.ids import (
+    QUEUE_RULE,
+    ThreadId,
+    check_key,
+    check_thread_id,
+    is_queue,
+    new_uuid,
+    short_hash,
+)
 from orchestrator.serde.msgpack import Codec
 from orchestrator.step.carrying import CARRYING
 
@@ -106,6 +114,7 @@ class Client:
         key: str | None = None,
         config: Mapping[str, Any] | None = None,
         multitask_strategy: Multitask = "reject",
+        queue: str | None = None,
         on_corrupt: Literal["raise", "restart"] = "raise",
     ) -> RunHandle:
         """Enqueue a run and return at once. When this returns, the run is stored. (INV-1)
@@ -120,6 +129,8 @@ class Client:
             multitask_strategy: what happens if the thread has a run that has not ended: `"reject"`,
                 `"enqueue"` (begin when it has), `"interrupt"` (stop it, keep what it has done) or
                 `"rollback"` (stop it, take back what it has done).
+            queue: where the run's steps go, those of its subgraphs included, whose nodes name no
+                queue: instead of the one that the graph was compiled with, or the default one.
             on_corrupt: what happens if none of the thread's checkpoints is whole: `"raise"`, or
                 `"restart"`, which begins on an empty state.
 
@@ -128,8 +139,11 @@ class Client:
             ThreadBusyError: if the thread's run is active, and the strategy is `"reject"`.
             UnserializableValueError: if the input cannot be stored.
             StateCorruptedError: if the thread is damaged, and nothing of it is whole.
+            OptionError: if no queue can have such a name.
             CheckpointerUnavailableError: if the server does not answer.
         """
+        if queue is not None and not is_queue(queue):
+            raise OptionError(f"{QUEUE_RULE} (queue={queue!r})")
         name, spec, records = self._graph(graph)
         if thread_id is None:
             thread_id = short_hash("key", name, check_key(key)) if key is not None else new_uuid()
@@ -145,8 +159,9 @@ class Client:
             key=check_key(key) if key is not None else None,
             multitask=multitask_strategy,
             on_corrupt=on_corrupt,
+            queue=queue or "",
         )
-        calls = Calls(self._sending(), records, self.settings.queue)
+        calls = Calls(self._sending(), records, self._queue(name, spec))
         run_id, ready = calls.accept(thread_id, name, input, run)
         self._send(ready)
         return RunHandle(self, thread_id, run_id)
@@ -419,12 +434,18 @@ class Client:
             raise UnknownGraphError(msg)
         return announced[name]
 
+    def _queue(self, name: str, spec: GraphSpec | None) -> str:
+        """Return where the first step of a run goes, if the run names no queue."""
+        own = spec.queue if spec else Fleet(self._reader).queue_of(name)
+        return own or self.settings.queue
+
     def _calls(self, thread_id: str = "") -> Calls:
         """Return the calls on threads; those on one may bring values of its graph's types."""
         loaded = self._reader.load(thread_id, values=False) if thread_id and self._graphs else None
         graph = self._graphs.get(loaded.head.graph) if loaded else None
         records = graph.carrying if graph else CARRYING
-        return Calls(self._sending(), records, self.settings.queue)
+        queue = graph.spec.queue if graph else None
+        return Calls(self._sending(), records, queue or self.settings.queue)
 
     def _sending(self) -> RedisCheckpointer:
         """Return the store through which steps become ready; made when first needed."""

@@ -33,7 +33,7 @@ from orchestrator.execute.inprocess import InProcess
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.drawing import Drawing, Opens, drawing_of
 from orchestrator.graph.routing import START
-from orchestrator.graph.settings import checked_dispatch
+from orchestrator.graph.settings import checked_dispatch, checked_queue
 from orchestrator.graph.spec import DEFAULT_NAME, GraphSpec
 from orchestrator.ids import ThreadId, new_uuid
 from orchestrator.serde.msgpack import Codec
@@ -82,7 +82,8 @@ class StateGraph(GraphBuilder):
         """
         chosen = checked_compile(options)
         spec = self.freeze(name or DEFAULT_NAME, interrupt_before or (), interrupt_after or ())
-        spec = replace(spec, dispatch=checked_dispatch(chosen.get("dispatch")))
+        dispatch = checked_dispatch(chosen.get("dispatch"))
+        spec = replace(spec, dispatch=dispatch, queue=checked_queue(chosen.get("queue")))
         executor = chosen.get("executor")
         graph = CompiledStateGraph(spec, checkpointer=checkpointer, executor=executor)
         graph.cache, graph.store = cache, store
@@ -262,6 +263,12 @@ class CompiledStateGraph(StateFace, AsyncFace):
             on_corrupt=options.get("on_corrupt") or "raise",
             multitask=options.get("multitask_strategy") or "reject",
         )
+
+    @property
+    def default_queue(self) -> str:
+        """Return where steps go whose node and run name no queue; empty: they run here."""
+        default = self.executor.default_queue
+        return default and (self.spec.queue or default)
 
     def protocol(self, store: Checkpointer, live: Live | None = None) -> StepProtocol:
         """Return the protocol by which this process does steps of the graph."""

@@ -98,11 +98,14 @@ class CompileOptions(TypedDict, total=False):
             that did the one before may do it at once, for a slice of time, then by a message again.
             It is claimed and committed as ever. A node may say otherwise. By default as the workers
             are set, `"queue"` if nothing is (`GRAPHSTALK_DISPATCH`).
+        queue: where a fleet runs the nodes that name no queue, from the first step on. A run may
+            name another (`Client.submit(queue=…)`); subgraphs that name none are run there, too.
     """
 
     debug: bool
     executor: Executor | None
     dispatch: DispatchMode | None
+    queue: str | None
 
 
 def checked(options: Mapping[str, Any]) -> CallOptions:

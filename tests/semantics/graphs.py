@@ -28,14 +28,14 @@ from orchestrator import (
     interrupt,
     task,
 )
-from tests.semantics import conversing, nesting
+from tests.semantics import conversing, heeding, nesting
 from tests.semantics.notes import BoomError, note
 
 NAMES = (
     "asks_twice", "fails_then_asks", "takes_answer", "routes", "collides", "torn", "waits", "plain",
     "asks_late", "asks", "siblings", "opaque", "loops", "raises", "asks_side_by_side", "handles",
     "review", "counts", "publish", "fails_then_waits", "overtaken", "shift", *nesting.BUILDERS,
-    *conversing.BUILDERS, "gathers",
+    *conversing.BUILDERS, *heeding.BUILDERS, "gathers",
     "dies",
     "swallows", "handled_late", "handled_late_async", "handled_late_by_default",
     "pauses_at_handler",
@@ -522,6 +522,7 @@ BUILDERS: dict[str, StateGraph] = {
     "counts": row(one=counting("one"), two=counting("two"), three=counting("three", fails=True)),
     "publish": _publish,
     "shift": _shift,
+    **heeding.BUILDERS,
     **nesting.BUILDERS,
     **conversing.BUILDERS,
     "gathers": _gathers,
