@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.exits import CommandError, Exit, exit_of
+from orchestrator.cli.exits import CommandError, Exit, exit_of, line_of
 from orchestrator.cli.options import (
     as_json_option,
     connecting,
     graphs_option,
     open_client,
+    open_reader,
     read_json,
 )
 from orchestrator.cli.output import json_line, say, show, show_json
-from orchestrator.errors import GraphPausedError
+from orchestrator.errors import CheckpointerUnavailableError, GraphPausedError
 
 if TYPE_CHECKING:
     from orchestrator.client.client import Client
@@ -73,7 +75,11 @@ def submit(  # noqa: PLR0913  # One for each option.
     value = read_json(input_json, "INPUT")
     client = open_client(url, graphs)
     handle = client.submit(graph, value, thread_id=thread, key=key, multitask_strategy=strategy)
-    return follow(client, handle, patience(wait=wait, timeout=timeout), as_json=as_json)
+    wait_s = patience(wait=wait, timeout=timeout)
+    if wait_s != 0 and not graphs:  # What is waited for is shown with the classes of this folder.
+        client = open_reader(url)
+        handle = replace(handle, client=client)
+    return follow(client, handle, wait_s, as_json=as_json)
 
 
 @click.command()
@@ -84,15 +90,17 @@ def submit(  # noqa: PLR0913  # One for each option.
 )
 @wait_option
 @timeout_option
+@graphs_option
 @as_json_option
 @connecting
-def resume(
+def resume(  # One for each option.
     *,
     thread: str,
     value_json: str | None,
     interrupt: str | None,
     wait: bool,
     timeout: float | None,
+    graphs: dict[str, str],
     as_json: bool,
     url: str | None,
 ) -> int:
@@ -102,7 +110,7 @@ def resume(
     input. Without VALUE a thread goes on that failed or was paused, and asks nothing.
     """
     value = read_json(value_json, "VALUE")
-    client = open_client(url)
+    client = open_reader(url, graphs)
     if value_json is None:
         refuse_silence(client, thread)
         handle = client.carry_on(thread)
@@ -172,7 +180,11 @@ def follow(client: Client, handle: RunHandle, wait_s: float | None, *, as_json: 
             code = exit_of(error)
             asked = client.questions(handle.thread_id)
             report["interrupts"] = [{"id": id_, "value": value} for id_, value in asked.items()]
-    report["status"] = str(handle.status)
+    try:
+        report["status"] = str(handle.status)
+    except CheckpointerUnavailableError as error:  # What was asked for is stored all the same.
+        report["status"] = "unknown"
+        say(f"{line_of(error)}; run {handle.run_id} is stored, only its status is not known")
     if as_json:
         show_json(report)
     else:

@@ -77,15 +77,16 @@ class Client:
         Args:
             url: the Redis that holds the checkpoints.
             graphs: graphs by name, if this process has them: inputs are then checked against them
-                here, and their types decoded.
+                here, and their types decoded. A value of a type that this process does not know is
+                shown as an `UnknownValue`.
             settings: all settings, instead of those of the environment.
         """
         self.settings = settings or Settings.from_env(url=url)
-        self._graphs = dict(graphs or {})
+        self._graphs: Mapping[str, CompiledStateGraph] = {} if graphs is None else graphs
         self._reader = RedisCheckpointer(settings=self.settings)
         self._writer: RedisCheckpointer | None = None
         codec = Codec()
-        self._plain = Records(codec.encode, codec.decode)
+        self._plain = Records(codec.encode, codec.decode_showing)
 
     def __enter__(self) -> Self:
         """Return the client itself."""
@@ -260,7 +261,7 @@ class Client:
         graph = self._graphs.get(loaded.head.graph)
         modes = frozenset(modes_of(stream_mode, "updates"))
         unseen = Unseen(Projection(spec=graph.spec if graph else None, modes=modes), subgraphs)
-        known: Known = known_by(graph) if graph else lambda *_: (None, plain)
+        known: Known = known_by(graph, shows=True) if graph else lambda *_: (None, plain)
         follower = Follower(self._reader, thread_id, known)
         end = None if timeout_s is None else time.monotonic() + timeout_s
         rests = partial(self._rests, thread_id)
@@ -400,7 +401,7 @@ class Client:
 
     def _known(self, loaded: LoadedThread) -> tuple[GraphSpec | None, Records]:
         graph = self._graphs.get(loaded.head.graph)
-        return (graph.spec, graph.records) if graph else (None, self._plain)
+        return (graph.spec, graph.showing) if graph else (None, self._plain)
 
     def _graph(self, graph: str | CompiledStateGraph) -> tuple[str, GraphSpec | None, Records]:
         if isinstance(graph, CompiledStateGraph):

@@ -120,6 +120,8 @@ class CompiledStateGraph(StateFace, AsyncFace):
         self.records = Records(codec.encode, codec.decode, spec.lineage)
         # What calls on threads of a fleet use: they read no values, but may bring some.
         self.carrying = Records(codec.encode, codec.decode_carrying)
+        # What shows values, also of types that only other processes know.
+        self.showing = Records(codec.encode, codec.decode_showing, spec.lineage)
         self.config: Mapping[str, Any] = {}  # What holds for all calls; see `with_config`.
         self.owner = new_owner()
         self.untracked = Untracked()

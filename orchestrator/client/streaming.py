@@ -248,12 +248,19 @@ def _raise_failure(running: Running, error: BaseException | None) -> None:
         running.trace.output = without_questions(found)
 
 
-def known_by(graph: CompiledStateGraph) -> Known:
-    """Return how a reader of a thread's log finds the graphs of it."""
+def known_by(graph: CompiledStateGraph, *, shows: bool = False) -> Known:
+    """Return how a reader of a thread's log finds the graphs of it.
+
+    Args:
+        graph: the outermost graph.
+        shows: whether a value of a type that is not known here is shown, rather than an error.
+    """
 
     def known(ns: str, fingerprint: str) -> tuple[GraphSpec | None, Records]:
         found = graph.graph_of(ns, fingerprint)
-        return (found.spec, found.records) if found else (None, graph.records)
+        if found is None:
+            return None, graph.showing if shows else graph.records
+        return found.spec, found.showing if shows else found.records
 
     return known
 
