@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -49,6 +49,21 @@ timeout_option = click.option(
     help="If the thread has a run already: refuse, wait until it has ended, stop it, or stop it "
     "and take back what it has done.",
 )
+@click.option(
+    "--context", "context_json", metavar="JSON", help="What nodes get as runtime.context."
+)
+@click.option(
+    "--resumes-max",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="How often the run may be resumed after it failed or crashed.",
+)
+@click.option(
+    "--on-corrupt",
+    type=click.Choice(["raise", "restart"]),
+    default="raise",
+    help="If no checkpoint of the thread is whole: refuse, or begin on an empty state.",
+)
 @wait_option
 @timeout_option
 @graphs_option
@@ -61,6 +76,9 @@ def submit(  # noqa: PLR0913  # One for each option.
     thread: str | None,
     key: str | None,
     strategy: Multitask,
+    context_json: str | None,
+    resumes_max: int | None,
+    on_corrupt: Literal["raise", "restart"],
     wait: bool,
     timeout: float | None,
     graphs: dict[str, str],
@@ -72,10 +90,19 @@ def submit(  # noqa: PLR0913  # One for each option.
     INPUT is JSON, @FILE with JSON in it, or - for standard input. Without --wait the command
     returns as soon as the run is stored: from then on it cannot be lost.
     """
+    wait_s = patience(wait=wait, timeout=timeout)  # Wrong usage is refused before a run is stored.
     value = read_json(input_json, "INPUT")
     client = open_client(url, graphs)
-    handle = client.submit(graph, value, thread_id=thread, key=key, multitask_strategy=strategy)
-    wait_s = patience(wait=wait, timeout=timeout)
+    handle = client.submit(
+        graph,
+        value,
+        thread_id=thread,
+        key=key,
+        config={} if resumes_max is None else {"resumes_max": resumes_max},
+        context=read_json(context_json, "--context"),
+        on_corrupt=on_corrupt,
+        multitask_strategy=strategy,
+    )
     if wait_s != 0 and not graphs:  # What is waited for is shown with the classes of this folder.
         client = open_reader(url)
         handle = replace(handle, client=client)
@@ -109,6 +136,7 @@ def resume(  # One for each option.
     VALUE is the answer: JSON (also null, {} and false), @FILE with JSON in it, or - for standard
     input. Without VALUE a thread goes on that failed or was paused, and asks nothing.
     """
+    wait_s = patience(wait=wait, timeout=timeout)
     value = read_json(value_json, "VALUE")
     client = open_reader(url, graphs)
     if value_json is None:
@@ -116,7 +144,7 @@ def resume(  # One for each option.
         handle = client.carry_on(thread)
     else:
         handle = client.resume(thread, value, interrupt_id=interrupt)
-    return follow(client, handle, patience(wait=wait, timeout=timeout), as_json=as_json)
+    return follow(client, handle, wait_s, as_json=as_json)
 
 
 @click.command()

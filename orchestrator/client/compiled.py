@@ -13,6 +13,7 @@ from orchestrator import limits
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.saver import BaseCheckpointSaver
 from orchestrator.client.aio import AsyncFace
+from orchestrator.client.beginning import run_config
 from orchestrator.client.children import Children
 from orchestrator.client.options import (
     CallOptions,
@@ -35,7 +36,7 @@ from orchestrator.graph.drawing import Drawing, Opens, drawing_of
 from orchestrator.graph.routing import START
 from orchestrator.graph.settings import checked_dispatch
 from orchestrator.graph.spec import DEFAULT_NAME, GraphSpec
-from orchestrator.ids import ThreadId, new_uuid
+from orchestrator.ids import ThreadId
 from orchestrator.serde.msgpack import Codec
 from orchestrator.step.access import Access, new_owner
 from orchestrator.step.caching import node_namespaces
@@ -250,20 +251,8 @@ class CompiledStateGraph(StateFace, AsyncFace):
 
     def run_config(self, parsed: ThreadConfig, options: CallOptions) -> RunConfig:
         """Return what a run is started with besides its input."""
-        queue = self.executor.default_queue
-        return RunConfig(
-            run_id=new_uuid(),
-            fingerprint=self.spec.fingerprint,
-            state_version=self.spec.lineage.version,
-            recursion_limit=parsed.recursion_limit or limits.RECURSION_LIMIT_DEFAULT,
-            metadata=parsed.metadata,
-            configurable=parsed.configurable,
-            owner="" if queue else self.owner,
-            resumes_max=parsed.resumes_max,
-            on_pending=options.get("on_pending") or "discard",
-            on_corrupt=options.get("on_corrupt") or "raise",
-            multitask=options.get("multitask_strategy") or "reject",
-        )
+        owner = "" if self.executor.default_queue else self.owner
+        return replace(run_config(parsed, options, self.spec), owner=owner)
 
     def protocol(self, store: Checkpointer, live: Live | None = None) -> StepProtocol:
         """Return the protocol by which this process does steps of the graph."""

@@ -73,11 +73,13 @@ class RunHandle:
         Args:
             from_seq: the `seq` of the part after which to begin, or the number of an event, after
                 all of whose parts to begin; 0: with the beginning.
-            stream_mode: what to show, one mode or several.
+            stream_mode: what to show, one mode or several. `"messages"` only for a run that was
+                submitted with `stream_mode="messages"`.
             subgraphs: whether to show what happens inside subgraphs.
             timeout: seconds to wait for the run to rest.
 
         Raises:
+            OptionError: if the messages of the run are not kept, or a mode does not exist.
             RunNotFinishedError: if it does not rest in time.
         """
         return self.client.stream(

@@ -52,7 +52,11 @@ class FakeClient:
         thread_id: str | None = None,
         key: str | None = None,
         multitask_strategy: str = "reject",
+        **options: Any,
     ) -> FakeHandle:
+        given = {name: each for name, each in options.items() if each not in (None, {}, "raise")}
+        if given:
+            self.calls.append(("options", given))
         if multitask_strategy != "reject":
             self.calls.append(("strategy", multitask_strategy))
         self.calls.append(("submit", graph, value, thread_id, key))
@@ -251,3 +255,19 @@ def test_a_stored_answer_whose_status_cannot_be_read_is_no_failure(
     assert "CHECKPOINTER_UNAVAILABLE" in shown.err
     assert "run r1 is stored" in shown.err
     assert shown.out == "thread t1: unknown (run r1)\n"
+
+
+def test_submit_hands_over_context_and_limits(client: FakeClient) -> None:
+    given = ["--context", '{"user": "Ada"}', "--resumes-max", "2", "--on-corrupt", "restart"]
+    assert main(["submit", "g", "{}", *given]) == 0
+    config = {"resumes_max": 2}
+    options = {"config": config, "context": {"user": "Ada"}, "on_corrupt": "restart"}
+    assert client.calls[0] == ("options", options)
+    assert main(["submit", "g", "{}", "--resumes-max", "-1"]) == 2
+    assert main(["submit", "g", "{}", "--context", "{"]) == 2
+
+
+def test_wrong_usage_stores_nothing(client: FakeClient) -> None:
+    assert main(["submit", "g", "{}", "--timeout", "1"]) == 2
+    assert main(["resume", "t1", '"yes"', "--timeout", "1"]) == 2
+    assert client.calls == []
