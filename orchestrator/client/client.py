@@ -30,7 +30,7 @@ from orchestrator.client.handle import RunHandle
 from orchestrator.client.inquiry import Inquiry
 from orchestrator.client.options import OptionError, SubmitOptions, checked_submit, modes_of
 from orchestrator.client.projecting import Projection
-from orchestrator.client.results import outcome_of
+from orchestrator.client.results import Until, outcome_of, reached
 from orchestrator.client.snapshot import StateSnapshot, snapshot
 from orchestrator.client.streaming import known_by
 from orchestrator.client.threadconfig import parse_config
@@ -41,7 +41,7 @@ from orchestrator.core.questions import open_questions
 from orchestrator.core.records import Records
 from orchestrator.errors import RunNotFinishedError, UnknownGraphError
 from orchestrator.execute.dispatch import dispatcher, open_store
-from orchestrator.execute.waiting import left_by, run_of, wait_for_rest
+from orchestrator.execute.waiting import left_by, run_of, wait_for_rest, wait_until
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import ThreadId, check_key, check_thread_id, new_uuid, short_hash
 from orchestrator.serde.msgpack import Codec
@@ -231,6 +231,25 @@ class Client:
         loaded = left_by(self._reader, thread_id, there, run_id)
         spec, records = self._known(loaded)
         return outcome_of(thread_id, loaded, records, spec)
+
+    def wait(
+        self,
+        thread_id: ThreadId,
+        until: Until = None,
+        timeout_s: float | None = None,
+        *,
+        run_id: str = "",
+    ) -> StateSnapshot:
+        """Wait until the thread's run has come so far; see `RunHandle.wait`."""
+        thread_id = check_thread_id(thread_id)
+        is_reached = reached(until)
+
+        def seen(loaded: LoadedThread) -> StateSnapshot:
+            spec, records = self._known(loaded)
+            return snapshot(thread_id, loaded, records, spec, latest=True)
+
+        there = lambda loaded: is_reached(loaded.head.status, lambda: seen(loaded))  # noqa: E731
+        return seen(wait_until(self._reader, thread_id, run_id, there, timeout_s))
 
     def stream(
         self,

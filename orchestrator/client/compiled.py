@@ -27,6 +27,7 @@ from orchestrator.client.running import Running
 from orchestrator.client.state import StateFace
 from orchestrator.client.streaming import printed, prints, stream_parts
 from orchestrator.client.threadconfig import ThreadConfig, joined, merged, parse_config
+from orchestrator.clock import SystemClock
 from orchestrator.core.accepting import RunConfig
 from orchestrator.core.records import Records
 from orchestrator.execute.base import Executor
@@ -256,10 +257,12 @@ class CompiledStateGraph(StateFace, AsyncFace):
 
     def protocol(self, store: Checkpointer, live: Live | None = None) -> StepProtocol:
         """Return the protocol by which this process does steps of the graph."""
+        here = isinstance(self.executor, InProcess)
+        clock = cast("InProcess", self.executor).clock if here else SystemClock()
         return StepProtocol(
             self.spec,
             self.records,
-            Access(store, self.owner),
+            Access(store, self.owner, clock=clock),
             self.executor.default_queue,
             live
             or Live(

@@ -13,6 +13,8 @@ from orchestrator.errors import GraphPausedError
 if TYPE_CHECKING:
     from orchestrator.client.client import Client
     from orchestrator.client.following import StreamPart
+    from orchestrator.client.results import Until
+    from orchestrator.client.snapshot import StateSnapshot
 
 __all__ = ["RunHandle"]
 
@@ -55,6 +57,25 @@ class RunHandle:
             msg = f"the run of thread {self.thread_id!r} waits for an answer: {listed}"
             raise GraphPausedError(msg)
         return output
+
+    def wait(self, until: Until = None, timeout: float | None = None) -> StateSnapshot:
+        """Wait until the run has come so far; return the state there. A failed run raises nothing.
+
+        Args:
+            until: a status, such as `"paused"`, or several; or a function that gets the snapshot
+                whenever something happened, and returns whether to stop waiting. By default: until
+                the run rests, in whichever status.
+            timeout: seconds to wait at most.
+
+        Raises:
+            RunNotFinishedError: if it does not come so far in time, or ends before.
+            OptionError: if `until` names no status.
+        """
+        return self.client.wait(self.thread_id, until, timeout, run_id=self.run_id)
+
+    async def await_until(self, until: Until = None, timeout: float | None = None) -> StateSnapshot:  # noqa: ASYNC109 - as `wait`
+        """Await `wait`."""
+        return await in_thread(lambda: self.wait(until, timeout))
 
     def stream(
         self,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypedDict
 
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
+from langchain_core.tools import StructuredTool
 
 from orchestrator import START, Runtime, StateGraph, add_messages, interrupt
 
@@ -37,6 +38,11 @@ def ask(state: State) -> State:
     return {"answer": interrupt("sure?")}
 
 
+async def look_up(text: str = "") -> dict[str, str]:
+    """Look something up, as a tool of an MCP server: it can only be awaited."""
+    return {"answer": f"found {text}"}
+
+
 def fail(state: State) -> State:
     raise ValueError(state["text"])
 
@@ -50,3 +56,9 @@ greets = (
 speaks = StateGraph(State).add_node(speak).add_edge(START, "speak").compile(name="speaks")
 asks = StateGraph(State).add_sequence([ask, speak]).add_edge(START, "ask").compile(name="asks")
 fails = StateGraph(State).add_node(fail).add_edge(START, "fail").compile(name="fails")
+looks = (
+    StateGraph(State)
+    .add_node("look", StructuredTool.from_function(coroutine=look_up, name="look_up"))
+    .add_edge(START, "look")
+    .compile(name="looks")
+)

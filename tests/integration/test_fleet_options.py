@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,7 @@ from orchestrator import (
     OptionError,
     ResumesExhaustedError,
     RunControl,
+    RunNotFinishedError,
     StepFailedError,
     UnknownThreadError,
 )
@@ -29,7 +31,7 @@ from tests.integration.option_graphs import Context
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-NAMES = ("greets", "speaks", "asks", "fails")
+NAMES = ("greets", "speaks", "asks", "fails", "looks")
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +159,26 @@ def test_messages_that_were_not_kept_are_an_error_that_says_so(fleet: Fleet) -> 
         m.content for m, _ in graph.stream(Command(resume="y"), "fresh", stream_mode="messages")
     ]
     assert "".join(streamed) == "one two"
+
+
+def test_a_tool_that_can_only_be_awaited_is_a_node_of_a_fleet(fleet: Fleet) -> None:
+    assert fleet.client.submit("looks", {"text": "it"}).result(WAIT_S)["answer"] == "found it"
+    called = on_fleet(fleet, "looks").ainvoke({"text": "it"}, "awaited")
+    assert asyncio.run(called)["answer"] == "found it"
+
+
+def test_a_handle_waits_until_its_run_has_come_so_far(fleet: Fleet) -> None:
+    handle = fleet.client.submit("asks", {"text": "a"})
+    assert handle.wait(until="paused", timeout=WAIT_S).interrupts[0].value == "sure?"
+    assert handle.wait(timeout=WAIT_S).next == ("ask",)
+    assert handle.wait(lambda state: "text" in state.values, timeout=WAIT_S).values["text"] == "a"
+    with pytest.raises(RunNotFinishedError, match="is paused after 0"):
+        handle.wait(until=["succeeded", "failed"], timeout=0)
+    with pytest.raises(OptionError, match="'succeeded'"):
+        handle.wait(until="done")
+    fleet.client.resume(handle.thread_id, "yes")
+    assert asyncio.run(handle.await_until("succeeded", WAIT_S)).values["answer"] == "yes"
+    with pytest.raises(RunNotFinishedError, match="ended as succeeded"):
+        handle.wait(until="paused", timeout=WAIT_S)
+    failed = fleet.client.submit("fails", {"text": "no"})
+    assert failed.wait(timeout=WAIT_S).tasks[0].error.message == "no"
