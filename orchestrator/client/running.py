@@ -216,6 +216,7 @@ class Running:
                 f"there. Limit its nodes, with add_node(…, timeout=…)"
             )
             raise OptionError(msg)
+        self._check_placed()
         self._protocol = self._made()  # What it cannot be made of is refused before anything else.
         start = Start(self.graph, self.store, self.thread_id, self.parsed, self._run_config())
         ready = start.begin(value)
@@ -223,6 +224,20 @@ class Running:
         if start.resumes:
             callbacks.report_resumed(self)
         return ready
+
+    def _check_placed(self) -> None:
+        """Refuse options that only the process that runs the steps could honour."""
+        if not self.graph.executor.default_queue:
+            return
+        for name in ("interrupt_before", "interrupt_after", "control"):
+            if not (given := self.options.get(name)):
+                continue
+            remedy = f"give {name} to compile()" if name != "control" else "cancel the run"
+            msg = (
+                f"{name} must be absent for a run on a fleet ({given!r:.100}): workers run the "
+                f"steps, not this call. Instead, {remedy}"
+            )
+            raise OptionError(msg)
 
     def _run_config(self) -> RunConfig:
         run = self.graph.run_config(self.parsed, self.options)
