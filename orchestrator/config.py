@@ -21,7 +21,7 @@ class Settings:
     broker_url: str = DEFAULT_URL  # Where Celery's messages go; the same Redis is the fast path.
     namespace: str = "graphstalk"  # Prefix of every key, so that deployments can share a server.
     partitions: int = 4  # Hash tags the threads are spread over; fixed for a namespace.
-    queue: str = "graphstalk"  # Where steps go whose node names no queue.
+    queue: str = "graphstalk"  # The queue of steps whose node names none.
     lease_ttl_s: float = 5.0  # A process that was not renewed for so long has lost its claims.
     beat_s: float = 0.5  # How often the keeper renews.
     sweep_s: float = 0.2  # How often the leading sweeper looks.
@@ -62,6 +62,14 @@ class Settings:
             drain_s=_number(env, "GRAPHSTALK_DRAIN_S", 60.0),
             state_dir=env.get("GRAPHSTALK_STATE_DIR") or _state_folder(env),
         )
+
+    @property
+    def queue_prefix(self) -> str:
+        """What the broker's names of queues begin with, so that namespaces can share a broker.
+
+        No other key begins with it, whatever a queue is called.
+        """
+        return f"{self.namespace}:queue:"
 
     @property
     def one_redis(self) -> bool:

@@ -32,7 +32,7 @@ def make_app(settings: Settings) -> Celery:
         task_store_errors_even_if_ignored=False,
         accept_content=["json"],
         task_serializer="json",
-        task_default_queue=settings.queue,
+        task_default_queue=settings.queue_prefix + settings.queue,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # An outage may last; threads wait where they are.
         # The connection to the broker may come and go while a node runs: its lease and its commit

@@ -52,7 +52,10 @@ class LeaseKeeper(bootsteps.StartStopStep):
             name=f"{socket.gethostname()}:{os.getpid()}",
             host=socket.gethostname(),
             pid=os.getpid(),
-            queues=sorted(worker.app.amqp.queues.consume_from),
+            queues=sorted(
+                name.removeprefix(settings.queue_prefix)
+                for name in worker.app.amqp.queues.consume_from
+            ),
             pool=str(worker.pool_cls.__module__).rsplit(".", 1)[-1],
             concurrency=int(worker.concurrency or 0),
             graphs=sorted(graphs),

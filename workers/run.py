@@ -29,6 +29,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _broker_queues(given: str, settings: Settings) -> list[str]:
+    """Return the broker's names of the queues that were given, with commas between them."""
+    queues = [name.strip() for name in given.split(",") if name.strip()] or [settings.queue]
+    return [settings.queue_prefix + name for name in queues]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a worker in this process until it is told to stop; return its exit code."""
     if not __debug__:
@@ -44,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = [
         "--quiet",
         "worker",
-        f"--queues={options.queues or settings.queue}",
+        f"--queues={','.join(_broker_queues(options.queues, settings))}",
         f"--concurrency={options.concurrency}",
         f"--pool={options.pool}",
         f"--loglevel={options.loglevel}",

@@ -55,7 +55,7 @@ def open_store(
     if not settings.one_redis:
         is_empty = _Broker(settings).is_empty
         return RedisCheckpointer(settings=settings, client=client, is_empty=is_empty)
-    renderer = MessageRenderer(template or celery_template())
+    renderer = MessageRenderer(template or celery_template(), settings.queue_prefix)
     return RedisCheckpointer(settings=settings, client=client, renderer=renderer)
 
 
@@ -68,7 +68,7 @@ class _Broker:
     """A broker that is not the server of the checkpoints, by way of Celery."""
 
     def __init__(self, settings: Settings) -> None:
-        self._url = settings.broker_url
+        self._url, self.queue_prefix = settings.broker_url, settings.queue_prefix
         self._fresh_s = settings.hint_grace_s / 2  # How long an answer about a queue serves.
         self._looks: dict[str, tuple[float, bool]] = {}
         self._app: Celery | None = None
@@ -103,7 +103,7 @@ class _Broker:
         with self.celery().connection_for_write(connect_timeout=2) as connection:
             try:
                 with connection.channel() as channel:
-                    declared = channel.queue_declare(queue=queue, passive=True)
+                    declared = channel.queue_declare(queue=self.queue_prefix + queue, passive=True)
             except connection.channel_errors:
                 return True  # There is no such queue: whatever was in it is gone.
             except connection.connection_errors:
@@ -129,7 +129,7 @@ class _Publisher:
                         STEP_TASK,
                         kwargs=step_arguments(step, now_ms),
                         task_id=step.task_id,
-                        queue=step.queue,
+                        queue=self._broker.queue_prefix + step.queue,
                         shadow=step.shadow,
                         producer=producer,
                         ignore_result=True,

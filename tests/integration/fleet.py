@@ -179,6 +179,11 @@ class Fleet:
             lines = worker.log.read_text("utf-8", "replace").splitlines()
             print(f"--- {worker.log.name}", *lines[-60:], sep="\n")
 
+    @property
+    def queue(self) -> str:
+        """The default queue, as the broker knows it."""
+        return self.settings.queue_prefix + self.settings.queue
+
     def restart_server(self, while_down: Callable[[], object] = lambda: None) -> None:
         """Kill the server, let it be away for a moment, and start it again with what it kept."""
         self.server = restarted(self.server, while_down)
