@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "without_password"]
 
+_SECRET = re.compile(r"([?&][a-z_]*password=)[^&]*", re.IGNORECASE)
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 
 
@@ -72,9 +74,34 @@ class Settings:
         return f"{self.namespace}:queue:"
 
     @property
+    def celery_url(self) -> str:
+        """The broker's address as Celery takes it."""
+        scheme, separator, rest = self.broker_url.partition("://")
+        if scheme != "unix":
+            return self.broker_url
+        return f"redis+socket{separator}{rest}".replace("db=", "virtual_host=")
+
+    @property
+    def broker_name(self) -> str:
+        """Which broker this is, for others who reach the same store; it shows no password."""
+        if self.one_redis:
+            return "REDIS_URL"
+        return without_password(self.broker_url).replace("//localhost", "//127.0.0.1")
+
+    @property
     def one_redis(self) -> bool:
         """Whether broker and checkpointer are one server, so that a commit can push messages."""
         return self.broker_url == self.url
+
+
+def without_password(url: str) -> str:
+    """Return an address that may be shown: a password in it is starred out, also in a bad one."""
+    before, at, after = url.rpartition("@")
+    scheme, slashes, credentials = before.partition("://")
+    user, colon, _ = credentials.partition(":")
+    if at and slashes and colon:
+        url = f"{scheme}://{user}:***@{after}"
+    return _SECRET.sub(r"\1***", url)
 
 
 def _dispatch(env: Mapping[str, str]) -> Literal["queue", "inline"]:

@@ -19,7 +19,7 @@ _SQS_VISIBILITY_S = 12 * 3600  # The longest that SQS allows; its default is 30 
 
 def make_app(settings: Settings) -> Celery:
     """Return a Celery app for a deployment."""
-    made = Celery("graphstalk", broker=settings.broker_url)
+    made = Celery("graphstalk", broker=settings.celery_url)
     made.conf.update(
         # A hint must not be acknowledged before its step was run, or a busy worker would prefetch
         # without end: what counts as taken is what is not yet acknowledged.
@@ -57,7 +57,7 @@ def make_app(settings: Settings) -> Celery:
         worker_soft_shutdown_timeout=0.0,
         imports=("workers.tasks",),
     )
-    if settings.broker_url.startswith(("redis", "rediss", "sentinel", "memory")):
+    if settings.celery_url.startswith(("redis", "rediss", "sentinel", "memory")):
         return made
     # These brokers keep their own acknowledgements.
     is_sqs = settings.broker_url.startswith("sqs")

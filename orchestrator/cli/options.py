@@ -9,12 +9,11 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 import click
 
 from orchestrator.cli.exits import CommandError, Exit
-from orchestrator.config import Settings
+from orchestrator.config import Settings, without_password
 
 if TYPE_CHECKING:
     from orchestrator.client.client import Client
@@ -33,7 +32,6 @@ __all__ = [
     "traceback_option",
     "with_fleet",
     "with_graphs",
-    "without_password",
 ]
 
 GRAPHS_VARIABLE = "GRAPHSTALK_GRAPHS"  # How graphs reach workers: "name=module:attr,…".
@@ -183,12 +181,3 @@ def read_json(text: str | None, what: str) -> Any:  # JSON is any.
     except ValueError as error:
         msg = f"{source} is not JSON: {error}"
         raise CommandError(msg, Exit.USAGE) from error
-
-
-def without_password(url: str) -> str:
-    """Return an address that may be shown: a password in it is starred out."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))

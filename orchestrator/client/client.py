@@ -39,7 +39,7 @@ from orchestrator.core.calling import missing
 from orchestrator.core.questions import open_questions
 from orchestrator.core.records import Records
 from orchestrator.errors import RunNotFinishedError, UnknownGraphError
-from orchestrator.execute.dispatch import dispatcher, open_store
+from orchestrator.execute.dispatch import dispatcher, open_store, warn_if_unread
 from orchestrator.execute.waiting import left_by, run_of, wait_for_rest
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import ThreadId, check_key, check_thread_id, new_uuid, short_hash
@@ -430,6 +430,7 @@ class Client:
         """Return the store through which steps become ready; made when first needed."""
         if self._writer is None:
             self._writer = open_store(self.settings)
+            warn_if_unread(self._writer)
         return self._writer
 
     def _send(self, ready: Sequence[ReadyStep]) -> None:

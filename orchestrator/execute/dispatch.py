@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from orchestrator.checkpoint.commit import ReadyStep
+from orchestrator.checkpointer.redis.fleet import Fleet
 from orchestrator.checkpointer.redis.store import RedisCheckpointer, connect
 from orchestrator.config import Settings
 from orchestrator.errors import CheckpointerUnavailableError
@@ -24,7 +26,9 @@ from orchestrator.redisconnection import refuses_for_now
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["REDIS_PATIENCE", "Dispatch", "dispatcher", "open_store"]
+__all__ = ["REDIS_PATIENCE", "Dispatch", "dispatcher", "open_store", "warn_if_unread"]
+
+_log = logging.getLogger(__name__)
 
 Dispatch = Callable[[Sequence[ReadyStep]], None]  # Sends messages, and remembers that they were.
 
@@ -64,11 +68,28 @@ def dispatcher(store: RedisCheckpointer, settings: Settings) -> Dispatch:
     return store.push if store.pushes else _Publisher(store, _Broker(settings))
 
 
+def warn_if_unread(store: RedisCheckpointer) -> None:
+    """Log a warning if workers are alive and none of them reads the broker of these settings."""
+    mine = store.settings.broker_name
+    try:
+        read = {worker.broker for worker in Fleet(store).workers()}
+    except CheckpointerUnavailableError:
+        return
+    if read and "" not in read and mine not in read:
+        _log.warning(
+            "GRAPHSTALK_BROKER_URL must name the broker that the workers read (here: %s; read by "
+            "workers: %s). What is sent from here waits for the sweeper, which sends it again; set "
+            "GRAPHSTALK_BROKER_URL in every process to the same broker",
+            mine,
+            ", ".join(sorted(read)),
+        )
+
+
 class _Broker:
     """A broker that is not the server of the checkpoints, by way of Celery."""
 
     def __init__(self, settings: Settings) -> None:
-        self._url, self.queue_prefix = settings.broker_url, settings.queue_prefix
+        self._url, self.queue_prefix = settings.celery_url, settings.queue_prefix
         self._fresh_s = settings.hint_grace_s / 2  # How long an answer about a queue serves.
         self._looks: dict[str, tuple[float, bool]] = {}
         self._app: Celery | None = None
