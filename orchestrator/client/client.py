@@ -39,7 +39,13 @@ from orchestrator.core.calling import missing
 from orchestrator.core.questions import open_questions
 from orchestrator.core.records import Records
 from orchestrator.errors import RunNotFinishedError, UnknownGraphError
-from orchestrator.execute.dispatch import dispatcher, open_store, warn_if_unread
+from orchestrator.execute.dispatch import (
+    Dispatch,
+    disconnect,
+    dispatcher,
+    open_store,
+    warn_if_unread,
+)
 from orchestrator.execute.waiting import left_by, run_of, wait_for_rest
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import ThreadId, check_key, check_thread_id, new_uuid, short_hash
@@ -84,6 +90,7 @@ class Client:
         self._graphs = dict(graphs or {})
         self._reader = RedisCheckpointer(settings=self.settings)
         self._writer: RedisCheckpointer | None = None
+        self._dispatch: Dispatch | None = None  # Where another server is the broker.
         codec = Codec()
         self._plain = Records(codec.encode, codec.decode)
 
@@ -379,6 +386,8 @@ class Client:
         self._reader.close()
         if self._writer is not None:
             self._writer.close()
+        if self._dispatch is not None:
+            disconnect(self._dispatch)
 
     # ---- how ----------------------------------------------------------------------------
 
@@ -436,4 +445,6 @@ class Client:
     def _send(self, ready: Sequence[ReadyStep]) -> None:
         store = self._sending()
         if ready and not store.pushes:
-            dispatcher(store, self.settings)(ready)
+            if self._dispatch is None:
+                self._dispatch = dispatcher(store, self.settings)
+            self._dispatch(ready)

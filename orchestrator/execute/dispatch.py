@@ -26,7 +26,16 @@ from orchestrator.redisconnection import refuses_for_now
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["REDIS_PATIENCE", "Dispatch", "dispatcher", "open_store", "warn_if_unread"]
+__all__ = [
+    "AMQP_PATIENCE",
+    "REDIS_PATIENCE",
+    "Dispatch",
+    "disconnect",
+    "dispatcher",
+    "open_store",
+    "speaks_amqp",
+    "warn_if_unread",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -41,8 +50,13 @@ REDIS_PATIENCE = {
     "health_check_interval": 2,
 }
 
+# The same for RabbitMQ, and each message is confirmed: a broker that has lost it, refuses it or is
+# gone without a word would else take it, as far as its sender can see.
+AMQP_PATIENCE = {"confirm_publish": True, "read_timeout": 5, "write_timeout": 5}
+_AMQP = ("amqp", "amqps", "pyamqp")
+
 # Brokers whose queues are first-in first-out, so that what was claimed tells of what was lost.
-_ORDERED = ("redis", "rediss", "sentinel", "amqp", "amqps", "pyamqp")
+_ORDERED = ("redis", "rediss", "redis+socket", "sentinel", *_AMQP)
 
 
 def open_store(
@@ -85,6 +99,17 @@ def warn_if_unread(store: RedisCheckpointer) -> None:
         )
 
 
+def speaks_amqp(broker_url: str) -> bool:
+    """Return whether a broker is RabbitMQ, or another that speaks its protocol."""
+    return broker_url.partition("://")[0] in _AMQP
+
+
+def disconnect(dispatch: Dispatch) -> None:
+    """Give back the connections with which messages were sent; the next message makes others."""
+    if isinstance(dispatch, _Publisher):
+        dispatch.close()
+
+
 class _Broker:
     """A broker that is not the server of the checkpoints, by way of Celery."""
 
@@ -102,9 +127,26 @@ class _Broker:
 
         if self._app is None:
             self._app = Celery("graphstalk", broker=self._url, set_as_current=False)
-            if self._url.startswith(("redis", "rediss")):
-                self._app.conf.broker_transport_options = REDIS_PATIENCE
+            conf = self._app.conf
+            if self._url.startswith("redis"):
+                conf.broker_transport_options = REDIS_PATIENCE
+            elif speaks_amqp(self._url):
+                conf.broker_transport_options = AMQP_PATIENCE
+                conf.broker_heartbeat = 0  # It sends now and then; a confirmation says the same.
+                conf.broker_connection_timeout = 2
+                conf.task_publish_retry_policy = {"max_retries": 1, "interval_start": 0}
         return self._app
+
+    def errors(self) -> tuple[type[Exception], ...]:
+        """Return what its client raises if a message cannot be sent, without Redis's errors."""
+        if not speaks_amqp(self._url):
+            return ()
+        connection = self.celery().connection_for_write()
+        found: tuple[type[Exception], ...] = (
+            *connection.connection_errors,
+            *connection.channel_errors,
+        )
+        return found
 
     def disconnect(self) -> None:
         """Drop the connections; the next message connects anew, perhaps to another primary."""
@@ -155,7 +197,8 @@ class _Publisher:
                         producer=producer,
                         ignore_result=True,
                     )
-        except OperationalError as error:
+        except (OperationalError, *self._broker.errors()) as error:
+            self._broker.disconnect()
             msg = f"the broker does not answer ({error}); the steps are stored and will be sent"
             raise CheckpointerUnavailableError(msg) from error
         except RedisError as error:
@@ -165,3 +208,7 @@ class _Publisher:
             msg = f"the broker refuses commands ({error}); the steps are stored and will be sent"
             raise CheckpointerUnavailableError(msg) from error
         self._store.mark_sent(steps)
+
+    def close(self) -> None:
+        """Give back connections."""
+        self._broker.disconnect()
