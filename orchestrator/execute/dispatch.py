@@ -139,10 +139,13 @@ class _Broker:
 
     def errors(self) -> tuple[type[Exception], ...]:
         """Return what its client raises if a message cannot be sent, without Redis's errors."""
+        from kombu.exceptions import OperationalError  # noqa: PLC0415 - only senders need Celery
+
         if not speaks_amqp(self._url):
-            return ()
+            return (OperationalError,)  # type: ignore[return-value]
         connection = self.celery().connection_for_write()
         found: tuple[type[Exception], ...] = (
+            OperationalError,
             *connection.connection_errors,
             *connection.channel_errors,
         )
@@ -181,8 +184,6 @@ class _Publisher:
         self._store, self._broker = store, broker
 
     def __call__(self, steps: Sequence[ReadyStep]) -> None:
-        from kombu.exceptions import OperationalError  # noqa: PLC0415 - only senders need Celery
-
         app = self._broker.celery()
         now_ms = self._store.now_ms() if self._broker.ordered else 0
         try:
@@ -197,7 +198,7 @@ class _Publisher:
                         producer=producer,
                         ignore_result=True,
                     )
-        except (OperationalError, *self._broker.errors()) as error:
+        except self._broker.errors() as error:
             self._broker.disconnect()
             msg = f"the broker does not answer ({error}); the steps are stored and will be sent"
             raise CheckpointerUnavailableError(msg) from error
