@@ -40,7 +40,13 @@ from orchestrator.core.calling import missing
 from orchestrator.core.questions import open_questions
 from orchestrator.core.records import Records
 from orchestrator.errors import RunNotFinishedError, UnknownGraphError
-from orchestrator.execute.dispatch import dispatcher, open_store
+from orchestrator.execute.dispatch import (
+    Dispatch,
+    disconnect,
+    dispatcher,
+    open_store,
+    warn_if_unread,
+)
 from orchestrator.execute.waiting import left_by, run_of, wait_for_rest, wait_until
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import (
@@ -93,6 +99,7 @@ class Client:
         self._graphs: Mapping[str, CompiledStateGraph] = {} if graphs is None else graphs
         self._reader = RedisCheckpointer(settings=self.settings)
         self._writer: RedisCheckpointer | None = None
+        self._dispatch: Dispatch | None = None  # Where another server is the broker.
         codec = Codec()
         self._plain = Records(codec.encode, codec.decode_showing)
 
@@ -409,6 +416,8 @@ class Client:
         self._reader.close()
         if self._writer is not None:
             self._writer.close()
+        if self._dispatch is not None:
+            disconnect(self._dispatch)
 
     # ---- how ----------------------------------------------------------------------------
 
@@ -466,9 +475,12 @@ class Client:
         """Return the store through which steps become ready; made when first needed."""
         if self._writer is None:
             self._writer = open_store(self.settings)
+            warn_if_unread(self._writer)
         return self._writer
 
     def _send(self, ready: Sequence[ReadyStep]) -> None:
         store = self._sending()
         if ready and not store.pushes:
-            dispatcher(store, self.settings)(ready)
+            if self._dispatch is None:
+                self._dispatch = dispatcher(store, self.settings)
+            self._dispatch(ready)
