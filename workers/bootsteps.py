@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from workers.runtime import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE, registry, ru
 __all__ = ["Heartbeat", "LeaseKeeper"]
 
 _log = logging.getLogger(__name__)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class LeaseKeeper(bootsteps.StartStopStep):
@@ -79,7 +81,13 @@ class LeaseKeeper(bootsteps.StartStopStep):
         assert self._describe is not None
         described = json.dumps(asdict(self._describe))
         command = [sys.executable, "-m", "workers.keeper", str(os.getpid()), described]
-        self._process = subprocess.Popen(command)  # noqa: S603 - our own module, our own arguments
+        # Ctrl-C in a terminal reaches the keeper, too, and must not end it while it starts: it
+        # inherits these signals as blocked, and ignores them once it runs.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        try:
+            self._process = subprocess.Popen(command)  # noqa: S603 - our own module and arguments
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _watch(self) -> None:
         while not self._ending.is_set():

@@ -1,6 +1,7 @@
 """The command line finds its commands, ends with the right code, and says why in one line."""
 
 import importlib
+import signal
 import sys
 from collections.abc import Callable
 
@@ -9,8 +10,8 @@ import pytest
 
 from orchestrator import cli as package
 from orchestrator.cli import COMMANDS, Invocation, cli, main
-from orchestrator.cli.children import StopRequestedError
 from orchestrator.cli.exits import CommandError, Exit, exit_of, line_of
+from orchestrator.cli.stopping import StopRequestedError, exit_code_of
 from orchestrator.errors import (
     CheckpointerUnavailableError,
     GraphPausedError,
@@ -109,6 +110,29 @@ def test_a_signal_ends_the_command_with_its_code(
 ) -> None:
     ending(error)
     assert main(["threads"]) == code
+
+
+@pytest.mark.parametrize(("command", "code"), [("worker", 0), ("dev", 0), ("demo", 143)])
+def test_sigterm_is_success_for_a_service_and_failure_for_a_job(command: str, code: int) -> None:
+    assert exit_code_of(signal.SIGTERM, ["--debug", command, "-x"]) == code
+    assert exit_code_of(signal.SIGINT, [command]) == 130
+
+
+def test_an_unknown_command_is_answered_with_the_nearest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["sumbit"]) == Exit.USAGE
+    assert "Did you mean 'submit'?" in capsys.readouterr().err
+    assert main(["xyzzy"]) == Exit.USAGE
+    assert "Did you mean" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["", *package.COMMANDS])
+def test_help_has_no_raw_escapes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*([name] if name else []), "--help"]) == Exit.OK
+    shown = capsys.readouterr().out
+    assert "\\" not in shown
+    assert all(letter.isprintable() or letter == "\n" for letter in shown)
 
 
 def test_wrong_usage_is_told_from_failure(capsys: pytest.CaptureFixture[str]) -> None:
