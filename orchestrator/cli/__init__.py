@@ -89,7 +89,8 @@ class LazyGroup(click.Group):
             near = difflib.get_close_matches(args[0], COMMANDS, n=2)
             if near and args[0] not in COMMANDS and "Did you mean" not in error.message:
                 names = " or ".join(f"'{name}'" for name in near)
-                error.message = f"{error.message.rstrip('.')}. Did you mean {names}?"
+                msg = f"{error.message.rstrip('.')}. Did you mean {names}?"
+                raise click.UsageError(msg, ctx) from error
             raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

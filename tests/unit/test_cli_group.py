@@ -1,9 +1,12 @@
 """The command line finds its commands, ends with the right code, and says why in one line."""
 
 import importlib
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import pytest
@@ -166,3 +169,24 @@ def test_a_setting_that_is_none_is_wrong_usage(
 def test_the_module_runs_as_a_command() -> None:
     assert importlib.util.find_spec("orchestrator.cli.__main__") is not None
     assert Invocation().debug is False
+
+
+def test_an_interrupt_in_code_made_from_text_leaves_the_exit_code_as_it_is(tmp_path: Path) -> None:
+    script = """
+import os, signal, sys
+from orchestrator.cli import stopping
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    exec("os.kill(os.getpid(), signal.SIGINT)\\nwhile True: pass")
+except KeyboardInterrupt:
+    stopping.mark_as_handled()
+sys.exit(130)
+"""
+    (tmp_path / "interrupted.py").write_text(script)
+    root = Path(package.__file__).resolve().parents[2]
+    path = os.pathsep.join([str(root), str(tmp_path)])
+    done = subprocess.run(
+        [sys.executable, "-m", "interrupted"], env={**os.environ, "PYTHONPATH": path}, check=False
+    )
+    assert done.returncode == 130
