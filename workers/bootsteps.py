@@ -34,6 +34,7 @@ _KEEPER_TRIES = 5
 _KEEPER_AGE_S = 10.0  # A keeper that fails before this age may not be able to work at all.
 
 _log = logging.getLogger(__name__)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class LeaseKeeper(bootsteps.StartStopStep):
@@ -98,7 +99,13 @@ class LeaseKeeper(bootsteps.StartStopStep):
         assert self._describe is not None
         described = json.dumps(asdict(self._describe))
         command = [sys.executable, "-m", "workers.keeper", str(os.getpid()), described]
-        self._process = subprocess.Popen(command)  # noqa: S603 - our own module, our own arguments
+        # Ctrl-C in a terminal reaches the keeper, too, and must not end it while it starts: it
+        # inherits these signals as blocked, and ignores them once it runs.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        try:
+            self._process = subprocess.Popen(command)  # noqa: S603 - our own module and arguments
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _watch(self) -> None:
         failed = 0

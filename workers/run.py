@@ -17,6 +17,8 @@ from workers.registry import GRAPHS_VARIABLE, parse_graphs
 
 __all__ = ["main"]
 
+_INTERRUPTED = 130  # As each command after Ctrl-C: 128 + SIGINT.
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="graphstalk worker", description=__doc__)
@@ -96,14 +98,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     if refusal := _refusal(settings):
         sys.stderr.write(f"graphstalk: {refusal}\n")
         return 2
-    from celery.signals import worker_init  # noqa: PLC0415 - slow to import
+    from celery.signals import worker_init, worker_shutting_down  # noqa: PLC0415 - slow to import
 
     from workers.app import app  # noqa: PLC0415 - reads the environment that was just set
     from workers.bootsteps import LeaseKeeper  # noqa: PLC0415
 
     made: list[Any] = []
+    stopped_by: list[str] = []
     worker_init.connect(lambda sender, **_: made.append(sender), weak=False)
-    app.worker_main(arguments)
-    # `worker_main` does not tell it: 1 if a pool process died before the worker was ready, which
-    # Celery takes for processes that cannot start. Whoever supervises it shall start another.
-    return int(made[0].exitcode or LeaseKeeper.exit_code)
+    worker_shutting_down.connect(lambda sig, **_: stopped_by.append(sig), weak=False)
+    try:
+        app.worker_main(arguments)
+    except SystemExit as error:  # A second signal ends a worker without waiting for its nodes.
+        return _exit_code(stopped_by, error.code if isinstance(error.code, int) else 1)
+    # `worker_main` does not return it: 1 if a pool process died before the worker was ready, which
+    # Celery takes for processes that cannot start. A supervisor then starts another worker.
+    return _exit_code(stopped_by, int(made[0].exitcode or LeaseKeeper.exit_code))
+
+
+def _exit_code(stopped_by: Sequence[str], found: int) -> int:
+    """Return 130 after Ctrl-C, for which Celery has 1, else what was found."""
+    return _INTERRUPTED if "SIGINT" in stopped_by else found
