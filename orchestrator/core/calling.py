@@ -42,6 +42,8 @@ def answer(
 ) -> Commit:
     """Answer open interrupts; the steps that asked become ready again. (INV-8)
 
+    If the run had ended or paused, it continues: steps of the superstep that failed run again, too.
+
     Args:
         records: how answers are stored.
         thread_id: the thread.
@@ -70,12 +72,19 @@ def answer(
         for step in asking.values()
         if all(question in given for question in step.questions)
     ]
+    resumes = bool(updates) and not loaded.head.status.active
+    if resumes:
+        updates += [
+            StepUpdate(step=step.step, reset=True, reason=RESUMED)
+            for step in loaded.steps.values()
+            if step.error and not step.completed and step.step.step_id not in asking
+        ]
     checkpoint = records.checkpoint(loaded.checkpoint.header)
     return Commit(
         thread_id=thread_id,
         expect_head=checkpoint.id,
         expect_run=loaded.head.run_id,
-        expect_status=CAN_GO_ON,
+        expect_status=(loaded.head.status,) if resumes else CAN_GO_ON,
         answers=tuple(
             Answer(questions[i].step.step_id, i, records.encode(value))
             for i, value in given.items()
