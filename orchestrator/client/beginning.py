@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from orchestrator.checkpoint.commit import LoadedThread
 from orchestrator.core.records import Records
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.step.facts import Advanced
+from orchestrator.step.facts import Advanced, Left
 
-__all__ = ["first_fact"]
+__all__ = ["first_fact", "left_in"]
 
 
 def first_fact(
@@ -30,4 +32,19 @@ def first_fact(
         changed=None if resumes else frozenset(),
         begins=frame.checkpoint.plan if loaded.head.status.active else (),
         completed={i: records.outcome(data).writes for i, data in loaded.outcomes.items()},
+        left=left_in(loaded, records) if resumes else {},
     )
+
+
+def left_in(loaded: LoadedThread, records: Records) -> Mapping[str, Left]:
+    """Return what the steps of a thread had asked, and how they had failed, by step id."""
+    found: dict[str, Left] = {}
+    for step_id, step in loaded.steps.items():
+        if not step.completed and (step.asks or step.error):
+            asked = tuple(map(records.interrupt, filter(None, step.asks.values())))
+            found[step_id] = asked, records.error(step.error)
+    for step_id, data in loaded.outcomes.items():
+        outcome = records.outcome(data)
+        if outcome.interrupts or outcome.error:
+            found[step_id] = outcome.interrupts, records.error(outcome.error)
+    return found

@@ -349,8 +349,8 @@ class _Child:
         known = self._answers()
         given = {i: known[i] for i in open_questions(loaded) if i in known}
         if given and status in CAN_GO_ON:  # What was cancelled asks again first.
-            return calls.answer(self.thread_id, given)
-        return calls.carry_on(self.thread_id)
+            return calls.answer(self.thread_id, given, call=self._config().call)
+        return calls.carry_on(self.thread_id, call=self._config().call)
 
     def _stands_on(self) -> tuple[RunConfig, int | None]:
         """Return what the run is started with, and its checkpoint to stand on, if not the latest.
@@ -374,12 +374,15 @@ class _Child:
 
     def _config(self) -> RunConfig:
         given, step = self.attempt.given, self.attempt.step
+        metadata, configurable = given.get("metadata", {}), given.get("configurable", {})
+        marks = given.get("marks")
         return RunConfig(
             run_id=self.run_id,
             fingerprint=self.graph.spec.fingerprint,
             recursion_limit=given["recursion_limit"],
-            metadata=given.get("metadata", {}),
-            configurable=given.get("configurable", {}),
+            metadata=metadata,
+            configurable=configurable,
+            above=marks,
             context=given.get("context"),
             messages=bool(given.get("messages")),
             owner="" if self.protocol.default_queue else self.protocol.access.owner,

@@ -225,8 +225,11 @@ class Running:
         if self.graph.executor.default_queue:
             return dataclasses.replace(run, context=context, messages=self.wants_messages)
         records = self.graph.records
-        kept = {k: v for k, v in run.configurable.items() if _storable(records, v)}
-        return dataclasses.replace(run, configurable=kept)
+        kept, metadata = (
+            {k: v for k, v in given.items() if _storable(records, v)}
+            for given in (run.configurable, run.metadata)
+        )
+        return dataclasses.replace(run, configurable=kept, metadata=metadata)
 
     # ---- who runs it ----------------------------------------------------------------------
 

@@ -113,7 +113,9 @@ def _advance_loaded(protocol: StepProtocol, thread_id: str, loaded: LoadedThread
     values = Overlaid(stored, untracked.values(thread_id))
     frame = Frame(checkpoint, values, loaded.head.stop, changes=stored.changes)
     try:
-        following = protocol.advance_frame(thread_id, frame, results, loaded.now_ms)
+        head = loaded.head
+        marks = records.decode(head.config).get("marks") if head.resumes else None
+        following = protocol.advance_frame(thread_id, frame, results, loaded.now_ms, marks)
         commit = protocol.stepping.next(thread_id, loaded.head, following)
     except StateCorruptedError:
         raise
