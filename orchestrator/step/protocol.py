@@ -34,6 +34,7 @@ from orchestrator.errors import (
     GraphDrained,
     GraphInterrupt,
     GraphMismatchError,
+    InvalidUpdateError,
     ParentCommand,
     StateCorruptedError,
     WorkerLostError,
@@ -362,6 +363,8 @@ class StepProtocol:
             if self.default_queue:  # A call in this process raises it.
                 log_failure(claim, error, record, "the step failed", final=True)
         final = None if report.refused else error
+        if isinstance(final, InvalidUpdateError):
+            final = final.as_raised
         return replace(report, error=final, raised=final)
 
     def taking(self, commit: Commit, head: Head, queue: str, known: Iterable[str]) -> Commit:
