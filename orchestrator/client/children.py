@@ -356,9 +356,11 @@ class _Child:
         """Return what the run is started with, and its checkpoint to stand on, if not the latest.
 
         A lasting subgraph continues from its newest checkpoint that was made on this branch of the
-        graph around it, or before the branch began.
+        graph around it, or before the branch began. Where nothing is kept, it begins anew.
         """
         config = self._config()
+        if self.graph.checkpointer is True and not self.protocol.live.keeps:
+            return replace(config, fresh=True), None
         if self.graph.checkpointer is not True or not leaves(
             self.attempt.frame.checkpoint.metadata
         ):

@@ -57,7 +57,7 @@ class Projection:
         spec: the graph that the reader reads; without, states are shown as they are stored.
         modes: the stream modes.
         output_keys: the keys of the state it shows; empty: all; of subgraphs, their output.
-        one_key: whether values are shown without their key.
+        one_key: whether values are shown without their key; of subgraphs, with it.
         keeps: whether there is a checkpointer, so that checkpoints can be named.
         typed: whether the states of checkpoints are instances of the state's class.
         configurable: what the call says in `configurable`; configs of checkpoints hold it.
@@ -192,13 +192,14 @@ class Projection:
         """Return the state as a stream shows it."""
         keys = self._keys(spec)
         seen = shown(values, spec, keys)
-        return seen.get(keys[0]) if self.one_key and keys and isinstance(seen, dict) else seen
+        one_key = self.one_key and spec is self.spec
+        return seen.get(keys[0]) if one_key and keys and isinstance(seen, dict) else seen
 
     def _update(
         self, spec: GraphSpec | None, node: str, writes: Any, *, cached: bool
     ) -> dict[str, Any]:
         keys = self._keys(spec)
-        one = self.one_key or keys in SINGLE
+        one = (self.one_key and spec is self.spec) or keys in SINGLE
         update: dict[str, Any] = {node: _update(writes, keys, one=one)}
         return {**update, "__metadata__": {"cached": True}} if cached else update
 

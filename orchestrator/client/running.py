@@ -211,6 +211,7 @@ class Running:
                 f"there. Limit its nodes, with add_node(…, timeout=…)"
             )
             raise OptionError(msg)
+        self._check_output_keys()
         self._protocol = self._made()  # What it cannot be made of is refused before anything else.
         start = Start(self.graph, self.store, self.thread_id, self.parsed, self._run_config())
         ready = start.begin(value)
@@ -218,6 +219,14 @@ class Running:
         if start.resumes:
             callbacks.report_resumed(self)
         return ready
+
+    def _check_output_keys(self) -> None:
+        keys = self.graph.spec.state_keys
+        unknown = next((key for key in self.output_keys if key not in keys), None)
+        if unknown is not None:
+            known = ", ".join(map(repr, sorted(keys)))
+            msg = f"output_keys must be keys of the state ({unknown!r}). The keys are: {known}"
+            raise OptionError(msg)
 
     def _run_config(self) -> RunConfig:
         run = self.graph.run_config(self.parsed, self.options)
@@ -257,6 +266,7 @@ class Running:
             untracked=graph.untracked,
             messages=self.wants_messages,
             is_named=self.parsed.thread_id is not None,
+            keeps=self.keeps,
         )
         protocol = graph.protocol(self.store, live)
         protocol.breaks_after = self._breaks("interrupt_after")
