@@ -71,9 +71,23 @@ class InvalidGraphError(GraphstalkError, ValueError):
 
 
 class InvalidUpdateError(GraphstalkError, ValueError):
-    """A value that the channels of the state cannot take, or an update that leads nowhere."""
+    """A value that the channels of the state cannot take, or an update that leads nowhere.
+
+    Attributes:
+        raised: what a reducer raised, if one did; a call in this process raises that.
+    """
 
     code = "INVALID_UPDATE"
+    raised: Exception | None = None
+
+    @property
+    def as_raised(self) -> Exception:
+        """Return what the reducer raised, with a note that names it; else this error."""
+        if self.raised is None:
+            return self
+        if str(self) not in getattr(self.raised, "__notes__", ()):
+            self.raised.add_note(str(self))
+        return self.raised
 
 
 class UnserializableValueError(InvalidUpdateError, TypeError):

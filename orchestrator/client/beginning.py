@@ -16,9 +16,9 @@ from orchestrator.graph.routing import Command, own
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import check_thread_id, new_uuid
 from orchestrator.step.call import updates_of
-from orchestrator.step.facts import Advanced
+from orchestrator.step.facts import Advanced, Left
 
-__all__ = ["first_fact", "run_config"]
+__all__ = ["checked_input", "checked_submitted", "first_fact", "left_in", "run_config"]
 
 
 def run_config(
@@ -107,4 +107,19 @@ def first_fact(
         changed=None if resumes else frozenset(),
         begins=frame.checkpoint.plan if loaded.head.status.active else (),
         completed={i: records.outcome(data).writes for i, data in loaded.outcomes.items()},
+        left=left_in(loaded, records) if resumes else {},
     )
+
+
+def left_in(loaded: LoadedThread, records: Records) -> Mapping[str, Left]:
+    """Return what the steps of a thread had asked, and how they had failed, by step id."""
+    found: dict[str, Left] = {}
+    for step_id, step in loaded.steps.items():
+        if not step.completed and (step.asks or step.error):
+            asked = tuple(map(records.interrupt, filter(None, step.asks.values())))
+            found[step_id] = asked, records.error(step.error)
+    for step_id, data in loaded.outcomes.items():
+        outcome = records.outcome(data)
+        if outcome.interrupts or outcome.error:
+            found[step_id] = outcome.interrupts, records.error(outcome.error)
+    return found

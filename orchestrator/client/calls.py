@@ -6,7 +6,7 @@ raises what is wrong now. (INV-9)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -290,6 +290,7 @@ class Calls:
         to: str | None = None,
         *,
         recursion_limit: int | None = None,
+        call: Mapping[str, Any] | None = None,
     ) -> tuple[ReadyStep, ...]:
         """Store answers; return the steps that can go on. (INV-8)
 
@@ -308,6 +309,7 @@ class Calls:
                 to=to,
                 recursion_limit=recursion_limit,
                 queue=self.default_queue,
+                call=call,
             )
             self._check(loaded, resume, to)
             return self._owned(decided)
@@ -316,7 +318,10 @@ class Calls:
         return _ready(commit) if commit else ()
 
     def carry_on(
-        self, thread_id: str, recursion_limit: int | None = None
+        self,
+        thread_id: str,
+        recursion_limit: int | None = None,
+        call: Mapping[str, Any] | None = None,
     ) -> tuple[ReadyStep, ...] | None:
         """Continue a run that rests; return what can go on, or `None`: it had ended.
 
@@ -333,7 +338,7 @@ class Calls:
         def decide(loaded: LoadedThread) -> Commit | None:
             queue = self.default_queue
             return self._owned(
-                calling.carry_on(self.records, thread_id, loaded, recursion_limit, queue)
+                calling.carry_on(self.records, thread_id, loaded, recursion_limit, queue, call)
             )
 
         try:

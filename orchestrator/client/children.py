@@ -354,16 +354,18 @@ class _Child:
         known = self._answers()
         given = {i: known[i] for i in open_questions(loaded) if i in known}
         if given and status in CAN_GO_ON:  # What was cancelled asks again first.
-            return calls.answer(self.thread_id, given)
-        return calls.carry_on(self.thread_id)
+            return calls.answer(self.thread_id, given, call=self._config().call)
+        return calls.carry_on(self.thread_id, call=self._config().call)
 
     def _stands_on(self) -> tuple[RunConfig, int | None]:
         """Return what the run is started with, and its checkpoint to stand on, if not the latest.
 
         A lasting subgraph continues from its newest checkpoint that was made on this branch of the
-        graph around it, or before the branch began.
+        graph around it, or before the branch began. Where nothing is kept, it begins anew.
         """
         config = self._config()
+        if self.graph.checkpointer is True and not self.protocol.live.keeps:
+            return replace(config, fresh=True), None
         if self.graph.checkpointer is not True or not leaves(
             self.attempt.frame.checkpoint.metadata
         ):
@@ -379,12 +381,15 @@ class _Child:
 
     def _config(self) -> RunConfig:
         given, step = self.attempt.given, self.attempt.step
+        metadata, configurable = given.get("metadata", {}), given.get("configurable", {})
+        marks = given.get("marks")
         return RunConfig(
             run_id=self.run_id,
             fingerprint=self.graph.spec.fingerprint,
             recursion_limit=given["recursion_limit"],
-            metadata=given.get("metadata", {}),
-            configurable=given.get("configurable", {}),
+            metadata=metadata,
+            configurable=configurable,
+            above=marks,
             context=given.get("context"),
             messages=bool(given.get("messages")),
             queue=given.get("queue", ""),

@@ -18,7 +18,7 @@ from orchestrator.core.accepting import (
 )
 from orchestrator.core.advance import Frame, Next, accept_input, advance
 from orchestrator.core.apply import LEFT
-from orchestrator.core.branches import branched
+from orchestrator.core.branches import branched, remarked
 from orchestrator.core.steering import Spot, is_steered
 from orchestrator.core.stepping import Placement, Stepping
 from orchestrator.errors import InvalidUpdateError, ParentCommand
@@ -131,7 +131,7 @@ class Editor:
             given,
             new_id=mint_checkpoint_id(newest, self._now()),
             now_ms=self._now(),
-            metadata=base.metadata if base else self.run.metadata,
+            metadata=remarked(base.metadata if base else {}, self.run.marks),
         )
         if base is None:
             checkpoint = replace(checkpoint, state_version=spec.lineage.version)
@@ -334,6 +334,9 @@ class Editor:
             graph = old.graph if "|" in old.graph else spec.name
             head = replace(old, graph=graph, fingerprint=spec.fingerprint)
             fields = {"error": b"", "graph": graph, "fingerprint": spec.fingerprint}
+        metadata = remarked(following.checkpoint.metadata, self.run.marks)
+        made = replace(following.checkpoint, metadata=metadata)
+        following = replace(following, checkpoint=made)
         commit = self.stepping.next(self.thread_id, head, following)
         edited = {"checkpoint": checkpoint_text(following.checkpoint.id), "node": what}
         return replace(

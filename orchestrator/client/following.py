@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.checkpoint.commit import Event, LoadedThread
 from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.client.beginning import left_in
 from orchestrator.client.options import OptionError
 from orchestrator.client.unseen import Unseen
 from orchestrator.core.records import Records
@@ -304,8 +305,10 @@ class Follower:
         frame = records.frame(loaded)
         done = [i for i in _text(fields["done"]).split() if i in loaded.outcomes]
         completed = {i: records.outcome(loaded.outcome(i)).writes for i in done}
+        left = left_in(loaded, records)
         plan = frame.checkpoint.plan
-        return (Advanced(**of, frame=frame, changed=None, begins=plan, completed=completed),)
+        of |= {"frame": frame, "changed": None, "begins": plan}
+        return (Advanced(**of, completed=completed, left=left),)
 
     def _done(
         self, thread_id: str, ns: str, fields: Mapping[str, bytes]

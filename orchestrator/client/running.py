@@ -217,6 +217,7 @@ class Running:
             )
             raise OptionError(msg)
         self._check_placed()
+        self._check_output_keys()
         self._protocol = self._made()  # What it cannot be made of is refused before anything else.
         start = Start(self.graph, self.store, self.thread_id, self.parsed, self._run_config())
         ready = start.begin(value)
@@ -239,14 +240,25 @@ class Running:
             )
             raise OptionError(msg)
 
+    def _check_output_keys(self) -> None:
+        keys = self.graph.spec.state_keys
+        unknown = next((key for key in self.output_keys if key not in keys), None)
+        if unknown is not None:
+            known = ", ".join(map(repr, sorted(keys)))
+            msg = f"output_keys must be keys of the state ({unknown!r}). The keys are: {known}"
+            raise OptionError(msg)
+
     def _run_config(self) -> RunConfig:
         run = self.graph.run_config(self.parsed, self.options)
         context = self.options.get("context")
         if self.graph.executor.default_queue:
             return dataclasses.replace(run, context=context, messages=self.wants_messages)
         records = self.graph.records
-        kept = {k: v for k, v in run.configurable.items() if _storable(records, v)}
-        return dataclasses.replace(run, configurable=kept)
+        kept, metadata = (
+            {k: v for k, v in given.items() if _storable(records, v)}
+            for given in (run.configurable, run.metadata)
+        )
+        return dataclasses.replace(run, configurable=kept, metadata=metadata)
 
     # ---- who runs it ----------------------------------------------------------------------
 
@@ -274,6 +286,7 @@ class Running:
             untracked=graph.untracked,
             messages=self.wants_messages,
             is_named=self.parsed.thread_id is not None,
+            keeps=self.keeps,
         )
         protocol = graph.protocol(self.store, live)
         protocol.breaks_after = self._breaks("interrupt_after")

@@ -84,7 +84,7 @@ class Start:
             self.resumes = True
             if address is not None:
                 self._branch(address.spot)
-            return self.calls.carry_on(self.thread_id, self.parsed.recursion_limit)
+            return self._carry_on()
         return self._accept(value, address.spot.checkpoint_id if address else None)
 
     def _address(self) -> Address | None:
@@ -125,7 +125,7 @@ class Start:
             self.resumes = True
             if address is not None and not (address.repeated and _asks(loaded)):
                 self._branch(self._addresses.answered(address, command.resume))
-                return self.calls.carry_on(self.thread_id, self.parsed.recursion_limit)
+                return self._carry_on()
             return self._answer(command.resume)
         goto = self._targets(command)
         check_steering(self.graph.spec, command.update, goto)
@@ -158,11 +158,15 @@ class Start:
 
     def _answer(self, resume: Any) -> tuple[ReadyStep, ...]:
         try:
+            limit = self.parsed.recursion_limit
             return self.calls.answer(
-                self.thread_id, resume, recursion_limit=self.parsed.recursion_limit
+                self.thread_id, resume, recursion_limit=limit, call=self.run.call
             )
         except UnknownThreadError:
             raise self._asks_nothing() from None
+
+    def _carry_on(self) -> tuple[ReadyStep, ...] | None:
+        return self.calls.carry_on(self.thread_id, self.parsed.recursion_limit, self.run.call)
 
     def _asks_nothing(self) -> NoPendingInterruptError:
         return NoPendingInterruptError(

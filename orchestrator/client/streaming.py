@@ -59,6 +59,8 @@ class Shape:
             one_key=isinstance(keys, str),
             keeps=running.keeps,
             typed=self._v2,
+            configurable=running.parsed.configurable,
+            metadata=running.parsed.of_steps,
         )
         self.unseen = Unseen(self.projection, self._spaces)
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, Unpack
 
 from orchestrator import limits
 from orchestrator.channels import Channel, LastValue
+from orchestrator.channels.reduced import is_same_rule
 from orchestrator.errors import InvalidGraphError
 from orchestrator.graph.inspecting import (
     action_of,
@@ -356,7 +357,7 @@ class GraphBuilder:
             if isinstance(known, LastValue) and known.typ is channel.typ:
                 if not isinstance(channel, LastValue):
                     self.channels[key] = channel
-            elif not isinstance(channel, LastValue) and channel.describe() != known.describe():
+            elif not isinstance(channel, LastValue) and not is_same_rule(known, channel):
                 msg = f"the key {key!r} has two rules: {known.describe()} and {channel.describe()}"
                 raise InvalidGraphError(msg)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypedDict
 from langchain_core.messages import AIMessage
 
 from orchestrator import START, MessagesState, Send, StateGraph, get_stream_writer
-from tests.semantics.notes import BoomError, note
+from tests.semantics.noting import BoomError, note
 
 __all__ = ["BUILDERS"]
 

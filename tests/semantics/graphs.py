@@ -29,7 +29,18 @@ from orchestrator import (
     task,
 )
 from tests.semantics import conversing, heeding, nesting
-from tests.semantics.notes import BoomError, note
+from tests.semantics.noting import (
+    GATE_WAIT_S,
+    POLL_S,
+    BoomError,
+    gate_of,
+    note,
+    ran,
+    says,
+    wait_at,
+)
+
+__all__ = ["NAMES", "SWALLOWING", "BoomError", "Made", "gate_of", "note", "ran"]
 
 NAMES = (
     "asks_twice", "fails_then_asks", "takes_answer", "routes", "collides", "torn", "waits", "plain",
@@ -40,9 +51,8 @@ NAMES = (
     "swallows", "handled_late", "handled_late_async", "handled_late_by_default",
     "pauses_at_handler",
     "asks_made", "asks_inside",
+    "asks_beside_failure",
 )  # fmt: skip
-GATE_WAIT_S = 60.0  # A test that forgot to open its gate fails; it does not hang.
-POLL_S = 0.002
 
 
 class State(TypedDict, total=False):
@@ -51,39 +61,6 @@ class State(TypedDict, total=False):
     last: Any
     count: int
     approved: bool
-
-
-def ran(witness: str, name: str | None = None) -> list[str]:
-    """Return what ran, in order; or how often this node did."""
-    path = Path(witness)
-    names = path.read_text("utf-8").split() if path.exists() else []
-    return names if name is None else [one for one in names if one == name]
-
-
-def gate_of(witness: str, name: str) -> Path:
-    """Return the file whose existence lets the waiting node `name` go on."""
-    return Path(f"{witness}.{name}.open")
-
-
-def wait_at(state: Any, name: str) -> None:
-    """Wait until somebody opens the gate."""
-    end = time.monotonic() + GATE_WAIT_S
-    while not gate_of(state["witness"], name).exists():
-        if time.monotonic() > end:
-            msg = f"nobody opened the gate of {name}"
-            raise TimeoutError(msg)
-        time.sleep(POLL_S)
-
-
-def says(name: str) -> Callable[[State], State]:
-    """Return a node that only leaves its name."""
-
-    def run(state: State) -> State:
-        note(state, name)
-        return {"log": [name]}
-
-    run.__name__ = name
-    return run
 
 
 def row(**nodes: Callable[..., Any]) -> StateGraph:
@@ -197,6 +174,10 @@ def boom_once(state: State) -> State:
 _siblings = StateGraph(State).add_node("side", says("side")).add_node("work", boom_once)
 _siblings.add_node("end", says("end")).add_edge(["side", "work"], "end")
 _siblings.add_edge(START, "side").add_edge(START, "work")
+
+
+_asks_beside = StateGraph(State).add_node("ask", ask).add_node("work", boom_once)
+_asks_beside.add_edge(START, "ask").add_edge(START, "work")
 
 
 def make(state: State) -> State:
@@ -512,6 +493,7 @@ BUILDERS: dict[str, StateGraph] = {
     "asks_late": _asks_late,
     "asks": row(work=says("work"), ask=ask, wait=wait),
     "siblings": _siblings,
+    "asks_beside_failure": _asks_beside,
     "opaque": row(make=make, after=says("after")),
     "loops": _loops,
     "raises": row(boom=boom),
