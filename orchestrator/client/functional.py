@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Concatenate, Generic, TypeVar, overload
 
 from orchestrator.channels import EphemeralValue, LastValue
 from orchestrator.checkpointer.base import Checkpointer
@@ -26,6 +26,8 @@ __all__ = ["entrypoint"]
 
 R = TypeVar("R")
 S = TypeVar("S")
+Given = TypeVar("Given")
+Returned = TypeVar("Returned")
 
 
 class entrypoint:  # noqa: N801 - LangGraph's name
@@ -68,7 +70,17 @@ class entrypoint:  # noqa: N801 - LangGraph's name
             timeout=TimeoutPolicy.coerce(timeout),
         )
 
-    def __call__(self, function: Callable[..., Any]) -> CompiledStateGraph:
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Given, ...], Awaitable[Returned]]
+    ) -> CompiledStateGraph[Any, Any, Given, Returned]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Given, ...], Returned]
+    ) -> CompiledStateGraph[Any, Any, Given, Returned]: ...
+
+    def __call__(self, function: Callable[..., Any]) -> CompiledStateGraph[Any, Any, Any, Any]:
         """Return the function as a graph.
 
         Raises:

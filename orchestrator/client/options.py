@@ -19,6 +19,7 @@ __all__ = [
     "OptionError",
     "StreamMode",
     "SubmitOptions",
+    "ValueOptions",
     "checked",
     "checked_checkpointer",
     "checked_compile",
@@ -46,8 +47,8 @@ class OptionError(GraphstalkError, ValueError, TypeError):
     code = "INVALID_OPTION"
 
 
-class CallOptions(TypedDict, total=False):
-    """The options of `invoke`, `stream` and their relatives.
+class ValueOptions(TypedDict, total=False):
+    """The options of `invoke`, `stream` and their relatives, but for the `version` of results.
 
     Keys:
         context: what nodes get as `runtime.context`; a mapping becomes the `context_schema`.
@@ -62,7 +63,6 @@ class CallOptions(TypedDict, total=False):
         control: a `RunControl`, to stop the run from elsewhere.
         subgraphs: whether streams show what happens inside subgraphs.
         debug: whether to print updates and values.
-        version: "v2" gives a `GraphOutput`, and stream parts as dicts.
         on_pending: what happens to steps that are left when a new input comes: "discard" drops
             them, "apply" keeps the writes of those that completed, "reject" refuses the input.
         on_corrupt: what happens to a new input if none of the thread's checkpoints is whole:
@@ -82,10 +82,19 @@ class CallOptions(TypedDict, total=False):
     control: RunControl | None
     subgraphs: bool
     debug: bool | None
-    version: Literal["v1", "v2"]
     on_pending: Literal["discard", "apply", "reject"]
     on_corrupt: Literal["raise", "restart"]
     multitask_strategy: Multitask
+
+
+class CallOptions(ValueOptions, total=False):
+    """The options of `invoke`, `stream` and their relatives: `ValueOptions`, and one more.
+
+    Keys:
+        version: "v2" gives a `GraphOutput`, and stream parts as dicts.
+    """
+
+    version: Literal["v1", "v2"]
 
 
 class SubmitOptions(TypedDict, total=False):
