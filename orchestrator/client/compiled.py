@@ -19,6 +19,7 @@ from orchestrator.client.options import (
     CallOptions,
     CompileOptions,
     ValueOptions,
+    check_parts,
     checked,
     checked_checkpointer,
     checked_compile,
@@ -83,9 +84,11 @@ class StateGraph(GraphBuilder[StateT, ContextT, InputT, OutputT]):
 
         Raises:
             InvalidGraphError: if something is wrong with the graph.
-            OptionError: if there is no such option, or the checkpointer is none.
+            OptionError: if there is no such option, or a checkpointer, store, cache or executor is
+                none.
         """
         chosen = checked_compile(options)
+        check_parts(store=store, cache=cache, executor=chosen.get("executor"))
         spec = self.freeze(name or DEFAULT_NAME, interrupt_before or (), interrupt_after or ())
         spec = replace(spec, dispatch=checked_dispatch(chosen.get("dispatch")))
         executor = chosen.get("executor")

@@ -12,6 +12,7 @@ from typing import Any, Concatenate, Generic, TypeVar, overload
 from orchestrator.channels import EphemeralValue, LastValue
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.client.compiled import CompiledStateGraph
+from orchestrator.client.options import check_parts
 from orchestrator.errors import InvalidGraphError
 from orchestrator.execute.base import Executor
 from orchestrator.graph.inspecting import injected, name_of
@@ -62,6 +63,7 @@ class entrypoint:  # noqa: N801 - LangGraph's name
         executor: Executor | None = None,
     ) -> None:
         """Say how the workflow runs; the arguments mean what they mean for a graph and a node."""
+        check_parts(store=store, cache=cache, executor=executor)
         self._checkpointer, self._store, self._cache = checkpointer, store, cache
         self._context_schema, self._executor = context_schema, executor
         self._options = NodeOptions(

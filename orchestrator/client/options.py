@@ -20,6 +20,7 @@ __all__ = [
     "StreamMode",
     "SubmitOptions",
     "ValueOptions",
+    "check_parts",
     "checked",
     "checked_checkpointer",
     "checked_compile",
@@ -201,6 +202,34 @@ def checked_checkpointer(given: Any) -> Checkpointer | bool | None:
         f"None ({where}); {remedy}"
     )
     raise OptionError(msg)
+
+
+# What `compile` and `entrypoint` take besides: what each must be able to do, and what to pass.
+_PARTS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "store": (("get", "put", "search"), "InMemoryStore() or another BaseStore"),
+    "cache": (("get", "set", "clear"), "InMemoryCache() or another BaseCache"),
+    "executor": (("proceed", "send", "checkpointer"), "InProcess() or CeleryExecutor(…)"),
+}
+
+
+def check_parts(**given: Any) -> None:
+    """Refuse a store, cache or executor that is none, before a run finds out.
+
+    Raises:
+        OptionError: with what to pass instead.
+    """
+    for name, part in given.items():
+        methods, remedy = _PARTS[name]
+        if part is None:
+            continue
+        if isinstance(part, type) or not all(hasattr(part, method) for method in methods):
+            kind = part if isinstance(part, type) else type(part)
+            what = "the class itself, " if isinstance(part, type) else ""
+            msg = (
+                f"{name} must have the methods {', '.join(methods)} ({what}"
+                f"{kind.__module__}.{kind.__qualname__}): pass {remedy}"
+            )
+            raise OptionError(msg)
 
 
 def _check_names(options: Mapping[str, Any], known: type) -> None:
