@@ -10,13 +10,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 import click
 
 from orchestrator.cli.exits import CommandError, Exit
 from orchestrator.cli.output import say
-from orchestrator.config import Settings
+from orchestrator.config import Settings, without_password
 from orchestrator.errors import GraphstalkError
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ __all__ = [
     "traceback_option",
     "with_fleet",
     "with_graphs",
-    "without_password",
 ]
 
 GRAPHS_VARIABLE = "GRAPHSTALK_GRAPHS"  # How graphs reach workers: "name=module:attr,…".
@@ -246,12 +244,3 @@ def read_json(text: str | None, what: str) -> Any:  # JSON is any.
     except ValueError as error:
         msg = f"{source} is not JSON: {error}"
         raise CommandError(msg, Exit.USAGE) from error
-
-
-def without_password(url: str) -> str:
-    """Return an address that may be shown: a password in it is starred out."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))

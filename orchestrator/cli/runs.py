@@ -50,6 +50,9 @@ timeout_option = click.option(
     "and take back what it has done.",
 )
 @click.option(
+    "--queue", metavar="Q", help="Where the steps of the run go whose nodes name no queue."
+)
+@click.option(
     "--context", "context_json", metavar="JSON", help="What nodes get as runtime.context."
 )
 @click.option(
@@ -76,6 +79,7 @@ def submit(  # noqa: PLR0913  # One for each option.
     thread: str | None,
     key: str | None,
     strategy: Multitask,
+    queue: str | None,
     context_json: str | None,
     resumes_max: int | None,
     on_corrupt: Literal["raise", "restart"],
@@ -102,6 +106,7 @@ def submit(  # noqa: PLR0913  # One for each option.
         context=read_json(context_json, "--context"),
         on_corrupt=on_corrupt,
         multitask_strategy=strategy,
+        queue=queue,
     )
     if wait_s != 0 and not graphs:  # What is waited for is shown with the classes of this folder.
         client = open_reader(url)

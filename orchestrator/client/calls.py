@@ -85,7 +85,7 @@ class Calls:
             UnknownThreadError: if the checkpoint is none of the thread's.
             UnserializableValueError: if the input cannot be stored.
         """
-        where = Placement(thread_id, graph, self.default_queue)
+        where = Placement(thread_id, graph, self.default_queue, config.queue)
         loaded: LoadedThread | None = None
         stopped = False  # Whether a run was stopped for this one.
         for attempt in range(_DECISIONS_MAX):

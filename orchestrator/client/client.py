@@ -40,10 +40,22 @@ from orchestrator.core.calling import missing
 from orchestrator.core.questions import open_questions
 from orchestrator.core.records import Records
 from orchestrator.errors import RunNotFinishedError, UnknownGraphError
-from orchestrator.execute.dispatch import dispatcher, open_store
+from orchestrator.execute.dispatch import (
+    Dispatch,
+    disconnect,
+    dispatcher,
+    open_store,
+    warn_if_unread,
+)
 from orchestrator.execute.waiting import left_by, run_of, wait_for_rest, wait_until
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import ThreadId, check_key, check_thread_id, new_uuid, short_hash
+from orchestrator.ids import (
+    ThreadId,
+    check_key,
+    check_thread_id,
+    new_uuid,
+    short_hash,
+)
 from orchestrator.serde.msgpack import Codec
 from orchestrator.step.carrying import CARRYING
 from orchestrator.step.surroundings import context_for
@@ -87,6 +99,7 @@ class Client:
         self._graphs: Mapping[str, CompiledStateGraph] = {} if graphs is None else graphs
         self._reader = RedisCheckpointer(settings=self.settings)
         self._writer: RedisCheckpointer | None = None
+        self._dispatch: Dispatch | None = None  # Where another server is the broker.
         codec = Codec()
         self._plain = Records(codec.encode, codec.decode_showing)
 
@@ -119,7 +132,7 @@ class Client:
             key: makes the call repeatable: the same key on the same thread (or without one) is the
                 same run.
             config: `recursion_limit`, `resumes_max`, `metadata`, `configurable`.
-            **options: see `SubmitOptions`: `context`, `multitask_strategy` and others.
+            **options: see `SubmitOptions`: `context`, `multitask_strategy`, `queue` and others.
 
         Raises:
             UnknownGraphError: if neither this process nor any worker has known the graph.
@@ -146,8 +159,9 @@ class Client:
             key=check_key(key) if key is not None else None,
             context=context,
             messages="messages" in modes_of(chosen.get("stream_mode"), ()),
+            queue=chosen.get("queue") or "",
         )
-        calls = Calls(self._sending(), records, self.settings.queue)
+        calls = Calls(self._sending(), records, self._queue(name, spec))
         run_id, ready = calls.accept(thread_id, name, checked_input(spec, input), run)
         self._send(ready)
         return RunHandle(self, thread_id, run_id)
@@ -402,6 +416,8 @@ class Client:
         self._reader.close()
         if self._writer is not None:
             self._writer.close()
+        if self._dispatch is not None:
+            disconnect(self._dispatch)
 
     # ---- how ----------------------------------------------------------------------------
 
@@ -442,20 +458,29 @@ class Client:
             raise UnknownGraphError(msg)
         return announced[name]
 
+    def _queue(self, name: str, spec: GraphSpec | None) -> str:
+        """Return where the first step of a run goes, if the run names no queue."""
+        own = spec.queue if spec else Fleet(self._reader).queue_of(name)
+        return own or self.settings.queue
+
     def _calls(self, thread_id: str = "") -> Calls:
         """Return the calls on threads; those on one may bring values of its graph's types."""
         loaded = self._reader.load(thread_id, values=False) if thread_id and self._graphs else None
         graph = self._graphs.get(loaded.head.graph) if loaded else None
         records = graph.carrying if graph else CARRYING
-        return Calls(self._sending(), records, self.settings.queue)
+        queue = graph.spec.queue if graph else None
+        return Calls(self._sending(), records, queue or self.settings.queue)
 
     def _sending(self) -> RedisCheckpointer:
         """Return the store through which steps become ready; made when first needed."""
         if self._writer is None:
             self._writer = open_store(self.settings)
+            warn_if_unread(self._writer)
         return self._writer
 
     def _send(self, ready: Sequence[ReadyStep]) -> None:
         store = self._sending()
         if ready and not store.pushes:
-            dispatcher(store, self.settings)(ready)
+            if self._dispatch is None:
+                self._dispatch = dispatcher(store, self.settings)
+            self._dispatch(ready)

@@ -39,7 +39,7 @@ from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.drawing import Drawing, Opens, drawing_of
 from orchestrator.graph.parameters import ContextT, InputT, OfState, OutputT, StateT
 from orchestrator.graph.routing import START, Command
-from orchestrator.graph.settings import checked_dispatch
+from orchestrator.graph.settings import checked_dispatch, checked_queue
 from orchestrator.graph.spec import DEFAULT_NAME, GraphSpec
 from orchestrator.ids import ThreadId
 from orchestrator.serde.msgpack import Codec
@@ -90,7 +90,8 @@ class StateGraph(GraphBuilder[StateT, ContextT, InputT, OutputT]):
         chosen = checked_compile(options)
         check_parts(store=store, cache=cache, executor=chosen.get("executor"))
         spec = self.freeze(name or DEFAULT_NAME, interrupt_before or (), interrupt_after or ())
-        spec = replace(spec, dispatch=checked_dispatch(chosen.get("dispatch")))
+        dispatch = checked_dispatch(chosen.get("dispatch"))
+        spec = replace(spec, dispatch=dispatch, queue=checked_queue(chosen.get("queue")))
         executor = chosen.get("executor")
         graph: CompiledStateGraph[StateT, ContextT, InputT, OutputT]
         graph = CompiledStateGraph(spec, checkpointer=checkpointer, executor=executor)
@@ -283,6 +284,12 @@ class CompiledStateGraph(
         """Return what a run is started with besides its input."""
         owner = "" if self.executor.default_queue else self.owner
         return replace(run_config(parsed, options, self.spec), owner=owner)
+
+    @property
+    def default_queue(self) -> str:
+        """Return where steps go whose node and run name no queue; empty: they run here."""
+        default = self.executor.default_queue
+        return default and (self.spec.queue or default)
 
     def protocol(self, store: Checkpointer, live: Live | None = None) -> StepProtocol:
         """Return the protocol by which this process does steps of the graph."""

@@ -11,6 +11,7 @@ from orchestrator.errors import GraphstalkError
 from orchestrator.execute.base import Executor
 from orchestrator.graph.runtime import RunControl
 from orchestrator.graph.spec import DispatchMode
+from orchestrator.ids import QUEUE_RULE, is_queue
 
 __all__ = [
     "MODES",
@@ -59,8 +60,9 @@ class ValueOptions(TypedDict, total=False):
         interrupt_before: nodes before which this call stops, instead of the graph's.
         interrupt_after: nodes after which this call stops.
         durability: when commits are made, where this process runs the graph: "sync", each before
-            the next step begins; "exit", when the call ends, so that the thread gets one checkpoint
-            and a process that dies leaves it as it was. On a fleet always "sync".
+            the next step begins; "async", while the next steps run, in the same order, all of them
+            before the call returns or raises; "exit", when the call ends: the thread gets one
+            checkpoint, and a process that dies leaves it as it was. On a fleet always "sync".
         control: a `RunControl`, to stop the run from elsewhere.
         subgraphs: whether streams show what happens inside subgraphs.
         debug: whether to print updates and values.
@@ -109,6 +111,8 @@ class SubmitOptions(TypedDict, total=False):
         on_pending: as for `CallOptions`.
         on_corrupt: as for `CallOptions`.
         multitask_strategy: as for `CallOptions`.
+        queue: where the run's steps go, those of its subgraphs included, whose nodes name no queue:
+            instead of the one that the graph was compiled with, or the default one.
     """
 
     context: Any
@@ -116,6 +120,7 @@ class SubmitOptions(TypedDict, total=False):
     on_pending: Literal["discard", "apply", "reject"]
     on_corrupt: Literal["raise", "restart"]
     multitask_strategy: Multitask
+    queue: str | None
 
 
 class CompileOptions(TypedDict, total=False):
@@ -129,11 +134,14 @@ class CompileOptions(TypedDict, total=False):
             that did the one before may do it at once, for a slice of time, then by a message again.
             It is claimed and committed as ever. A node may say otherwise. By default as the workers
             are set, `"queue"` if nothing is (`GRAPHSTALK_DISPATCH`).
+        queue: where a fleet runs the nodes that name no queue, from the first step on. A run may
+            name another (`Client.submit(queue=…)`); subgraphs that name none are run there, too.
     """
 
     debug: bool
     executor: Executor | None
     dispatch: DispatchMode | None
+    queue: str | None
 
 
 def checked(options: Mapping[str, Any]) -> CallOptions:
@@ -152,6 +160,9 @@ def checked_submit(options: Mapping[str, Any]) -> SubmitOptions:
         OptionError: if one does not exist, or cannot have its value.
     """
     modes_of(options.get("stream_mode"), ())
+    queue = options.get("queue")
+    if queue is not None and not is_queue(queue):
+        raise OptionError(f"{QUEUE_RULE} (queue={queue!r})")
     return cast("SubmitOptions", _checked(options, SubmitOptions))
 
 

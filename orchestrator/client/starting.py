@@ -66,7 +66,7 @@ class Start:
     @property
     def calls(self) -> Calls:
         """Return the calls that change the thread."""
-        queue = self.graph.executor.default_queue
+        queue = self.graph.default_queue
         return Calls(self.store, self.graph.records, queue, "" if queue else self.graph.owner)
 
     def begin(self, value: Any) -> tuple[ReadyStep, ...] | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.clock import Clock
 from orchestrator.errors import UnknownEffectError
+from orchestrator.step.cancelscope import Cancelled, CancelScope, cancel_scope
 
 if TYPE_CHECKING:
     from orchestrator.step.host import StepHost
@@ -43,6 +44,31 @@ class StepContext:
     config: Mapping[str, Any] = field(default_factory=dict)
     key: str = ""
     host: StepHost | None = field(default=None, repr=False)
+    scope: CancelScope | None = field(default=None, repr=False)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether what the node does from now on will not be kept.
+
+        So it is when the run was cancelled, the step was taken over by another process, the
+        awaited call was cancelled, or the time limit of the node is over. The worker finds out
+        within about a second that a run was cancelled elsewhere.
+        """
+        inner = cancel_scope.get()
+        return any(scope is not None and scope.ends_runs for scope in (self.scope, inner))
+
+    def check(self) -> None:
+        """End the node here if what it does will not be kept; this is no failure.
+
+        Synchronous nodes that take long call it now and then. It ends the node by an exception that
+        `except Exception` does not catch, so `finally` blocks run. Coroutines need no call: they
+        are cancelled where they await.
+
+        Raises:
+            Cancelled: if `cancelled` is true.
+        """
+        if self.cancelled:
+            raise Cancelled
 
     @property
     def idempotency_key(self) -> str:
