@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
-from typing import Any, Literal, Unpack, cast
+from typing import Any, Literal, Unpack, cast, overload
 
 from orchestrator import limits
 from orchestrator.checkpointer.base import Checkpointer
@@ -18,11 +18,14 @@ from orchestrator.client.children import Children
 from orchestrator.client.options import (
     CallOptions,
     CompileOptions,
+    ValueOptions,
+    check_parts,
     checked,
     checked_checkpointer,
     checked_compile,
 )
 from orchestrator.client.progress import node_states
+from orchestrator.client.results import GraphOutput
 from orchestrator.client.running import Running
 from orchestrator.client.state import StateFace
 from orchestrator.client.streaming import printed, prints, stream_parts
@@ -34,7 +37,8 @@ from orchestrator.execute.base import Executor
 from orchestrator.execute.inprocess import InProcess
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.drawing import Drawing, Opens, drawing_of
-from orchestrator.graph.routing import START
+from orchestrator.graph.parameters import ContextT, InputT, OfState, OutputT, StateT
+from orchestrator.graph.routing import START, Command
 from orchestrator.graph.settings import checked_dispatch, checked_queue
 from orchestrator.graph.spec import DEFAULT_NAME, GraphSpec
 from orchestrator.ids import ThreadId
@@ -50,7 +54,7 @@ __all__ = ["CompiledStateGraph", "StateGraph"]
 _Config = Mapping[str, Any] | ThreadId | None
 
 
-class StateGraph(GraphBuilder):
+class StateGraph(GraphBuilder[StateT, ContextT, InputT, OutputT]):
     """A graph over a typed state: nodes read it and return updates of it."""
 
     def compile(
@@ -63,7 +67,7 @@ class StateGraph(GraphBuilder):
         interrupt_before: Iterable[str] | Literal["*"] | None = None,
         interrupt_after: Iterable[str] | Literal["*"] | None = None,
         **options: Unpack[CompileOptions],
-    ) -> CompiledStateGraph:
+    ) -> CompiledStateGraph[StateT, ContextT, InputT, OutputT]:
         """Check the graph and return it ready to run.
 
         Args:
@@ -80,13 +84,16 @@ class StateGraph(GraphBuilder):
 
         Raises:
             InvalidGraphError: if something is wrong with the graph.
-            OptionError: if there is no such option, or the checkpointer is none.
+            OptionError: if there is no such option, or a checkpointer, store, cache or executor is
+                none.
         """
         chosen = checked_compile(options)
+        check_parts(store=store, cache=cache, executor=chosen.get("executor"))
         spec = self.freeze(name or DEFAULT_NAME, interrupt_before or (), interrupt_after or ())
         dispatch = checked_dispatch(chosen.get("dispatch"))
         spec = replace(spec, dispatch=dispatch, queue=checked_queue(chosen.get("queue")))
         executor = chosen.get("executor")
+        graph: CompiledStateGraph[StateT, ContextT, InputT, OutputT]
         graph = CompiledStateGraph(spec, checkpointer=checkpointer, executor=executor)
         graph.cache, graph.store = cache, store
         graph.debug = bool(chosen.get("debug"))
@@ -94,7 +101,11 @@ class StateGraph(GraphBuilder):
         return graph
 
 
-class CompiledStateGraph(StateFace, AsyncFace):
+class CompiledStateGraph(
+    StateFace,
+    AsyncFace[StateT, ContextT, InputT, OutputT],
+    OfState[StateT, ContextT, InputT, OutputT],
+):
     """A frozen graph with a place for its threads and somebody to run its steps."""
 
     default_name = "graph"  # What it is called if nothing is said.
@@ -147,6 +158,24 @@ class CompiledStateGraph(StateFace, AsyncFace):
 
     # ---- running ------------------------------------------------------------------------
 
+    @overload
+    def invoke(
+        self,
+        input: InputT | Mapping[str, Any] | Command[Any] | None,
+        config: _Config = None,
+        *,
+        version: Literal["v2"],
+        **options: Unpack[ValueOptions],
+    ) -> GraphOutput[OutputT]: ...
+
+    @overload
+    def invoke(
+        self,
+        input: InputT | Mapping[str, Any] | Command[Any] | None,
+        config: _Config = None,
+        **options: Unpack[CallOptions],
+    ) -> dict[str, Any] | Any: ...
+
     def invoke(
         self,
         input: Any,  # noqa: A002 - LangGraph's name
@@ -187,7 +216,7 @@ class CompiledStateGraph(StateFace, AsyncFace):
 
     def stream(
         self,
-        input: Any,  # noqa: A002 - LangGraph's name
+        input: InputT | Mapping[str, Any] | Command[Any] | None,  # noqa: A002 - LangGraph's name
         config: _Config = None,
         **options: Unpack[CallOptions],
     ) -> Iterator[Any]:

@@ -20,6 +20,8 @@ __all__ = [
     "OptionError",
     "StreamMode",
     "SubmitOptions",
+    "ValueOptions",
+    "check_parts",
     "checked",
     "checked_checkpointer",
     "checked_compile",
@@ -47,8 +49,8 @@ class OptionError(GraphstalkError, ValueError, TypeError):
     code = "INVALID_OPTION"
 
 
-class CallOptions(TypedDict, total=False):
-    """The options of `invoke`, `stream` and their relatives.
+class ValueOptions(TypedDict, total=False):
+    """The options of `invoke`, `stream` and their relatives, but for the `version` of results.
 
     Keys:
         context: what nodes get as `runtime.context`; a mapping becomes the `context_schema`.
@@ -64,7 +66,6 @@ class CallOptions(TypedDict, total=False):
         control: a `RunControl`, to stop the run from elsewhere.
         subgraphs: whether streams show what happens inside subgraphs.
         debug: whether to print updates and values.
-        version: "v2" gives a `GraphOutput`, and stream parts as dicts.
         on_pending: what happens to steps that are left when a new input comes: "discard" drops
             them, "apply" keeps the writes of those that completed, "reject" refuses the input.
         on_corrupt: what happens to a new input if none of the thread's checkpoints is whole:
@@ -84,10 +85,19 @@ class CallOptions(TypedDict, total=False):
     control: RunControl | None
     subgraphs: bool
     debug: bool | None
-    version: Literal["v1", "v2"]
     on_pending: Literal["discard", "apply", "reject"]
     on_corrupt: Literal["raise", "restart"]
     multitask_strategy: Multitask
+
+
+class CallOptions(ValueOptions, total=False):
+    """The options of `invoke`, `stream` and their relatives: `ValueOptions`, and one more.
+
+    Keys:
+        version: "v2" gives a `GraphOutput`, and stream parts as dicts.
+    """
+
+    version: Literal["v1", "v2"]
 
 
 class SubmitOptions(TypedDict, total=False):
@@ -203,6 +213,34 @@ def checked_checkpointer(given: Any) -> Checkpointer | bool | None:
         f"None ({where}); {remedy}"
     )
     raise OptionError(msg)
+
+
+# What `compile` and `entrypoint` take besides: what each must be able to do, and what to pass.
+_PARTS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "store": (("get", "put", "search"), "InMemoryStore() or another BaseStore"),
+    "cache": (("get", "set", "clear"), "InMemoryCache() or another BaseCache"),
+    "executor": (("proceed", "send", "checkpointer"), "InProcess() or CeleryExecutor(…)"),
+}
+
+
+def check_parts(**given: Any) -> None:
+    """Refuse a store, cache or executor that is none, before a run finds out.
+
+    Raises:
+        OptionError: with what to pass instead.
+    """
+    for name, part in given.items():
+        methods, remedy = _PARTS[name]
+        if part is None:
+            continue
+        if isinstance(part, type) or not all(hasattr(part, method) for method in methods):
+            kind = part if isinstance(part, type) else type(part)
+            what = "the class itself, " if isinstance(part, type) else ""
+            msg = (
+                f"{name} must have the methods {', '.join(methods)} ({what}"
+                f"{kind.__module__}.{kind.__qualname__}): pass {remedy}"
+            )
+            raise OptionError(msg)
 
 
 def _check_names(options: Mapping[str, Any], known: type) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 from orchestrator.checkpoint.commit import LoadedThread
 from orchestrator.checkpoint.model import RunStatus, StepError
@@ -33,11 +33,13 @@ __all__ = [
     "without_questions",
 ]
 
+ValueT = TypeVar("ValueT")
+
 INTERRUPT = "__interrupt__"  # The key under which a result shows open questions.
 
 
 @dataclass(frozen=True, slots=True)
-class GraphOutput:
+class GraphOutput(Generic[ValueT]):
     """What `invoke(version="v2")` returns; LangGraph's name.
 
     It can also be read as what `invoke` returns without `version`: by key.
@@ -47,7 +49,7 @@ class GraphOutput:
         interrupts: the open questions.
     """
 
-    value: Any
+    value: ValueT
     interrupts: tuple[Any, ...] = ()
 
     def __getitem__(self, key: str) -> Any:

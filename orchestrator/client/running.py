@@ -193,7 +193,7 @@ class Running:
             raise missing(self.thread_id)
         return loaded
 
-    def _as_v2(self, found: Any, asked: Sequence[Any]) -> GraphOutput:
+    def _as_v2(self, found: Any, asked: Sequence[Any]) -> GraphOutput[Any]:
         interrupts = tuple(asked)
         if isinstance(found, dict) and INTERRUPT in found:
             interrupts = tuple(found[INTERRUPT])

@@ -21,6 +21,7 @@ from orchestrator.graph.inspecting import (
 )
 from orchestrator.graph.lineage import Lineage, channels_once
 from orchestrator.graph.managed import ManagedValue
+from orchestrator.graph.parameters import ContextT, InputT, OfState, OutputT, StateT
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
 from orchestrator.graph.routing import END, START, plain_name
 from orchestrator.graph.schema import channels_of, codec_classes, managed_of, schema_of
@@ -31,16 +32,16 @@ from orchestrator.graph.wiring import Router, Written, WrittenNode, freeze
 __all__ = ["GraphBuilder"]
 
 
-class GraphBuilder:
+class GraphBuilder(OfState[StateT, ContextT, InputT, OutputT]):
     """The graph while it is written."""
 
     def __init__(
         self,
-        state_schema: Any,
-        context_schema: Any = None,
+        state_schema: type[StateT],
+        context_schema: type[ContextT] | None = None,
         *,
-        input_schema: Any = None,
-        output_schema: Any = None,
+        input_schema: type[InputT] | None = None,
+        output_schema: type[OutputT] | None = None,
         unknown_keys: Literal["error", "ignore"] = "error",
         state_version: int = 1,
     ) -> None:
@@ -65,11 +66,12 @@ class GraphBuilder:
         self.state_version = state_version
         self._migrations: dict[int, Callable[[dict[str, Any]], Any]] = {}
         self._renames: dict[str, str] = {}
-        self.state_schema = state_schema = schema_of(state_schema)
-        self.context_schema = context_schema
+        own: Any = schema_of(state_schema)
+        self.state_schema: Any = own
+        self.context_schema: Any = context_schema
         self._strict = unknown_keys == "error"
-        self.input_schema = schema_of(input_schema) if input_schema else state_schema
-        self.output_schema = schema_of(output_schema) if output_schema else state_schema
+        self.input_schema: Any = schema_of(input_schema) if input_schema else own
+        self.output_schema: Any = schema_of(output_schema) if output_schema else own
         self.channels: dict[str, Channel] = {}
         self.managed: dict[str, type[ManagedValue]] = {}
         self._defaults = NodeDefaults()
