@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from orchestrator.cli.options import debug_option, graphs_option, url_option, with_graphs
+from orchestrator.cli.stopping import raise_again
 
 __all__ = ["from_workers", "worker", "worker_arguments"]
 
@@ -80,7 +81,7 @@ def worker(  # noqa: PLR0913 - one for each option
     graphs: dict[str, str],
     url: str | None,
 ) -> int:
-    """Run one worker in this process, until SIGTERM or Ctrl-C.
+    """Run one worker in this process, until SIGTERM (exit code 0) or Ctrl-C (130).
 
     A worker finishes the steps it runs before it stops. If it is killed, others take them over.
     """
@@ -97,7 +98,9 @@ def worker(  # noqa: PLR0913 - one for each option
         max_memory_per_child=max_memory_per_child,
         autoscale=autoscale,
     )
-    return int(from_workers().main(arguments))
+    code = int(from_workers().main(arguments))
+    raise_again()  # Celery ends with 1 after a signal that came before it handles signals itself.
+    return code
 
 
 def from_workers(part: str = "") -> Any:

@@ -6,7 +6,7 @@ raises what is wrong now. (INV-9)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -29,6 +29,7 @@ from orchestrator.errors import (
     StateCorruptedError,
     ThreadBusyError,
     UnknownThreadError,
+    UnknownTypeError,
 )
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text, child_thread, root_thread
@@ -178,6 +179,8 @@ class Calls:
         try:
             if not self._salvaged(thread_id, afresh=True):
                 raise  # noqa: PLE0704 - called while the error is handled
+        except UnknownTypeError:
+            raise  # The thread is whole: to begin on an empty state would lose it.
         except StateCorruptedError:
             if config.on_corrupt != "restart" or config.fresh:
                 raise
@@ -287,6 +290,7 @@ class Calls:
         to: str | None = None,
         *,
         recursion_limit: int | None = None,
+        call: Mapping[str, Any] | None = None,
     ) -> tuple[ReadyStep, ...]:
         """Store answers; return the steps that can go on. (INV-8)
 
@@ -305,6 +309,7 @@ class Calls:
                 to=to,
                 recursion_limit=recursion_limit,
                 queue=self.default_queue,
+                call=call,
             )
             self._check(loaded, resume, to)
             return self._owned(decided)
@@ -313,7 +318,10 @@ class Calls:
         return _ready(commit) if commit else ()
 
     def carry_on(
-        self, thread_id: str, recursion_limit: int | None = None
+        self,
+        thread_id: str,
+        recursion_limit: int | None = None,
+        call: Mapping[str, Any] | None = None,
     ) -> tuple[ReadyStep, ...] | None:
         """Continue a run that rests; return what can go on, or `None`: it had ended.
 
@@ -330,7 +338,7 @@ class Calls:
         def decide(loaded: LoadedThread) -> Commit | None:
             queue = self.default_queue
             return self._owned(
-                calling.carry_on(self.records, thread_id, loaded, recursion_limit, queue)
+                calling.carry_on(self.records, thread_id, loaded, recursion_limit, queue, call)
             )
 
         try:

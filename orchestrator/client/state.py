@@ -269,7 +269,12 @@ class StateFace(SchemaFace):
             )
             return make(editor)
 
-        return calls.edit(thread_id, decide)
+        try:
+            return calls.edit(thread_id, decide)
+        except InvalidUpdateError as error:
+            if error.raised is None:
+                raise
+            raise error.as_raised from None
 
     def store_of_threads(self) -> Checkpointer:
         """Return where the graph keeps its threads.

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, Unpack
 
 from orchestrator import limits
 from orchestrator.channels import Channel, LastValue
+from orchestrator.channels.reduced import is_same_rule
 from orchestrator.errors import InvalidGraphError
 from orchestrator.graph.inspecting import (
     action_of,
@@ -22,7 +23,7 @@ from orchestrator.graph.lineage import Lineage, channels_once
 from orchestrator.graph.managed import ManagedValue
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
 from orchestrator.graph.routing import END, START, plain_name
-from orchestrator.graph.schema import channels_of, managed_of, schema_of
+from orchestrator.graph.schema import channels_of, codec_classes, managed_of, schema_of
 from orchestrator.graph.settings import NodeDefaults, NodeSettings, check_settings
 from orchestrator.graph.spec import GraphSpec, handler_name
 from orchestrator.graph.wiring import Router, Written, WrittenNode, freeze
@@ -336,6 +337,9 @@ class GraphBuilder:
         return dataclasses.replace(
             spec,
             context_schema=self.context_schema,
+            classes=tuple(  # A context is stored, too, where a fleet runs the graph.
+                dict.fromkeys((*spec.classes, *codec_classes([self.context_schema])))
+            ),
             strict=self._strict,
             on_resume=self._on_resume,
             lineage=Lineage(
@@ -353,7 +357,7 @@ class GraphBuilder:
             if isinstance(known, LastValue) and known.typ is channel.typ:
                 if not isinstance(channel, LastValue):
                     self.channels[key] = channel
-            elif not isinstance(channel, LastValue) and channel.describe() != known.describe():
+            elif not isinstance(channel, LastValue) and not is_same_rule(known, channel):
                 msg = f"the key {key!r} has two rules: {known.describe()} and {channel.describe()}"
                 raise InvalidGraphError(msg)
 

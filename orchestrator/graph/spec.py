@@ -151,7 +151,7 @@ class GraphSpec:
     lineage: Lineage = field(
         default_factory=Lineage
     )  # Its version, and what leads from earlier ones to it.
-    classes: tuple[type, ...] = ()  # The classes that the state's types name, to be storable.
+    classes: tuple[type, ...] = ()  # What the types of state and context name, to be storable.
 
     @cached_property
     def control(self) -> frozenset[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.clock import Clock
 from orchestrator.errors import UnknownEffectError
 from orchestrator.step.cancelscope import Cancelled, CancelScope, cancel_scope
 
@@ -133,7 +134,9 @@ class StepContext:
 
     def now(self) -> dt.datetime:
         """Return the time (UTC) at which an attempt at the step first asked for it here."""
-        found: dt.datetime = self._host().drawn("now", lambda: dt.datetime.now(dt.UTC))
+        host = self._host()
+        clock = host.attempt.protocol.access.clock
+        found: dt.datetime = host.drawn("now", lambda: _time_of(clock))
         return found
 
     def random(self) -> float:
@@ -150,3 +153,7 @@ class StepContext:
             msg = "this context belongs to no running step, so it can record nothing"
             raise RuntimeError(msg)
         return self.host
+
+
+def _time_of(clock: Clock) -> dt.datetime:
+    return dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(milliseconds=clock.now_ms())

@@ -25,6 +25,7 @@ from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.core.adopting import mismatch
 from orchestrator.core.advance import Frame, Next, advance
 from orchestrator.core.apply import HANDLED
+from orchestrator.core.branches import remarked
 from orchestrator.core.records import Records
 from orchestrator.core.steering import done_in
 from orchestrator.core.stepping import Stepping, hand_back, tracked_writes
@@ -33,6 +34,7 @@ from orchestrator.errors import (
     GraphDrained,
     GraphInterrupt,
     GraphMismatchError,
+    InvalidUpdateError,
     ParentCommand,
     StateCorruptedError,
     ValueTooLargeError,
@@ -286,7 +288,9 @@ class StepProtocol:
                 for planned, data in done_in(attempt.frame.checkpoint)
             ]
             results = [*before, (attempt.planned, result.writes)]
-            following = self.advance_frame(step.thread_id, attempt.frame, results, claim.now_ms)
+            following = self.advance_frame(
+                step.thread_id, attempt.frame, results, claim.now_ms, attempt.given.get("marks")
+            )
         untracked = self.live.untracked
         if following is None:
             untracked.keep(step.thread_id, step.step_id, self.spec, result.writes)
@@ -382,6 +386,8 @@ class StepProtocol:
             if self.default_queue:  # A call in this process raises it.
                 log_failure(claim, error, record, "the step failed", final=True)
         final = None if report.refused else error
+        if isinstance(final, InvalidUpdateError):
+            final = final.as_raised
         return replace(report, error=final, raised=final)
 
     def taking(self, commit: Commit, head: Head, queue: str, known: Iterable[str]) -> Commit:
@@ -463,10 +469,23 @@ class StepProtocol:
         frame: Frame,
         results: list[tuple[PlannedStep, Any]],
         now_ms: int,
+        marks: Mapping[str, Any] | None = None,
     ) -> Next:
-        """Return what follows a superstep of a thread, by the writes of its steps."""
+        """Return what follows a superstep of a thread, by the writes of its steps.
+
+        Args:
+            thread_id: the thread.
+            frame: the checkpoint that planned the superstep.
+            results: what its steps wrote.
+            now_ms: the time.
+            marks: the metadata of the new checkpoint, if not that of the one before.
+        """
         new_id = mint_checkpoint_id(frame.checkpoint.id, now_ms)
         following = advance(self.spec, frame, results, new_id=new_id, now_ms=now_ms)
+        if marks is not None:
+            metadata = remarked(following.checkpoint.metadata, marks)
+            made = replace(following.checkpoint, metadata=metadata)
+            following = replace(following, checkpoint=made)
         if self.spec.interrupt_after if self.breaks_after is None else self.breaks_after:
             handled = [s.node for s, writes in results if any(key == HANDLED for key, _ in writes)]
             following = replace(following, handled=tuple(map(handler_name, handled)))

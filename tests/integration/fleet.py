@@ -120,7 +120,7 @@ class Fleet:
         folder: Path,
         env: Mapping[str, str] | None = None,
         *,
-        own_broker: bool = False,
+        own_broker: bool | str = False,
         module: ModuleType = graphs,
         names: Sequence[str] = GRAPHS,
     ) -> None:
@@ -129,7 +129,8 @@ class Fleet:
         Args:
             folder: for data, logs and the ledger.
             env: settings as environment variables, beside those that make tests quick.
-            own_broker: whether messages go through another server than the checkpoints.
+            own_broker: whether messages go through another server than the checkpoints, or the
+                address of a broker that runs already.
             module: where its graphs are.
             names: their names there.
         """
@@ -147,14 +148,17 @@ class Fleet:
         self.server.start()
         variables = {**self._env, "REDIS_URL": self.server.url}
         variables["GRAPHSTALK_STATE_DIR"] = str(self.folder / "state")
-        if self._own_broker:
+        if isinstance(self._own_broker, str):
+            variables["GRAPHSTALK_BROKER_URL"] = self._own_broker
+        elif self._own_broker:
             self.broker = EmbeddedServer(self.folder / "broker", binary=server_binary())
             self.broker.start()
             variables["GRAPHSTALK_BROKER_URL"] = self.broker.url
         self.variables = variables
         self.settings = Settings.from_env(variables)
         self.redis = self._closing.enter_context(redis.Redis.from_url(self.server.url))
-        self.queues = redis.Redis.from_url(self.settings.broker_url)
+        its_own = self.broker.url if self.broker is not None else self.server.url
+        self.queues = redis.Redis.from_url(its_own)
         self._closing.callback(self.queues.close)
         self.store = RedisCheckpointer(settings=self.settings)
         self._closing.callback(self.store.close)
@@ -178,6 +182,11 @@ class Fleet:
         for worker in self.workers:
             lines = worker.log.read_text("utf-8", "replace").splitlines()
             print(f"--- {worker.log.name}", *lines[-60:], sep="\n")
+
+    @property
+    def queue(self) -> str:
+        """The default queue, as the broker knows it."""
+        return self.settings.queue_prefix + self.settings.queue
 
     def restart_server(self, while_down: Callable[[], object] = lambda: None) -> None:
         """Kill the server, let it be away for a moment, and start it again with what it kept."""
