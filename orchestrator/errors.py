@@ -39,6 +39,7 @@ __all__ = [
     "ResumesExhaustedError",
     "RunCancelledError",
     "RunNotFinishedError",
+    "SlowTransferError",
     "StateCorruptedError",
     "StepFailedError",
     "StreamGapError",
@@ -50,6 +51,7 @@ __all__ = [
     "UnknownThreadError",
     "UnknownTypeError",
     "UnserializableValueError",
+    "ValueTooLargeError",
     "WorkerLostError",
 ]
 
@@ -94,6 +96,12 @@ class UnserializableValueError(InvalidUpdateError, TypeError):
     """A value that cannot be encoded; the message holds the path to it."""
 
     code = "UNSERIALIZABLE_VALUE"
+
+
+class ValueTooLargeError(InvalidUpdateError):
+    """A value that the server cannot hold, or that does not get there in time."""
+
+    code = "VALUE_TOO_LARGE"
 
 
 class NotSupportedError(GraphstalkError, NotImplementedError):
@@ -366,6 +374,12 @@ class CheckpointerUnavailableError(GraphstalkError, ConnectionError):
 
     code = "CHECKPOINTER_UNAVAILABLE"
     retryable = True
+
+
+class SlowTransferError(CheckpointerUnavailableError):
+    """A large command that was not answered in time by a server that answers small ones."""
+
+    code = "SLOW_TRANSFER"
 
 
 class StateCorruptedError(GraphstalkError):

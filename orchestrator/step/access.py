@@ -7,6 +7,7 @@ refused. Whatever the network swallowed, a step is committed once. (INV-2)
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import socket
@@ -24,7 +25,11 @@ from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core.stepping import defer, in_one_log
 from orchestrator.damage import is_damaged
-from orchestrator.errors import CheckpointerUnavailableError
+from orchestrator.errors import (
+    CheckpointerUnavailableError,
+    SlowTransferError,
+    ValueTooLargeError,
+)
 from orchestrator.record import replace
 from orchestrator.step.cache import BlobCache
 from orchestrator.step.report import Report
@@ -32,6 +37,9 @@ from orchestrator.step.report import Report
 __all__ = ["Access", "new_owner", "values_after"]
 
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+SMALLER = "Store large values in files or an object store, and keep their addresses in the state"
 _DEFER_MS = 5_000  # How long a step waits that a worker could not run, before another tries.
 
 
@@ -173,11 +181,18 @@ class Access:
 
         Raises:
             CheckpointerUnavailableError: if `attempts_max` is over.
+            ValueTooLargeError: if the link is too slow for what is asked.
         """
-        attempt = 0
+        attempt = slow = 0
         while True:
             try:
                 return ask()
+            except SlowTransferError as error:
+                slow += 1
+                _log.warning("%s (attempt %d of %d)", error, slow, limits.SLOW_TRANSFERS_MAX)
+                if slow >= limits.SLOW_TRANSFERS_MAX:
+                    msg = f"{error}, {slow} times in a row, so it is not sent again. {SMALLER}"
+                    raise ValueTooLargeError(msg) from error
             except CheckpointerUnavailableError:
                 attempt += 1
                 if attempt >= self.attempts_max:

@@ -37,6 +37,7 @@ from orchestrator.errors import (
     InvalidUpdateError,
     ParentCommand,
     StateCorruptedError,
+    ValueTooLargeError,
     WorkerLostError,
 )
 from orchestrator.graph.policy import delay_after
@@ -133,8 +134,12 @@ class StepProtocol:
                 if scope.is_lost:
                     return Report(refused=Refusal.STALE_FENCE)
                 raise
-        # What the store raises is not the step's failure.
-        return settled if isinstance(settled, Report) else settled()
+        if isinstance(settled, Report):
+            return settled
+        try:
+            return settled()
+        except ValueTooLargeError as error:  # What else the store raises is not the step's failure.
+            return self._failed(claim, None, error)
 
     def _settled(
         self, claim: Claim, known: Mapping[str, Encoded], ahead: Ahead | None, scope: CancelScope

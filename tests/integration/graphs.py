@@ -265,6 +265,23 @@ def _opaque() -> StateGraph:
     return builder
 
 
+def _bulky() -> StateGraph:
+    def make(state: State, ctx: StepContext) -> State:
+        witness(state, ctx, "make")
+        return {"answer": os.urandom(state["width"]), "total": 1}
+
+    def forget(state: State, ctx: StepContext) -> State:
+        witness(state, ctx, "forget")
+        return {"answer": len(state["answer"]), "total": 1}
+
+    return _named(make=make, forget=forget)
+
+
+def _named(**actions: Any) -> StateGraph:
+    builder = StateGraph(State)
+    return builder.add_sequence(list(actions.items())).set_entry_point(next(iter(actions)))
+
+
 def _ticker(dispatch: Any = None) -> StateGraph:
     def tick(state: State) -> State:
         return {"total": 1}
@@ -313,3 +330,4 @@ relay = _relay().compile(name="relay")  # By turns on two queues, a growing list
 nested = _nested().compile(name="nested")
 layered = _layered().compile(name="layered")
 urgent = _layered().compile(name="urgent", queue="urgent")
+bulky = _bulky().compile(name="bulky")  # Makes so many bytes as it is wide.
