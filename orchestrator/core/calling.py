@@ -58,7 +58,7 @@ def answer(
     given = answers_given(thread_id, loaded, resume, to)
     config = records.decode(loaded.head.config)
     if config.get("on_resume") and set(given) == set(open_questions(loaded)):
-        where = Placement(thread_id, loaded.head.graph, queue)
+        where = Placement(thread_id, loaded.head.graph, queue, config.get("queue") or "")
         head = _resumed(
             records, loaded, records.checkpoint(loaded.checkpoint.header), recursion_limit
         )
@@ -112,7 +112,7 @@ def carry_on(
     _check_resumes(thread_id, loaded, config, reason)
     # A hook that failed is called again by its own step.
     if config.get("on_resume") and rest and all(step.step.node != START for step in rest):
-        where = Placement(thread_id, loaded.head.graph, queue)
+        where = Placement(thread_id, loaded.head.graph, queue, config.get("queue") or "")
         head = _resumed(records, loaded, checkpoint, recursion_limit)
         return go_on(records, where, loaded, head, reason=reason, given={})
     return Commit(

@@ -95,11 +95,11 @@ def test_an_error_is_one_line_with_its_code() -> None:
 def test_debug_shows_where_an_error_came_from(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(_: str | None) -> None:
+    def refuse(*_: object) -> None:
         msg = "no"
         raise ThreadBusyError(msg)
 
-    monkeypatch.setattr("orchestrator.cli.threads.open_client", refuse)
+    monkeypatch.setattr("orchestrator.cli.threads.open_reader", refuse)
     assert main(arguments) == Exit.CONFLICT
     assert "Traceback" in capsys.readouterr().err
 
