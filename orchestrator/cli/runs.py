@@ -118,7 +118,9 @@ def submit(  # noqa: PLR0913  # One for each option.
 @click.argument("thread")
 @click.argument("value_json", metavar="[VALUE]", required=False)
 @click.option(
-    "--interrupt", metavar="ID", help="Which question VALUE answers, if several are open."
+    "--interrupt",
+    metavar="ID|KEY",
+    help="Which question VALUE answers, if several are open: its id, or its key.",
 )
 @wait_option
 @timeout_option
@@ -136,10 +138,10 @@ def resume(  # One for each option.
     as_json: bool,
     url: str | None,
 ) -> int:
-    """Answer what THREAD waits for, or let it go on.
+    """Answer what THREAD waits for, or let it continue.
 
     VALUE is the answer: JSON (also null, {} and false), @FILE with JSON in it, or - for standard
-    input. Without VALUE a thread goes on that failed or was paused, and asks nothing.
+    input. Without VALUE a thread continues that failed or was paused, and asks nothing.
     """
     wait_s = patience(wait=wait, timeout=timeout)
     value = read_json(value_json, "VALUE")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -150,7 +151,7 @@ def state(
         return Exit.OK
     for name, value in sorted(snapshot.values.items()):
         show(f"{name} = {shortened(json_line(value))}")
-    say(f"next: {', '.join(snapshot.next) or 'nothing'}")
+    say(f"next: {folded(snapshot.next) or 'nothing'}")
     for error in errors_of(snapshot):
         say(f"failed in node {error.node}, attempt {error.attempt}: {error.type}: {error.message}")
         if with_traceback:
@@ -233,7 +234,7 @@ def snapshot_row(snapshot: StateSnapshot) -> tuple[object, ...]:
         metadata.get("step", "-"),
         metadata.get("source", "-"),
         snapshot.created_at or "-",
-        ", ".join(snapshot.next) or "-",
+        folded(snapshot.next) or "-",
         shortened(
             "; ".join(f"{e.node}: {e.type}: {e.message}" for e in errors_of(snapshot)) or "-"
         ),
@@ -243,6 +244,13 @@ def snapshot_row(snapshot: StateSnapshot) -> tuple[object, ...]:
 def errors_of(snapshot: StateSnapshot) -> list[StepError]:
     """Return the errors of a checkpoint's failed steps."""
     return [task.error for task in snapshot.tasks if task.error is not None]
+
+
+def folded(names: Iterable[str]) -> str:
+    """Return names for people, a name that occurs often once, with its number."""
+    counts = Counter(names)
+    shown = [name if count == 1 else f"{name} x {count}" for name, count in counts.items()]
+    return shortened(", ".join(shown))
 
 
 def shortened(text: str) -> str:

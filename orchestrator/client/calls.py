@@ -18,7 +18,7 @@ from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core import calling, lining
 from orchestrator.core.accepting import RunConfig, accept, accept_at, paused_by_node, plain
-from orchestrator.core.questions import answers_given, open_questions
+from orchestrator.core.questions import answers_given, id_named, open_questions
 from orchestrator.core.records import Records
 from orchestrator.core.salvage import damage_to_state
 from orchestrator.core.steering import Spot
@@ -301,17 +301,18 @@ class Calls:
         """
 
         def decide(loaded: LoadedThread) -> Commit:
+            named = id_named(loaded, to, self.records.interrupt)
             decided = calling.answer(
                 self.records,
                 thread_id,
                 loaded,
                 resume,
-                to=to,
+                to=named,
                 recursion_limit=recursion_limit,
                 queue=self.default_queue,
                 call=call,
             )
-            self._check(loaded, resume, to)
+            self._check(loaded, resume, named)
             return self._owned(decided)
 
         commit = self._decide(thread_id, decide, lambda _: "answer")

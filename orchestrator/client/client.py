@@ -174,7 +174,7 @@ class Client:
         Args:
             thread_id: the thread.
             value: the answer, or a mapping from interrupt id to answer. Any storable value is one.
-            interrupt_id: which question is answered, if several are open.
+            interrupt_id: which question is answered, if several are open: its id, or its key.
 
         Raises:
             UnknownThreadError: if there is no such thread.

@@ -101,6 +101,9 @@ class StateGraph(GraphBuilder[StateT, ContextT, InputT, OutputT]):
         return graph
 
 
+_NODES_SHOWN = 8  # By `repr`.
+
+
 class CompiledStateGraph(
     StateFace,
     AsyncFace[StateT, ContextT, InputT, OutputT],
@@ -139,6 +142,15 @@ class CompiledStateGraph(
         self.config: Mapping[str, Any] = {}  # What holds for all calls; see `with_config`.
         self.owner = new_owner()
         self.untracked = Untracked()
+
+    def __repr__(self) -> str:
+        """Return the name, the nodes and the checkpointer of the graph."""
+        names = [name for name in self.spec.nodes if not name.startswith("__")]
+        more = f", … ({len(names)} in all)" if len(names) > _NODES_SHOWN else ""
+        store = self.checkpointer
+        kept = store if store is None or isinstance(store, bool) else type(store).__name__
+        nodes = ", ".join(names[:_NODES_SHOWN]) + more
+        return f"<{type(self).__name__} {self.name!r}: nodes {nodes}; checkpointer {kept}>"
 
     @property
     def checkpointer(self) -> Checkpointer | bool | None:

@@ -58,7 +58,7 @@ def test_the_page_of_errors_has_each_reason_of_explain() -> None:
 
 
 def test_the_page_of_errors_has_each_damage() -> None:
-    assert listed(sections("errors.md")["Damage of threads"]) == set(DamageCode)
+    assert listed(sections("errors.md")["Damage of threads"]) == {*DamageCode, ReasonCode.NO_GRAPH}
 
 
 def test_the_page_of_errors_has_each_finding_of_the_doctor() -> None:
