@@ -142,7 +142,7 @@ class _Broker:
         from kombu.exceptions import OperationalError  # noqa: PLC0415 - only senders need Celery
 
         if not speaks_amqp(self._url):
-            return (OperationalError,)  # type: ignore[return-value]
+            return (OperationalError,)
         connection = self.celery().connection_for_write()
         found: tuple[type[Exception], ...] = (
             OperationalError,
