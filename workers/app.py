@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import billiard.pool
@@ -92,7 +93,7 @@ kombu.transport.pyamqp.Transport.connection_errors = (
     *kombu.transport.pyamqp.Transport.channel_errors,
 )
 
-_restore_unacked = kombu.transport.virtual.base.QoS.restore_unacked
+_restore_unacked: Callable[[Any], list[Any]] = kombu.transport.virtual.base.QoS.restore_unacked
 
 
 def _restore_what_can_be(qos: Any) -> list[Any]:
@@ -104,7 +105,8 @@ def _restore_what_can_be(qos: Any) -> list[Any]:
     return []
 
 
-kombu.transport.virtual.base.QoS.restore_unacked = _restore_what_can_be
+_qos: Any = kombu.transport.virtual.base.QoS
+_qos.restore_unacked = _restore_what_can_be
 
 app = make_app(Settings.from_env())
 app.steps["worker"].update((LeaseKeeper, Heartbeat, Drain))
