@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import billiard.pool
 import kombu.transport.pyamqp
 import kombu.transport.redis
+import kombu.transport.virtual.base
 from celery import Celery
 
 from orchestrator.config import Settings
@@ -88,6 +92,21 @@ kombu.transport.pyamqp.Transport.connection_errors = (
     *kombu.transport.pyamqp.Transport.connection_errors,
     *kombu.transport.pyamqp.Transport.channel_errors,
 )
+
+_restore_unacked: Callable[[Any], list[Any]] = kombu.transport.virtual.base.QoS.restore_unacked
+
+
+def _restore_what_can_be(qos: Any) -> list[Any]:
+    """Put back what was received and not done, without a dump of what a lost connection keeps.
+
+    A message is a hint: what does not get back to its queue is sent again by the sweeper.
+    """
+    _restore_unacked(qos)
+    return []
+
+
+_qos: Any = kombu.transport.virtual.base.QoS
+_qos.restore_unacked = _restore_what_can_be
 
 app = make_app(Settings.from_env())
 app.steps["worker"].update((LeaseKeeper, Heartbeat, Drain))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import product
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,29 @@ def test_a_network_that_fails_under_load_loses_and_doubles_nothing(
 
 EVERY = list(product(FAULTS, ["prefork", "threads"]))
 UNDER_LOAD = [*product(FAULTS, ["prefork"]), ("refused", "threads"), ("half open", "threads")]
+
+
+def test_a_lost_connection_leaves_no_dump_of_messages(
+    proxied: tuple[Fleet, Proxy], tmp_path: Path
+) -> None:
+    fleet, proxy = proxied
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    fleet.variables["TMPDIR"] = str(folder)
+    worker = fleet.start()
+    before = {path for path in folder.iterdir() if path.is_file()}
+    fleet.submit("row", script={"two": ["wait"]})
+    fleet.wait_for("two")
+    with proxy.refusing():
+        lost = b"Connection to broker lost"
+        fleet.wait_until(lambda: lost in worker.log.read_bytes(), "the worker notices")
+        time.sleep(LASTS_S)
+    fleet.open("two")
+    assert fleet.result()["total"] == 3
+    assert {path for path in folder.iterdir() if path.is_file()} == before
+    said = worker.log.read_text("utf-8").lower()
+    assert "emergency" not in said
+    assert "unable to restore" not in said
 
 
 @pytest.mark.parametrize(("fault", "pool"), chosen(EVERY, [("half open", "prefork")]))

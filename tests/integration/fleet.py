@@ -232,10 +232,10 @@ class Fleet:
         env = {
             **{k: v for k, v in os.environ.items() if not k.startswith("GRAPHSTALK_")},
             "PYTHONPATH": str(ROOT),
+            "TMPDIR": tempfile.gettempdir(),
             **self.variables,
             "GRAPHSTALK_HEARTBEAT_FILE": str(self.folder / f"{name}.heartbeat"),
             "PYTHONUNBUFFERED": "1",
-            "TMPDIR": tempfile.gettempdir(),
         }
         worker = Worker(start_child(name, argv, env=env, log=log), log)
         self.workers.append(worker)

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import limits
+from orchestrator.checkpointer.redis.epochs import Epochs, halts
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
+from orchestrator.cli.embedded import HOST
 from orchestrator.config import Settings
 from orchestrator.errors import NotReplicatedError
 from orchestrator.testing.contract import drafts
@@ -61,6 +64,35 @@ def test_a_commit_waits_for_replicas_and_says_if_there_are_too_few(
     with pytest.raises(NotReplicatedError):
         mine.commit(drafts.starting("u", "a"))
     mine.close()
+
+
+def test_a_replica_without_the_latest_sweeps_takes_over_and_nothing_is_halted(
+    primary: OwnServer, tmp_path: Path
+) -> None:
+    with ExitStack() as closing:
+        replica = replica_of(primary, tmp_path / "replica", closing)
+        mine = store(primary, wait_replicas=1)
+        mine.epochs = Epochs()
+        assert mine.commit(drafts.starting("t", "a")).refused is None
+        sweep(mine)
+        replica.client().replicaof(HOST, 1)  # It is cut off, and commits wait in vain.
+        end = time.monotonic() + (limits.LOSS_MS_MAX + 1_000) / 1000
+        while time.monotonic() < end:
+            sweep(mine)
+        replica.client().replicaof("NO", "ONE")
+        after = store(replica, wait_replicas=0)
+        after.epochs = mine.epochs
+        sweep(after)
+        assert halts(after) == {}
+        assert after.load("t") is not None
+        for each in (mine, after):
+            each.close()
+
+
+def sweep(store: RedisCheckpointer) -> None:
+    """Sweep all partitions once."""
+    for partition in range(store.partitions):
+        store.sweep(partition, leader="me")
 
 
 @pytest.mark.parametrize("replicas", [0, 1])

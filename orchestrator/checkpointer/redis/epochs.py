@@ -135,8 +135,27 @@ class Epochs:
             return self._known.get(prefix, Known())
         return self.file.find(prefix, current())
 
-    def saw(self, prefix: str, epoch: str, mark_ms: int, found: str, loss_ms: int) -> None:
-        """Remember an answer of `sweep.lua`; log what it has found out."""
+    def saw(
+        self,
+        prefix: str,
+        epoch: str,
+        mark_ms: int,
+        found: str,
+        loss_ms: int,
+        *,
+        safe: bool = True,
+    ) -> None:
+        """Remember an answer of `sweep.lua`; log what it has found out.
+
+        Args:
+            prefix: of the partition's keys.
+            epoch: that of the partition.
+            mark_ms: its mark.
+            found: what the script found out.
+            loss_ms: how much the server lost.
+            safe: whether the replicas have the mark, where commits wait for them. One that they
+                lack is not remembered.
+        """
         if found:
             self._tell(prefix, found, loss_ms)
         # While it is halted what was seen before counts: perhaps a better copy is put back.
@@ -144,6 +163,8 @@ class Epochs:
             if prefix in self._halted:
                 self._halted.discard(prefix)
                 _log.warning("%s everything goes on", prefix)
+            if not safe:
+                return
             self._known[prefix] = Known(epoch, mark_ms)
             if self.file is not None:
                 self.file.saw(prefix, epoch, mark_ms)

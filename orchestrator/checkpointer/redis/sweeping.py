@@ -21,6 +21,7 @@ __all__ = ["Sweeping"]
 
 _LOOK_MS_MIN = 2_500  # Claims need a look that is not older, or than so many sweeps.
 _SWEEPS = 5
+_WAIT_MS_MAX = 100  # For replicas; longer waits would keep the other partitions waiting.
 
 
 class Sweeping:
@@ -40,6 +41,9 @@ class Sweeping:
             limits.SWEEP_BATCH_MAX,
             settings.queue_prefix if store.pushes else "",
         ]
+        self._replicas = settings.wait_replicas
+        wait_ms = min(_WAIT_MS_MAX, settings.wait_ms)
+        self._wait = ("WAIT", self._replicas, wait_ms) if self._replicas else ()
         self._look_ms = max(_LOOK_MS_MIN, int(settings.sweep_s * 1000 * _SWEEPS))
 
     def once(self, partition: int, leader: str) -> Swept:
@@ -53,11 +57,11 @@ class Sweeping:
         told = [known.epoch, known.mark_ms, int(known.seen), new_uuid()]
         told += [look_ms, limits.LOSS_MS_MAX]
         args = [leader, *self._args, *told, *self._empty_queues(prefix)]
-        answer = self._run("sweep", [prefix], args)
+        answer, safe = self._swept(prefix, args)
         leading, owners, due, stuck, waiting, (epoch, mark, found, loss) = answer
         slipped = found == b"slipped"
         if epochs is not None:
-            epochs.saw(prefix, epoch.decode(), mark, found.decode(), loss)
+            epochs.saw(prefix, epoch.decode(), mark, found.decode(), loss, safe=safe)
         released = [
             self.release(partition, o, expired=not slipped, died=not slipped) for o in owners
         ]
@@ -71,6 +75,16 @@ class Sweeping:
             waiting=tuple(name.decode() for name in waiting),
             released=sum(count for count, _ in released),
         )
+
+    def _swept(self, prefix: str, args: list[Any]) -> tuple[Any, bool]:
+        """Return what the script answers, and whether as many replicas have it as commits ask for.
+
+        A mark that a replica lacks when it takes over is no loss: no commit relied on it either.
+        """
+        if not self._wait:
+            return self._run("sweep", [prefix], args), True
+        answer, reached = self._run("sweep", [prefix], args, self._wait)
+        return answer, isinstance(reached, int) and reached >= self._replicas
 
     def release(
         self, partition: int, owner: str | bytes, *, expired: bool = False, died: bool = True
