@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, TypedDict, cast
 
 from orchestrator.checkpointer.base import Checkpointer
@@ -21,6 +21,7 @@ __all__ = [
     "StreamMode",
     "SubmitOptions",
     "ValueOptions",
+    "check_output_keys",
     "check_parts",
     "checked",
     "checked_checkpointer",
@@ -166,12 +167,53 @@ def checked_submit(options: Mapping[str, Any]) -> SubmitOptions:
     return cast("SubmitOptions", _checked(options, SubmitOptions))
 
 
+_NODES = frozenset({"interrupt_before", "interrupt_after"})  # Options that name nodes.
+
+
+def check_output_keys(options: Mapping[str, Any], known: Collection[str]) -> None:
+    """Refuse keys to show that the state does not have.
+
+    Raises:
+        OptionError: if there is one.
+    """
+    given = options.get("output_keys")
+    if given is None:
+        return
+    for key in (given,) if isinstance(given, str) else given:
+        if key not in known:
+            msg = f"output_keys must name keys of the state ({key!r}). They are: {', '.join(known)}"
+            raise OptionError(msg)
+
+
+def _check_kind(name: str, given: Any) -> None:
+    """Refuse a value of an option that is of the wrong kind."""
+    if given is None:
+        return
+    wanted = ""
+    if name == "control" and not hasattr(given, "drain_requested"):
+        wanted = "a RunControl()"
+    elif name == "output_keys" and not _are_names(given):
+        wanted = "a key of the state, or a list of keys"
+    elif name in _NODES and given != "*" and (isinstance(given, str) or not _are_names(given)):
+        wanted = "a list of nodes, or '*' for all"
+    if wanted:
+        raise OptionError(f"{name} must be {wanted} ({given!r:.100})")
+
+
+def _are_names(given: Any) -> bool:
+    return isinstance(given, str) or (
+        isinstance(given, Collection) and all(isinstance(name, str) for name in given)
+    )
+
+
 def _checked(options: Mapping[str, Any], known: type) -> Mapping[str, Any]:
     _check_names(options, known)
     for name, values in _VALUES.items():
         if options.get(name) not in values:
             allowed = ", ".join(repr(value) for value in values if value is not None)
             raise OptionError(f"{name}={options[name]!r} is not one of {allowed}")
+    for name, given in options.items():
+        _check_kind(name, given)
     return options
 
 

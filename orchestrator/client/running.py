@@ -16,7 +16,7 @@ from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.client import callbacks
 from orchestrator.client.children import Children
-from orchestrator.client.options import CallOptions, OptionError
+from orchestrator.client.options import CallOptions, OptionError, check_output_keys
 from orchestrator.client.results import INTERRUPT, GraphOutput, outcome_of, without_questions
 from orchestrator.client.starting import Start
 from orchestrator.client.threadconfig import RootCheckpointerError, ThreadConfig
@@ -209,13 +209,7 @@ class Running:
     def begin(self, value: Any) -> tuple[ReadyStep, ...] | None:
         """Commit what the call asks for; return the steps that are ready, `None` for nothing."""
         check_cancelled()
-        if self.graph.step_timeout is not None and self.graph.executor.default_queue:
-            msg = (
-                f"step_timeout must be None for a graph that a fleet runs "
-                f"(step_timeout={self.graph.step_timeout!r}): no process waits for a superstep "
-                f"there. Limit its nodes, with add_node(…, timeout=…)"
-            )
-            raise OptionError(msg)
+        check_output_keys(self.options, self.graph.spec.channels)
         self._check_placed()
         self._check_output_keys()
         self._protocol = self._made()  # What it cannot be made of is refused before anything else.
@@ -230,6 +224,13 @@ class Running:
         """Refuse options that only the process that runs the steps could honour."""
         if not self.graph.executor.default_queue:
             return
+        if self.graph.step_timeout is not None:
+            msg = (
+                f"step_timeout must be None for a graph that a fleet runs "
+                f"(step_timeout={self.graph.step_timeout!r}): no process waits for a superstep "
+                f"there. Limit its nodes, with add_node(…, timeout=…)"
+            )
+            raise OptionError(msg)
         for name in ("interrupt_before", "interrupt_after", "control"):
             if not (given := self.options.get(name)):
                 continue

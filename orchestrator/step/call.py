@@ -201,7 +201,17 @@ def updates_of(spec: GraphSpec, node: NodeSpec, result: Any) -> list[tuple[str, 
     Raises:
         InvalidUpdateError: if it is none.
     """
-    return _updates(spec, node, result, spec.input_keys if node.name == START else spec.state_keys)
+    if node.name != START:
+        return _updates(spec, node, result, spec.state_keys)
+    parts = result if isinstance(result, (list, tuple)) else (result,)
+    steering = next((part for part in parts if isinstance(part, (Command, Send))), None)
+    if steering is not None:  # An input only updates, so where it leads would be lost.
+        msg = (
+            f"the input must be an update of the state ({steering!r:.100}): to lead a run, give "
+            f"invoke a single Command(update=…, goto=…), whose goto may be a Send"
+        )
+        raise InvalidUpdateError(msg)
+    return _updates(spec, node, result, spec.input_keys)
 
 
 def _updates(

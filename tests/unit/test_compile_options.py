@@ -1,5 +1,6 @@
 """What `compile`, `entrypoint` and the settings of nodes refuse, and what they say then."""
 
+import asyncio
 import functools
 from typing import TypedDict
 
@@ -163,3 +164,33 @@ def test_a_part_that_is_none_is_refused_before_a_run(name, given, says):
         builder().compile(**{name: given})
     with pytest.raises(OptionError, match=says):
         entrypoint(**{name: given})
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"output_keys": "y"}, r"output_keys must name keys of the state \('y'\)\. They are: x"),
+        ({"output_keys": ["x", "y"]}, "must name keys of the state"),
+        ({"output_keys": 3}, "output_keys must be a key of the state, or a list of keys"),
+        ({"interrupt_before": "a"}, r"must be a list of nodes, or '\*' for all \('a'\)"),
+        ({"interrupt_after": 3}, "interrupt_after must be a list of nodes"),
+        ({"control": 3}, r"control must be a RunControl\(\) \(3\)"),
+    ],
+)
+def test_every_call_refuses_an_option_of_the_wrong_kind_before_it_runs(options, says):
+    graph = builder().compile(MemoryCheckpointer())
+
+    async def streams():
+        return [part async for part in graph.astream({}, "t", **options)]
+
+    calls = [
+        lambda: graph.invoke({}, "t", **options),
+        lambda: list(graph.stream({}, "t", **options)),
+        lambda: graph.batch([{}], ["t"], **options),
+        lambda: asyncio.run(graph.ainvoke({}, "t", **options)),
+        lambda: asyncio.run(streams()),
+    ]
+    for call in calls:
+        with pytest.raises(OptionError, match=says):
+            call()
+    assert graph.get_state("t").values == {}

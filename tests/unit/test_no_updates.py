@@ -12,9 +12,11 @@ from pydantic import BaseModel
 
 from orchestrator import (
     START,
+    Command,
     CompiledStateGraph,
     InMemorySaver,
     InvalidUpdateError,
+    Send,
     StateGraph,
     UnserializableValueError,
     interrupt,
@@ -116,3 +118,16 @@ def test_langgraphs_others_are_refused_with_the_name_to_import() -> None:
     asked = langgraph.Interrupt(value=1, id="i")
     with pytest.raises(UnserializableValueError, match="import Interrupt from orchestrator"):
         built(lambda state: {"n": asked}).invoke({"n": 1}, "t")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Send("a", {}), langgraph.Send("a", {}), [Command(goto="a")], [langgraph.Send("a", {})]],
+    ids=["a send", "langgraph's", "a list", "a list of langgraph's"],
+)
+def test_an_input_that_only_leads_is_refused_with_the_command_to_give(value: Any) -> None:
+    graph = built(lambda state: {}, "a")
+    with pytest.raises(InvalidUpdateError, match=r"give invoke a single Command\(update=…, goto=…"):
+        graph.invoke(value, "t")
+    assert graph.get_state("t").values == {}
+    assert graph.invoke(Command(update={"n": 1}, goto=Send("a", {})), "t")["log"] == ["a"]
