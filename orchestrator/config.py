@@ -34,6 +34,7 @@ class Settings:
     dispatch: Literal["queue", "inline"] = "queue"  # How steps get to workers if no graph says.
     slice_ms: float = 50.0  # How long a process goes on in place before others have their turn.
     drain_s: float = 60.0  # How long a worker's nodes may run on when it is told to stop.
+    stuck_s: float = 30.0  # How long native code may run on after the time limit of its node.
     state_dir: str = ""  # Where a host keeps what it has seen of the server.
 
     @classmethod
@@ -62,6 +63,7 @@ class Settings:
             dispatch=_dispatch(env),
             slice_ms=_number(env, "GRAPHSTALK_SLICE_MS", 50.0, or_none=True),
             drain_s=_number(env, "GRAPHSTALK_DRAIN_S", 60.0),
+            stuck_s=_number(env, "GRAPHSTALK_STUCK_S", 30.0),
             state_dir=env.get("GRAPHSTALK_STATE_DIR") or _state_folder(env),
         )
 

@@ -39,6 +39,7 @@ __all__ = [
     "ResumesExhaustedError",
     "RunCancelledError",
     "RunNotFinishedError",
+    "SlowTransferError",
     "StateCorruptedError",
     "StepFailedError",
     "StreamGapError",
@@ -48,7 +49,9 @@ __all__ = [
     "UnknownGraphError",
     "UnknownInterruptError",
     "UnknownThreadError",
+    "UnknownTypeError",
     "UnserializableValueError",
+    "ValueTooLargeError",
     "WorkerLostError",
 ]
 
@@ -70,15 +73,35 @@ class InvalidGraphError(GraphstalkError, ValueError):
 
 
 class InvalidUpdateError(GraphstalkError, ValueError):
-    """A value that the channels of the state cannot take, or an update that leads nowhere."""
+    """A value that the channels of the state cannot take, or an update that leads nowhere.
+
+    Attributes:
+        raised: what a reducer raised, if one did; a call in this process raises that.
+    """
 
     code = "INVALID_UPDATE"
+    raised: Exception | None = None
+
+    @property
+    def as_raised(self) -> Exception:
+        """Return what the reducer raised, with a note that names it; else this error."""
+        if self.raised is None:
+            return self
+        if str(self) not in getattr(self.raised, "__notes__", ()):
+            self.raised.add_note(str(self))
+        return self.raised
 
 
 class UnserializableValueError(InvalidUpdateError, TypeError):
     """A value that cannot be encoded; the message holds the path to it."""
 
     code = "UNSERIALIZABLE_VALUE"
+
+
+class ValueTooLargeError(InvalidUpdateError):
+    """A value that the server cannot hold, or that does not get there in time."""
+
+    code = "VALUE_TOO_LARGE"
 
 
 class NotSupportedError(GraphstalkError, NotImplementedError):
@@ -353,10 +376,25 @@ class CheckpointerUnavailableError(GraphstalkError, ConnectionError):
     retryable = True
 
 
+class SlowTransferError(CheckpointerUnavailableError):
+    """A large command that was not answered in time by a server that answers small ones."""
+
+    code = "SLOW_TRANSFER"
+
+
 class StateCorruptedError(GraphstalkError):
     """A stored record that is not what was stored. (INV-10)"""
 
     code = "STATE_CORRUPTED"
+
+
+class UnknownTypeError(StateCorruptedError):
+    """A stored value of a type that this process does not know. It is whole, and left alone.
+
+    What cannot be read is handled alike, so it is a `StateCorruptedError`; nothing is set back.
+    """
+
+    code = "UNKNOWN_TYPE"
 
 
 class NotReplicatedError(CheckpointerUnavailableError):

@@ -13,6 +13,11 @@ TAIL_BYTES_MIN = 64
 NAMED_BYTES_MIN = 256  # A shorter value is stored with the outcome that holds it, too.
 COMPRESSED_BYTES_MIN = 1_024  # On Redis. A shorter record is stored as it is.
 DECOMPRESSED_BYTES_MAX = 1 << 29  # What Redis itself can hold of one value.
+# A longer command to Redis has more time: so long, at the slowest link that is good enough.
+LARGE_COMMAND_BYTES = 1 << 20
+LINK_BYTES_PER_S_MIN = 1 << 20
+SLOW_TRANSFERS_MAX = 3  # Of one commit; then its step fails.
+COMMAND_BYTES_MAX = 1 << 30  # What Redis itself takes in one command (client-query-buffer-limit).
 EVENTS_MAX = 10_000  # Events kept per thread; older ones are trimmed (approximately).
 LINE_MAX = 1_000  # Runs that wait in one thread's line.
 FAN_OUT_WINDOW = 256  # Steps of one superstep that are sent at a time.
@@ -24,6 +29,7 @@ AUDIT_BATCH_MAX = 256  # Threads that one audit of one partition looks at, about
 THREADS_PAGE_MAX = 1_000
 ERROR_TEXT_CHARS_MAX = 8_000  # Of a stored traceback or message.
 DEATHS_MAX = 3  # Worker deaths under one step before it is parked as failed.
+BEHIND_MAX = 64  # Commits of a call with durability="async" that are not made yet.
 COMMIT_ATTEMPTS_MAX = 100  # Tries of one commit while the server does not answer.
 UNTRACKED_THREADS_MAX = 10_000  # Whose values that are not stored a process remembers.
 BATCH_THREADS_MAX = 256  # Inputs of one `batch` that run side by side.

@@ -25,6 +25,7 @@ from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.execute.dispatch import open_store
 from orchestrator.execute.messages import celery_template
 from workers.health import beat, heartbeat_file
+from workers.pools import refused_pool
 from workers.runtime import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE, registry, runtime
 
 __all__ = ["Heartbeat", "LeaseKeeper"]
@@ -33,6 +34,7 @@ _KEEPER_TRIES = 5
 _KEEPER_AGE_S = 10.0  # A keeper that fails before this age may not be able to work at all.
 
 _log = logging.getLogger(__name__)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class LeaseKeeper(bootsteps.StartStopStep):
@@ -53,6 +55,8 @@ class LeaseKeeper(bootsteps.StartStopStep):
 
     def create(self, worker: Any) -> None:
         """Load the graphs, and start the keeper, before there are pool processes."""
+        if why := refused_pool(_pool_of(worker)):  # As where `celery worker` was called itself.
+            raise SystemExit(f"graphstalk: {why}")
         graphs = registry()
         settings = Settings.from_env()
         self._folder = tempfile.mkdtemp(prefix="graphstalk-worker-")
@@ -67,7 +71,7 @@ class LeaseKeeper(bootsteps.StartStopStep):
                 name.removeprefix(settings.queue_prefix)
                 for name in worker.app.amqp.queues.consume_from
             ),
-            pool=str(worker.pool_cls.__module__).rsplit(".", 1)[-1],
+            pool=_pool_of(worker),
             concurrency=int(worker.concurrency or 0),
             graphs=sorted(graphs),
             broker=settings.broker_name,
@@ -84,7 +88,8 @@ class LeaseKeeper(bootsteps.StartStopStep):
         while not self._ending.is_set():
             try:
                 known = {name: graph.spec.fingerprint for name, graph in registry().items()}
-                Fleet(store).publish_graphs(known)
+                queues = {name: graph.spec.queue or "" for name, graph in registry().items()}
+                Fleet(store).publish_graphs(known, queues)
             except CheckpointerUnavailableError:
                 self._ending.wait(1)
             else:
@@ -94,7 +99,13 @@ class LeaseKeeper(bootsteps.StartStopStep):
         assert self._describe is not None
         described = json.dumps(asdict(self._describe))
         command = [sys.executable, "-m", "workers.keeper", str(os.getpid()), described]
-        self._process = subprocess.Popen(command)  # noqa: S603 - our own module, our own arguments
+        # Ctrl-C in a terminal reaches the keeper, too, and must not end it while it starts: it
+        # inherits these signals as blocked, and ignores them once it runs.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        try:
+            self._process = subprocess.Popen(command)  # noqa: S603 - our own module and arguments
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _watch(self) -> None:
         failed = 0
@@ -128,6 +139,11 @@ class LeaseKeeper(bootsteps.StartStopStep):
     def shutdown(self, _parent: Any) -> None:
         """Stop watching the keeper; it ends after this process, and clears up."""
         self._ending.set()
+
+
+def _pool_of(worker: Any) -> str:
+    name = str(worker.pool_cls.__module__).rsplit(".", 1)[-1]
+    return "threads" if name == "thread" else name
 
 
 class Heartbeat(bootsteps.StartStopStep):

@@ -12,16 +12,19 @@ from typing import Any
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
 from orchestrator.config import Settings
 from orchestrator.errors import CheckpointerUnavailableError, GraphstalkError
+from workers.pools import add_pool_options, pool_arguments
 from workers.registry import GRAPHS_VARIABLE, parse_graphs
 
 __all__ = ["main"]
+
+_INTERRUPTED = 130  # As each command after Ctrl-C: 128 + SIGINT.
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="graphstalk worker", description=__doc__)
     parser.add_argument("-Q", "--queues", default="", help="queues to take steps from, with commas")
     parser.add_argument("-c", "--concurrency", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("-P", "--pool", choices=("prefork", "threads", "solo"), default="prefork")
+    add_pool_options(parser)
     parser.add_argument("--graphs", action="append", default=[], metavar="NAME=MODULE:ATTRIBUTE")
     parser.add_argument("-l", "--loglevel", default="warning")
     parser.add_argument("-n", "--name", default="", help="the worker's name in Flower")
@@ -66,7 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             "graphstalk: a worker does not run under python -O: its checks are asserts\n"
         )
         return 2
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    try:
+        of_pool = list(pool_arguments(options))
+    except ValueError as error:
+        parser.error(str(error))
     if options.graphs:
         pairs = parse_graphs(",".join(options.graphs))
         os.environ[GRAPHS_VARIABLE] = ",".join(f"{n}={target}" for n, target in pairs.items())
@@ -80,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "worker",
         f"--queues={','.join(_broker_queues(options.queues, settings))}",
         f"--concurrency={options.concurrency}",
-        f"--pool={options.pool}",
+        *of_pool,
         f"--loglevel={options.loglevel}",
         f"--hostname={options.name or f'worker-{os.getpid()}'}@%h",
         "--without-gossip",
@@ -90,14 +98,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     if refusal := _refusal(settings):
         sys.stderr.write(f"graphstalk: {refusal}\n")
         return 2
-    from celery.signals import worker_init  # noqa: PLC0415 - slow to import
+    from celery.signals import worker_init, worker_shutting_down  # noqa: PLC0415 - slow to import
 
     from workers.app import app  # noqa: PLC0415 - reads the environment that was just set
     from workers.bootsteps import LeaseKeeper  # noqa: PLC0415
 
     made: list[Any] = []
+    stopped_by: list[str] = []
     worker_init.connect(lambda sender, **_: made.append(sender), weak=False)
-    app.worker_main(arguments)
-    # `worker_main` does not tell it: 1 if a pool process died before the worker was ready, which
-    # Celery takes for processes that cannot start. Whoever supervises it shall start another.
-    return int(made[0].exitcode or LeaseKeeper.exit_code)
+    worker_shutting_down.connect(lambda sig, **_: stopped_by.append(sig), weak=False)
+    try:
+        app.worker_main(arguments)
+    except SystemExit as error:  # A second signal ends a worker without waiting for its nodes.
+        return _exit_code(stopped_by, error.code if isinstance(error.code, int) else 1)
+    # `worker_main` does not return it: 1 if a pool process died before the worker was ready, which
+    # Celery takes for processes that cannot start. A supervisor then starts another worker.
+    return _exit_code(stopped_by, int(made[0].exitcode or LeaseKeeper.exit_code))
+
+
+def _exit_code(stopped_by: Sequence[str], found: int) -> int:
+    """Return 130 after Ctrl-C, for which Celery has 1, else what was found."""
+    return _INTERRUPTED if "SIGINT" in stopped_by else found

@@ -15,6 +15,7 @@ __all__ = [
     "NamedBarrierValue",
     "NamedBarrierValueAfterFinish",
     "Topic",
+    "is_same_rule",
 ]
 
 
@@ -73,6 +74,24 @@ class BinaryOperatorAggregate(Channel):
     def describe(self) -> str:
         """Name the reducer."""
         return f"{self.kind}:{name_of(self.operator)}"
+
+
+def is_same_rule(one: Channel, other: Channel) -> bool:
+    """Return whether two channels fold alike: by one function, or by lambdas of one code."""
+    if one.describe() == other.describe():
+        return True
+    codes = [_code(channel) for channel in (one, other)]
+    return one.kind == other.kind and codes[0] is not None and codes[0] == codes[1]
+
+
+def _code(channel: Channel) -> tuple[Any, ...] | None:
+    """Return what a lambda does, if nothing around it has a part in that."""
+    operator: Any = getattr(channel, "operator", None)
+    code = getattr(operator, "__code__", None)
+    if code is None or code.co_name != "<lambda>" or operator.__closure__ is not None:
+        return None
+    same_globals = id(operator.__globals__)
+    return code.co_code, code.co_consts, code.co_names, operator.__defaults__, same_globals
 
 
 class Topic(Channel):

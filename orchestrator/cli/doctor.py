@@ -13,6 +13,7 @@ from orchestrator.cli.output import colour_allowed, plain, say, show, show_json
 
 if TYPE_CHECKING:
     from orchestrator.checkpoint.audit import Damage
+    from orchestrator.cli.audit import Orphan
     from orchestrator.cli.findings import Finding
 
 __all__ = ["doctor"]
@@ -44,7 +45,7 @@ def doctor(
 ) -> int:
     """Say what would hurt: the server, its settings, imports, graphs, workers.
 
-    With --threads: which stored threads are damaged, or would be moved on by nothing.
+    With --threads: which stored threads are damaged, or have a graph that no living worker knows.
 
     Exit code 1 if something is found that loses work or keeps it from running.
     """
@@ -84,9 +85,10 @@ def _accept(url: str | None, *, as_json: bool) -> int:
 
 def _threads(url: str | None, *, repair: bool, as_json: bool) -> int:
     """Audit all threads."""
-    from orchestrator.cli.audit import audited
+    from orchestrator.cli.audit import audited, orphans
 
-    count, found = audited(url, repair=repair)
+    count, damages = audited(url, repair=repair)
+    found: list[Damage | Orphan] = [*damages, *orphans(url)]
     broken = [damage for damage in found if not damage.repaired]
     if as_json:
         listed = [plain(damage) for damage in found]
@@ -98,7 +100,7 @@ def _threads(url: str | None, *, repair: bool, as_json: bool) -> int:
     return Exit.FAILURE if broken else Exit.OK
 
 
-def damage_lines(damage: Damage) -> str:
+def damage_lines(damage: Damage | Orphan) -> str:
     """Return a damage for people: a line, with what to do under what is not repaired."""
     level = "warn" if damage.repaired else "fail"
     mark = "DONE" if damage.repaired else "FAIL"

@@ -13,11 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from orchestrator import limits
-from orchestrator.client.options import CallOptions, OptionError
+from orchestrator.client.options import CallOptions, OptionError, ValueOptions
+from orchestrator.client.results import GraphOutput
 from orchestrator.client.snapshot import StateSnapshot
+from orchestrator.graph.parameters import ContextT, InputT, OfState, OutputT, StateT
+from orchestrator.graph.routing import Command
 from orchestrator.ids import ThreadId
 from orchestrator.step.cancelscope import Cancelled, CancelScope, cancel_scope
 from orchestrator.step.loop import callers_loop
@@ -113,8 +116,26 @@ class _Awaited:
         await in_thread(scope.stop_runs)
 
 
-class AsyncFace:
+class AsyncFace(OfState[StateT, ContextT, InputT, OutputT]):
     """The calls of a compiled graph, to be awaited."""
+
+    @overload
+    async def ainvoke(
+        self,
+        input: InputT | Mapping[str, Any] | Command[Any] | None,
+        config: _Config = None,
+        *,
+        version: Literal["v2"],
+        **options: Unpack[ValueOptions],
+    ) -> GraphOutput[OutputT]: ...
+
+    @overload
+    async def ainvoke(
+        self,
+        input: InputT | Mapping[str, Any] | Command[Any] | None,
+        config: _Config = None,
+        **options: Unpack[CallOptions],
+    ) -> dict[str, Any] | Any: ...
 
     async def ainvoke(
         self: Any,

@@ -6,7 +6,7 @@ raises what is wrong now. (INV-9)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -18,7 +18,7 @@ from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core import calling, lining
 from orchestrator.core.accepting import RunConfig, accept, accept_at, paused_by_node, plain
-from orchestrator.core.questions import answers_given, open_questions
+from orchestrator.core.questions import answers_given, id_named, open_questions
 from orchestrator.core.records import Records
 from orchestrator.core.salvage import damage_to_state
 from orchestrator.core.steering import Spot
@@ -29,6 +29,7 @@ from orchestrator.errors import (
     StateCorruptedError,
     ThreadBusyError,
     UnknownThreadError,
+    UnknownTypeError,
 )
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text, child_thread, root_thread
@@ -84,7 +85,7 @@ class Calls:
             UnknownThreadError: if the checkpoint is none of the thread's.
             UnserializableValueError: if the input cannot be stored.
         """
-        where = Placement(thread_id, graph, self.default_queue)
+        where = Placement(thread_id, graph, self.default_queue, config.queue)
         loaded: LoadedThread | None = None
         stopped = False  # Whether a run was stopped for this one.
         for attempt in range(_DECISIONS_MAX):
@@ -178,6 +179,8 @@ class Calls:
         try:
             if not self._salvaged(thread_id, afresh=True):
                 raise  # noqa: PLE0704 - called while the error is handled
+        except UnknownTypeError:
+            raise  # The thread is whole: to begin on an empty state would lose it.
         except StateCorruptedError:
             if config.on_corrupt != "restart" or config.fresh:
                 raise
@@ -287,6 +290,7 @@ class Calls:
         to: str | None = None,
         *,
         recursion_limit: int | None = None,
+        call: Mapping[str, Any] | None = None,
     ) -> tuple[ReadyStep, ...]:
         """Store answers; return the steps that can go on. (INV-8)
 
@@ -297,23 +301,28 @@ class Calls:
         """
 
         def decide(loaded: LoadedThread) -> Commit:
+            named = id_named(loaded, to, self.records.interrupt)
             decided = calling.answer(
                 self.records,
                 thread_id,
                 loaded,
                 resume,
-                to=to,
+                to=named,
                 recursion_limit=recursion_limit,
                 queue=self.default_queue,
+                call=call,
             )
-            self._check(loaded, resume, to)
+            self._check(loaded, resume, named)
             return self._owned(decided)
 
         commit = self._decide(thread_id, decide, lambda _: "answer")
         return _ready(commit) if commit else ()
 
     def carry_on(
-        self, thread_id: str, recursion_limit: int | None = None
+        self,
+        thread_id: str,
+        recursion_limit: int | None = None,
+        call: Mapping[str, Any] | None = None,
     ) -> tuple[ReadyStep, ...] | None:
         """Continue a run that rests; return what can go on, or `None`: it had ended.
 
@@ -330,7 +339,7 @@ class Calls:
         def decide(loaded: LoadedThread) -> Commit | None:
             queue = self.default_queue
             return self._owned(
-                calling.carry_on(self.records, thread_id, loaded, recursion_limit, queue)
+                calling.carry_on(self.records, thread_id, loaded, recursion_limit, queue, call)
             )
 
         try:

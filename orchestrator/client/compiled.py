@@ -7,35 +7,41 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
-from typing import Any, Literal, Unpack, cast
+from typing import Any, Literal, Unpack, cast, overload
 
 from orchestrator import limits
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.saver import BaseCheckpointSaver
 from orchestrator.client.aio import AsyncFace
+from orchestrator.client.beginning import run_config
 from orchestrator.client.children import Children
 from orchestrator.client.options import (
     CallOptions,
     CompileOptions,
+    ValueOptions,
+    check_parts,
     checked,
     checked_checkpointer,
     checked_compile,
 )
 from orchestrator.client.progress import node_states
+from orchestrator.client.results import GraphOutput
 from orchestrator.client.running import Running
 from orchestrator.client.state import StateFace
 from orchestrator.client.streaming import printed, prints, stream_parts
 from orchestrator.client.threadconfig import ThreadConfig, joined, merged, parse_config
+from orchestrator.clock import SystemClock
 from orchestrator.core.accepting import RunConfig
 from orchestrator.core.records import Records
 from orchestrator.execute.base import Executor
 from orchestrator.execute.inprocess import InProcess
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.drawing import Drawing, Opens, drawing_of
-from orchestrator.graph.routing import START
-from orchestrator.graph.settings import checked_dispatch
+from orchestrator.graph.parameters import ContextT, InputT, OfState, OutputT, StateT
+from orchestrator.graph.routing import START, Command
+from orchestrator.graph.settings import checked_dispatch, checked_queue
 from orchestrator.graph.spec import DEFAULT_NAME, GraphSpec
-from orchestrator.ids import ThreadId, new_uuid
+from orchestrator.ids import ThreadId
 from orchestrator.serde.msgpack import Codec
 from orchestrator.step.access import Access, new_owner
 from orchestrator.step.caching import node_namespaces
@@ -48,7 +54,7 @@ __all__ = ["CompiledStateGraph", "StateGraph"]
 _Config = Mapping[str, Any] | ThreadId | None
 
 
-class StateGraph(GraphBuilder):
+class StateGraph(GraphBuilder[StateT, ContextT, InputT, OutputT]):
     """A graph over a typed state: nodes read it and return updates of it."""
 
     def compile(
@@ -61,7 +67,7 @@ class StateGraph(GraphBuilder):
         interrupt_before: Iterable[str] | Literal["*"] | None = None,
         interrupt_after: Iterable[str] | Literal["*"] | None = None,
         **options: Unpack[CompileOptions],
-    ) -> CompiledStateGraph:
+    ) -> CompiledStateGraph[StateT, ContextT, InputT, OutputT]:
         """Check the graph and return it ready to run.
 
         Args:
@@ -78,12 +84,16 @@ class StateGraph(GraphBuilder):
 
         Raises:
             InvalidGraphError: if something is wrong with the graph.
-            OptionError: if there is no such option, or the checkpointer is none.
+            OptionError: if there is no such option, or a checkpointer, store, cache or executor is
+                none.
         """
         chosen = checked_compile(options)
+        check_parts(store=store, cache=cache, executor=chosen.get("executor"))
         spec = self.freeze(name or DEFAULT_NAME, interrupt_before or (), interrupt_after or ())
-        spec = replace(spec, dispatch=checked_dispatch(chosen.get("dispatch")))
+        dispatch = checked_dispatch(chosen.get("dispatch"))
+        spec = replace(spec, dispatch=dispatch, queue=checked_queue(chosen.get("queue")))
         executor = chosen.get("executor")
+        graph: CompiledStateGraph[StateT, ContextT, InputT, OutputT]
         graph = CompiledStateGraph(spec, checkpointer=checkpointer, executor=executor)
         graph.cache, graph.store = cache, store
         graph.debug = bool(chosen.get("debug"))
@@ -91,7 +101,14 @@ class StateGraph(GraphBuilder):
         return graph
 
 
-class CompiledStateGraph(StateFace, AsyncFace):
+_NODES_SHOWN = 8  # By `repr`.
+
+
+class CompiledStateGraph(
+    StateFace,
+    AsyncFace[StateT, ContextT, InputT, OutputT],
+    OfState[StateT, ContextT, InputT, OutputT],
+):
     """A frozen graph with a place for its threads and somebody to run its steps."""
 
     default_name = "graph"  # What it is called if nothing is said.
@@ -120,9 +137,20 @@ class CompiledStateGraph(StateFace, AsyncFace):
         self.records = Records(codec.encode, codec.decode, spec.lineage)
         # What calls on threads of a fleet use: they read no values, but may bring some.
         self.carrying = Records(codec.encode, codec.decode_carrying)
+        # What shows values, also of types that only other processes know.
+        self.showing = Records(codec.encode, codec.decode_showing, spec.lineage)
         self.config: Mapping[str, Any] = {}  # What holds for all calls; see `with_config`.
         self.owner = new_owner()
         self.untracked = Untracked()
+
+    def __repr__(self) -> str:
+        """Return the name, the nodes and the checkpointer of the graph."""
+        names = [name for name in self.spec.nodes if not name.startswith("__")]
+        more = f", … ({len(names)} in all)" if len(names) > _NODES_SHOWN else ""
+        store = self.checkpointer
+        kept = store if store is None or isinstance(store, bool) else type(store).__name__
+        nodes = ", ".join(names[:_NODES_SHOWN]) + more
+        return f"<{type(self).__name__} {self.name!r}: nodes {nodes}; checkpointer {kept}>"
 
     @property
     def checkpointer(self) -> Checkpointer | bool | None:
@@ -141,6 +169,24 @@ class CompiledStateGraph(StateFace, AsyncFace):
         return "LangGraph" if self.name == self.default_name else self.name
 
     # ---- running ------------------------------------------------------------------------
+
+    @overload
+    def invoke(
+        self,
+        input: InputT | Mapping[str, Any] | Command[Any] | None,
+        config: _Config = None,
+        *,
+        version: Literal["v2"],
+        **options: Unpack[ValueOptions],
+    ) -> GraphOutput[OutputT]: ...
+
+    @overload
+    def invoke(
+        self,
+        input: InputT | Mapping[str, Any] | Command[Any] | None,
+        config: _Config = None,
+        **options: Unpack[CallOptions],
+    ) -> dict[str, Any] | Any: ...
 
     def invoke(
         self,
@@ -182,7 +228,7 @@ class CompiledStateGraph(StateFace, AsyncFace):
 
     def stream(
         self,
-        input: Any,  # noqa: A002 - LangGraph's name
+        input: InputT | Mapping[str, Any] | Command[Any] | None,  # noqa: A002 - LangGraph's name
         config: _Config = None,
         **options: Unpack[CallOptions],
     ) -> Iterator[Any]:
@@ -248,27 +294,23 @@ class CompiledStateGraph(StateFace, AsyncFace):
 
     def run_config(self, parsed: ThreadConfig, options: CallOptions) -> RunConfig:
         """Return what a run is started with besides its input."""
-        queue = self.executor.default_queue
-        return RunConfig(
-            run_id=new_uuid(),
-            fingerprint=self.spec.fingerprint,
-            state_version=self.spec.lineage.version,
-            recursion_limit=parsed.recursion_limit or limits.RECURSION_LIMIT_DEFAULT,
-            metadata=parsed.metadata,
-            configurable=parsed.configurable,
-            owner="" if queue else self.owner,
-            resumes_max=parsed.resumes_max,
-            on_pending=options.get("on_pending") or "discard",
-            on_corrupt=options.get("on_corrupt") or "raise",
-            multitask=options.get("multitask_strategy") or "reject",
-        )
+        owner = "" if self.executor.default_queue else self.owner
+        return replace(run_config(parsed, options, self.spec), owner=owner)
+
+    @property
+    def default_queue(self) -> str:
+        """Return where steps go whose node and run name no queue; empty: they run here."""
+        default = self.executor.default_queue
+        return default and (self.spec.queue or default)
 
     def protocol(self, store: Checkpointer, live: Live | None = None) -> StepProtocol:
         """Return the protocol by which this process does steps of the graph."""
+        here = isinstance(self.executor, InProcess)
+        clock = cast("InProcess", self.executor).clock if here else SystemClock()
         return StepProtocol(
             self.spec,
             self.records,
-            Access(store, self.owner),
+            Access(store, self.owner, clock=clock),
             self.executor.default_queue,
             live
             or Live(

@@ -18,12 +18,12 @@ from orchestrator.core.accepting import (
 )
 from orchestrator.core.advance import Frame, Next, accept_input, advance
 from orchestrator.core.apply import LEFT
-from orchestrator.core.branches import branched
+from orchestrator.core.branches import branched, remarked
 from orchestrator.core.steering import Spot, is_steered
 from orchestrator.core.stepping import Placement, Stepping
 from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.graph.inspecting import INJECTED
-from orchestrator.graph.routing import END, START, branch_channel, plain_name
+from orchestrator.graph.routing import END, START, branch_channel, own, plain_name
 from orchestrator.graph.spec import NodeSpec
 from orchestrator.ids import checkpoint_text, mint_checkpoint_id
 from orchestrator.record import replace
@@ -92,6 +92,7 @@ class Editor:
         """
         if self.loaded is not None:
             check_idle(self.thread_id, self.loaded)
+        updates = [update._replace(values=own(update.values)) for update in updates]
         first = updates[0]
         if first.as_node in {END, INPUT, _COPY} and len(updates) > 1:
             msg = f"an update as {first.as_node!r} stands alone in its superstep"
@@ -130,7 +131,7 @@ class Editor:
             given,
             new_id=mint_checkpoint_id(newest, self._now()),
             now_ms=self._now(),
-            metadata=base.metadata if base else self.run.metadata,
+            metadata=remarked(base.metadata if base else {}, self.run.marks),
         )
         if base is None:
             checkpoint = replace(checkpoint, state_version=spec.lineage.version)
@@ -333,6 +334,9 @@ class Editor:
             graph = old.graph if "|" in old.graph else spec.name
             head = replace(old, graph=graph, fingerprint=spec.fingerprint)
             fields = {"error": b"", "graph": graph, "fingerprint": spec.fingerprint}
+        metadata = remarked(following.checkpoint.metadata, self.run.marks)
+        made = replace(following.checkpoint, metadata=metadata)
+        following = replace(following, checkpoint=made)
         commit = self.stepping.next(self.thread_id, head, following)
         edited = {"checkpoint": checkpoint_text(following.checkpoint.id), "node": what}
         return replace(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Concatenate, Generic, TypeVar, overload
 
 from orchestrator.channels import EphemeralValue, LastValue
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.client.compiled import CompiledStateGraph
+from orchestrator.client.options import check_parts
 from orchestrator.errors import InvalidGraphError
 from orchestrator.execute.base import Executor
 from orchestrator.graph.inspecting import injected, name_of
@@ -26,6 +27,8 @@ __all__ = ["entrypoint"]
 
 R = TypeVar("R")
 S = TypeVar("S")
+Given = TypeVar("Given")
+Returned = TypeVar("Returned")
 
 
 class entrypoint:  # noqa: N801 - LangGraph's name
@@ -60,6 +63,7 @@ class entrypoint:  # noqa: N801 - LangGraph's name
         executor: Executor | None = None,
     ) -> None:
         """Say how the workflow runs; the arguments mean what they mean for a graph and a node."""
+        check_parts(store=store, cache=cache, executor=executor)
         self._checkpointer, self._store, self._cache = checkpointer, store, cache
         self._context_schema, self._executor = context_schema, executor
         self._options = NodeOptions(
@@ -68,7 +72,17 @@ class entrypoint:  # noqa: N801 - LangGraph's name
             timeout=TimeoutPolicy.coerce(timeout),
         )
 
-    def __call__(self, function: Callable[..., Any]) -> CompiledStateGraph:
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Given, ...], Awaitable[Returned]]
+    ) -> CompiledStateGraph[Any, Any, Given, Returned]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Given, ...], Returned]
+    ) -> CompiledStateGraph[Any, Any, Given, Returned]: ...
+
+    def __call__(self, function: Callable[..., Any]) -> CompiledStateGraph[Any, Any, Any, Any]:
         """Return the function as a graph.
 
         Raises:

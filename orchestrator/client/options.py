@@ -11,6 +11,7 @@ from orchestrator.errors import GraphstalkError
 from orchestrator.execute.base import Executor
 from orchestrator.graph.runtime import RunControl
 from orchestrator.graph.spec import DispatchMode
+from orchestrator.ids import QUEUE_RULE, is_queue
 
 __all__ = [
     "MODES",
@@ -18,9 +19,13 @@ __all__ = [
     "CompileOptions",
     "OptionError",
     "StreamMode",
+    "SubmitOptions",
+    "ValueOptions",
+    "check_parts",
     "checked",
     "checked_checkpointer",
     "checked_compile",
+    "checked_submit",
     "modes_of",
 ]
 
@@ -44,8 +49,8 @@ class OptionError(GraphstalkError, ValueError, TypeError):
     code = "INVALID_OPTION"
 
 
-class CallOptions(TypedDict, total=False):
-    """The options of `invoke`, `stream` and their relatives.
+class ValueOptions(TypedDict, total=False):
+    """The options of `invoke`, `stream` and their relatives, but for the `version` of results.
 
     Keys:
         context: what nodes get as `runtime.context`; a mapping becomes the `context_schema`.
@@ -55,12 +60,12 @@ class CallOptions(TypedDict, total=False):
         interrupt_before: nodes before which this call stops, instead of the graph's.
         interrupt_after: nodes after which this call stops.
         durability: when commits are made, where this process runs the graph: "sync", each before
-            the next step begins; "exit", when the call ends, so that the thread gets one checkpoint
-            and a process that dies leaves it as it was. On a fleet always "sync".
+            the next step begins; "async", while the next steps run, in the same order, all of them
+            before the call returns or raises; "exit", when the call ends: the thread gets one
+            checkpoint, and a process that dies leaves it as it was. On a fleet always "sync".
         control: a `RunControl`, to stop the run from elsewhere.
         subgraphs: whether streams show what happens inside subgraphs.
         debug: whether to print updates and values.
-        version: "v2" gives a `GraphOutput`, and stream parts as dicts.
         on_pending: what happens to steps that are left when a new input comes: "discard" drops
             them, "apply" keeps the writes of those that completed, "reject" refuses the input.
         on_corrupt: what happens to a new input if none of the thread's checkpoints is whole:
@@ -80,10 +85,42 @@ class CallOptions(TypedDict, total=False):
     control: RunControl | None
     subgraphs: bool
     debug: bool | None
-    version: Literal["v1", "v2"]
     on_pending: Literal["discard", "apply", "reject"]
     on_corrupt: Literal["raise", "restart"]
     multitask_strategy: Multitask
+
+
+class CallOptions(ValueOptions, total=False):
+    """The options of `invoke`, `stream` and their relatives: `ValueOptions`, and one more.
+
+    Keys:
+        version: "v2" gives a `GraphOutput`, and stream parts as dicts.
+    """
+
+    version: Literal["v1", "v2"]
+
+
+class SubmitOptions(TypedDict, total=False):
+    """The options of `Client.submit`: what holds for a run that this process does not wait for.
+
+    Keys:
+        context: what nodes get as `runtime.context`; it is stored with the run, so any process that
+            runs a step gets it.
+        stream_mode: with "messages", tokens of language models are kept in the thread's log, for
+            `RunHandle.stream(stream_mode="messages")`. All other modes can be read in any case.
+        on_pending: as for `CallOptions`.
+        on_corrupt: as for `CallOptions`.
+        multitask_strategy: as for `CallOptions`.
+        queue: where the run's steps go, those of its subgraphs included, whose nodes name no queue:
+            instead of the one that the graph was compiled with, or the default one.
+    """
+
+    context: Any
+    stream_mode: StreamMode | Sequence[StreamMode] | None
+    on_pending: Literal["discard", "apply", "reject"]
+    on_corrupt: Literal["raise", "restart"]
+    multitask_strategy: Multitask
+    queue: str | None
 
 
 class CompileOptions(TypedDict, total=False):
@@ -97,25 +134,45 @@ class CompileOptions(TypedDict, total=False):
             that did the one before may do it at once, for a slice of time, then by a message again.
             It is claimed and committed as ever. A node may say otherwise. By default as the workers
             are set, `"queue"` if nothing is (`GRAPHSTALK_DISPATCH`).
+        queue: where a fleet runs the nodes that name no queue, from the first step on. A run may
+            name another (`Client.submit(queue=…)`); subgraphs that name none are run there, too.
     """
 
     debug: bool
     executor: Executor | None
     dispatch: DispatchMode | None
+    queue: str | None
 
 
 def checked(options: Mapping[str, Any]) -> CallOptions:
-    """Return options after a look at them.
+    """Return the options of a call, checked.
 
     Raises:
         OptionError: if one does not exist, or cannot have its value.
     """
-    _check_names(options, CallOptions)
+    return cast("CallOptions", _checked(options, CallOptions))
+
+
+def checked_submit(options: Mapping[str, Any]) -> SubmitOptions:
+    """Return the options of `submit`, checked by the same rules as those of a call.
+
+    Raises:
+        OptionError: if one does not exist, or cannot have its value.
+    """
+    modes_of(options.get("stream_mode"), ())
+    queue = options.get("queue")
+    if queue is not None and not is_queue(queue):
+        raise OptionError(f"{QUEUE_RULE} (queue={queue!r})")
+    return cast("SubmitOptions", _checked(options, SubmitOptions))
+
+
+def _checked(options: Mapping[str, Any], known: type) -> Mapping[str, Any]:
+    _check_names(options, known)
     for name, values in _VALUES.items():
         if options.get(name) not in values:
-            known = ", ".join(repr(value) for value in values if value is not None)
-            raise OptionError(f"{name}={options[name]!r} is not one of {known}")
-    return cast("CallOptions", options)
+            allowed = ", ".join(repr(value) for value in values if value is not None)
+            raise OptionError(f"{name}={options[name]!r} is not one of {allowed}")
+    return options
 
 
 def checked_compile(options: Mapping[str, Any]) -> CompileOptions:
@@ -156,6 +213,34 @@ def checked_checkpointer(given: Any) -> Checkpointer | bool | None:
         f"None ({where}); {remedy}"
     )
     raise OptionError(msg)
+
+
+# What `compile` and `entrypoint` take besides: what each must be able to do, and what to pass.
+_PARTS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "store": (("get", "put", "search"), "InMemoryStore() or another BaseStore"),
+    "cache": (("get", "set", "clear"), "InMemoryCache() or another BaseCache"),
+    "executor": (("proceed", "send", "checkpointer"), "InProcess() or CeleryExecutor(…)"),
+}
+
+
+def check_parts(**given: Any) -> None:
+    """Refuse a store, cache or executor that is none, before a run finds out.
+
+    Raises:
+        OptionError: with what to pass instead.
+    """
+    for name, part in given.items():
+        methods, remedy = _PARTS[name]
+        if part is None:
+            continue
+        if isinstance(part, type) or not all(hasattr(part, method) for method in methods):
+            kind = part if isinstance(part, type) else type(part)
+            what = "the class itself, " if isinstance(part, type) else ""
+            msg = (
+                f"{name} must have the methods {', '.join(methods)} ({what}"
+                f"{kind.__module__}.{kind.__qualname__}): pass {remedy}"
+            )
+            raise OptionError(msg)
 
 
 def _check_names(options: Mapping[str, Any], known: type) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -57,9 +57,11 @@ class Projection:
         spec: the graph that the reader reads; without, states are shown as they are stored.
         modes: the stream modes.
         output_keys: the keys of the state it shows; empty: all; of subgraphs, their output.
-        one_key: whether values are shown without their key.
+        one_key: whether values are shown without their key; of subgraphs, with it.
         keeps: whether there is a checkpointer, so that checkpoints can be named.
         typed: whether the states of checkpoints are instances of the state's class.
+        configurable: what the call says in `configurable`; configs of checkpoints hold it.
+        metadata: what the call says of its steps, with its tags.
     """
 
     spec: GraphSpec | None
@@ -68,6 +70,8 @@ class Projection:
     one_key: bool = False
     keeps: bool = True
     typed: bool = False
+    configurable: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def parts(self, fact: Fact) -> Iterator[Part]:
         """Return what a stream shows of a fact, in order."""
@@ -97,6 +101,7 @@ class Projection:
                 yield from self._result(fact, _name(spec, fact.node), error=error)
             case TaskStarted():
                 data = {"id": fact.id, "name": fact.name, "input": fact.input, "triggers": _PUSHED}
+                data |= {"metadata": self.metadata} if self.metadata else {}
                 yield from self._task(fact, "task", fact.number, lambda: data)
             case TaskDone():
                 yield from self._task_done(fact)
@@ -117,18 +122,62 @@ class Projection:
         news = fact.changed is None or not fact.changed.isdisjoint(keys or fact.changed)
         is_shown = news and not (is_input and fact.changed is not None)
         yield "values", partial(self.values, spec, frame.values) if is_shown else None
-        checkpoint = partial(_checkpoint, spec, fact, typed=self.typed) if self.keeps else None
+        checkpoint = partial(self._checkpoint, spec, fact) if self.keeps else None
         yield "checkpoints", checkpoint
         step = frame.checkpoint.step
         yield "debug", partial(_debug, fact, "checkpoint", step, checkpoint) if checkpoint else None
         for planned in fact.begins:
             is_seen = _is_seen(spec, planned.node)
-            begins = partial(_begins, spec, frame, planned) if is_seen else None
+            begins = partial(self._begins, spec, frame, planned) if is_seen else None
             yield from self._task(fact, "task", step + 1, begins)
         for planned in fact.begins:
             writes = fact.completed.get(planned.id_in(frame.checkpoint))
             update = partial(self._update, spec, _name(spec, planned.node), writes, cached=True)
             yield "updates", update if writes is not None else None
+
+    def _checkpoint(self, spec: GraphSpec | None, fact: Advanced) -> dict[str, Any]:
+        checkpoint: Checkpoint = fact.frame.checkpoint
+        # Before the input is applied.
+        is_first = any(step.node == START for step in checkpoint.plan)
+        parents, values = parents_of(checkpoint.metadata), shown(fact.frame.values, spec)
+        metadata = metadata_of(checkpoint)
+        if fact.changed is not None:  # Made by this call: what it says is known.
+            metadata = {key: metadata[key] for key in ("source", "step", "parents")}
+        return {
+            "config": self._config(fact, checkpoint.id, parents),
+            "parent_config": self._config(
+                fact, checkpoint.parent, parents, stored=fact.changed is None
+            ),
+            "values": spec.as_state(values) if spec and self.typed and not is_first else values,
+            "metadata": metadata,
+            "next": [_name(spec, step.node) for step in checkpoint.plan],
+            "tasks": [_shown(spec, fact, step) for step in checkpoint.plan],
+        }
+
+    def _config(
+        self,
+        fact: Advanced,
+        checkpoint_id: int | None,
+        parents: Mapping[str, str],
+        *,
+        stored: bool = False,
+    ) -> dict[str, Any] | None:
+        if checkpoint_id is None:
+            return None
+        named = config_of(fact.thread_id, checkpoint_id, parents)["configurable"]
+        return {"configurable": {**({} if stored else self.configurable), **named}}
+
+    def _begins(self, spec: GraphSpec | None, frame: Frame, step: PlannedStep) -> dict[str, Any]:
+        arg = frame.args.get(step.index)
+        node = spec.nodes.get(step.node) if spec else None
+        metadata = {**self.metadata, **(node.options.metadata if node else {})}
+        return {
+            "id": step.id_in(frame.checkpoint),
+            "name": _name(spec, step.node),
+            "input": input_of(spec, frame, step, arg) if spec and node else arg,
+            "triggers": _triggers(spec, step),
+            **({"metadata": metadata} if metadata else {}),
+        }
 
     # ---- values and updates -------------------------------------------------------------------
 
@@ -143,13 +192,14 @@ class Projection:
         """Return the state as a stream shows it."""
         keys = self._keys(spec)
         seen = shown(values, spec, keys)
-        return seen.get(keys[0]) if self.one_key and keys and isinstance(seen, dict) else seen
+        one_key = self.one_key and spec is self.spec
+        return seen.get(keys[0]) if one_key and keys and isinstance(seen, dict) else seen
 
     def _update(
         self, spec: GraphSpec | None, node: str, writes: Any, *, cached: bool
     ) -> dict[str, Any]:
         keys = self._keys(spec)
-        one = self.one_key or keys in SINGLE
+        one = (self.one_key and spec is self.spec) or keys in SINGLE
         update: dict[str, Any] = {node: _update(writes, keys, one=one)}
         return {**update, "__metadata__": {"cached": True}} if cached else update
 
@@ -211,16 +261,6 @@ class Projection:
         yield "debug", partial(_debug, fact, kind, number, make) if make else None
 
 
-def _begins(spec: GraphSpec | None, frame: Frame, step: PlannedStep) -> dict[str, Any]:
-    arg = frame.args.get(step.index)
-    return {
-        "id": step.id_in(frame.checkpoint),
-        "name": _name(spec, step.node),
-        "input": input_of(spec, frame, step, arg) if spec and step.node in spec.nodes else arg,
-        "triggers": _triggers(spec, step),
-    }
-
-
 def _name(spec: GraphSpec | None, node: str) -> str:
     return spec.shown(node) if spec else node
 
@@ -271,34 +311,26 @@ def _update(writes: tuple[tuple[str, Any], ...], keys: tuple[str, ...], *, one: 
     return dict(mine)
 
 
-def _checkpoint(spec: GraphSpec | None, fact: Advanced, *, typed: bool) -> dict[str, Any]:
-    checkpoint: Checkpoint = fact.frame.checkpoint
-    is_first = any(step.node == START for step in checkpoint.plan)  # Before the input is applied.
-    tasks: list[dict[str, Any]] = []
-    for step in checkpoint.plan:
-        step_id = step.id_in(checkpoint)
-        task: dict[str, Any] = {"id": step_id, "name": _name(spec, step.node)}
-        writes = fact.completed.get(step_id)
-        if writes is not None:
-            task["result"] = _kept(writes)
-        inner = spec.nodes.get(step.node) if spec else None
-        state = None
-        if inner is not None and inner.subgraph is not None:
-            name, lasts = _name(spec, step.node), inner.subgraph.checkpointer is True
-            ns = child_namespace(fact.thread_id, checkpoint, step, name, lasts=lasts)
-            root, _ = root_thread(fact.thread_id)
-            state = {"configurable": {"thread_id": root, "checkpoint_ns": ns}}
-        tasks.append({**task, "interrupts": (), "state": state})
-    parent, parents = checkpoint.parent, parents_of(checkpoint.metadata)
-    values = shown(fact.frame.values, spec)
-    return {
-        "config": config_of(fact.thread_id, checkpoint.id, parents),
-        "parent_config": None if parent is None else config_of(fact.thread_id, parent, parents),
-        "values": spec.as_state(values) if spec and typed and not is_first else values,
-        "metadata": metadata_of(checkpoint),
-        "next": [_name(spec, step.node) for step in checkpoint.plan],
-        "tasks": tasks,
-    }
+def _shown(spec: GraphSpec | None, fact: Advanced, step: PlannedStep) -> dict[str, Any]:
+    """Return a step as the part of a checkpoint shows it."""
+    checkpoint = fact.frame.checkpoint
+    step_id, name = step.id_in(checkpoint), _name(spec, step.node)
+    asked, failed = fact.left.get(step_id, ((), None))
+    writes = fact.completed.get(step_id)
+    task: dict[str, Any] = {"id": step_id, "name": name}
+    if failed is not None:
+        task["error"] = failed
+    else:
+        task |= {} if writes is None else {"result": _kept(writes)}
+        task["interrupts"] = tuple(map(interrupt_fields, asked))
+    inner = spec.nodes.get(step.node) if spec else None
+    state = None
+    if inner is not None and inner.subgraph and inner.subgraph.checkpointer is not False:
+        lasts = inner.subgraph.checkpointer is True
+        ns = child_namespace(fact.thread_id, checkpoint, step, name, lasts=lasts)
+        root, _ = root_thread(fact.thread_id)
+        state = {"configurable": {"thread_id": root, "checkpoint_ns": ns}}
+    return {**task, "state": state}
 
 
 def _debug(
@@ -312,11 +344,9 @@ def _debug(
 
 def interrupt_fields(interrupt: Interrupt) -> dict[str, Any]:
     """Return a question as plain data."""
-    fields = {
-        "value": interrupt.value,
-        "id": interrupt.id,
-        "response_schema": interrupt.response_schema,
-    }
+    fields = {"value": interrupt.value, "id": interrupt.id}
+    if interrupt.response_schema is not None:
+        fields["response_schema"] = interrupt.response_schema
     if interrupt.key is not None:
         fields["key"] = interrupt.key
     return fields

@@ -26,7 +26,7 @@ from orchestrator.errors import (
     StateCorruptedError,
     UnknownThreadError,
 )
-from orchestrator.graph.routing import Command
+from orchestrator.graph.routing import Command, own
 from orchestrator.ids import root_thread
 from orchestrator.step.call import check_steering, updates_of
 from orchestrator.step.untracked import split_input
@@ -66,11 +66,12 @@ class Start:
     @property
     def calls(self) -> Calls:
         """Return the calls that change the thread."""
-        queue = self.graph.executor.default_queue
+        queue = self.graph.default_queue
         return Calls(self.store, self.graph.records, queue, "" if queue else self.graph.owner)
 
     def begin(self, value: Any) -> tuple[ReadyStep, ...] | None:
         """Commit what the call asks for; return the steps that are ready, `None` for nothing."""
+        value = own(value)
         goes_on = value is None or isinstance(value, Command)
         loaded = self.store.load(self.thread_id, values=False) if goes_on else None
         if goes_on:
@@ -83,7 +84,7 @@ class Start:
             self.resumes = True
             if address is not None:
                 self._branch(address.spot)
-            return self.calls.carry_on(self.thread_id, self.parsed.recursion_limit)
+            return self._carry_on()
         return self._accept(value, address.spot.checkpoint_id if address else None)
 
     def _address(self) -> Address | None:
@@ -124,7 +125,7 @@ class Start:
             self.resumes = True
             if address is not None and not (address.repeated and _asks(loaded)):
                 self._branch(self._addresses.answered(address, command.resume))
-                return self.calls.carry_on(self.thread_id, self.parsed.recursion_limit)
+                return self._carry_on()
             return self._answer(command.resume)
         goto = self._targets(command)
         check_steering(self.graph.spec, command.update, goto)
@@ -157,11 +158,15 @@ class Start:
 
     def _answer(self, resume: Any) -> tuple[ReadyStep, ...]:
         try:
+            limit = self.parsed.recursion_limit
             return self.calls.answer(
-                self.thread_id, resume, recursion_limit=self.parsed.recursion_limit
+                self.thread_id, resume, recursion_limit=limit, call=self.run.call
             )
         except UnknownThreadError:
             raise self._asks_nothing() from None
+
+    def _carry_on(self) -> tuple[ReadyStep, ...] | None:
+        return self.calls.carry_on(self.thread_id, self.parsed.recursion_limit, self.run.call)
 
     def _asks_nothing(self) -> NoPendingInterruptError:
         return NoPendingInterruptError(

@@ -250,6 +250,7 @@ class StateFace(SchemaFace):
             msg = f"no node of the graph {self.spec.name!r} is the subgraph {parsed.ns!r}"
             raise InvalidUpdateError(msg)
         queue = self.executor.default_queue
+        queue = queue and (self.spec.queue or queue)
         calls = Calls(store, graph.records, queue)
 
         def decide(loaded: LoadedThread | None) -> Commit:
@@ -268,7 +269,12 @@ class StateFace(SchemaFace):
             )
             return make(editor)
 
-        return calls.edit(thread_id, decide)
+        try:
+            return calls.edit(thread_id, decide)
+        except InvalidUpdateError as error:
+            if error.raised is None:
+                raise
+            raise error.as_raised from None
 
     def store_of_threads(self) -> Checkpointer:
         """Return where the graph keeps its threads.

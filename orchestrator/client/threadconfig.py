@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from orchestrator.core.accepting import NO_MARKS
 from orchestrator.errors import GraphstalkError, InvalidThreadIdError
 from orchestrator.ids import (
     ThreadId,
@@ -27,6 +28,11 @@ __all__ = [
 _TOP = {"thread_id", "checkpoint_id", "checkpoint_ns"}  # The short form's keys.
 _MAP = "checkpoint_map"  # Of a subgraph's snapshot: the checkpoints of the graphs around it.
 _MORE = ("callbacks", "tags", "run_name", "run_id")  # What only this process can use.
+# What else a config may hold; any other key of it counts as one of `configurable`, as in LangGraph.
+_KEYS = {
+    *_TOP, *_MORE, _MAP, "configurable", "metadata", "recursion_limit", "max_concurrency",
+    "resumes_max",
+}  # fmt: skip
 # What of `configurable` is shown to handlers and readers of messages, too, as in LangGraph.
 _SHOWN = ("task_id", "run_id", "assistant_id", "graph_id")
 
@@ -64,6 +70,13 @@ class ThreadConfig:
         own = {key: self.configurable.get(key) for key in _SHOWN}
         named = {**self.names, "thread_id": self.thread_id, **own}
         return {**{key: value for key, value in named.items() if value}, **self.metadata}
+
+    @property
+    def of_steps(self) -> Mapping[str, Any]:
+        """Return what the caller says of each step: metadata, with tags, as streams show it."""
+        tags = [tag for tag in self.more.get("tags") or () if not tag.startswith("seq:step")]
+        shown = {key: v for key, v in self.shown.items() if key not in NO_MARKS}
+        return {**shown, **({"tags": tags} if tags else {})}
 
     def thread(self) -> str:
         """Return the thread id; with a namespace, that of the subgraph's thread.
@@ -123,6 +136,7 @@ def parse_config(config: Mapping[str, Any] | ThreadId | None) -> ThreadConfig:
     if not isinstance(config, Mapping):
         return ThreadConfig(thread_id=_bare_thread_id(config))
     configurable = _mapping(config, "configurable")
+    configurable |= {k: v for k, v in config.items() if k not in _KEYS and v is not None}
     named = {**configurable, **{key: config[key] for key in _TOP if key in config}}
     for key in _TOP.intersection(config).intersection(configurable):
         if str(configurable[key]) != str(config[key]):

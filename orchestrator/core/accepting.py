@@ -40,6 +40,7 @@ from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text, mint_checkpoint_id
 
 __all__ = [
+    "NO_MARKS",
     "Multitask",
     "RunConfig",
     "accept",
@@ -48,11 +49,39 @@ __all__ = [
     "check_idle",
     "go_on",
     "left_behind",
+    "marked",
+    "marks_in",
     "new_head",
     "paused_by_node",
     "plain",
     "planned",
 ]
+
+
+# Where a step stands is no metadata of what it stores; these names are LangGraph's.
+NO_MARKS = {
+    *("thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map"),
+    *("langgraph_step", "langgraph_node", "langgraph_triggers", "langgraph_path"),
+    "langgraph_checkpoint_ns",
+}
+
+
+def marked(metadata: Mapping[str, Any], configurable: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of the checkpoints of a call: as in LangGraph, scalars of both.
+
+    Other values that the call gives as metadata are kept, too.
+    """
+    given = {k: v for k, v in configurable.items() if isinstance(v, (str, int, float))}
+    every = {**given, **metadata}
+    return {k: v for k, v in every.items() if k not in NO_MARKS and not k.startswith("__")}
+
+
+def marks_in(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the metadata of the checkpoints of a run, by what its head says of its call."""
+    found: Mapping[str, Any] | None = given.get("marks")
+    if found is None:
+        return marked(given.get("metadata", {}), given.get("configurable", {}))
+    return found
 
 
 Multitask = Literal["reject", "enqueue", "interrupt", "rollback"]
@@ -68,8 +97,10 @@ class RunConfig:
     state_version: int | None = None  # Of the graph, if the caller has it.
     metadata: Mapping[str, Any] = field(default_factory=dict)
     configurable: Mapping[str, Any] = field(default_factory=dict)
+    above: Mapping[str, Any] | None = None  # Metadata of checkpoints of the graph around.
     context: Any = None  # What nodes get as `runtime.context`, where it must be stored.
     messages: bool = False  # Whether somebody wants to read tokens of language models.
+    queue: str = ""  # Where its steps go whose nodes name no queue; empty: as the graph says.
     owner: str = ""  # The process whose run it is, when no fleet runs it.
     resumes_max: int | None = None  # How often it may be resumed after it failed or crashed.
     parent: tuple[str, str] | None = None  # The thread and step whose subgraph the run is.
@@ -83,6 +114,16 @@ class RunConfig:
     base: int | None = None  # The checkpoint that the run stands on.
     on_corrupt: Literal["raise", "restart"] = "raise"
     fresh: bool = False  # Whether the state begins anew, whatever the thread holds.
+
+    @property
+    def marks(self) -> Mapping[str, Any]:
+        """Return the metadata of its checkpoints."""
+        return marked(self.metadata, self.configurable) if self.above is None else self.above
+
+    @property
+    def call(self) -> Mapping[str, Any]:
+        """Return what a run that continues knows of the call by which it does."""
+        return {"metadata": self.metadata, "configurable": self.configurable, "marks": self.marks}
 
 
 def check_idle(thread_id: str, loaded: LoadedThread, first: str = "") -> None:
@@ -153,7 +194,7 @@ def accept(
         given,
         new_id=mint_checkpoint_id(loaded.head.checkpoint_id if loaded else 0, now_ms),
         now_ms=now_ms,
-        metadata=branches.given(config.metadata, config.branch, base, where.thread_id),
+        metadata=branches.given(config.marks, config.branch, base, where.thread_id),
         steering=steering,
     )
     if base is not None and loaded is not None and base.id != loaded.head.checkpoint_id:
@@ -301,7 +342,7 @@ def accept_at(
         new_id=mint_checkpoint_id(loaded.head.checkpoint_id, loaded.now_ms),
         now_ms=loaded.now_ms,
         spot=spot,
-        metadata=branches.given(config.metadata, config.branch, base, where.thread_id),
+        metadata=branches.given(config.marks, config.branch, base, where.thread_id),
     )
     ready = steps_of(checkpoint, where, spec)
     stands_on = replace(config, base=base.id)
@@ -368,6 +409,7 @@ def go_on(
     *,
     reason: str,
     given: Mapping[str, Any],
+    call: Mapping[str, Any] | None,
 ) -> Commit:
     """Let a run go on whose graph has a hook for that: the hook's step first, then what is left.
 
@@ -378,8 +420,12 @@ def go_on(
         head: the head's fields of a run that goes on.
         reason: why it goes on.
         given: answers to open questions.
+        call: what is known of the call by which it does; see `RunConfig.call`.
     """
     before = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
+    metadata = before.metadata
+    if call is not None:
+        metadata = branches.remarked(metadata, call["marks"])
     steps = loaded.steps.values()
     steering = Steering(
         kept=tuple(_kept(records, loaded, s, given) for s in steps if not s.completed),
@@ -391,7 +437,7 @@ def go_on(
         None,
         new_id=mint_checkpoint_id(loaded.head.checkpoint_id, loaded.now_ms),
         now_ms=loaded.now_ms,
-        metadata=before.metadata,
+        metadata=metadata,
         steering=steering,
     )
     ready = steps_of(checkpoint, where, None)
@@ -462,10 +508,14 @@ def new_head(
         given["configurable"] = config.configurable
     if config.metadata:
         given["metadata"] = config.metadata
+    if config.above is not None:
+        given["marks"] = config.above
     if config.context is not None:
         given["context"] = config.context
     if config.messages:
         given["messages"] = True
+    if config.queue:
+        given["queue"] = config.queue
     if config.resumes_max is not None:
         given["resumes_max"] = config.resumes_max
     if config.base is not None:

@@ -188,7 +188,9 @@ class _Board:
             raise
         except Exception as error:
             msg = f"the reducer of {channel!r} raised {type(error).__name__}: {error}"
-            raise InvalidUpdateError(msg) from error
+            failed = InvalidUpdateError(msg)
+            failed.raised = error
+            raise failed from error
 
     def clear_transient(self) -> None:
         """Tell the channels that nobody wrote that a superstep has passed."""

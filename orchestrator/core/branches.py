@@ -26,6 +26,7 @@ __all__ = [
     "given",
     "leaves",
     "parents_of",
+    "remarked",
     "without_branch",
 ]
 
@@ -63,6 +64,12 @@ def leaves(metadata: Mapping[str, Any]) -> bool:
 def without_branch(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metadata that a caller gave."""
     return {key: value for key, value in metadata.items() if key != _BRANCH}
+
+
+def remarked(metadata: Mapping[str, Any], marks: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a checkpoint with other entries of a caller."""
+    own = without_branch(marks)
+    return {**own, _BRANCH: metadata[_BRANCH]} if _BRANCH in metadata else own
 
 
 def crowded(metadata: Mapping[str, Any]) -> bool:

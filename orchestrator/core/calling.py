@@ -19,7 +19,7 @@ from orchestrator.checkpoint.commit import (
     StepUpdate,
 )
 from orchestrator.checkpoint.model import Checkpoint, RunStatus
-from orchestrator.core.accepting import check_idle, go_on
+from orchestrator.core.accepting import check_idle, go_on, marks_in
 from orchestrator.core.questions import CAN_GO_ON, answers_given, open_questions
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import ACTIVE, Placement
@@ -39,8 +39,11 @@ def answer(
     to: str | None = None,
     recursion_limit: int | None = None,
     queue: str = "",
+    call: Mapping[str, Any] | None = None,
 ) -> Commit:
     """Answer open interrupts; the steps that asked become ready again. (INV-8)
+
+    If the run had ended or paused, it continues: steps of the superstep that failed run again, too.
 
     Args:
         records: how answers are stored.
@@ -50,6 +53,7 @@ def answer(
         to: the id of the one interrupt that `resume` answers.
         recursion_limit: how many supersteps the run may take from here; as for `carry_on`.
         queue: where its steps go; empty: they run in the process that calls.
+        call: what is known of the call that answers; see `RunConfig.call`.
 
     Raises:
         NoPendingInterruptError: if nothing is open.
@@ -58,11 +62,10 @@ def answer(
     given = answers_given(thread_id, loaded, resume, to)
     config = records.decode(loaded.head.config)
     if config.get("on_resume") and set(given) == set(open_questions(loaded)):
-        where = Placement(thread_id, loaded.head.graph, queue)
-        head = _resumed(
-            records, loaded, records.checkpoint(loaded.checkpoint.header), recursion_limit
-        )
-        return go_on(records, where, loaded, head, reason="answer", given=given)
+        where = Placement(thread_id, loaded.head.graph, queue, config.get("queue") or "")
+        checkpoint = records.checkpoint(loaded.checkpoint.header)
+        head = _resumed(records, loaded, checkpoint, recursion_limit, call)
+        return go_on(records, where, loaded, head, reason="answer", given=given, call=call)
     questions = open_questions(loaded)
     asking = {step.step.step_id: step for step in (questions[i] for i in given)}
     updates = [
@@ -70,19 +73,26 @@ def answer(
         for step in asking.values()
         if all(question in given for question in step.questions)
     ]
+    resumes = bool(updates) and not loaded.head.status.active
+    if resumes:
+        updates += [
+            StepUpdate(step=step.step, reset=True, reason=RESUMED)
+            for step in loaded.steps.values()
+            if step.error and not step.completed and step.step.step_id not in asking
+        ]
     checkpoint = records.checkpoint(loaded.checkpoint.header)
     return Commit(
         thread_id=thread_id,
         expect_head=checkpoint.id,
         expect_run=loaded.head.run_id,
-        expect_status=CAN_GO_ON,
+        expect_status=(loaded.head.status,) if resumes else CAN_GO_ON,
         answers=tuple(
             Answer(questions[i].step.step_id, i, records.encode(value))
             for i, value in given.items()
         ),
         updates=tuple(updates),
         status=RunStatus.RUNNING if updates else None,
-        head=_resumed(records, loaded, checkpoint, recursion_limit),
+        head=_resumed(records, loaded, checkpoint, recursion_limit, call),
         events=_answered(loaded, checkpoint, given, goes_on=bool(updates)),
     )
 
@@ -93,6 +103,7 @@ def carry_on(
     loaded: LoadedThread,
     recursion_limit: int | None = None,
     queue: str = "",
+    call: Mapping[str, Any] | None = None,
 ) -> Commit | None:
     """Continue a run that failed, was paused or was cancelled; only what has not completed runs.
 
@@ -112,9 +123,9 @@ def carry_on(
     _check_resumes(thread_id, loaded, config, reason)
     # A hook that failed is called again by its own step.
     if config.get("on_resume") and rest and all(step.step.node != START for step in rest):
-        where = Placement(thread_id, loaded.head.graph, queue)
-        head = _resumed(records, loaded, checkpoint, recursion_limit)
-        return go_on(records, where, loaded, head, reason=reason, given={})
+        where = Placement(thread_id, loaded.head.graph, queue, config.get("queue") or "")
+        head = _resumed(records, loaded, checkpoint, recursion_limit, call)
+        return go_on(records, where, loaded, head, reason=reason, given={}, call=call)
     return Commit(
         thread_id=thread_id,
         expect_head=checkpoint.id,
@@ -125,7 +136,7 @@ def carry_on(
             for step in rest
         ),
         status=RunStatus.RUNNING,
-        head=_resumed(records, loaded, checkpoint, recursion_limit),
+        head=_resumed(records, loaded, checkpoint, recursion_limit, call),
         events=(
             EventDraft(
                 "run_resumed",
@@ -179,17 +190,39 @@ def _check_resumes(
 
 
 def _resumed(
-    records: Records, loaded: LoadedThread, checkpoint: Checkpoint, limit: int | None = None
+    records: Records,
+    loaded: LoadedThread,
+    checkpoint: Checkpoint,
+    limit: int | None,
+    call: Mapping[str, Any] | None,
 ) -> Mapping[str, int | bytes]:
     """Return the head's fields for a run that goes on: a fresh budget, and breaks passed once."""
+    config = records.decode(loaded.head.config)
     if limit is None:
-        limit = int(records.decode(loaded.head.config)["recursion_limit"])
+        limit = int(config["recursion_limit"])
     return {
+        **({} if call is None else _called(records, config, call)),
         "resumes": loaded.head.resumes + 1,
         "stop": checkpoint.step + limit + (checkpoint.source == "input"),  # START is no node.
         "breaks_seen": max(checkpoint.versions.values(), default=0),
         "error": b"",
     }
+
+
+def _called(
+    records: Records, config: Mapping[str, Any], call: Mapping[str, Any]
+) -> Mapping[str, bytes]:
+    """Return the head's config with what a call says by which the run continues, if it is new.
+
+    Metadata is that of the call. What it does not say in `configurable` is as it was at first: a
+    client that only answers may not know it.
+    """
+    configurable = {**config.get("configurable", {}), **call["configurable"]}
+    now = {**config, **call, "configurable": configurable}
+    same = marks_in(config) == call["marks"] and config.get("metadata", {}) == call["metadata"]
+    if same and configurable == config.get("configurable", {}):
+        return {}
+    return {"config": records.check("the config", now)}
 
 
 def cancel(thread_id: str, loaded: LoadedThread) -> Commit | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.checkpoint.commit import LoadedStep, LoadedThread, Wait
@@ -10,7 +10,7 @@ from orchestrator.checkpoint.model import Interrupt, RunStatus
 from orchestrator.core.stepping import ACTIVE
 from orchestrator.errors import NoPendingInterruptError, UnknownInterruptError
 
-__all__ = ["CAN_GO_ON", "answers_given", "answers_to", "open_questions", "placed"]
+__all__ = ["CAN_GO_ON", "answers_given", "answers_to", "id_named", "open_questions", "placed"]
 
 CAN_GO_ON = (*ACTIVE, RunStatus.PAUSED, RunStatus.FAILED)
 
@@ -23,6 +23,32 @@ def open_questions(loaded: LoadedThread) -> dict[str, LoadedStep]:
         if not step.completed and step.wait is Wait.ANSWER
         for question in step.questions
     }
+
+
+def id_named(
+    loaded: LoadedThread, name: str | None, question: Callable[[bytes], Interrupt]
+) -> str | None:
+    """Return the id of the open interrupt that has this id or key; else the name as it is.
+
+    Args:
+        loaded: the thread at its head, with its steps.
+        name: an id, or the key of a question.
+        question: reads a stored question.
+
+    Raises:
+        UnknownInterruptError: if several open questions have this key.
+    """
+    questions = open_questions(loaded)
+    if name is None or name in questions:
+        return name
+    found = [i for i, step in questions.items() if question(step.asks[i]).key == name]
+    if len(found) > 1:
+        msg = (
+            f"an answer must name one question, and the key {name!r} names {len(found)}: use one "
+            f"of the ids {', '.join(found)}"
+        )
+        raise UnknownInterruptError(msg, reason="ambiguous", pending_ids=found)
+    return found[0] if found else name
 
 
 def answers_given(

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, Unpack
 
 from orchestrator import limits
 from orchestrator.channels import Channel, LastValue
+from orchestrator.channels.reduced import is_same_rule
 from orchestrator.errors import InvalidGraphError
 from orchestrator.graph.inspecting import (
     action_of,
@@ -20,9 +21,10 @@ from orchestrator.graph.inspecting import (
 )
 from orchestrator.graph.lineage import Lineage, channels_once
 from orchestrator.graph.managed import ManagedValue
+from orchestrator.graph.parameters import ContextT, InputT, OfState, OutputT, StateT
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
 from orchestrator.graph.routing import END, START, plain_name
-from orchestrator.graph.schema import channels_of, managed_of, schema_of
+from orchestrator.graph.schema import channels_of, codec_classes, managed_of, schema_of
 from orchestrator.graph.settings import NodeDefaults, NodeSettings, check_settings
 from orchestrator.graph.spec import GraphSpec, handler_name
 from orchestrator.graph.wiring import Router, Written, WrittenNode, freeze
@@ -30,16 +32,16 @@ from orchestrator.graph.wiring import Router, Written, WrittenNode, freeze
 __all__ = ["GraphBuilder"]
 
 
-class GraphBuilder:
+class GraphBuilder(OfState[StateT, ContextT, InputT, OutputT]):
     """The graph while it is written."""
 
     def __init__(
         self,
-        state_schema: Any,
-        context_schema: Any = None,
+        state_schema: type[StateT],
+        context_schema: type[ContextT] | None = None,
         *,
-        input_schema: Any = None,
-        output_schema: Any = None,
+        input_schema: type[InputT] | None = None,
+        output_schema: type[OutputT] | None = None,
         unknown_keys: Literal["error", "ignore"] = "error",
         state_version: int = 1,
     ) -> None:
@@ -64,11 +66,12 @@ class GraphBuilder:
         self.state_version = state_version
         self._migrations: dict[int, Callable[[dict[str, Any]], Any]] = {}
         self._renames: dict[str, str] = {}
-        self.state_schema = state_schema = schema_of(state_schema)
-        self.context_schema = context_schema
+        own: Any = schema_of(state_schema)
+        self.state_schema: Any = own
+        self.context_schema: Any = context_schema
         self._strict = unknown_keys == "error"
-        self.input_schema = schema_of(input_schema) if input_schema else state_schema
-        self.output_schema = schema_of(output_schema) if output_schema else state_schema
+        self.input_schema: Any = schema_of(input_schema) if input_schema else own
+        self.output_schema: Any = schema_of(output_schema) if output_schema else own
         self.channels: dict[str, Channel] = {}
         self.managed: dict[str, type[ManagedValue]] = {}
         self._defaults = NodeDefaults()
@@ -336,6 +339,9 @@ class GraphBuilder:
         return dataclasses.replace(
             spec,
             context_schema=self.context_schema,
+            classes=tuple(  # A context is stored, too, where a fleet runs the graph.
+                dict.fromkeys((*spec.classes, *codec_classes([self.context_schema])))
+            ),
             strict=self._strict,
             on_resume=self._on_resume,
             lineage=Lineage(
@@ -353,7 +359,7 @@ class GraphBuilder:
             if isinstance(known, LastValue) and known.typ is channel.typ:
                 if not isinstance(channel, LastValue):
                     self.channels[key] = channel
-            elif not isinstance(channel, LastValue) and channel.describe() != known.describe():
+            elif not isinstance(channel, LastValue) and not is_same_rule(known, channel):
                 msg = f"the key {key!r} has two rules: {known.describe()} and {channel.describe()}"
                 raise InvalidGraphError(msg)
 

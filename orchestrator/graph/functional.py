@@ -4,20 +4,45 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, overload
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from orchestrator.graph.identity import Unbound, code_of
 from orchestrator.graph.inspecting import name_of
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy, policies_of
 from orchestrator.graph.scope import TaskCall, scope_of
 
-__all__ = ["TaskFunction", "task", "task_namespace"]
+__all__ = ["TaskFunction", "TaskResult", "task", "task_namespace"]
 
 
-class TaskFunction:
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R")
+
+
+class TaskResult(Protocol[R_co]):
+    """The result of a task, which may not be there yet: a `concurrent.futures.Future`."""
+
+    def result(self, timeout: float | None = None) -> R_co:
+        """Wait for the result."""
+        ...
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the task; return what it raised."""
+        ...
+
+    def done(self) -> bool:
+        """Return whether the task has ended."""
+        ...
+
+    def __await__(self) -> Generator[Any, Any, R_co]:
+        """Await the result."""
+        ...
+
+
+class TaskFunction(Generic[P, R]):
     """A function that a node or entrypoint calls as a task: the call gives a future."""
 
     def __init__(
@@ -39,13 +64,13 @@ class TaskFunction:
             with suppress(Unbound):  # What it captures may be set before it is called.
                 self._identity()  # One of a module is known only once it has its name there.
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[R]:
         """Begin the task; return a future: call `result()`, or await it.
 
         Raises:
             RuntimeError: outside of a node or entrypoint.
         """
-        return scope_of(f"the task {self.name!r}").host.call(
+        found: TaskResult[R] = scope_of(f"the task {self.name!r}").host.call(
             TaskCall(
                 name=self.name,
                 function=self.func,
@@ -57,6 +82,7 @@ class TaskFunction:
                 code="" if self.cache_policy is None else self._identified(),
             )
         )
+        return found
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """Bind to an instance, as methods do."""
@@ -90,8 +116,22 @@ def task_namespace(function: Any, code: str) -> tuple[str, ...]:
     return ("graphstalk", "task", f"{module}.{qualname}", code)
 
 
+class _MakesTask(Protocol):
+    """What `task(…)` with options returns."""
+
+    @overload
+    def __call__(self, function: Callable[P, Awaitable[R]], /) -> TaskFunction[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> TaskFunction[P, R]: ...
+
+
 @overload
-def task(function: Callable[..., Any], /) -> TaskFunction: ...
+def task(function: Callable[P, Awaitable[R]], /) -> TaskFunction[P, R]: ...
+
+
+@overload
+def task(function: Callable[P, R], /) -> TaskFunction[P, R]: ...
 
 
 @overload
@@ -101,7 +141,7 @@ def task(
     retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
     cache_policy: Any = None,
     timeout: float | timedelta | TimeoutPolicy | None = None,
-) -> Callable[[Callable[..., Any]], TaskFunction]: ...
+) -> _MakesTask: ...
 
 
 def task(
@@ -130,7 +170,7 @@ def task(
         InvalidGraphError: if its results shall be kept and nothing identifies the function.
     """
 
-    def wrap(wrapped: Callable[..., Any]) -> TaskFunction:
+    def wrap(wrapped: Callable[..., Any]) -> TaskFunction[Any, Any]:
         if inspect.isgeneratorfunction(wrapped) or inspect.isasyncgenfunction(wrapped):
             msg = f"a generator cannot be a task: {name_of(wrapped)!r}"
             raise NotImplementedError(msg)

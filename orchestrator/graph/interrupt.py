@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from orchestrator.checkpoint.model import Interrupt
 from orchestrator.errors import GraphInterrupt
@@ -68,6 +68,17 @@ class Scratchpad:
 
 
 current_scratchpad: ContextVar[Scratchpad] = ContextVar("graphstalk_scratchpad")
+
+
+AnswerT = TypeVar("AnswerT")
+
+
+@overload
+def interrupt(value: Any, *, key: str | None = None, response_schema: type[AnswerT]) -> AnswerT: ...
+
+
+@overload
+def interrupt(value: Any, *, key: str | None = None, response_schema: Any = None) -> Any: ...
 
 
 def interrupt(value: Any, *, key: str | None = None, response_schema: Any = None) -> Any:

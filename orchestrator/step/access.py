@@ -7,11 +7,13 @@ refused. Whatever the network swallowed, a step is committed once. (INV-2)
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as replace_fields
 from typing import TypeVar
 
 from orchestrator import limits
@@ -19,10 +21,15 @@ from orchestrator.checkpoint.commit import Claim, Commit, CommitResult, LoadedTh
 from orchestrator.checkpoint.model import Head
 from orchestrator.checkpoint.tails import Encoded, Grown, joined, whole
 from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core.stepping import defer, in_one_log
 from orchestrator.damage import is_damaged
-from orchestrator.errors import CheckpointerUnavailableError
+from orchestrator.errors import (
+    CheckpointerUnavailableError,
+    SlowTransferError,
+    ValueTooLargeError,
+)
 from orchestrator.record import replace
 from orchestrator.step.cache import BlobCache
 from orchestrator.step.report import Report
@@ -30,6 +37,9 @@ from orchestrator.step.report import Report
 __all__ = ["Access", "new_owner", "values_after"]
 
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+SMALLER = "Store large values in files or an object store, and keep their addresses in the state"
 _DEFER_MS = 5_000  # How long a step waits that a worker could not run, before another tries.
 
 
@@ -42,6 +52,8 @@ class Access:
         owner: the name under which the process claims steps.
         attempts_max: how often a server that is away is asked; infinite for workers, which must not
             leave a claim behind that nobody works on.
+        finds_lost: returns for each of some claims whether it was taken away, where the process
+            has a cheaper way to know than to load their threads.
     """
 
     checkpointer: Checkpointer
@@ -49,6 +61,34 @@ class Access:
     attempts_max: float = limits.COMMIT_ATTEMPTS_MAX
     cache: BlobCache = field(default_factory=BlobCache)
     clock: Clock = field(default_factory=SystemClock)
+    finds_lost: Callable[[Sequence[Claim]], list[bool]] | None = None
+
+    @property
+    def watches(self) -> bool:
+        """Whether claims can be taken away: not those on a thread that this call alone knows."""
+        return not isinstance(self.checkpointer, Overlay)
+
+    def to(self, checkpointer: Checkpointer) -> Access:
+        """Return the same process's access to a checkpointer, perhaps another one."""
+        same = checkpointer is self.checkpointer
+        finds_lost = self.finds_lost if same else None
+        return replace_fields(self, checkpointer=checkpointer, finds_lost=finds_lost)
+
+    def lost(self, claims: Sequence[Claim]) -> list[bool]:
+        """Return for each claim whether it was taken away, or its thread deleted.
+
+        Raises:
+            CheckpointerUnavailableError: if the store does not answer.
+        """
+        if self.finds_lost is not None:
+            return self.finds_lost(claims)
+        return [self._is_lost(claim) for claim in claims]
+
+    def _is_lost(self, claim: Claim) -> bool:
+        assert claim.step is not None
+        loaded = self.checkpointer.load(claim.step.thread_id, values=False)
+        found = loaded.steps.get(claim.step.step_id) if loaded else None
+        return found is None or (found.owner, found.attempt) != (self.owner, claim.attempt)
 
     def claim(
         self, thread_id: str, step_id: str, sent_ms: int = 0
@@ -141,11 +181,18 @@ class Access:
 
         Raises:
             CheckpointerUnavailableError: if `attempts_max` is over.
+            ValueTooLargeError: if the link is too slow for what is asked.
         """
-        attempt = 0
+        attempt = slow = 0
         while True:
             try:
                 return ask()
+            except SlowTransferError as error:
+                slow += 1
+                _log.warning("%s (attempt %d of %d)", error, slow, limits.SLOW_TRANSFERS_MAX)
+                if slow >= limits.SLOW_TRANSFERS_MAX:
+                    msg = f"{error}, {slow} times in a row, so it is not sent again. {SMALLER}"
+                    raise ValueTooLargeError(msg) from error
             except CheckpointerUnavailableError:
                 attempt += 1
                 if attempt >= self.attempts_max:

@@ -19,7 +19,7 @@ from orchestrator.core.adopting import control_written, mismatch
 from orchestrator.core.advance import Frame
 from orchestrator.core.stepping import ACTIVE, ended
 from orchestrator.core.turns import turns
-from orchestrator.errors import GraphstalkError, StateCorruptedError
+from orchestrator.errors import GraphstalkError, InvalidUpdateError, StateCorruptedError
 from orchestrator.record import replace
 from orchestrator.step.access import values_after
 from orchestrator.step.failure import error_record
@@ -113,7 +113,9 @@ def _advance_loaded(protocol: StepProtocol, thread_id: str, loaded: LoadedThread
     values = Overlaid(stored, untracked.values(thread_id))
     frame = Frame(checkpoint, values, loaded.head.stop, changes=stored.changes)
     try:
-        following = protocol.advance_frame(thread_id, frame, results, loaded.now_ms)
+        head = loaded.head
+        marks = records.decode(head.config).get("marks") if head.resumes else None
+        following = protocol.advance_frame(thread_id, frame, results, loaded.now_ms, marks)
         commit = protocol.stepping.next(thread_id, loaded.head, following)
     except StateCorruptedError:
         raise
@@ -139,7 +141,8 @@ def _fail(
     )
     stored = protocol.records.store_error(record)
     report = _end(protocol, ended(thread_id, loaded.checkpoint.id, RunStatus.FAILED, stored))
-    return replace(report, error=None if report.refused else error)
+    raised = error.as_raised if isinstance(error, InvalidUpdateError) else error
+    return replace(report, error=None if report.refused else raised)
 
 
 def _end(protocol: StepProtocol, commit: Commit) -> Report:

@@ -21,6 +21,7 @@ __all__ = [
     "Done",
     "Fact",
     "Failed",
+    "Left",
     "Listener",
     "Missed",
     "Stopped",
@@ -28,6 +29,10 @@ __all__ = [
     "TaskStarted",
     "Written",
 ]
+
+
+# What a step had asked before, and how it had failed.
+Left = tuple[tuple[Interrupt, ...], StepError | None]
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -54,12 +59,14 @@ class Advanced(Fact):
         changed: the keys of the state that are new in it; `None`: all count as new.
         begins: the steps that begin now.
         completed: what completed steps of it had written before, by step id.
+        left: what its steps had asked before, and how they had failed, by step id.
     """
 
     frame: Frame
     changed: frozenset[str] | None
     begins: tuple[PlannedStep, ...] = ()
     completed: Mapping[str, tuple[tuple[str, Any], ...]] = field(default_factory=dict)
+    left: Mapping[str, Left] = field(default_factory=dict)
 
 
 @record(frozen=True, slots=True, kw_only=True)

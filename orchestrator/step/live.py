@@ -46,6 +46,7 @@ class Live:
             is kept.
         untracked: the values that are never stored.
         is_named: whether a caller named the thread; else its id is nothing to show.
+        keeps: whether the thread outlives the call.
     """
 
     store: Any = None
@@ -60,3 +61,4 @@ class Live:
     answers: Mapping[str, Any] | None = None
     untracked: Untracked = field(default_factory=Untracked)
     is_named: bool = True
+    keeps: bool = True

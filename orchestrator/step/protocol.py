@@ -25,6 +25,7 @@ from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.core.adopting import mismatch
 from orchestrator.core.advance import Frame, Next, advance
 from orchestrator.core.apply import HANDLED
+from orchestrator.core.branches import remarked
 from orchestrator.core.records import Records
 from orchestrator.core.steering import done_in
 from orchestrator.core.stepping import Stepping, hand_back, tracked_writes
@@ -33,8 +34,10 @@ from orchestrator.errors import (
     GraphDrained,
     GraphInterrupt,
     GraphMismatchError,
+    InvalidUpdateError,
     ParentCommand,
     StateCorruptedError,
+    ValueTooLargeError,
     WorkerLostError,
 )
 from orchestrator.graph.policy import delay_after
@@ -46,6 +49,8 @@ from orchestrator.step.advancing import advance_thread
 from orchestrator.step.ahead import Ahead
 from orchestrator.step.answers import json_schema_of
 from orchestrator.step.attempt import FAILED, Attempt, Result
+from orchestrator.step.cancelscope import CancelScope
+from orchestrator.step.claimwatch import Held
 from orchestrator.step.facts import Advanced, Asked, Done, Fact, Failed, Stopped
 from orchestrator.step.failure import error_record, log_failure
 from orchestrator.step.host import ClaimLost
@@ -122,14 +127,35 @@ class StepProtocol:
         reason = self._mismatch(head, claim.header, step.node)
         if reason:
             return self.access.defer(claim, reason) if step.queue else self._refused(claim, reason)
-        attempt: Attempt | None = None
+        with Held(self.access, claim) as scope:
+            try:
+                settled = self._settled(claim, known, ahead, scope)
+            except BaseException:
+                if scope.is_lost:
+                    return Report(refused=Refusal.STALE_FENCE)
+                raise
+        if isinstance(settled, Report):
+            return settled
+        try:
+            return settled()
+        except ValueTooLargeError as error:  # What else the store raises is not the step's failure.
+            return self._failed(claim, None, error)
+
+    def _settled(
+        self, claim: Claim, known: Mapping[str, Encoded], ahead: Ahead | None, scope: CancelScope
+    ) -> Report | Settle:
+        """Run a claimed step's node; return what is to be committed, or what was done instead."""
+        step, attempt = claim.step, None
+        assert step is not None
         try:
             attempt = ahead.attempt(claim) if ahead else None
             attempt = attempt or Attempt(self, claim, {**known, **claim.blobs})
-            settle = self._attempted(attempt)
+            return self._attempted(attempt)
         except ClaimLost:
             return Report(refused=Refusal.STALE_FENCE)
         except Exception as error:  # noqa: BLE001 - whatever user code raises is the step's failure
+            if scope.is_lost:
+                return Report(refused=Refusal.STALE_FENCE)
             if isinstance(error, GraphDrained) and self._is_drained:  # A subgraph of the step was.
                 handed = hand_back(step, claim.fence, f"drained: {error.reason}")
                 return Report(refused=self.access.commit(handed).refused)
@@ -138,7 +164,6 @@ class StepProtocol:
         except BaseException as error:  # The process or the call ends; the step is not to blame.
             self.access.commit(hand_back(step, claim.fence, type(error).__name__))
             raise
-        return settle()  # What the store raises is not the step's failure.
 
     @property
     def _is_drained(self) -> bool:
@@ -263,7 +288,9 @@ class StepProtocol:
                 for planned, data in done_in(attempt.frame.checkpoint)
             ]
             results = [*before, (attempt.planned, result.writes)]
-            following = self.advance_frame(step.thread_id, attempt.frame, results, claim.now_ms)
+            following = self.advance_frame(
+                step.thread_id, attempt.frame, results, claim.now_ms, attempt.given.get("marks")
+            )
         untracked = self.live.untracked
         if following is None:
             untracked.keep(step.thread_id, step.step_id, self.spec, result.writes)
@@ -359,6 +386,8 @@ class StepProtocol:
             if self.default_queue:  # A call in this process raises it.
                 log_failure(claim, error, record, "the step failed", final=True)
         final = None if report.refused else error
+        if isinstance(final, InvalidUpdateError):
+            final = final.as_raised
         return replace(report, error=final, raised=final)
 
     def taking(self, commit: Commit, head: Head, queue: str, known: Iterable[str]) -> Commit:
@@ -440,10 +469,23 @@ class StepProtocol:
         frame: Frame,
         results: list[tuple[PlannedStep, Any]],
         now_ms: int,
+        marks: Mapping[str, Any] | None = None,
     ) -> Next:
-        """Return what follows a superstep of a thread, by the writes of its steps."""
+        """Return what follows a superstep of a thread, by the writes of its steps.
+
+        Args:
+            thread_id: the thread.
+            frame: the checkpoint that planned the superstep.
+            results: what its steps wrote.
+            now_ms: the time.
+            marks: the metadata of the new checkpoint, if not that of the one before.
+        """
         new_id = mint_checkpoint_id(frame.checkpoint.id, now_ms)
         following = advance(self.spec, frame, results, new_id=new_id, now_ms=now_ms)
+        if marks is not None:
+            metadata = remarked(following.checkpoint.metadata, marks)
+            made = replace(following.checkpoint, metadata=metadata)
+            following = replace(following, checkpoint=made)
         if self.spec.interrupt_after if self.breaks_after is None else self.breaks_after:
             handled = [s.node for s, writes in results if any(key == HANDLED for key, _ in writes)]
             following = replace(following, handled=tuple(map(handler_name, handled)))

@@ -90,6 +90,8 @@ class Proxy:
         self._lock = threading.Lock()
         self._refuses = self._swallows = False
         self._delay_s = 0.0
+        self._bytes_per_s = 0.0
+        self.sent_bytes = 0  # By all that call.
         self._listener: socket.socket | None = None
 
     def __enter__(self) -> Self:
@@ -160,6 +162,15 @@ class Proxy:
         finally:
             self._delay_s = 0.0
 
+    @contextlib.contextmanager
+    def throttled(self, bytes_per_s: float) -> Iterator[None]:
+        """Pass on what is called no faster than this meanwhile."""
+        self._bytes_per_s = bytes_per_s
+        try:
+            yield
+        finally:
+            self._bytes_per_s = 0.0
+
     def trap(self, script: str, side: Side, *marks: str) -> Trap:
         """Lay a trap for the next call of a script with these marks in it."""
         trap = Trap(script, side, tuple(mark.encode() for mark in marks))
@@ -203,7 +214,10 @@ class Proxy:
         if self._delay_s:
             time.sleep(self._delay_s)
         if side == "call":
+            if self._bytes_per_s:
+                time.sleep(len(data) / self._bytes_per_s)
             with self._lock:
+                self.sent_bytes += len(data)
                 link.trap = next((t for t in self._traps if t.matches(data)), None)
                 if link.trap is not None:
                     self._traps.remove(link.trap)

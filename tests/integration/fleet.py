@@ -208,6 +208,7 @@ class Fleet:
         known: Mapping[str, str] | None = None,
         events: bool = False,
         wait: bool = True,
+        options: Sequence[str] = (),
     ) -> Worker:
         """Start a worker and wait until it takes steps.
 
@@ -218,6 +219,7 @@ class Fleet:
             known: the graphs it knows, name → attribute of the graphs of these tests.
             events: whether it sends Celery's events.
             wait: whether to return only when it is ready.
+            options: of its command line, besides.
         """
         known = {name: name for name in self._names} if known is None else known
         pairs = ",".join(f"{n}={self._module.__name__}:{a}" for n, a in known.items())
@@ -226,6 +228,7 @@ class Fleet:
         argv = [sys.executable, "-m", "workers", f"--graphs={pairs}", f"--name={name}"]
         argv += [f"--pool={pool}", f"--concurrency={concurrency}", "--loglevel=info"]
         argv += [*([f"--queues={queues}"] if queues else ()), *(["-E"] if events else ())]
+        argv += options
         env = {
             **{k: v for k, v in os.environ.items() if not k.startswith("GRAPHSTALK_")},
             "PYTHONPATH": str(ROOT),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -127,3 +128,21 @@ def test_the_doctor_fails_for_what_nobody_can_repair(
 
 def test_repair_alone_is_no_command() -> None:
     assert main(["doctor", "--repair"]) == 2
+
+
+def test_the_doctor_finds_threads_whose_graph_no_living_worker_knows(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    STAGES["ready"](world)
+    assert main(["doctor", "--threads"]) == 0  # No worker is alive: not a fault of this thread.
+    capsys.readouterr()
+    one = {"queues": [world.settings.queue], "pool": "solo", "concurrency": 1}
+    other = Worker(name="w", host="h", pid=1, graphs=["other"], **one)
+    Fleet(world.store).announce(other)
+    assert main(["doctor", "--threads", "--json"]) == 1
+    [finding] = json.loads(capsys.readouterr().out)["findings"]
+    assert (finding["thread_id"], finding["code"]) == (THREAD, "NO_GRAPH")
+    assert main(["doctor", "--threads"]) == 1
+    assert "no living worker knows its graph 'g' [NO_GRAPH]" in capsys.readouterr().out
+    Fleet(world.store).announce(replace(other, name="w2", graphs=["g"]))
+    assert main(["doctor", "--threads"]) == 0

@@ -112,3 +112,12 @@ def test_a_client_with_the_graph_begins_and_edits_with_types_of_its_schema(place
     assert client.get_state(place.thread).values["made"] == Made(1)
     graph.update_state(place.thread, {"made": Made(2)}, as_node="__start__")
     assert client.get_state(place.thread).values["made"] == Made(2)
+
+
+def test_an_answer_also_runs_the_step_that_failed_beside_the_question(place: Place) -> None:
+    graph = place.graph("asks_beside_failure")
+    with place.failing(BoomError, "the first time"):
+        place.call(graph, {})
+    assert place.call(graph, Command(resume="yes"))["log"] == ["yes", "work"]
+    assert Counter(place.ran()) == {"ask": 2, "work": 2}
+    assert graph.get_state(place.thread).next == ()

@@ -169,11 +169,15 @@ def test_a_value_that_cannot_be_encoded_fails_its_step_with_the_path(result, tex
     assert error.code == "UNSERIALIZABLE_VALUE"
 
 
-def test_a_reducer_that_raises_fails_its_step_with_its_reason():
-    error = fails(
-        compiled(lambda state: {"log": 5}), InvalidUpdateError, "reducer of 'log' raised TypeError"
-    )
-    assert isinstance(error.__cause__, TypeError)
+def test_a_reducer_that_raises_fails_its_step_with_what_it_raised():
+    graph = compiled(lambda state: {"log": 5})
+    error = fails(graph, TypeError, "can only concatenate list")
+    assert error.__notes__ == [f"the reducer of 'log' raised TypeError: {error}"]
+
+
+def test_a_reducer_that_raises_on_the_input_raises_that():
+    with pytest.raises(TypeError, match="can only concatenate list"):
+        compiled(nothing).invoke({"log": 5}, "t")
 
 
 def test_a_failed_step_goes_on_once_its_node_is_mended():
@@ -369,7 +373,7 @@ def test_a_run_that_just_fits_its_limit_ends_well():
         ({"count": 2}, "absent", InvalidUpdateError, ["as 'absent', which is no node", "'work'"]),
         ({"conut": 2}, "work", InvalidUpdateError, ["Did you mean 'count'?"]),
         (5, "work", InvalidUpdateError, ["what the node 'work' returned is no update"]),
-        ({"log": 5}, "work", InvalidUpdateError, ["the reducer of 'log' raised"]),
+        ({"log": 5}, "work", TypeError, ["can only concatenate list"]),
         ({"value": object()}, "work", UnserializableValueError, ["value is a builtins.object"]),
     ],
 )

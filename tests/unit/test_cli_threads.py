@@ -72,6 +72,7 @@ class FakeClient:
 def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     fake = FakeClient()
     monkeypatch.setattr("orchestrator.cli.threads.open_client", lambda _: fake)
+    monkeypatch.setattr("orchestrator.cli.threads.open_reader", lambda *_: fake)
     return fake
 
 
@@ -182,3 +183,15 @@ def test_nothing_is_deleted_that_was_not_confirmed(
     assert main(["threads", "delete"]) == 2
     assert main(["threads", "--status", "failed", "delete", "t1", "--yes"]) == 2
     assert client.deleted == []
+
+
+def test_a_fan_out_is_folded_for_people(
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = FakeSnapshot(next=("plan", *["work"] * 1000))
+    monkeypatch.setattr(client, "history", lambda *_, **__: iter([wide]))
+    monkeypatch.setattr(client, "get_state", lambda *_: wide)
+    assert main(["history", "t1"]) == 0
+    assert "plan, work x 1000" in capsys.readouterr().out
+    assert main(["state", "t1"]) == 0
+    assert "next: plan, work x 1000\n" in capsys.readouterr().err

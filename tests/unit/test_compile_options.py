@@ -10,7 +10,9 @@ from langgraph.types import RetryPolicy as LangGraphsRetryPolicy
 from orchestrator import (
     START,
     InMemorySaver,
+    InMemoryStore,
     MemoryCheckpointer,
+    OptionError,
     RetryPolicy,
     SqliteSaver,
     StateGraph,
@@ -145,3 +147,19 @@ def test_a_partial_as_a_task_is_shown_by_the_name_of_its_function():
 def test_a_partial_can_be_an_entrypoint():
     graph = entrypoint()(functools.partial(plus, 1))
     assert (graph.name, graph.invoke(2)) == ("plus", 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "says"),
+    [
+        ("store", {}, r"get, put, search \(builtins\.dict\): pass InMemoryStore"),
+        ("store", InMemoryStore, "the class itself"),
+        ("cache", "memory", r"\(builtins\.str\): pass InMemoryCache"),
+        ("executor", 4, r"pass InProcess\(\) or CeleryExecutor"),
+    ],
+)
+def test_a_part_that_is_none_is_refused_before_a_run(name, given, says):
+    with pytest.raises(OptionError, match=says):
+        builder().compile(**{name: given})
+    with pytest.raises(OptionError, match=says):
+        entrypoint(**{name: given})

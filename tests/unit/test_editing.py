@@ -235,7 +235,7 @@ def test_history_keeps_how_a_step_had_failed_that_was_resumed() -> None:
         with pytest.raises(RuntimeError):
             graph.invoke(value, "t")
     assert graph.invoke(None, "t") == {"x": ["side", "done"]}
-    side, worked = list(graph.get_state_history("t"))[1].tasks
+    worked, side = list(graph.get_state_history("t"))[1].tasks
     assert (worked.name, worked.error.message, worked.result) == (
         "work",
         "the 2th time",

@@ -234,20 +234,24 @@ def test_a_value_that_cannot_be_stored_fails_its_own_step_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("acts", "message"),
+    ("acts", "error", "message"),
     [
-        ({"a": lambda: {"n": 1}, "b": lambda: {"n": 2}}, "2 values for 'n'"),
-        ({"a": lambda: {"log": 5}}, "the reducer of 'log' raised TypeError"),
+        (
+            {"a": lambda: {"n": 1}, "b": lambda: {"n": 2}},
+            InvalidUpdateError,
+            "2 values for 'n'",
+        ),
+        ({"a": lambda: {"log": 5}}, TypeError, "can only concatenate list"),
     ],
 )
 def test_results_that_do_not_fit_together_fail_the_superstep_and_stay(
-    acts: dict[str, Any], message: str
+    acts: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     world = World()
     world.acts = acts
     world.run("b")
     report = world.run("a")
-    assert isinstance(report.error, InvalidUpdateError)
+    assert isinstance(report.error, error)
     assert message in str(report.error)
     assert world.status is RunStatus.FAILED
     assert all(step.completed for step in world.store.load("t").steps.values())

@@ -207,6 +207,8 @@ def test_all_nodes_may_be_meant_by_a_star() -> None:
         ({"durability": "often"}, OptionError, "durability='often' is not one of 'sync'"),
         ({"version": "v9"}, OptionError, "version='v9'"),
         ({"stream_mode": "all"}, OptionError, "stream_mode='all' is not one of"),
+        ({"output_keys": "nope"}, OptionError, "output_keys must be keys of the state ('nope')"),
+        ({"output_keys": ["log", "nope"]}, OptionError, "The keys are: 'log'"),
         ({"interrupt_befor": []}, OptionError, "there is no option 'interrupt_befor'"),
     ],
 )
@@ -273,3 +275,32 @@ def test_a_graph_may_drop_keys_that_its_state_does_not_have(result: Any) -> None
     assert lenient.get_state("t").values == {"seen": ["in", "a", "edit"]}
     with pytest.raises(InvalidUpdateError, match="updates 'other', which is no key of the state"):
         graph().invoke({"seen": ["in"]}, "t")
+
+
+def test_parts_of_subgraphs_keep_their_keys_where_the_call_shows_one() -> None:
+    class State(TypedDict, total=False):
+        log: Annotated[list[str], operator.add]
+
+    inner = StateGraph(State).add_node("deep", lambda _: {"log": ["deep"]})
+    outer = StateGraph(State).add_node("sub", inner.add_edge(START, "deep").compile())
+    graph = outer.add_edge(START, "sub").compile()
+    parts = graph.stream(
+        {"log": []}, subgraphs=True, output_keys="log", stream_mode=["updates", "values"]
+    )
+    seen = [(len(space), mode, data) for space, mode, data in parts]
+    assert (1, "updates", {"deep": {"log": ["deep"]}}) in seen
+    assert (1, "values", {"log": ["deep"]}) in seen
+    assert (0, "updates", {"sub": ["deep"]}) in seen
+    assert seen[-1] == (0, "values", ["deep"])
+
+
+def test_a_lasting_subgraph_begins_anew_where_nothing_is_kept() -> None:
+    class State(TypedDict, total=False):
+        log: Annotated[list[int], operator.add]
+
+    inner = StateGraph(State).add_node("count", lambda state: {"log": [len(state["log"])]})
+    lasting = inner.add_edge(START, "count").compile(checkpointer=True)
+    outer = StateGraph(State).add_node("sub", lasting).add_edge(START, "sub")
+    outer.add_conditional_edges("sub", lambda s: "sub" if len(s["log"]) < 3 else "__end__")
+    assert outer.compile().invoke({"log": []}) == {"log": [0, 0, 1]}
+    assert outer.compile(MemoryCheckpointer()).invoke({"log": []}, "t") == {"log": [0, 0, 0, 2]}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -137,6 +138,7 @@ class Auditing:
 
     def _told(self, thread_id: str, fix: Fix, *, done: bool = False) -> Damage:
         remedy = fix.remedy or ("" if done else _REPAIR)
+        remedy = remedy.replace("{thread}", shlex.quote(root_thread(thread_id)[0]))
         return Damage(thread_id=thread_id, code=fix.code, why=fix.why, repaired=done, remedy=remedy)
 
     def _call(

@@ -11,7 +11,7 @@ import redis
 
 from orchestrator.checkpoint.commit import Refusal
 from orchestrator.checkpoint.model import RunStatus
-from orchestrator.checkpointer.redis.keys import Keys
+from orchestrator.checkpointer.redis.keys import STEP_ID_CHARS, Keys
 from orchestrator.checkpointer.redis.scripting import Scripts, available
 from orchestrator.ids import CHILD, child_thread
 
@@ -23,6 +23,13 @@ _CHILDREN_MAX = 200
 _CHECKPOINTS_MAX = 200
 _VALUES_MAX = 500
 _SCAN_COUNT = 1_000
+_INDEXES = ("threads", "stuck", "waiting")
+# What may be left of a thread or of a child thread, after the id of the thread; and of a step.
+_LEFT = re.compile(
+    rf"((?:{CHILD}.*)?):(?:s:([0-9a-f]{{{STEP_ID_CHARS}}})|"
+    r"head|data|ids|done|later|keys|line|begins|ev|ev:packed|children|gone)(?::aside)?",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,8 @@ class Deleting:
         process dies in between, the thread can still be resumed, or deleted.
         """
         children = self.children(thread_id)
+        if not self._are_whole([thread_id, *children]):
+            children = self._name_what_is_left(thread_id, children)
         if len(children) > _CHILDREN_MAX:
             pending = self._pending(children)
             children.sort(key=lambda child: child in pending)
@@ -67,6 +76,41 @@ class Deleting:
             if refused is not None:
                 return refused
         return self._erase(thread_id, children, whole=True)
+
+    def _are_whole(self, thread_ids: list[str]) -> bool:
+        """Return whether each of some threads has the keys that name the others."""
+        with available():
+            pipe = self.client.pipeline(transaction=False)
+            for thread_id in thread_ids:
+                _, own = self.keys.of_thread(thread_id)
+                pipe.exists(own + "head", own + "data")
+            answers: Any = pipe.execute()
+        return all(count == 2 for count in answers)
+
+    def _name_what_is_left(self, thread_id: str, children: list[str]) -> list[str]:
+        """Store the ids of steps of a thread from which keys were deleted; return child threads.
+
+        They are found by their keys. What stands in `gone` is deleted by the next calls of the
+        script, which also removes the thread from the indexes.
+        """
+        prefix, _ = self.keys.of_thread(thread_id)
+        begins = f"{prefix}t:{thread_id}"
+        pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", begins) + "*"
+        left: dict[str, set[str]] = {child: set() for child in children}
+        with available():
+            for key in self.client.scan_iter(pattern, count=_SCAN_COUNT):
+                name = key.decode("utf-8", "surrogateescape").removeprefix(begins)
+                if found := _LEFT.fullmatch(name):
+                    left.setdefault(thread_id + found[1], set()).update(filter(None, [found[2]]))
+            listed = any(self.client.zscore(prefix + i, thread_id) is not None for i in _INDEXES)
+            if left or listed:
+                left.setdefault(thread_id, set())
+            for each, steps in left.items():
+                _, its = self.keys.of_thread(each)
+                stored: Any = self.client.get(its + "gone") or b""
+                known = stored.decode().split()
+                self.client.set(its + "gone", " ".join(sorted(steps.union(known))))
+        return sorted(left.keys() - {thread_id})
 
     def _pending(self, thread_ids: list[str]) -> set[str]:
         """Return which threads have a run that has not ended."""

@@ -1,8 +1,9 @@
 """Who works on a deployment: workers announce themselves beside the threads they work on.
 
 Outside of the partitions: `<namespace>:workers` (hash, worker → JSON of `Worker`, refreshed every
-beat), `<namespace>:brokers` (hash, worker → the broker it reads) and `<namespace>:graphs` (hash,
-graph → fingerprint, kept for ever).
+beat), `<namespace>:brokers` (hash, worker → the broker it reads), `<namespace>:graphs` (hash,
+graph → fingerprint, kept for ever) and `<namespace>:queues` (hash, graph → the queue that it was
+compiled with, empty without one; kept for ever).
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class Fleet:
         self._workers = f"{store.settings.namespace}:workers"
         self._brokers = f"{store.settings.namespace}:brokers"
         self._graphs = f"{store.settings.namespace}:graphs"
+        self._queues = f"{store.settings.namespace}:queues"
 
     def announce(self, worker: Worker) -> None:
         """Show that a worker is alive."""
@@ -104,13 +106,23 @@ class Fleet:
         pairs = zip(owners, answers[::2], answers[1::2], strict=True)
         return {step: Held(int(since or 0), int(ends or 0)) for step, since, ends in pairs}
 
-    def publish_graphs(self, fingerprints: Mapping[str, str]) -> None:
-        """Remember which graphs workers know."""
+    def publish_graphs(
+        self, fingerprints: Mapping[str, str], queues: Mapping[str, str] | None = None
+    ) -> None:
+        """Remember which graphs workers know, and the queues that they were compiled with."""
         self._store.check()
         with available():
-            if fingerprints:
-                fields: dict[Any, Any] = dict(fingerprints)
-                self._client.hset(self._graphs, mapping=fields)
+            for key, given in ((self._graphs, fingerprints), (self._queues, queues)):
+                if given:
+                    fields: dict[Any, Any] = dict(given)
+                    self._client.hset(key, mapping=fields)
+
+    def queue_of(self, graph: str) -> str:
+        """Return the queue with which workers say that a graph was compiled, empty without one."""
+        self._store.check()
+        with available():
+            found: Any = self._client.hget(self._queues, graph)
+        return found.decode() if found else ""
 
     def graphs(self) -> dict[str, str]:
         """Return the graphs that workers have known: name → fingerprint."""

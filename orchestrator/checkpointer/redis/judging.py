@@ -22,7 +22,10 @@ from orchestrator.ids import CHILD, root_thread
 
 __all__ = ["ThreadJudge"]
 
-_BACKUP = "restore the server from a backup, or start a new run on another thread"
+_BACKUP = (
+    "restore the server from a backup, or delete what is left of the thread: "
+    "graphstalk threads delete {thread}"
+)
 # Events by which the status of a run stays what it was. One that is not known here may change it.
 _NEUTRAL = {
     *("commit_refused", "task_done", "run_enqueued", "run_withdrawn"),

@@ -19,7 +19,13 @@ from typing import Any
 import hiredis
 import redis
 
-from orchestrator.errors import CheckpointerUnavailableError, StateCorruptedError
+from orchestrator import limits
+from orchestrator.checkpointer.redis.transfer import check_size, patient
+from orchestrator.errors import (
+    CheckpointerUnavailableError,
+    SlowTransferError,
+    StateCorruptedError,
+)
 from orchestrator.redisconnection import ServerRefusedError, refuses_for_now
 
 __all__ = ["SCRIPTS", "Scripts", "available"]
@@ -109,8 +115,31 @@ class Scripts:
         then: Sequence[Any] = (),
         meanwhile: Callable[[], None] | None = None,
     ) -> Any:
-        connection = self._take()
         packed = [hiredis.pack_command(each) for each in (command, tuple(then)) if each]
+        if len(packed[0]) > limits.LARGE_COMMAND_BYTES:
+            check_size(command, len(packed[0]))
+            return self._ask_long(packed, meanwhile)
+        return self._exchange(self._take(), packed, meanwhile)
+
+    def _ask_long(self, packed: Sequence[bytes], meanwhile: Callable[[], None] | None) -> Any:
+        """Send a large command, with a patience that fits its size, and return the answer."""
+        connection, size = self._take(), len(packed[0])
+        try:
+            with patient(connection, size) as waits_s:
+                return self._exchange(connection, packed, meanwhile)
+        except redis.TimeoutError as error:
+            self._client.ping()  # Else the server is away, which is another matter.
+            raise SlowTransferError(
+                f"a command of {size / 1e6:,.1f} MB was not answered within {waits_s:.0f} s, and "
+                f"the Redis server answers small ones: the link is slower than "
+                f"{limits.LINK_BYTES_PER_S_MIN / 1e6:.0f} MB/s, or busy"
+            ) from error
+
+    def _exchange(
+        self, connection: Any, packed: Sequence[bytes], meanwhile: Callable[[], None] | None
+    ) -> Any:
+        """Send commands on a connection and return the answer, or both answers."""
+        then = packed[1:]
         try:
             connection.send_packed_command(packed, check_health=False)
             if meanwhile is not None:

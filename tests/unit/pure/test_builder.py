@@ -172,6 +172,21 @@ def test_a_key_with_two_rules_is_refused():
         GraphBuilder(Adds, output_schema=Multiplies)
 
 
+def test_a_key_with_one_lambda_written_in_two_schemas_has_one_rule():
+    class Adds(TypedDict):
+        x: Annotated[int, lambda a, b: a + b]
+
+    class AddsToo(TypedDict):
+        x: Annotated[int, lambda a, b: a + b]
+
+    class Multiplies(TypedDict):
+        x: Annotated[int, lambda a, b: a * b]
+
+    assert GraphBuilder(Adds, input_schema=AddsToo).channels["x"].update(1, [2, 3]) == 6
+    with refused("the key 'x' has two rules"):
+        GraphBuilder(Adds, input_schema=Multiplies)
+
+
 def test_a_reducer_stays_where_another_schema_only_names_the_key():
     class Adds(TypedDict):
         x: Annotated[int, operator.add]

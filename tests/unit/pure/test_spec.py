@@ -87,4 +87,6 @@ def test_finishing_and_transient_channels_are_known():
 
 def test_a_node_without_a_queue_runs_on_the_default_one():
     spec = base().add_node("gpu", node, queue="gpu").freeze("g")
-    assert (spec.queue_of("a", "default"), spec.queue_of("gpu", "default")) == ("default", "gpu")
+    found = [spec.queue_of(name, "", "default") for name in ("a", "gpu")]
+    assert found == ["default", "gpu"]
+    assert [spec.queue_of(name, "run", "default") for name in ("a", "gpu")] == ["run", "gpu"]

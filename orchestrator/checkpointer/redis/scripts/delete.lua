@@ -15,12 +15,15 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local refused = busy_of(P, T, now)
 -- A head may be lost, or was deleted by an earlier call.
 if refused == 'unknown_thread' and redis.call('EXISTS', T .. 'gone', T .. 'data') > 0 then refused = nil end
+-- Without its checkpoints no run of it can continue, whatever its head says.
+if refused == 'wrong_status' and redis.call('EXISTS', T .. 'data') == 0 then refused = nil end
 if refused then return {refused, 0} end
 
 local left, floor = 0, 0
 local function forget(step, id)
   local C, member = P .. 't:' .. id .. ':', step .. id
-  local s = redis.call('HMGET', C .. 's:' .. step, 'queue', 'owner')
+  local s = redis.call('HMGET', C .. 's:' .. step, 'queue', 'owner', 'fence')
+  floor = math.max(floor, (tonumber(s[3] or '') or 0) + 1) -- The head, which has the greatest, may be lost.
   if s[2] then redis.call('SREM', P .. 'claims:' .. s[2], member) end
   if s[1] and s[1] ~= '' then redis.call('ZREM', P .. 'ready:' .. s[1], member) end
   redis.call('ZREM', P .. 'unsent', member)
