@@ -69,7 +69,8 @@ What an audit finds to be of another type than it should be is renamed to `<key>
 `<t>news` is no key but a channel: a commit that changes what becomes of a run says so there.
 
 Outside of the partitions: `<namespace>:partitions` (string), how many there are; written once, and
-compared by every process that connects.
+compared by every process that connects; and where this server is the broker, `<namespace>:queue:
+<queue>` (list), the messages of a queue. For those of workers see `fleet.py`.
 """
 
 from __future__ import annotations
