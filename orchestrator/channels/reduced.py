@@ -86,7 +86,7 @@ def is_same_rule(one: Channel, other: Channel) -> bool:
 
 def _code(channel: Channel) -> tuple[Any, ...] | None:
     """Return what a lambda does, if nothing around it has a part in that."""
-    operator = getattr(channel, "operator", None)
+    operator: Any = getattr(channel, "operator", None)
     code = getattr(operator, "__code__", None)
     if code is None or code.co_name != "<lambda>" or operator.__closure__ is not None:
         return None

@@ -20,7 +20,7 @@ from orchestrator.client.snapshot import (
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import HANDLED, RETURN
 from orchestrator.core.branches import parents_of
-from orchestrator.graph.routing import START, Command
+from orchestrator.graph.routing import START, Command, channel_name
 from orchestrator.graph.spec import SINGLE, GraphSpec
 from orchestrator.ids import root_thread
 from orchestrator.step.call import input_of
@@ -270,7 +270,8 @@ def _triggers(spec: GraphSpec | None, step: PlannedStep) -> tuple[str, ...]:
     if step.index >= 0:
         return _PUSHED
     known = spec is not None and step.node in spec.nodes
-    return tuple(sorted({*spec.nodes[step.node].triggers})) if spec and known else step.triggers
+    found = sorted({*spec.nodes[step.node].triggers}) if spec and known else step.triggers
+    return tuple(map(channel_name, found))
 
 
 def _is_seen(spec: GraphSpec | None, node: str) -> bool:
