@@ -41,7 +41,7 @@ _MODULES = {
         "NodeTimeoutError NotSupportedError ParentCommand ResumesExhaustedError "
         "RunCancelledError RunNotFinishedError StateCorruptedError StepFailedError StreamGapError "
         "TaskNotFound ThreadBusyError UnknownEffectError UnknownGraphError UnknownInterruptError "
-        "UnknownThreadError UnserializableValueError WorkerLostError"
+        "UnknownThreadError UnknownTypeError UnserializableValueError WorkerLostError"
     ),
     "execute.celery": "CeleryExecutor",
     "execute.inprocess": "InProcess",
@@ -54,6 +54,7 @@ _MODULES = {
     "graph.runtime": "ExecutionInfo RunControl Runtime ServerInfo StreamWriter",
     "graph.scope": "get_config get_runtime get_store get_stream_writer",
     "serde": "register_type",
+    "serde.msgpack": "UnknownValue",
     "step.context": "StepContext",
     "store": "BaseStore InMemoryStore Item SearchItem",
 }

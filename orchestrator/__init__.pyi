@@ -70,6 +70,7 @@ from orchestrator.errors import UnknownEffectError as UnknownEffectError
 from orchestrator.errors import UnknownGraphError as UnknownGraphError
 from orchestrator.errors import UnknownInterruptError as UnknownInterruptError
 from orchestrator.errors import UnknownThreadError as UnknownThreadError
+from orchestrator.errors import UnknownTypeError as UnknownTypeError
 from orchestrator.errors import UnserializableValueError as UnserializableValueError
 from orchestrator.errors import WorkerLostError as WorkerLostError
 from orchestrator.execute.celery import CeleryExecutor as CeleryExecutor
@@ -99,6 +100,7 @@ from orchestrator.graph.scope import get_runtime as get_runtime
 from orchestrator.graph.scope import get_store as get_store
 from orchestrator.graph.scope import get_stream_writer as get_stream_writer
 from orchestrator.serde import register_type as register_type
+from orchestrator.serde.msgpack import UnknownValue as UnknownValue
 from orchestrator.step.context import StepContext as StepContext
 from orchestrator.store import BaseStore as BaseStore
 from orchestrator.store import InMemoryStore as InMemoryStore

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "without_password"]
 
+_SECRET = re.compile(r"([?&][a-z_]*password=)[^&]*", re.IGNORECASE)
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 
 
@@ -21,7 +23,7 @@ class Settings:
     broker_url: str = DEFAULT_URL  # Where Celery's messages go; the same Redis is the fast path.
     namespace: str = "graphstalk"  # Prefix of every key, so that deployments can share a server.
     partitions: int = 4  # Hash tags the threads are spread over; fixed for a namespace.
-    queue: str = "graphstalk"  # Where steps go whose node names no queue.
+    queue: str = "graphstalk"  # The queue of steps whose node names none.
     lease_ttl_s: float = 5.0  # A process that was not renewed for so long has lost its claims.
     beat_s: float = 0.5  # How often the keeper renews.
     sweep_s: float = 0.2  # How often the leading sweeper looks.
@@ -32,6 +34,7 @@ class Settings:
     dispatch: Literal["queue", "inline"] = "queue"  # How steps get to workers if no graph says.
     slice_ms: float = 50.0  # How long a process goes on in place before others have their turn.
     drain_s: float = 60.0  # How long a worker's nodes may run on when it is told to stop.
+    stuck_s: float = 30.0  # How long native code may run on after the time limit of its node.
     state_dir: str = ""  # Where a host keeps what it has seen of the server.
 
     @classmethod
@@ -60,13 +63,47 @@ class Settings:
             dispatch=_dispatch(env),
             slice_ms=_number(env, "GRAPHSTALK_SLICE_MS", 50.0, or_none=True),
             drain_s=_number(env, "GRAPHSTALK_DRAIN_S", 60.0),
+            stuck_s=_number(env, "GRAPHSTALK_STUCK_S", 30.0),
             state_dir=env.get("GRAPHSTALK_STATE_DIR") or _state_folder(env),
         )
+
+    @property
+    def queue_prefix(self) -> str:
+        """What the broker's names of queues begin with, so that namespaces can share a broker.
+
+        No other key begins with it, whatever a queue is called.
+        """
+        return f"{self.namespace}:queue:"
+
+    @property
+    def celery_url(self) -> str:
+        """The broker's address as Celery takes it."""
+        scheme, separator, rest = self.broker_url.partition("://")
+        if scheme != "unix":
+            return self.broker_url
+        return f"redis+socket{separator}{rest}".replace("db=", "virtual_host=")
+
+    @property
+    def broker_name(self) -> str:
+        """Which broker this is, for others who reach the same store; it shows no password."""
+        if self.one_redis:
+            return "REDIS_URL"
+        return without_password(self.broker_url).replace("//localhost", "//127.0.0.1")
 
     @property
     def one_redis(self) -> bool:
         """Whether broker and checkpointer are one server, so that a commit can push messages."""
         return self.broker_url == self.url
+
+
+def without_password(url: str) -> str:
+    """Return an address that may be shown: a password in it is starred out, also in a bad one."""
+    before, at, after = url.rpartition("@")
+    scheme, slashes, credentials = before.partition("://")
+    user, colon, _ = credentials.partition(":")
+    if at and slashes and colon:
+        url = f"{scheme}://{user}:***@{after}"
+    return _SECRET.sub(r"\1***", url)
 
 
 def _dispatch(env: Mapping[str, str]) -> Literal["queue", "inline"]:

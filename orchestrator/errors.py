@@ -48,6 +48,7 @@ __all__ = [
     "UnknownGraphError",
     "UnknownInterruptError",
     "UnknownThreadError",
+    "UnknownTypeError",
     "UnserializableValueError",
     "WorkerLostError",
 ]
@@ -371,6 +372,15 @@ class StateCorruptedError(GraphstalkError):
     """A stored record that is not what was stored. (INV-10)"""
 
     code = "STATE_CORRUPTED"
+
+
+class UnknownTypeError(StateCorruptedError):
+    """A stored value of a type that this process does not know. It is whole, and left alone.
+
+    What cannot be read is handled alike, so it is a `StateCorruptedError`; nothing is set back.
+    """
+
+    code = "UNKNOWN_TYPE"
 
 
 class NotReplicatedError(CheckpointerUnavailableError):

@@ -19,6 +19,7 @@ from orchestrator.errors import InvalidThreadIdError
 
 __all__ = [
     "CHILD",
+    "QUEUE_RULE",
     "ThreadId",
     "below",
     "check_key",
@@ -27,6 +28,7 @@ __all__ = [
     "checkpoint_text",
     "child_thread",
     "hex_bytes",
+    "is_queue",
     "mint_checkpoint_id",
     "new_uuid",
     "parse_checkpoint_id",
@@ -158,6 +160,22 @@ def check_key(key: object) -> str:
         InvalidThreadIdError: as `check_thread_id`.
     """
     return _check(key, "idempotency key", limits.KEY_CHARS_MAX)
+
+
+QUEUE_RULE = (
+    f"queue must be a text of 1 to {limits.KEY_CHARS_MAX} printable characters without spaces and "
+    f"commas, which workers take from with --queues"
+)
+
+
+def is_queue(name: object) -> bool:
+    """Return whether a queue may have a name."""
+    return (
+        isinstance(name, str)
+        and 0 < len(name) <= limits.KEY_CHARS_MAX
+        and name.isprintable()
+        and not any(char in name for char in " ,")
+    )
 
 
 def _own_text(value: object) -> str:

@@ -24,6 +24,7 @@ AUDIT_BATCH_MAX = 256  # Threads that one audit of one partition looks at, about
 THREADS_PAGE_MAX = 1_000
 ERROR_TEXT_CHARS_MAX = 8_000  # Of a stored traceback or message.
 DEATHS_MAX = 3  # Worker deaths under one step before it is parked as failed.
+BEHIND_MAX = 64  # Commits of a call with durability="async" that are not made yet.
 COMMIT_ATTEMPTS_MAX = 100  # Tries of one commit while the server does not answer.
 UNTRACKED_THREADS_MAX = 10_000  # Whose values that are not stored a process remembers.
 BATCH_THREADS_MAX = 256  # Inputs of one `batch` that run side by side.

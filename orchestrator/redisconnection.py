@@ -71,10 +71,16 @@ class OutageUnixConnection(_Outages, redis.UnixDomainSocketConnection):
     """A connection by a socket of this machine."""
 
 
+# Celery's documents write `ssl_cert_reqs=CERT_REQUIRED`, the client library `required`.
+_CERTIFICATES = re.compile(r"([?&]ssl_cert_reqs=)CERT_(REQUIRED|OPTIONAL|NONE)\b")
 _BY_SCHEME: dict[str, type] = {"rediss": OutageSSLConnection, "unix": OutageUnixConnection}
 
 
 def client_for(url: str, **options: Any) -> redis.Redis:
     """Return a client for `url`; `options` are those of `redis.Redis.from_url`."""
+    url = _CERTIFICATES.sub(lambda found: found[1] + found[2].lower(), url)
     kind = _BY_SCHEME.get(url.partition(":")[0], OutageConnection)
+    if kind is OutageUnixConnection:
+        for option in ("socket_connect_timeout", "socket_keepalive"):
+            options.pop(option, None)
     return redis.Redis.from_url(url, connection_class=kind, **options)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import billiard.pool
+import kombu.transport.pyamqp
 import kombu.transport.redis
 from celery import Celery
 
 from orchestrator.config import Settings
-from orchestrator.execute.dispatch import REDIS_PATIENCE
+from orchestrator.execute.dispatch import AMQP_PATIENCE, REDIS_PATIENCE, speaks_amqp
 from orchestrator.redisconnection import OutageConnection, OutageSSLConnection
 from workers.bootsteps import Heartbeat, LeaseKeeper
 from workers.draining import Drain
 
 __all__ = ["app", "make_app"]
 
+_HEARTBEAT_S = 5
 _SQS_VISIBILITY_S = 12 * 3600  # The longest that SQS allows; its default is 30 minutes.
 
 
 def make_app(settings: Settings) -> Celery:
     """Return a Celery app for a deployment."""
-    made = Celery("graphstalk", broker=settings.broker_url)
+    made = Celery("graphstalk", broker=settings.celery_url)
     made.conf.update(
         # A hint must not be acknowledged before its step was run, or a busy worker would prefetch
         # without end: what counts as taken is what is not yet acknowledged.
@@ -32,7 +34,7 @@ def make_app(settings: Settings) -> Celery:
         task_store_errors_even_if_ignored=False,
         accept_content=["json"],
         task_serializer="json",
-        task_default_queue=settings.queue,
+        task_default_queue=settings.queue_prefix + settings.queue,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # An outage may last; threads wait where they are.
         # The connection to the broker may come and go while a node runs: its lease and its commit
@@ -57,18 +59,35 @@ def make_app(settings: Settings) -> Celery:
         worker_soft_shutdown_timeout=0.0,
         imports=("workers.tasks",),
     )
-    if settings.broker_url.startswith(("redis", "rediss", "sentinel", "memory")):
+    if settings.celery_url.startswith(("redis", "rediss", "sentinel", "memory")):
         return made
     # These brokers keep their own acknowledgements.
     is_sqs = settings.broker_url.startswith("sqs")
     options = {"visibility_timeout": _SQS_VISIBILITY_S} if is_sqs else {}
     made.conf.broker_transport_options = options
+    if speaks_amqp(settings.broker_url):
+        made.conf.update(
+            broker_transport_options=AMQP_PATIENCE,
+            # A connection whose other end is gone without a word is given up after two of these.
+            broker_heartbeat=_HEARTBEAT_S,
+            broker_channel_error_retry=True,
+            # After such a loss the broker still holds the queue for the former connection, and
+            # would refuse an exclusive one to the next.
+            control_queue_exclusive=False,
+        )
     return made
 
 
 # Celery's own connections wait for a server that refuses commands for now, as for one that is away.
 kombu.transport.redis.Channel.connection_class = OutageConnection
 kombu.transport.redis.Channel.connection_class_ssl = OutageSSLConnection
+
+# A broker closes only the channel of a consumer whose step lasts longer than its time-out. Celery's
+# loop passes over what is no error of a connection, and would take no message any more.
+kombu.transport.pyamqp.Transport.connection_errors = (
+    *kombu.transport.pyamqp.Transport.connection_errors,
+    *kombu.transport.pyamqp.Transport.channel_errors,
+)
 
 app = make_app(Settings.from_env())
 app.steps["worker"].update((LeaseKeeper, Heartbeat, Drain))

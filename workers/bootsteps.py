@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,15 +25,26 @@ from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.execute.dispatch import open_store
 from orchestrator.execute.messages import celery_template
 from workers.health import beat, heartbeat_file
+from workers.pools import refused_pool
 from workers.runtime import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE, registry, runtime
 
 __all__ = ["Heartbeat", "LeaseKeeper"]
 
+_KEEPER_TRIES = 5
+_KEEPER_AGE_S = 10.0  # A keeper that fails before this age may not be able to work at all.
+
 _log = logging.getLogger(__name__)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class LeaseKeeper(bootsteps.StartStopStep):
-    """Starts the keeper before the pool forks, and starts it again if it dies."""
+    """Starts the keeper before the pool forks, and starts it again if it dies.
+
+    A keeper that ends again and again before it is at work ends the worker: without one its leases
+    run out, and others would do its steps a second time.
+    """
+
+    exit_code = 0  # Of the worker, if its keeper could not start.
 
     def __init__(self, _worker: Any, **_: Any) -> None:
         """Prepare; nothing is started yet."""
@@ -42,6 +55,8 @@ class LeaseKeeper(bootsteps.StartStopStep):
 
     def create(self, worker: Any) -> None:
         """Load the graphs, and start the keeper, before there are pool processes."""
+        if why := refused_pool(_pool_of(worker)):  # As where `celery worker` was called itself.
+            raise SystemExit(f"graphstalk: {why}")
         graphs = registry()
         settings = Settings.from_env()
         self._folder = tempfile.mkdtemp(prefix="graphstalk-worker-")
@@ -52,10 +67,14 @@ class LeaseKeeper(bootsteps.StartStopStep):
             name=f"{socket.gethostname()}:{os.getpid()}",
             host=socket.gethostname(),
             pid=os.getpid(),
-            queues=sorted(worker.app.amqp.queues.consume_from),
-            pool=str(worker.pool_cls.__module__).rsplit(".", 1)[-1],
+            queues=sorted(
+                name.removeprefix(settings.queue_prefix)
+                for name in worker.app.amqp.queues.consume_from
+            ),
+            pool=_pool_of(worker),
             concurrency=int(worker.concurrency or 0),
             graphs=sorted(graphs),
+            broker=settings.broker_name,
         )
         if not worker.pool_cls.__module__.endswith("prefork"):
             runtime()  # Nodes run in this process, so it is the one that holds leases.
@@ -69,7 +88,8 @@ class LeaseKeeper(bootsteps.StartStopStep):
         while not self._ending.is_set():
             try:
                 known = {name: graph.spec.fingerprint for name, graph in registry().items()}
-                Fleet(store).publish_graphs(known)
+                queues = {name: graph.spec.queue or "" for name, graph in registry().items()}
+                Fleet(store).publish_graphs(known, queues)
             except CheckpointerUnavailableError:
                 self._ending.wait(1)
             else:
@@ -79,13 +99,29 @@ class LeaseKeeper(bootsteps.StartStopStep):
         assert self._describe is not None
         described = json.dumps(asdict(self._describe))
         command = [sys.executable, "-m", "workers.keeper", str(os.getpid()), described]
-        self._process = subprocess.Popen(command)  # noqa: S603 - our own module, our own arguments
+        # Ctrl-C in a terminal reaches the keeper, too, and must not end it while it starts: it
+        # inherits these signals as blocked, and ignores them once it runs.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        try:
+            self._process = subprocess.Popen(command)  # noqa: S603 - our own module and arguments
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _watch(self) -> None:
+        failed = 0
         while not self._ending.is_set():
             assert self._process is not None
+            began_s = time.monotonic()
             code = self._process.wait()
             if self._ending.is_set():
+                return
+            # One that was killed, which is a negative code, had not failed.
+            failed = failed + 1 if code > 0 and time.monotonic() - began_s < _KEEPER_AGE_S else 0
+            if failed == _KEEPER_TRIES:
+                what = "the keeper ended (%s) %d times in a row soon after its start: stopping"
+                _log.critical(what, code, failed)
+                LeaseKeeper.exit_code = 1
+                os.kill(os.getpid(), signal.SIGTERM)
                 return
             _log.error("the keeper ended (%s); starting it again", code)
             self._start_keeper()
@@ -103,6 +139,11 @@ class LeaseKeeper(bootsteps.StartStopStep):
     def shutdown(self, _parent: Any) -> None:
         """Stop watching the keeper; it ends after this process, and clears up."""
         self._ending.set()
+
+
+def _pool_of(worker: Any) -> str:
+    name = str(worker.pool_cls.__module__).rsplit(".", 1)[-1]
+    return "threads" if name == "thread" else name
 
 
 class Heartbeat(bootsteps.StartStopStep):

@@ -56,6 +56,12 @@ class Busy:
         self._write(place, _NOTHING)
         self._free.append(place)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no step runs."""
+        with self._lock:
+            return len(self._free) == self._places
+
     def _write(self, place: int, what: bytes) -> None:
         if self._file < 0:
             return

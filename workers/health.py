@@ -19,8 +19,11 @@ _AGE_MAX_S = 15.0
 
 
 def heartbeat_file() -> Path:
-    """Return the file whose age tells whether the worker of this environment is alive."""
-    default = Path(tempfile.gettempdir(), "graphstalk", "heartbeat")
+    """Return the file whose age shows whether the worker of this environment is alive.
+
+    By default it is in a folder of this user, since two users of one machine may run workers.
+    """
+    default = Path(tempfile.gettempdir(), f"graphstalk-{os.getuid()}", "heartbeat")
     return Path(os.environ.get(HEARTBEAT_VARIABLE) or default)
 
 

@@ -156,7 +156,7 @@ class Keeper:
         return True
 
     def loop(self) -> None:
-        """Keep until there is nobody left to keep."""
+        """Keep until no process is left to keep."""
         while self.once(self.settings.beat_s):
             pass
 

@@ -25,7 +25,7 @@ GRAPHS_VARIABLE = "GRAPHSTALK_GRAPHS"
 
 
 class ConfigurationError(GraphstalkError):
-    """A configuration that names a graph which cannot be loaded."""
+    """A configuration that cannot work: a graph that cannot be loaded, or a server."""
 
     code = "INVALID_CONFIGURATION"
 

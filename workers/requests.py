@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from celery.exceptions import Retry, Terminated
 from celery.worker.request import Request
+from celery.worker.state import revoked as revoked_tasks
 
 from orchestrator import limits
 from orchestrator.checkpoint.commit import ReadyStep
@@ -110,6 +111,21 @@ class StepRequest(Request):
         super().__init__(*args, **kwargs)
         # Celery calls this, and makes a subclass with a method of this name; so it is shadowed.
         self.__dict__["on_success"] = self._on_success
+
+    def revoked(self) -> bool:
+        """Return `False`: a step is run although its task was revoked, and a line says so.
+
+        Its run still waits for it, and every message of a step has the same id: if those were
+        discarded, nothing would move the thread on. To stop a run there is `cancel`.
+        """
+        if self.id in revoked_tasks:
+            revoked_tasks.discard(self.id)
+            _log.warning(
+                "the task %s was revoked, and is run all the same: its run waits for it. To stop "
+                "the run use graphstalk cancel, or Client.cancel",
+                self.id,
+            )
+        return False
 
     def _on_success(self, failed__retval__runtime: tuple[Any, Any, float], **kwargs: Any) -> None:
         """Report the steps that were done in place, too, and continue as Celery does."""

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from orchestrator.checkpoint.commit import ReadyStep
 from orchestrator.checkpoint.model import RunStatus
+from orchestrator.checkpointer.redis import holding
 from orchestrator.client.children import Children
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.config import Settings
@@ -32,6 +33,7 @@ from orchestrator.step.report import Report
 from orchestrator.step.resuming import record_takeover
 from workers.busy import Busy, busy_file
 from workers.registry import Registry, configured
+from workers.stuck import Stuck
 
 __all__ = [
     "RUN_FOLDER_VARIABLE",
@@ -80,6 +82,7 @@ class Runtime:
     busy: Busy = field(default_factory=Busy)  # What the keeper vouches for.
     protocols: dict[str, StepProtocol | None] = field(default_factory=dict)
     deferred: set[str] = field(default_factory=set)  # Reasons that were logged already.
+    is_retiring: bool = False  # It begins no other step: it is about to be replaced.
     _look_ms: float = 0.0  # When to look again whether the worker was told to stop.
     _is_stopping: bool = False  # What the last look found.
     _slice: _Slice = field(default_factory=_Slice)
@@ -102,6 +105,10 @@ class Runtime:
         """
         self._slice.end_ms = self.access.clock.monotonic_ms() + self.slice_ms
         return self._do(thread_id, step_id, sent_ms, None, report_step)
+
+    def retire(self) -> None:
+        """Begin no other step."""
+        self.is_retiring = True
 
     def is_cancelled(self, thread_id: str) -> bool:
         """Return whether the run of a thread was cancelled; `False` while the store is away."""
@@ -134,6 +141,8 @@ class Runtime:
         report_step: InPlace,
     ) -> Report:
         """Do a step and those in place after it; return the report of the first one."""
+        if self.is_retiring:
+            threading.Event().wait()  # The process ends; the message is sent again.
         place = self.busy.begin(thread_id)
         first = Report()
         try:
@@ -208,7 +217,7 @@ class Runtime:
     def _has_time(self) -> bool:
         """Whether the slice lasts, and the worker was not told to stop, as far as is known."""
         now_ms = self.access.clock.monotonic_ms()
-        if now_ms >= self._slice.end_ms:
+        if now_ms >= self._slice.end_ms or self.is_retiring:
             return False
         if now_ms >= self._look_ms:  # A look at a file at each step would cost more than the rest.
             self._look_ms, self._is_stopping = now_ms + _LOOK_MS, self.stops()
@@ -226,8 +235,10 @@ class Runtime:
     def _made(self, name: str) -> StepProtocol | None:
         root, *nodes = name.split("|")
         graph = self.graphs.get(root)
+        queue = self.queue
         store, cache = (graph.store, graph.cache) if graph else (None, None)
         for node in nodes:
+            queue = (graph.spec.queue if graph else None) or queue
             graph = dict(graph.direct_subgraphs()).get(node) if graph else None
             if graph is not None:
                 store, cache = graph.store or store, graph.cache or cache
@@ -238,7 +249,7 @@ class Runtime:
             graph.spec,
             graph.records,
             self.access,
-            self.queue,
+            queue,
             live,
             dispatch=self.dispatch_default,
             in_place=self._may_go_on,
@@ -287,10 +298,12 @@ def _make() -> Runtime:
     settings = Settings.from_env()
     template = os.environ.get(TEMPLATE_VARIABLE)
     store = open_store(settings, template, answer_s=_ANSWER_S)
-    access = Access(store, new_owner(), attempts_max=float("inf"))
+    owner = new_owner()
+    lost = partial(holding.lost, store, owner)
+    access = Access(store, owner, attempts_max=float("inf"), finds_lost=lost)
     gc.freeze()  # What is there stays: no collection need look at it again.
     dispatch = partial(store.push, again=False) if store.pushes else dispatcher(store, settings)
-    return Runtime(
+    made = Runtime(
         access,
         registry(),
         settings.queue,
@@ -300,8 +313,11 @@ def _make() -> Runtime:
         dispatch_default=settings.dispatch,
         inbox=Inbox(store) if store.pushes else None,
         stops=_stop_marker().exists,
-        busy=_register(access.owner),
+        busy=_register(owner),
     )
+    stuck = Stuck(made.busy, settings.stuck_s, made.retire)
+    threading.Thread(target=stuck.loop, name="stuck", daemon=True).start()
+    return made
 
 
 def mark_stopping() -> None:

@@ -203,7 +203,8 @@ class MemoryCheckpointer(BaseCheckpointSaver):
                 return Refusal.UNKNOWN_THREAD
             owner, now = thread.head.owner, self._clock.now_ms()
             alive = bool(owner) and self._leases.get(owner, -1) >= now
-            if is_busy(thread, owner_alive=alive):
+            held = self._holds.get(thread_id, ("", 0))[1] > now
+            if held or is_busy(thread, owner_alive=alive):
                 return Refusal.WRONG_STATUS
             if keep_head:
                 drop_history(thread)
@@ -465,6 +466,11 @@ class MemoryCheckpointer(BaseCheckpointSaver):
         with self._changed:
             thread = self._threads.get(thread_id)
             return all(name in thread.blobs for name in names) if thread else not names
+
+    def is_active(self, thread_id: str) -> bool:
+        """Return whether a thread is kept and its run is active."""
+        thread = self._threads.get(thread_id)
+        return thread is not None and thread.head.status.active
 
     def trim(self, thread_id: str) -> None:
         """Forget the checkpoints of a thread before its head, and what only they need."""

@@ -12,7 +12,7 @@ Rule 3: of the checkpoints only the last is stored; its parent is the last one t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -32,6 +32,7 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import Checkpoint, Head, RunStatus
 from orchestrator.checkpointer.base import Checkpointer, Planner
+from orchestrator.checkpointer.behind import Behind, NotMadeError
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.checkpointer.memory_thread import thread_of
 from orchestrator.checkpointer.replay import Patiently, Replay
@@ -66,6 +67,14 @@ class Headers(Protocol):
         ...
 
 
+# Returns what history shows of the steps of a checkpoint that a run leaves: see `Commit.results`.
+Left = Callable[[LoadedThread], Mapping[tuple[int, str], bytes]]
+
+
+def _nothing(_: LoadedThread) -> Mapping[tuple[int, str], bytes]:
+    return {}
+
+
 @dataclass(slots=True)
 class _Own:
     """One thread of the call.
@@ -73,6 +82,7 @@ class _Own:
     Attributes:
         thread_id: the thread.
         headers: how its checkpoints are read.
+        left: what history shows of steps that are left.
         parent: the thread and the step whose subgraph it is.
         begun: whether it is in memory.
         held: whether the store below holds it for this call.
@@ -87,6 +97,7 @@ class _Own:
 
     thread_id: str
     headers: Headers
+    left: Left = _nothing
     parent: tuple[str, str] | None = None
     begun: bool = False
     is_new: bool = False  # Whether it was not there below when it was last asked for.
@@ -158,13 +169,16 @@ class Overlay:
     shared = False  # No other process sees it.
     pushes = False
 
-    def __init__(self, base: Checkpointer, holder: str, owner: str) -> None:
+    def __init__(
+        self, base: Checkpointer, holder: str, owner: str, *, trails: bool = False
+    ) -> None:
         """Begin with nothing.
 
         Args:
             base: where the thread is kept.
             holder: the name of the call, which no other call has.
             owner: under which name it claims steps below.
+            trails: whether the store below follows the call, rather than waiting for its end.
         """
         self.base, self.holder, self.owner = base, holder, owner
         self.partitions = base.partitions
@@ -174,9 +188,15 @@ class Overlay:
         self._lock = threading.RLock()
         self._hold_ms = _HOLD_MS if base.shared else _FOR_EVER_MS
         self._count = 0
+        self._trails = trails
+        self._behind: Behind | None = None  # Who makes commits below, if that follows the call.
 
     def adopt(
-        self, thread_id: str, headers: Headers, parent: tuple[str, str] | None = None
+        self,
+        thread_id: str,
+        headers: Headers,
+        parent: tuple[str, str] | None = None,
+        left: Left = _nothing,
     ) -> None:
         """Let a thread be one of the call's.
 
@@ -184,15 +204,16 @@ class Overlay:
             thread_id: the thread.
             headers: how its checkpoints are read.
             parent: the thread and the step whose subgraph it is now.
+            left: returns what history shows of steps that a run leaves.
         """
         with self._lock:
-            own = self._own.setdefault(thread_id, _Own(thread_id, headers))
+            own = self._own.setdefault(thread_id, _Own(thread_id, headers, left))
             own.parent = parent
 
     def parent_of(self, thread_id: str, before: Checkpoint) -> int | None:
         """Return the parent of what follows a checkpoint: the last one that is stored."""
         own = self._own[thread_id]
-        if before.id <= own.stored:
+        if self._trails or before.id <= own.stored:
             return before.id
         return before.parent
 
@@ -204,6 +225,8 @@ class Overlay:
         if own is None or commit.only_holds:
             return self.base.commit(commit, meanwhile)
         with self._lock:
+            if self._behind is not None:
+                return self._followed(self._behind, own, commit)
             refused = None if own.begun else self._begin(own, commit)
             if refused is not None:
                 return refused
@@ -214,6 +237,28 @@ class Overlay:
             if result.refused is None and own.note(commit, self._next):
                 self._memory.trim(own.thread_id)
             return result
+
+    def _followed(self, behind: Behind, own: _Own, commit: Commit) -> CommitResult:
+        """Commit here, and below when it is its turn; below first where others may come between."""
+        if behind.refused:
+            return self.base.commit(commit)
+        begins = commit.expect_new and own.is_new and own.depth
+        is_ours = commit.guard is not None or self._memory.is_active(own.thread_id)
+        if not (begins or (own.begun and is_ours)):
+            behind.settle()
+            result = self.base.commit(commit)
+            if result.refused is None:
+                self._copy(own)
+            return result
+        own.begun = True
+        result = self._memory.commit(commit)
+        if result.refused is None:
+            behind.put(commit, result.claim)
+            if commit.keeps_claim:
+                behind.settle()  # An effect may follow, of which the note must be stored.
+            if commit.checkpoint is not None and self._next() % _SPARE == 0:
+                self._memory.trim(own.thread_id)
+        return result
 
     def _next(self) -> int:
         self._count += 1
@@ -247,6 +292,7 @@ class Overlay:
         own.begun = True
         if loaded is not None:
             own.stored = loaded.head.checkpoint_id
+            own.results = {} if self._trails else dict(own.left(loaded))
             self._memory.restore(own.thread_id, thread_of(own.thread_id, loaded))
             self._memory.add_values(own.thread_id, own.learned)
 
@@ -289,12 +335,20 @@ class Overlay:
         sent_ms: int = 0,
     ) -> Claim:
         """See `Checkpointer.claim`."""
-        return self._memory.claim(
+        store = self.base if self._is_lost else self._memory
+        return store.claim(
             thread_id, step_id, owner=owner, token=token, known=known, sent_ms=sent_ms
         )
 
+    @property
+    def _is_lost(self) -> bool:
+        """Whether the store below follows the call no more: its thread is another's."""
+        return self._behind is not None and self._behind.refused
+
     def renew(self, owners: Sequence[str], *, ttl_s: float) -> None:
-        """See `Checkpointer.renew`. Below, the hold stands for them."""
+        """See `Checkpointer.renew`; below before the first run, as the call keeps its lease."""
+        if not self._memory.threads(limit=1) and self._trails:
+            self.base.renew(owners, ttl_s=ttl_s)
         self._memory.renew(owners, ttl_s=ttl_s)
 
     def release(self, owner: str, *, died: bool = True) -> list[ReadyStep]:
@@ -307,10 +361,15 @@ class Overlay:
         self, thread_id: str, *, checkpoint_id: int | None = None, values: bool = True
     ) -> LoadedThread | None:
         """See `Checkpointer.load`."""
+        own = self._own.get(thread_id)
+        rests = own is not None and own.begun and not own.depth
+        if rests and self._behind is not None and not self._memory.is_active(thread_id):
+            self._behind.settle()
+        if self._is_lost:
+            return self.base.load(thread_id, checkpoint_id=checkpoint_id, values=values)
         found = self._memory.load(thread_id, checkpoint_id=checkpoint_id, values=values)
         if found is not None:
             return found
-        own = self._own.get(thread_id)
         if own is not None and own.begun and checkpoint_id is None:
             return None
         loaded = self.base.load(thread_id, checkpoint_id=checkpoint_id, values=values)
@@ -380,11 +439,31 @@ class Overlay:
 
     @contextmanager
     def kept(self, patiently: Patiently) -> Iterator[None]:
-        """Hold what the call begins while the block runs; then store what is left, however it ends.
+        """Keep what the call begins while the block runs, and store all of it, however it ends.
 
         Args:
             patiently: asks a store until it answers.
+
+        Raises:
+            RunCancelledError: as `flush`.
+            CheckpointerUnavailableError: if the store does not answer.
         """
+        with self._following(patiently) if self._trails else self._holding(patiently):
+            yield
+
+    @contextmanager
+    def _following(self, patiently: Patiently) -> Iterator[None]:
+        behind = self._behind = Behind(Replay(self.base, self.owner, patiently, self.holder))
+        try:
+            try:
+                yield
+            finally:
+                behind.stop()
+        except NotMadeError as failed:
+            raise failed.cause from None
+
+    @contextmanager
+    def _holding(self, patiently: Patiently) -> Iterator[None]:
         stop = threading.Event()
         beat = threading.Thread(
             target=self._beat, args=(stop,), name="graphstalk-hold", daemon=True
@@ -443,7 +522,7 @@ class Overlay:
 
     def _is_left(self, own: _Own) -> bool:
         """Return whether a thread is stored: a subgraph's is not if its step needs it no more."""
-        if own.lasts or own.stored or own.parent is None:
+        if own.lasts or own.parent is None:
             return True
         loaded = self._memory.load(own.thread_id, values=False)
         if loaded is None or loaded.head.status is not RunStatus.SUCCEEDED:

@@ -66,9 +66,7 @@ class Replay:
 
     def _translated(self, commit: Commit) -> Commit:
         """Return a commit as it is made here."""
-        if commit.updates:  # Who waits for a retry is the process; it has waited already.
-            updates = tuple(replace(update, delay_ms=0) for update in commit.updates)
-            commit = replace(commit, updates=updates)
+        commit = _at_once(commit)
         guard = commit.guard
         if guard is None:
             return commit
@@ -89,3 +87,11 @@ class Replay:
             return refused is not Refusal.HELD
         loaded = self._store.load(commit.thread_id, values=False)
         return loaded is not None and loaded.head.checkpoint_id == commit.checkpoint.id
+
+
+def _at_once(commit: Commit) -> Commit:
+    """Return a commit whose steps wait for no time: the process that runs them does."""
+    if not any(update.delay_ms for update in commit.updates):
+        return commit
+    updates = tuple(replace(update, delay_ms=0) for update in commit.updates)
+    return replace(commit, updates=updates)

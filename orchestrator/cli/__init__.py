@@ -7,8 +7,12 @@ holds the time.)
 
 from __future__ import annotations
 
+from orchestrator.cli import stopping  # isort: skip  # First: it handles signals from here on.
+
+import difflib
 import importlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -75,6 +79,20 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; for an unknown name, suggest the nearest ones."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=2)
+            if near and args[0] not in COMMANDS and "Did you mean" not in error.message:
+                names = " or ".join(f"'{name}'" for name in near)
+                msg = f"{error.message.rstrip('.')}. Did you mean {names}?"
+                raise click.UsageError(msg, ctx) from error
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the list of commands without importing any."""
         with formatter.section("Commands"):
@@ -98,11 +116,10 @@ def show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None: 
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=show_version)
 @click.pass_context
 def cli(ctx: click.Context, *, debug: bool) -> None:
-    r"""Run durable graphs on Celery and Redis.
+    """Run durable graphs on Celery and Redis.
 
-    \b
-    Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 conflict or busy,
-    5 paused and waiting for a person, 130 Ctrl-C.
+    Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 conflict or busy, 5 paused and waiting for
+    a person, 130 Ctrl-C, 143 SIGTERM. The services `worker` and `dev` end with 0 on SIGTERM.
     """
     if debug:
         ctx.ensure_object(Invocation).debug = True
@@ -110,9 +127,10 @@ def cli(ctx: click.Context, *, debug: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the process's exit code."""
-    find_modules_of_this_folder()
     invocation = Invocation()
     try:
+        stopping.raise_when_stopped()
+        find_modules_of_this_folder()
         result = cli.main(
             args=None if arguments is None else list(arguments),
             prog_name="graphstalk",
@@ -124,8 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return Exit.USAGE if isinstance(error, click.UsageError) else Exit.FAILURE
     except (click.Abort, KeyboardInterrupt) as error:
+        stopping.mark_as_handled()
         asked = error.__cause__ or error  # click turns what stopped it into its own exception.
-        return int(getattr(asked, "exit_code", Exit.INTERRUPTED))
+        return stopping.exit_code_of(getattr(asked, "number", signal.SIGINT), arguments)
     except BrokenPipeError:
         # The reader left. What is still buffered must not fail once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -135,6 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exception(error)
         click.echo(line_of(error), err=True)
         return exit_of(error)
+    finally:
+        stopping.end_at_once()  # Nothing is left to be stopped in order.
     return result if isinstance(result, int) else Exit.OK
 
 

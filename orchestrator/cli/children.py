@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from orchestrator.cli.stopping import StopRequestedError
 from orchestrator.cli.tether import tethered
 
 __all__ = ["Child", "StopRequestedError", "raise_on_stop_signals", "start_child", "stop_children"]
@@ -29,20 +30,6 @@ POLL_S = 0.05
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Sink = Callable[[str, str], None]  # (name of the child, line without its end)
-
-
-class StopRequestedError(KeyboardInterrupt):
-    """A person or a supervisor asked this process to stop."""
-
-    def __init__(self, number: int) -> None:
-        """Keep which signal it was."""
-        super().__init__(number)
-        self.number = number
-
-    @property
-    def exit_code(self) -> int:
-        """The exit code that says so: 130 for Ctrl-C, 143 for SIGTERM."""
-        return 128 + self.number
 
 
 @dataclass

@@ -179,7 +179,7 @@ def site(*, keep: bool) -> Iterator[Site]:
 @contextlib.contextmanager
 def own_namespace(url: str, *, keep: bool, prefix: str = "demo") -> Iterator[str]:
     """Use keys and a queue of our own on a server of somebody else; delete them at the end."""
-    from orchestrator.cli.options import without_password
+    from orchestrator.config import without_password
 
     name = f"{prefix}-{secrets.token_hex(4)}"
     mine = {"GRAPHSTALK_NAMESPACE": name, "GRAPHSTALK_QUEUE": name}

@@ -141,7 +141,7 @@ def serving(data: Path | None, port: int | None) -> Iterator[str]:
     """Have a server for as long as the context lasts; give its address."""
     from orchestrator.cli.datafolder import DEFAULT_FOLDER
     from orchestrator.cli.embedded import EmbeddedServer, find_server
-    from orchestrator.cli.options import without_password
+    from orchestrator.config import without_password
 
     found = find_server()
     if found.url is not None:

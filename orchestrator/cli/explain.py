@@ -9,7 +9,7 @@ from orchestrator.cli.options import (
     as_json_option,
     connecting,
     graphs_option,
-    open_client,
+    open_reader,
     traceback_option,
 )
 from orchestrator.cli.output import show, show_json
@@ -37,7 +37,7 @@ def explain(
 
     With --graphs it also shows how often a step is tried.
     """
-    with open_client(url, graphs) as client:
+    with open_reader(url, graphs) as client:
         found = client.explain(thread, run)
     if as_json:
         show_json(found)

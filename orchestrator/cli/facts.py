@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cli.findings import Facts, Place
-from orchestrator.cli.options import read_settings, without_password
+from orchestrator.cli.options import read_settings
 from orchestrator.cli.worker import from_workers
-from orchestrator.config import Settings
+from orchestrator.config import Settings, without_password
 from orchestrator.errors import GraphstalkError, PartitionsDifferError
 
 __all__ = ["gather", "places_of", "server_facts"]
@@ -132,14 +132,16 @@ def fleet_facts(settings: Settings) -> dict[str, Any]:
 
     try:
         with Client(settings=settings) as client:
-            workers = len(client.workers())
+            workers = client.workers()
         halts = halted(settings)
     except PartitionsDifferError as error:
         return {"partitions_error": str(error)}
     except (GraphstalkError, redis.RedisError):  # Such as the node of a cluster that is asked.
         return {}
     return {
-        "workers": workers,
+        "workers": len(workers),
+        "brokers_read": frozenset(worker.broker for worker in workers),
+        "broker_name": settings.broker_name,
         "halts": {partition: str(halt) for partition, halt in halts.items()},
         "emptied": all(halt.kind == "other" for halt in halts.values()),
     }

@@ -65,6 +65,8 @@ class Facts:
     places: Mapping[str, Place] = field(default_factory=dict)  # Import name → where it leads.
     optimized: bool = False
     workers: int | None = None
+    brokers_read: frozenset[str] = frozenset()  # By the workers that are alive; "": not known.
+    broker_name: str = ""  # The one that is configured here, by the same names.
     partitions_error: str | None = None  # Why the store and the settings here do not agree.
     halts: Mapping[int, str] = field(default_factory=dict)  # Partition → what has happened to it.
     emptied: bool = False  # Whether of what is halted nothing is left.
@@ -295,6 +297,16 @@ def somebody_works(facts: Facts) -> Iterator[Finding]:
         yield Finding(Level.OK, "WORKERS", f"workers alive: {facts.workers}")
 
 
+def broker_is_read(facts: Facts) -> Iterator[Finding]:
+    """Check that a worker reads the broker to which processes configured as this one send."""
+    read = facts.brokers_read
+    if read and "" not in read and facts.broker_name not in read:
+        names = ", ".join(sorted(read))
+        what = f"no worker reads the broker {facts.broker_name}; those that are alive read {names}"
+        remedy = "set GRAPHSTALK_BROKER_URL to the same broker in every process"
+        yield Finding(Level.FAIL, "BROKER_NOT_READ", what, remedy)
+
+
 CHECKS: tuple[Check, ...] = (
     server_answers,
     partitions_agree,
@@ -305,6 +317,7 @@ CHECKS: tuple[Check, ...] = (
     server_takes_writes,
     broker_is_no_cluster,
     broker_is_the_checkpointer,
+    broker_is_read,
     redelivery_waits_for_nodes,
     names_lead_to_us,
     graphs_can_be_imported,

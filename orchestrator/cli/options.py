@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 import click
 
 from orchestrator.cli.exits import CommandError, Exit
-from orchestrator.config import Settings
+from orchestrator.cli.output import say
+from orchestrator.config import Settings, without_password
+from orchestrator.errors import GraphstalkError
 
 if TYPE_CHECKING:
     from orchestrator.client.client import Client
+    from orchestrator.client.compiled import CompiledStateGraph
 
 __all__ = [
     "GRAPHS_VARIABLE",
@@ -27,13 +30,13 @@ __all__ = [
     "debug_option",
     "graphs_option",
     "open_client",
+    "open_reader",
     "read_json",
     "read_settings",
     "resolve_url",
     "traceback_option",
     "with_fleet",
     "with_graphs",
-    "without_password",
 ]
 
 GRAPHS_VARIABLE = "GRAPHSTALK_GRAPHS"  # How graphs reach workers: "name=module:attr,…".
@@ -144,6 +147,60 @@ def read_settings(url: str | None) -> Settings:
         raise CommandError(str(error), Exit.USAGE) from error
 
 
+class FolderGraphs(Mapping[str, "CompiledStateGraph"]):
+    """The graphs that are configured in this folder, each loaded when a command needs it.
+
+    They are needed for the types of values only, so one that does not load is a message, no error.
+    """
+
+    def __init__(self) -> None:
+        """Read the configuration; nothing is loaded."""
+        from orchestrator.cli.worker import from_workers
+
+        self._registry: Any = from_workers(".registry")
+        self._graphs: dict[str, CompiledStateGraph | None] = {}
+        try:
+            self._targets: dict[str, str] = self._registry.configured()
+        except GraphstalkError as error:
+            self._targets = {}
+            say(f"graphstalk: {error} [{error.code}]; classes of graphs are not known here")
+
+    def __getitem__(self, name: str) -> CompiledStateGraph:
+        """Return a graph; `KeyError`: there is none of that name, or it does not load."""
+        if name not in self._graphs:
+            self._graphs[name] = self._loaded(name, self._targets[name])
+        graph = self._graphs[name]
+        if graph is None:
+            raise KeyError(name)
+        return graph
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the configured names."""
+        return iter(self._targets)
+
+    def __len__(self) -> int:
+        """Return how many graphs are configured."""
+        return len(self._targets)
+
+    def _loaded(self, name: str, target: str) -> CompiledStateGraph | None:
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # Standard output is the command's own.
+                graph: CompiledStateGraph = self._registry.Registry({name: target})[name]
+        except GraphstalkError as error:
+            say(f"graphstalk: {error} [{error.code}]; its classes are not known here")
+            return None
+        return graph
+
+
+def open_reader(url: str | None, graphs: Mapping[str, str] | None = None) -> Client:
+    """Connect to a deployment to show values, with the graphs given or those of this folder.
+
+    Raises:
+        CommandError: if the address is none.
+    """
+    return open_client(url, graphs) if graphs else _client(url, FolderGraphs())
+
+
 def open_client(url: str | None, graphs: Mapping[str, str] | None = None) -> Client:
     """Connect to a deployment, with graphs known by name as they are to its workers.
 
@@ -151,10 +208,14 @@ def open_client(url: str | None, graphs: Mapping[str, str] | None = None) -> Cli
         CommandError: if the address is none.
     """
     from orchestrator.cli.worker import from_workers  # That module uses this one's options.
+
+    return _client(url, from_workers(".registry").Registry(graphs) if graphs else None)
+
+
+def _client(url: str | None, known: Mapping[str, CompiledStateGraph] | None) -> Client:
     from orchestrator.client.client import Client  # It loads redis, which --help must not.
 
     settings = read_settings(url)
-    known = from_workers(".registry").Registry(graphs) if graphs else None
     try:
         return Client(graphs=known, settings=settings)
     except ValueError as error:
@@ -183,12 +244,3 @@ def read_json(text: str | None, what: str) -> Any:  # JSON is any.
     except ValueError as error:
         msg = f"{source} is not JSON: {error}"
         raise CommandError(msg, Exit.USAGE) from error
-
-
-def without_password(url: str) -> str:
-    """Return an address that may be shown: a password in it is starred out."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))

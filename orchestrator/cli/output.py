@@ -77,6 +77,10 @@ def plain(value: object) -> Any:  # JSON is any; one return for each kind.
             return value.isoformat()
         case list() | tuple():
             return [plain(item) for item in value]
+    from orchestrator.serde.msgpack import UnknownValue
+
+    if isinstance(value, UnknownValue):
+        return {"type": value.type, "value": plain(value.fields)}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value)]
         return {name: plain(getattr(value, name)) for name in names}

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from orchestrator.cli.exits import CommandError, Exit, exit_of
+from orchestrator.cli.exits import CommandError, Exit, exit_of, line_of
 from orchestrator.cli.options import (
     as_json_option,
     connecting,
     graphs_option,
     open_client,
+    open_reader,
     read_json,
 )
 from orchestrator.cli.output import json_line, say, show, show_json
-from orchestrator.errors import GraphPausedError
+from orchestrator.errors import CheckpointerUnavailableError, GraphPausedError
 
 if TYPE_CHECKING:
     from orchestrator.client.client import Client
@@ -47,6 +49,24 @@ timeout_option = click.option(
     help="If the thread has a run already: refuse, wait until it has ended, stop it, or stop it "
     "and take back what it has done.",
 )
+@click.option(
+    "--queue", metavar="Q", help="Where the steps of the run go whose nodes name no queue."
+)
+@click.option(
+    "--context", "context_json", metavar="JSON", help="What nodes get as runtime.context."
+)
+@click.option(
+    "--resumes-max",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="How often the run may be resumed after it failed or crashed.",
+)
+@click.option(
+    "--on-corrupt",
+    type=click.Choice(["raise", "restart"]),
+    default="raise",
+    help="If no checkpoint of the thread is whole: refuse, or begin on an empty state.",
+)
 @wait_option
 @timeout_option
 @graphs_option
@@ -59,6 +79,10 @@ def submit(  # noqa: PLR0913  # One for each option.
     thread: str | None,
     key: str | None,
     strategy: Multitask,
+    queue: str | None,
+    context_json: str | None,
+    resumes_max: int | None,
+    on_corrupt: Literal["raise", "restart"],
     wait: bool,
     timeout: float | None,
     graphs: dict[str, str],
@@ -70,10 +94,24 @@ def submit(  # noqa: PLR0913  # One for each option.
     INPUT is JSON, @FILE with JSON in it, or - for standard input. Without --wait the command
     returns as soon as the run is stored: from then on it cannot be lost.
     """
+    wait_s = patience(wait=wait, timeout=timeout)  # Wrong usage is refused before a run is stored.
     value = read_json(input_json, "INPUT")
     client = open_client(url, graphs)
-    handle = client.submit(graph, value, thread_id=thread, key=key, multitask_strategy=strategy)
-    return follow(client, handle, patience(wait=wait, timeout=timeout), as_json=as_json)
+    handle = client.submit(
+        graph,
+        value,
+        thread_id=thread,
+        key=key,
+        config={} if resumes_max is None else {"resumes_max": resumes_max},
+        context=read_json(context_json, "--context"),
+        on_corrupt=on_corrupt,
+        multitask_strategy=strategy,
+        queue=queue,
+    )
+    if wait_s != 0 and not graphs:  # What is waited for is shown with the classes of this folder.
+        client = open_reader(url)
+        handle = replace(handle, client=client)
+    return follow(client, handle, wait_s, as_json=as_json)
 
 
 @click.command()
@@ -84,15 +122,17 @@ def submit(  # noqa: PLR0913  # One for each option.
 )
 @wait_option
 @timeout_option
+@graphs_option
 @as_json_option
 @connecting
-def resume(
+def resume(  # One for each option.
     *,
     thread: str,
     value_json: str | None,
     interrupt: str | None,
     wait: bool,
     timeout: float | None,
+    graphs: dict[str, str],
     as_json: bool,
     url: str | None,
 ) -> int:
@@ -101,14 +141,15 @@ def resume(
     VALUE is the answer: JSON (also null, {} and false), @FILE with JSON in it, or - for standard
     input. Without VALUE a thread goes on that failed or was paused, and asks nothing.
     """
+    wait_s = patience(wait=wait, timeout=timeout)
     value = read_json(value_json, "VALUE")
-    client = open_client(url)
+    client = open_reader(url, graphs)
     if value_json is None:
         refuse_silence(client, thread)
         handle = client.carry_on(thread)
     else:
         handle = client.resume(thread, value, interrupt_id=interrupt)
-    return follow(client, handle, patience(wait=wait, timeout=timeout), as_json=as_json)
+    return follow(client, handle, wait_s, as_json=as_json)
 
 
 @click.command()
@@ -172,7 +213,11 @@ def follow(client: Client, handle: RunHandle, wait_s: float | None, *, as_json: 
             code = exit_of(error)
             asked = client.questions(handle.thread_id)
             report["interrupts"] = [{"id": id_, "value": value} for id_, value in asked.items()]
-    report["status"] = str(handle.status)
+    try:
+        report["status"] = str(handle.status)
+    except CheckpointerUnavailableError as error:  # What was asked for is stored all the same.
+        report["status"] = "unknown"
+        say(f"{line_of(error)}; run {handle.run_id} is stored, only its status is not known")
     if as_json:
         show_json(report)
     else:

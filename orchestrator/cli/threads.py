@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.exits import CommandError, Exit, exit_of, line_of
-from orchestrator.cli.options import as_json_option, connecting, open_client, traceback_option
+from orchestrator.cli.options import (
+    as_json_option,
+    connecting,
+    graphs_option,
+    open_client,
+    open_reader,
+    traceback_option,
+)
 from orchestrator.cli.output import aligned, instant, json_line, say, show, show_json
 from orchestrator.errors import (
     GraphstalkError,
@@ -45,19 +52,26 @@ limit_option = click.option(
     "--status", type=click.Choice(STATUSES), help="Only threads whose run is in this state."
 )
 @limit_option
+@graphs_option
 @as_json_option
 @connecting
 @click.pass_context
-def threads(
-    ctx: click.Context, *, status: str | None, limit: int, as_json: bool, url: str | None
+def threads(  # One for each option.
+    ctx: click.Context,
+    *,
+    status: str | None,
+    limit: int,
+    graphs: dict[str, str],
+    as_json: bool,
+    url: str | None,
 ) -> int:
     """List threads, the latest changed first. With --json one object a line."""
     if ctx.invoked_subcommand is not None:
-        if status is not None or url is not None:
+        if status is not None or url is not None or graphs:
             msg = f"options of {ctx.invoked_subcommand} come after it"
             raise click.UsageError(msg)
         return Exit.OK
-    client = open_client(url)
+    client = open_reader(url, graphs)
     found = [thread_record(client, thread) for thread in client.threads(status=status, limit=limit)]
     if as_json:
         for thread in found:
@@ -114,12 +128,23 @@ def _confirm(names: list[str], *, can_ask: bool) -> None:
 
 @click.command()
 @click.argument("thread")
+@graphs_option
 @as_json_option
 @traceback_option
 @connecting
-def state(*, thread: str, as_json: bool, with_traceback: bool, url: str | None) -> int:
-    """Show the state of THREAD: its values, what comes next, what failed, what it asks."""
-    snapshot = open_client(url).get_state(thread)
+def state(
+    *,
+    thread: str,
+    graphs: dict[str, str],
+    as_json: bool,
+    with_traceback: bool,
+    url: str | None,
+) -> int:
+    """Show the state of THREAD: its values, what comes next, what failed, what it asks.
+
+    A value of a class that no graph here names is shown as its type and what it consists of.
+    """
+    snapshot = open_reader(url, graphs).get_state(thread)
     if as_json:
         show_json(snapshot_record(snapshot))
         return Exit.OK
@@ -138,14 +163,17 @@ def state(*, thread: str, as_json: bool, with_traceback: bool, url: str | None) 
 @click.command()
 @click.argument("thread")
 @limit_option
+@graphs_option
 @as_json_option
 @connecting
-def history(*, thread: str, limit: int, as_json: bool, url: str | None) -> int:
+def history(
+    *, thread: str, limit: int, graphs: dict[str, str], as_json: bool, url: str | None
+) -> int:
     """List the checkpoints of THREAD, newest first.
 
     With --json one object a line, values included.
     """
-    snapshots: Iterator[StateSnapshot] = iter(open_client(url).history(thread, limit=limit))
+    snapshots: Iterator[StateSnapshot] = iter(open_reader(url, graphs).history(thread, limit=limit))
     if as_json:
         for snapshot in snapshots:
             show_json(snapshot_record(snapshot))

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from orchestrator.cli.options import debug_option, graphs_option, url_option, with_graphs
+from orchestrator.cli.stopping import raise_again
 
 __all__ = ["from_workers", "worker", "worker_arguments"]
 
@@ -22,6 +23,9 @@ def worker_arguments(
     queues: str | None = None,
     pool: str | None = None,
     loglevel: str | None = None,
+    max_tasks_per_child: int | None = None,
+    max_memory_per_child: int | None = None,
+    autoscale: str | None = None,
 ) -> list[str]:
     """Return the arguments for `workers.main`; what is not given stays unsaid."""
     given = {
@@ -29,6 +33,9 @@ def worker_arguments(
         "--queues": queues,
         "--pool": pool,
         "--loglevel": loglevel,
+        "--max-tasks-per-child": max_tasks_per_child,
+        "--max-memory-per-child": max_memory_per_child,
+        "--autoscale": autoscale,
     }
     return [f"{name}={value}" for name, value in given.items() if value is not None]
 
@@ -36,20 +43,45 @@ def worker_arguments(
 @click.command()
 @click.option("--queues", "-Q", metavar="A,B", help="The queues to take steps from.")
 @click.option("--concurrency", "-c", type=click.IntRange(min=1), help="Steps run side by side.")
-@click.option("--pool", type=click.Choice(POOLS), help="How they are run side by side.")
+@click.option(
+    "--pool",
+    metavar="[prefork|threads|solo]",
+    help="How they are run side by side: by processes (the default), OS threads, or one by one.",
+)
+@click.option(
+    "--max-tasks-per-child",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Replace a pool process after so many messages (prefork).",
+)
+@click.option(
+    "--max-memory-per-child",
+    type=click.IntRange(min=1),
+    metavar="KIB",
+    help="Replace a pool process that uses more memory than this after a message (prefork).",
+)
+@click.option(
+    "--autoscale",
+    metavar="MAX,MIN",
+    help="As many pool processes as there is work for, within these bounds (prefork).",
+)
 @click.option("--loglevel", "-l", type=click.Choice(LEVELS), help="What is logged.")
 @graphs_option
 @url_option
 @debug_option
-def worker(
+def worker(  # noqa: PLR0913 - one for each option
+    *,
     queues: str | None,
     concurrency: int | None,
     pool: str | None,
+    max_tasks_per_child: int | None,
+    max_memory_per_child: int | None,
+    autoscale: str | None,
     loglevel: str | None,
     graphs: dict[str, str],
     url: str | None,
 ) -> int:
-    """Run one worker in this process, until SIGTERM or Ctrl-C.
+    """Run one worker in this process, until SIGTERM (exit code 0) or Ctrl-C (130).
 
     A worker finishes the steps it runs before it stops. If it is killed, others take them over.
     """
@@ -58,9 +90,17 @@ def worker(
         environment["REDIS_URL"] = url
     os.environ.update(environment)
     arguments = worker_arguments(
-        concurrency=concurrency, queues=queues, pool=pool, loglevel=loglevel
+        concurrency=concurrency,
+        queues=queues,
+        pool=pool,
+        loglevel=loglevel,
+        max_tasks_per_child=max_tasks_per_child,
+        max_memory_per_child=max_memory_per_child,
+        autoscale=autoscale,
     )
-    return int(from_workers().main(arguments))
+    code = int(from_workers().main(arguments))
+    raise_again()  # Celery ends with 1 after a signal that came before it handles signals itself.
+    return code
 
 
 def from_workers(part: str = "") -> Any:

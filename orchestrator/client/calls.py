@@ -29,6 +29,7 @@ from orchestrator.errors import (
     StateCorruptedError,
     ThreadBusyError,
     UnknownThreadError,
+    UnknownTypeError,
 )
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text, child_thread, root_thread
@@ -84,7 +85,7 @@ class Calls:
             UnknownThreadError: if the checkpoint is none of the thread's.
             UnserializableValueError: if the input cannot be stored.
         """
-        where = Placement(thread_id, graph, self.default_queue)
+        where = Placement(thread_id, graph, self.default_queue, config.queue)
         loaded: LoadedThread | None = None
         stopped = False  # Whether a run was stopped for this one.
         for attempt in range(_DECISIONS_MAX):
@@ -178,6 +179,8 @@ class Calls:
         try:
             if not self._salvaged(thread_id, afresh=True):
                 raise  # noqa: PLE0704 - called while the error is handled
+        except UnknownTypeError:
+            raise  # The thread is whole: to begin on an empty state would lose it.
         except StateCorruptedError:
             if config.on_corrupt != "restart" or config.fresh:
                 raise

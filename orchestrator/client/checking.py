@@ -11,7 +11,7 @@ from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.core.adopting import mismatch
 from orchestrator.core.salvage import damage_to_state, damage_to_steps
-from orchestrator.errors import GraphstalkError
+from orchestrator.errors import GraphstalkError, UnknownTypeError
 
 __all__ = ["Trouble", "check_threads"]
 
@@ -49,6 +49,8 @@ def check_threads(
     for thread_id, head in store.threads(limit=limit):
         try:
             yield _checked(store, graphs, thread_id, head)
+        except UnknownTypeError as error:
+            yield Trouble(thread_id, head.graph, "DOES_NOT_DECODE", str(error))
         except GraphstalkError as error:
             yield Trouble(thread_id, head.graph, "DAMAGED", str(error))
 

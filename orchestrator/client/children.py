@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.channels import Overwrite
@@ -35,7 +36,7 @@ from orchestrator.client.calls import Calls
 from orchestrator.client.results import failure_of
 from orchestrator.client.snapshot import lasting_namespace, live_values, shown
 from orchestrator.client.threadconfig import ThreadConfig
-from orchestrator.core.accepting import RunConfig, paused_by_node
+from orchestrator.core.accepting import RunConfig, left_behind, paused_by_node
 from orchestrator.core.branches import belongs, below, crowded, leaves
 from orchestrator.core.questions import CAN_GO_ON, open_questions
 from orchestrator.core.steering import Spot, spot_in
@@ -161,14 +162,15 @@ class _Child:
         protocol = StepProtocol(
             graph.spec,
             graph.records,
-            replace(outer.access, checkpointer=keeps),
-            outer.default_queue if fleet else "",
+            outer.access.to(keeps),
+            (outer.spec.queue or outer.default_queue) if fleet else "",
             live,
         )
         run_id = short_hash(attempt.step.thread_id, attempt.origin, number)
         if isinstance(keeps, Overlay):
             around = attempt.step.thread_id, attempt.step.step_id
-            keeps.adopt(child_thread(root, ns), graph.records, around)
+            left = partial(left_behind, graph.records)
+            keeps.adopt(child_thread(root, ns), graph.records, around, left)
         return cls(attempt, graph, protocol, child_thread(root, ns), run_id, is_node, spot, given)
 
     @property
@@ -199,7 +201,8 @@ class _Child:
         step, clock = self.attempt.step, self.protocol.access.clock
         shares = self.attempt.protocol.access.checkpointer is self._store
         parent = (step.thread_id, step.step_id) if shares else None
-        return Calls(self._store, self.protocol.records, queue, owner, clock, parent)
+        own = queue and (self.graph.spec.queue or queue)
+        return Calls(self._store, self.protocol.records, own, owner, clock, parent)
 
     def run(self, value: Any) -> Any:
         """Bring the run to its end, from wherever it is; return its output."""
@@ -328,8 +331,10 @@ class _Child:
         if loaded is None:
             name = f"{self.attempt.step.graph}|{self.attempt.step.node}"
             if self.spot is not None:
-                where = Placement(self.thread_id, name, self.protocol.default_queue)
-                return calls.accept_at(where, self.graph.spec, self._config(), self.spot) or None
+                config = self._config()
+                queue = self.protocol.default_queue
+                where = Placement(self.thread_id, name, queue, config.queue)
+                return calls.accept_at(where, self.graph.spec, config, self.spot) or None
             plain, config, at = self._given(value), *self._stands_on()
             once = replace(config, key=self.run_id)
             ready = calls.accept(self.thread_id, name, plain, once, at)[1]
@@ -387,6 +392,7 @@ class _Child:
             above=marks,
             context=given.get("context"),
             messages=bool(given.get("messages")),
+            queue=given.get("queue", ""),
             owner="" if self.protocol.default_queue else self.protocol.access.owner,
             parent=(step.thread_id, step.step_id),
             branch=below(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, Self, Unpack
 
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Event, LoadedThread, ReadyStep
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.redis.fleet import Fleet, Worker
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
+from orchestrator.client.beginning import checked_input, checked_submitted, run_config
 from orchestrator.client.calls import Calls
 from orchestrator.client.checking import Trouble, check_threads
 from orchestrator.client.compiled import CompiledStateGraph
@@ -21,30 +22,43 @@ from orchestrator.client.following import (
     Follower,
     Known,
     StreamPart,
+    check_kept,
     event_of,
     parts_of_log,
 )
 from orchestrator.client.handle import RunHandle
 from orchestrator.client.inquiry import Inquiry
-from orchestrator.client.options import OptionError, modes_of
+from orchestrator.client.options import OptionError, SubmitOptions, checked_submit, modes_of
 from orchestrator.client.projecting import Projection
-from orchestrator.client.results import outcome_of
+from orchestrator.client.results import Until, outcome_of, reached
 from orchestrator.client.snapshot import StateSnapshot, snapshot
 from orchestrator.client.streaming import known_by
 from orchestrator.client.threadconfig import parse_config
 from orchestrator.client.unseen import Unseen
 from orchestrator.config import Settings
-from orchestrator.core.accepting import Multitask, RunConfig
 from orchestrator.core.calling import missing
 from orchestrator.core.questions import open_questions
 from orchestrator.core.records import Records
 from orchestrator.errors import RunNotFinishedError, UnknownGraphError
-from orchestrator.execute.dispatch import dispatcher, open_store
-from orchestrator.execute.waiting import left_by, run_of, wait_for_rest
+from orchestrator.execute.dispatch import (
+    Dispatch,
+    disconnect,
+    dispatcher,
+    open_store,
+    warn_if_unread,
+)
+from orchestrator.execute.waiting import left_by, run_of, wait_for_rest, wait_until
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import ThreadId, check_key, check_thread_id, new_uuid, short_hash
+from orchestrator.ids import (
+    ThreadId,
+    check_key,
+    check_thread_id,
+    new_uuid,
+    short_hash,
+)
 from orchestrator.serde.msgpack import Codec
 from orchestrator.step.carrying import CARRYING
+from orchestrator.step.surroundings import context_for
 
 __all__ = ["Client", "ThreadInfo"]
 
@@ -77,15 +91,17 @@ class Client:
         Args:
             url: the Redis that holds the checkpoints.
             graphs: graphs by name, if this process has them: inputs are then checked against them
-                here, and their types decoded.
+                here, and their types decoded. A value of a type that this process does not know is
+                shown as an `UnknownValue`.
             settings: all settings, instead of those of the environment.
         """
         self.settings = settings or Settings.from_env(url=url)
-        self._graphs = dict(graphs or {})
+        self._graphs: Mapping[str, CompiledStateGraph] = {} if graphs is None else graphs
         self._reader = RedisCheckpointer(settings=self.settings)
         self._writer: RedisCheckpointer | None = None
+        self._dispatch: Dispatch | None = None  # Where another server is the broker.
         codec = Codec()
-        self._plain = Records(codec.encode, codec.decode)
+        self._plain = Records(codec.encode, codec.decode_showing)
 
     def __enter__(self) -> Self:
         """Return the client itself."""
@@ -105,49 +121,48 @@ class Client:
         thread_id: ThreadId | None = None,
         key: str | None = None,
         config: Mapping[str, Any] | None = None,
-        multitask_strategy: Multitask = "reject",
-        on_corrupt: Literal["raise", "restart"] = "raise",
+        **options: Unpack[SubmitOptions],
     ) -> RunHandle:
         """Enqueue a run and return at once. When this returns, the run is stored. (INV-1)
 
         Args:
             graph: the graph's name, or the graph itself.
             input: an update of the state.
-            thread_id: the thread to run on; a new one if absent.
+            thread_id: the thread to run on, which the config may name, too; a new one if absent.
             key: makes the call repeatable: the same key on the same thread (or without one) is the
                 same run.
-            config: `recursion_limit`, `metadata`, `configurable`.
-            multitask_strategy: what happens if the thread has a run that has not ended: `"reject"`,
-                `"enqueue"` (begin when it has), `"interrupt"` (stop it, keep what it has done) or
-                `"rollback"` (stop it, take back what it has done).
-            on_corrupt: what happens if none of the thread's checkpoints is whole: `"raise"`, or
-                `"restart"`, which begins on an empty state.
+            config: `recursion_limit`, `resumes_max`, `metadata`, `configurable`.
+            **options: see `SubmitOptions`: `context`, `multitask_strategy`, `queue` and others.
 
         Raises:
             UnknownGraphError: if neither this process nor any worker has known the graph.
+            InvalidUpdateError: if the input is no update, for a graph that this process has.
+            ConfigError: if the config has what only a call that waits can use.
+            OptionError: if an option does not exist, or cannot have its value.
             ThreadBusyError: if the thread's run is active, and the strategy is `"reject"`.
-            UnserializableValueError: if the input cannot be stored.
+            UnserializableValueError: if the input or the context cannot be stored.
             StateCorruptedError: if the thread is damaged, and nothing of it is whole.
             CheckpointerUnavailableError: if the server does not answer.
         """
+        chosen = checked_submit(options)
         name, spec, records = self._graph(graph)
+        parsed = checked_submitted(config, thread_id)
+        thread_id = parsed.thread_id
         if thread_id is None:
             thread_id = short_hash("key", name, check_key(key)) if key is not None else new_uuid()
-        thread_id = check_thread_id(thread_id)
-        parsed = parse_config({**(config or {}), "thread_id": thread_id})
-        run = RunConfig(
-            run_id=new_uuid(),
+        context = chosen.get("context")
+        if spec is not None:
+            context_for(spec.context_schema, context)  # What does not fit must not be stored.
+        run = replace(
+            run_config(parsed, chosen, spec),
             fingerprint=spec.fingerprint if spec else self._fingerprint(name),
-            state_version=spec.lineage.version if spec else None,
-            recursion_limit=parsed.recursion_limit or limits.RECURSION_LIMIT_DEFAULT,
-            metadata=parsed.metadata,
-            configurable=parsed.configurable,
             key=check_key(key) if key is not None else None,
-            multitask=multitask_strategy,
-            on_corrupt=on_corrupt,
+            context=context,
+            messages="messages" in modes_of(chosen.get("stream_mode"), ()),
+            queue=chosen.get("queue") or "",
         )
-        calls = Calls(self._sending(), records, self.settings.queue)
-        run_id, ready = calls.accept(thread_id, name, input, run)
+        calls = Calls(self._sending(), records, self._queue(name, spec))
+        run_id, ready = calls.accept(thread_id, name, checked_input(spec, input), run)
         self._send(ready)
         return RunHandle(self, thread_id, run_id)
 
@@ -231,6 +246,25 @@ class Client:
         spec, records = self._known(loaded)
         return outcome_of(thread_id, loaded, records, spec)
 
+    def wait(
+        self,
+        thread_id: ThreadId,
+        until: Until = None,
+        timeout_s: float | None = None,
+        *,
+        run_id: str = "",
+    ) -> StateSnapshot:
+        """Wait until the thread's run has come so far; see `RunHandle.wait`."""
+        thread_id = check_thread_id(thread_id)
+        is_reached = reached(until)
+
+        def seen(loaded: LoadedThread) -> StateSnapshot:
+            spec, records = self._known(loaded)
+            return snapshot(thread_id, loaded, records, spec, latest=True)
+
+        there = lambda loaded: is_reached(loaded.head.status, lambda: seen(loaded))  # noqa: E731
+        return seen(wait_until(self._reader, thread_id, run_id, there, timeout_s))
+
     def stream(
         self,
         thread_id: ThreadId,
@@ -244,7 +278,8 @@ class Client:
 
         Raises:
             UnknownThreadError: if there is no such thread.
-            OptionError: if `from_seq` is no cursor of the thread, or a mode does not exist.
+            OptionError: if `from_seq` is no cursor of the thread, or a mode does not exist; for
+                `"messages"`, if the run was not started with it.
             RunNotFinishedError: if it does not rest in time.
         """
         event, _ = event_of(from_seq)
@@ -259,8 +294,10 @@ class Client:
         _, plain = self._known(loaded)
         graph = self._graphs.get(loaded.head.graph)
         modes = frozenset(modes_of(stream_mode, "updates"))
+        if "messages" in modes:
+            check_kept(self._reader, thread_id, loaded, event)
         unseen = Unseen(Projection(spec=graph.spec if graph else None, modes=modes), subgraphs)
-        known: Known = known_by(graph) if graph else lambda *_: (None, plain)
+        known: Known = known_by(graph, shows=True) if graph else lambda *_: (None, plain)
         follower = Follower(self._reader, thread_id, known)
         end = None if timeout_s is None else time.monotonic() + timeout_s
         rests = partial(self._rests, thread_id)
@@ -379,6 +416,8 @@ class Client:
         self._reader.close()
         if self._writer is not None:
             self._writer.close()
+        if self._dispatch is not None:
+            disconnect(self._dispatch)
 
     # ---- how ----------------------------------------------------------------------------
 
@@ -400,7 +439,7 @@ class Client:
 
     def _known(self, loaded: LoadedThread) -> tuple[GraphSpec | None, Records]:
         graph = self._graphs.get(loaded.head.graph)
-        return (graph.spec, graph.records) if graph else (None, self._plain)
+        return (graph.spec, graph.showing) if graph else (None, self._plain)
 
     def _graph(self, graph: str | CompiledStateGraph) -> tuple[str, GraphSpec | None, Records]:
         if isinstance(graph, CompiledStateGraph):
@@ -419,20 +458,29 @@ class Client:
             raise UnknownGraphError(msg)
         return announced[name]
 
+    def _queue(self, name: str, spec: GraphSpec | None) -> str:
+        """Return where the first step of a run goes, if the run names no queue."""
+        own = spec.queue if spec else Fleet(self._reader).queue_of(name)
+        return own or self.settings.queue
+
     def _calls(self, thread_id: str = "") -> Calls:
         """Return the calls on threads; those on one may bring values of its graph's types."""
         loaded = self._reader.load(thread_id, values=False) if thread_id and self._graphs else None
         graph = self._graphs.get(loaded.head.graph) if loaded else None
         records = graph.carrying if graph else CARRYING
-        return Calls(self._sending(), records, self.settings.queue)
+        queue = graph.spec.queue if graph else None
+        return Calls(self._sending(), records, queue or self.settings.queue)
 
     def _sending(self) -> RedisCheckpointer:
         """Return the store through which steps become ready; made when first needed."""
         if self._writer is None:
             self._writer = open_store(self.settings)
+            warn_if_unread(self._writer)
         return self._writer
 
     def _send(self, ready: Sequence[ReadyStep]) -> None:
         store = self._sending()
         if ready and not store.pushes:
-            dispatcher(store, self.settings)(ready)
+            if self._dispatch is None:
+                self._dispatch = dispatcher(store, self.settings)
+            self._dispatch(ready)

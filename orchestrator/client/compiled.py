@@ -13,6 +13,7 @@ from orchestrator import limits
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.saver import BaseCheckpointSaver
 from orchestrator.client.aio import AsyncFace
+from orchestrator.client.beginning import run_config
 from orchestrator.client.children import Children
 from orchestrator.client.options import (
     CallOptions,
@@ -26,6 +27,7 @@ from orchestrator.client.running import Running
 from orchestrator.client.state import StateFace
 from orchestrator.client.streaming import printed, prints, stream_parts
 from orchestrator.client.threadconfig import ThreadConfig, joined, merged, parse_config
+from orchestrator.clock import SystemClock
 from orchestrator.core.accepting import RunConfig
 from orchestrator.core.records import Records
 from orchestrator.execute.base import Executor
@@ -33,9 +35,9 @@ from orchestrator.execute.inprocess import InProcess
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.drawing import Drawing, Opens, drawing_of
 from orchestrator.graph.routing import START
-from orchestrator.graph.settings import checked_dispatch
+from orchestrator.graph.settings import checked_dispatch, checked_queue
 from orchestrator.graph.spec import DEFAULT_NAME, GraphSpec
-from orchestrator.ids import ThreadId, new_uuid
+from orchestrator.ids import ThreadId
 from orchestrator.serde.msgpack import Codec
 from orchestrator.step.access import Access, new_owner
 from orchestrator.step.caching import node_namespaces
@@ -82,7 +84,8 @@ class StateGraph(GraphBuilder):
         """
         chosen = checked_compile(options)
         spec = self.freeze(name or DEFAULT_NAME, interrupt_before or (), interrupt_after or ())
-        spec = replace(spec, dispatch=checked_dispatch(chosen.get("dispatch")))
+        dispatch = checked_dispatch(chosen.get("dispatch"))
+        spec = replace(spec, dispatch=dispatch, queue=checked_queue(chosen.get("queue")))
         executor = chosen.get("executor")
         graph = CompiledStateGraph(spec, checkpointer=checkpointer, executor=executor)
         graph.cache, graph.store = cache, store
@@ -120,6 +123,8 @@ class CompiledStateGraph(StateFace, AsyncFace):
         self.records = Records(codec.encode, codec.decode, spec.lineage)
         # What calls on threads of a fleet use: they read no values, but may bring some.
         self.carrying = Records(codec.encode, codec.decode_carrying)
+        # What shows values, also of types that only other processes know.
+        self.showing = Records(codec.encode, codec.decode_showing, spec.lineage)
         self.config: Mapping[str, Any] = {}  # What holds for all calls; see `with_config`.
         self.owner = new_owner()
         self.untracked = Untracked()
@@ -248,27 +253,23 @@ class CompiledStateGraph(StateFace, AsyncFace):
 
     def run_config(self, parsed: ThreadConfig, options: CallOptions) -> RunConfig:
         """Return what a run is started with besides its input."""
-        queue = self.executor.default_queue
-        return RunConfig(
-            run_id=new_uuid(),
-            fingerprint=self.spec.fingerprint,
-            state_version=self.spec.lineage.version,
-            recursion_limit=parsed.recursion_limit or limits.RECURSION_LIMIT_DEFAULT,
-            metadata=parsed.metadata,
-            configurable=parsed.configurable,
-            owner="" if queue else self.owner,
-            resumes_max=parsed.resumes_max,
-            on_pending=options.get("on_pending") or "discard",
-            on_corrupt=options.get("on_corrupt") or "raise",
-            multitask=options.get("multitask_strategy") or "reject",
-        )
+        owner = "" if self.executor.default_queue else self.owner
+        return replace(run_config(parsed, options, self.spec), owner=owner)
+
+    @property
+    def default_queue(self) -> str:
+        """Return where steps go whose node and run name no queue; empty: they run here."""
+        default = self.executor.default_queue
+        return default and (self.spec.queue or default)
 
     def protocol(self, store: Checkpointer, live: Live | None = None) -> StepProtocol:
         """Return the protocol by which this process does steps of the graph."""
+        here = isinstance(self.executor, InProcess)
+        clock = cast("InProcess", self.executor).clock if here else SystemClock()
         return StepProtocol(
             self.spec,
             self.records,
-            Access(store, self.owner),
+            Access(store, self.owner, clock=clock),
             self.executor.default_queue,
             live
             or Live(

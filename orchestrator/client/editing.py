@@ -23,7 +23,7 @@ from orchestrator.core.steering import Spot, is_steered
 from orchestrator.core.stepping import Placement, Stepping
 from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.graph.inspecting import INJECTED
-from orchestrator.graph.routing import END, START, branch_channel, plain_name
+from orchestrator.graph.routing import END, START, branch_channel, own, plain_name
 from orchestrator.graph.spec import NodeSpec
 from orchestrator.ids import checkpoint_text, mint_checkpoint_id
 from orchestrator.record import replace
@@ -92,6 +92,7 @@ class Editor:
         """
         if self.loaded is not None:
             check_idle(self.thread_id, self.loaded)
+        updates = [update._replace(values=own(update.values)) for update in updates]
         first = updates[0]
         if first.as_node in {END, INPUT, _COPY} and len(updates) > 1:
             msg = f"an update as {first.as_node!r} stands alone in its superstep"

@@ -24,6 +24,7 @@ from orchestrator.core.records import Records
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import child_thread, parse_checkpoint_id
 from orchestrator.record import replace
+from orchestrator.step.carrying import CARRYING
 from orchestrator.step.facts import (
     Advanced,
     Asked,
@@ -36,10 +37,12 @@ from orchestrator.step.facts import (
     Written,
 )
 
-__all__ = ["Follower", "Known", "StreamPart", "event_of", "parts_of_log"]
+__all__ = ["Follower", "Known", "StreamPart", "check_kept", "event_of", "parts_of_log"]
 
 _POLL_S = 2.0  # How long one read of the log waits for an event, at most.
 _ENDS = ("run_succeeded", "run_failed", "run_cancelled", "run_paused")
+_KEPT = "stream_messages"  # The type of an event that holds a message.
+_LOOK_EVENTS = 1000  # Among how many events one is searched for.
 _EVENT_BITS = 32  # A cursor is the number of an event, and, in this many bits, a part of it.
 
 # Gives the graph of a namespace, if it is known, and how its values are stored; the second argument
@@ -84,6 +87,34 @@ def event_of(seq: int) -> tuple[int, int | None]:
         raise OptionError(msg)
     event = seq >> _EVENT_BITS
     return (event, (seq & (1 << _EVENT_BITS) - 1) - 1) if event else (seq, None)
+
+
+def check_kept(store: Checkpointer, thread_id: str, loaded: LoadedThread, after: int = 0) -> None:
+    """Refuse to read tokens of language models from a thread whose log keeps none.
+
+    They are kept only for runs that were started for it: that is a commit for each.
+
+    Args:
+        store: where the thread is.
+        thread_id: the thread.
+        loaded: the thread at its head.
+        after: the event after which the reader begins.
+
+    Raises:
+        OptionError: if neither its run nor those in line keep them, and the log has none.
+    """
+    configs = [CARRYING.decode(loaded.head.config)] if loaded.head.config else []
+    configs += [CARRYING.decode(data)["config"] for data in loaded.line.values()]
+    if any(config.get("messages") for config in configs):
+        return
+    if any(e.type == _KEPT for e in store.events(thread_id, after=after, limit=_LOOK_EVENTS)):
+        return
+    msg = (
+        f"stream_mode='messages' must be asked for when a run starts, so that its messages are "
+        f"kept (thread {thread_id!r}, run {loaded.head.run_id}): submit(…, "
+        f"stream_mode='messages'), or stream the run from its start. Every other mode can be read"
+    )
+    raise OptionError(msg)
 
 
 def parts_of_log(

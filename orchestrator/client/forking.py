@@ -34,7 +34,7 @@ def fork_of(
         UnknownThreadError: if there is no such thread or checkpoint.
     """
     records, thread_id = graph.records, parsed.thread()
-    calls = Calls(store, records, graph.executor.default_queue)
+    calls = Calls(store, records, graph.default_queue)
     if parsed.checkpoint_id is not None:
         loaded = calls.at(thread_id, parsed.checkpoint_id)
     else:

@@ -13,6 +13,8 @@ from orchestrator.errors import GraphPausedError
 if TYPE_CHECKING:
     from orchestrator.client.client import Client
     from orchestrator.client.following import StreamPart
+    from orchestrator.client.results import Until
+    from orchestrator.client.snapshot import StateSnapshot
 
 __all__ = ["RunHandle"]
 
@@ -56,6 +58,25 @@ class RunHandle:
             raise GraphPausedError(msg)
         return output
 
+    def wait(self, until: Until = None, timeout: float | None = None) -> StateSnapshot:
+        """Wait until the run has come so far; return the state there. A failed run raises nothing.
+
+        Args:
+            until: a status, such as `"paused"`, or several; or a function that gets the snapshot
+                whenever something happened, and returns whether to stop waiting. By default: until
+                the run rests, in whichever status.
+            timeout: seconds to wait at most.
+
+        Raises:
+            RunNotFinishedError: if it does not come so far in time, or ends before.
+            OptionError: if `until` names no status.
+        """
+        return self.client.wait(self.thread_id, until, timeout, run_id=self.run_id)
+
+    async def await_until(self, until: Until = None, timeout: float | None = None) -> StateSnapshot:  # noqa: ASYNC109 - as `wait`
+        """Await `wait`."""
+        return await in_thread(lambda: self.wait(until, timeout))
+
     def stream(
         self,
         from_seq: int = 0,
@@ -73,11 +94,13 @@ class RunHandle:
         Args:
             from_seq: the `seq` of the part after which to begin, or the number of an event, after
                 all of whose parts to begin; 0: with the beginning.
-            stream_mode: what to show, one mode or several.
+            stream_mode: what to show, one mode or several. `"messages"` only for a run that was
+                submitted with `stream_mode="messages"`.
             subgraphs: whether to show what happens inside subgraphs.
             timeout: seconds to wait for the run to rest.
 
         Raises:
+            OptionError: if the messages of the run are not kept, or a mode does not exist.
             RunNotFinishedError: if it does not rest in time.
         """
         return self.client.stream(

@@ -11,6 +11,7 @@ from orchestrator.errors import GraphstalkError
 from orchestrator.execute.base import Executor
 from orchestrator.graph.runtime import RunControl
 from orchestrator.graph.spec import DispatchMode
+from orchestrator.ids import QUEUE_RULE, is_queue
 
 __all__ = [
     "MODES",
@@ -18,9 +19,11 @@ __all__ = [
     "CompileOptions",
     "OptionError",
     "StreamMode",
+    "SubmitOptions",
     "checked",
     "checked_checkpointer",
     "checked_compile",
+    "checked_submit",
     "modes_of",
 ]
 
@@ -55,8 +58,9 @@ class CallOptions(TypedDict, total=False):
         interrupt_before: nodes before which this call stops, instead of the graph's.
         interrupt_after: nodes after which this call stops.
         durability: when commits are made, where this process runs the graph: "sync", each before
-            the next step begins; "exit", when the call ends, so that the thread gets one checkpoint
-            and a process that dies leaves it as it was. On a fleet always "sync".
+            the next step begins; "async", while the next steps run, in the same order, all of them
+            before the call returns or raises; "exit", when the call ends: the thread gets one
+            checkpoint, and a process that dies leaves it as it was. On a fleet always "sync".
         control: a `RunControl`, to stop the run from elsewhere.
         subgraphs: whether streams show what happens inside subgraphs.
         debug: whether to print updates and values.
@@ -86,6 +90,29 @@ class CallOptions(TypedDict, total=False):
     multitask_strategy: Multitask
 
 
+class SubmitOptions(TypedDict, total=False):
+    """The options of `Client.submit`: what holds for a run that this process does not wait for.
+
+    Keys:
+        context: what nodes get as `runtime.context`; it is stored with the run, so any process that
+            runs a step gets it.
+        stream_mode: with "messages", tokens of language models are kept in the thread's log, for
+            `RunHandle.stream(stream_mode="messages")`. All other modes can be read in any case.
+        on_pending: as for `CallOptions`.
+        on_corrupt: as for `CallOptions`.
+        multitask_strategy: as for `CallOptions`.
+        queue: where the run's steps go, those of its subgraphs included, whose nodes name no queue:
+            instead of the one that the graph was compiled with, or the default one.
+    """
+
+    context: Any
+    stream_mode: StreamMode | Sequence[StreamMode] | None
+    on_pending: Literal["discard", "apply", "reject"]
+    on_corrupt: Literal["raise", "restart"]
+    multitask_strategy: Multitask
+    queue: str | None
+
+
 class CompileOptions(TypedDict, total=False):
     """The options of `compile` that few graphs need.
 
@@ -97,25 +124,45 @@ class CompileOptions(TypedDict, total=False):
             that did the one before may do it at once, for a slice of time, then by a message again.
             It is claimed and committed as ever. A node may say otherwise. By default as the workers
             are set, `"queue"` if nothing is (`GRAPHSTALK_DISPATCH`).
+        queue: where a fleet runs the nodes that name no queue, from the first step on. A run may
+            name another (`Client.submit(queue=…)`); subgraphs that name none are run there, too.
     """
 
     debug: bool
     executor: Executor | None
     dispatch: DispatchMode | None
+    queue: str | None
 
 
 def checked(options: Mapping[str, Any]) -> CallOptions:
-    """Return options after a look at them.
+    """Return the options of a call, checked.
 
     Raises:
         OptionError: if one does not exist, or cannot have its value.
     """
-    _check_names(options, CallOptions)
+    return cast("CallOptions", _checked(options, CallOptions))
+
+
+def checked_submit(options: Mapping[str, Any]) -> SubmitOptions:
+    """Return the options of `submit`, checked by the same rules as those of a call.
+
+    Raises:
+        OptionError: if one does not exist, or cannot have its value.
+    """
+    modes_of(options.get("stream_mode"), ())
+    queue = options.get("queue")
+    if queue is not None and not is_queue(queue):
+        raise OptionError(f"{QUEUE_RULE} (queue={queue!r})")
+    return cast("SubmitOptions", _checked(options, SubmitOptions))
+
+
+def _checked(options: Mapping[str, Any], known: type) -> Mapping[str, Any]:
+    _check_names(options, known)
     for name, values in _VALUES.items():
         if options.get(name) not in values:
-            known = ", ".join(repr(value) for value in values if value is not None)
-            raise OptionError(f"{name}={options[name]!r} is not one of {known}")
-    return cast("CallOptions", options)
+            allowed = ", ".join(repr(value) for value in values if value is not None)
+            raise OptionError(f"{name}={options[name]!r} is not one of {allowed}")
+    return options
 
 
 def checked_compile(options: Mapping[str, Any]) -> CompileOptions:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from orchestrator.checkpoint.commit import LoadedThread
 from orchestrator.checkpoint.model import RunStatus, StepError
-from orchestrator.client.snapshot import live_values, shown
+from orchestrator.client.options import OptionError
+from orchestrator.client.snapshot import StateSnapshot, live_values, shown
 from orchestrator.core.accepting import paused_by_node
 from orchestrator.core.questions import open_questions
 from orchestrator.core.records import Records
@@ -22,7 +23,15 @@ from orchestrator.errors import (
 )
 from orchestrator.graph.spec import GraphSpec
 
-__all__ = ["INTERRUPT", "GraphOutput", "failure_of", "outcome_of", "without_questions"]
+__all__ = [
+    "INTERRUPT",
+    "GraphOutput",
+    "Until",
+    "failure_of",
+    "outcome_of",
+    "reached",
+    "without_questions",
+]
 
 INTERRUPT = "__interrupt__"  # The key under which a result shows open questions.
 
@@ -71,6 +80,32 @@ class GraphOutput:
         fields = getattr(type(self.value), "model_fields", None)
         fields = fields or getattr(type(self.value), "__dataclass_fields__", {})
         return list(fields)
+
+
+# What to wait for: statuses of the run, or what the state must be; `None`: that it rests.
+Until = str | Iterable[str] | Callable[[StateSnapshot], bool] | None
+
+
+def reached(until: Until) -> Callable[[RunStatus, Callable[[], StateSnapshot]], bool]:
+    """Return what says whether a run of a status and a state has come as far as `until`.
+
+    Raises:
+        OptionError: if it names no status, or is no function.
+    """
+    if callable(until):
+        return lambda _, state: bool(until(state()))
+    if until is None:
+        return lambda status, _: not status.active
+    names = {until} if isinstance(until, str) else set(until)
+    unknown = sorted(str(name) for name in names if name not in set(RunStatus))
+    if unknown or not names:
+        known = ", ".join(repr(str(status)) for status in RunStatus)
+        msg = (
+            f"until must be a status, several, or a function of a snapshot (until={until!r:.100}): "
+            f"use of {known}, or lambda state: …"
+        )
+        raise OptionError(msg)
+    return lambda status, _: str(status) in names
 
 
 def without_questions(found: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.checkpoint.commit import LoadedThread, ReadyStep
@@ -19,7 +20,7 @@ from orchestrator.client.options import CallOptions, OptionError
 from orchestrator.client.results import INTERRUPT, GraphOutput, outcome_of, without_questions
 from orchestrator.client.starting import Start
 from orchestrator.client.threadconfig import RootCheckpointerError, ThreadConfig
-from orchestrator.core.accepting import RunConfig
+from orchestrator.core.accepting import RunConfig, left_behind
 from orchestrator.core.calling import missing
 from orchestrator.errors import (
     InvalidUpdateError,
@@ -35,6 +36,7 @@ from orchestrator.step.access import Access, new_owner
 from orchestrator.step.bridge import GraphRun, graph_run
 from orchestrator.step.cancelscope import check_cancelled
 from orchestrator.step.facts import Listener
+from orchestrator.step.lease import keeping
 from orchestrator.step.live import Live
 from orchestrator.step.protocol import StepProtocol
 from orchestrator.step.surroundings import context_for
@@ -85,10 +87,12 @@ class Running:
         thread_id = parsed.thread()
         if current_scope.get() is None:  # Else it may be the config of the step around the call.
             thread_id = root_thread(thread_id)[0]
-        if options.get("durability") == "exit" and isinstance(graph.executor, InProcess):
-            overlay = Overlay(store, new_owner(), graph.owner)
-            overlay.adopt(thread_id, graph.records)
-            return cls(graph, overlay, thread_id, parsed, options, keeps=True)
+        durability = options.get("durability")
+        here = isinstance(graph.executor, InProcess)
+        follows = durability == "async" and store.shared  # In memory a commit takes no time.
+        if here and (follows or durability == "exit"):
+            store = Overlay(store, new_owner(), graph.owner, trails=follows)
+            store.adopt(thread_id, graph.records, left=partial(left_behind, graph.records))
         return cls(graph, store, thread_id, parsed, options, keeps=True)
 
     @property
@@ -116,11 +120,12 @@ class Running:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Store what is left when the block ends, if the call stores its thread only then."""
+        """Store what is not stored yet when the block ends, by the `durability` of the call."""
         if not isinstance(self.store, Overlay):
             yield
             return
-        with self.store.kept(Access(self.store.base, self.graph.owner).patiently):
+        base, owner = self.store.base, self.graph.owner
+        with keeping(base, owner), self.store.kept(Access(base, owner).patiently):
             yield
 
     @contextmanager
@@ -212,6 +217,7 @@ class Running:
             )
             raise OptionError(msg)
         self._check_output_keys()
+        self._check_placed()
         self._protocol = self._made()  # What it cannot be made of is refused before anything else.
         start = Start(self.graph, self.store, self.thread_id, self.parsed, self._run_config())
         ready = start.begin(value)
@@ -226,6 +232,20 @@ class Running:
         if unknown is not None:
             known = ", ".join(map(repr, sorted(keys)))
             msg = f"output_keys must be keys of the state ({unknown!r}). The keys are: {known}"
+            raise OptionError(msg)
+
+    def _check_placed(self) -> None:
+        """Refuse options that only the process that runs the steps could honour."""
+        if not self.graph.executor.default_queue:
+            return
+        for name in ("interrupt_before", "interrupt_after", "control"):
+            if not (given := self.options.get(name)):
+                continue
+            remedy = f"give {name} to compile()" if name != "control" else "cancel the run"
+            msg = (
+                f"{name} must be absent for a run on a fleet ({given!r:.100}): workers run the "
+                f"steps, not this call. Instead, {remedy}"
+            )
             raise OptionError(msg)
 
     def _run_config(self) -> RunConfig:

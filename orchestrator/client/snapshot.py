@@ -266,7 +266,7 @@ class _View:
             if self.latest:
                 raise
             module = StateCorruptedError.__module__
-            lost = StepError(type="StateCorruptedError", module=module, message=str(error))
+            lost = StepError(type=type(error).__name__, module=module, message=str(error))
         asked: tuple[Interrupt, ...] = ()
         open_ = live is not None and not live.completed
         if live is not None and open_:

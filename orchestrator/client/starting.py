@@ -26,7 +26,7 @@ from orchestrator.errors import (
     StateCorruptedError,
     UnknownThreadError,
 )
-from orchestrator.graph.routing import Command
+from orchestrator.graph.routing import Command, own
 from orchestrator.ids import root_thread
 from orchestrator.step.call import check_steering, updates_of
 from orchestrator.step.untracked import split_input
@@ -66,11 +66,12 @@ class Start:
     @property
     def calls(self) -> Calls:
         """Return the calls that change the thread."""
-        queue = self.graph.executor.default_queue
+        queue = self.graph.default_queue
         return Calls(self.store, self.graph.records, queue, "" if queue else self.graph.owner)
 
     def begin(self, value: Any) -> tuple[ReadyStep, ...] | None:
         """Commit what the call asks for; return the steps that are ready, `None` for nothing."""
+        value = own(value)
         goes_on = value is None or isinstance(value, Command)
         loaded = self.store.load(self.thread_id, values=False) if goes_on else None
         if goes_on:

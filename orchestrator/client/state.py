@@ -250,6 +250,7 @@ class StateFace(SchemaFace):
             msg = f"no node of the graph {self.spec.name!r} is the subgraph {parsed.ns!r}"
             raise InvalidUpdateError(msg)
         queue = self.executor.default_queue
+        queue = queue and (self.spec.queue or queue)
         calls = Calls(store, graph.records, queue)
 
         def decide(loaded: LoadedThread | None) -> Commit:

@@ -10,10 +10,11 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import limits
+from orchestrator.channels import MISSING
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.client import callbacks
 from orchestrator.client.beginning import first_fact
-from orchestrator.client.following import Follower, Known
+from orchestrator.client.following import Follower, Known, check_kept
 from orchestrator.client.options import StreamMode, modes_of
 from orchestrator.client.projecting import INTERRUPT, Part, Projection
 from orchestrator.client.results import outcome_of, without_questions
@@ -23,6 +24,7 @@ from orchestrator.client.unseen import Unseen
 from orchestrator.core.records import Records
 from orchestrator.errors import StreamGapError
 from orchestrator.execute.inprocess import InProcess, LocalRun
+from orchestrator.graph.routing import Command, own
 from orchestrator.graph.scope import current_scope
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import root_thread
@@ -153,6 +155,10 @@ def _fleet_parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:
     """Let a fleet run, and read what happens from the thread's log."""
     graph, store = running.graph, running.store
     before = store.load(running.thread_id, values=False)
+    value = own(value)
+    goes_on = value is None or (isinstance(value, Command) and value.resume is not MISSING)
+    if running.wants_messages and before is not None and goes_on:
+        check_kept(store, running.thread_id, before, before.seq)
     ready = running.begin(value)
     graph.executor.send(ready or ())
     seq = before.seq if before else 0
@@ -250,12 +256,19 @@ def _raise_failure(running: Running, error: BaseException | None) -> None:
         running.trace.output = without_questions(found)
 
 
-def known_by(graph: CompiledStateGraph) -> Known:
-    """Return how a reader of a thread's log finds the graphs of it."""
+def known_by(graph: CompiledStateGraph, *, shows: bool = False) -> Known:
+    """Return how a reader of a thread's log finds the graphs of it.
+
+    Args:
+        graph: the outermost graph.
+        shows: whether a value of a type that is not known here is shown, rather than an error.
+    """
 
     def known(ns: str, fingerprint: str) -> tuple[GraphSpec | None, Records]:
         found = graph.graph_of(ns, fingerprint)
-        return (found.spec, found.records) if found else (None, graph.records)
+        if found is None:
+            return None, graph.showing if shows else graph.records
+        return found.spec, found.showing if shows else found.records
 
     return known
 

@@ -100,6 +100,7 @@ class RunConfig:
     above: Mapping[str, Any] | None = None  # Metadata of checkpoints of the graph around.
     context: Any = None  # What nodes get as `runtime.context`, where it must be stored.
     messages: bool = False  # Whether somebody wants to read tokens of language models.
+    queue: str = ""  # Where its steps go whose nodes name no queue; empty: as the graph says.
     owner: str = ""  # The process whose run it is, when no fleet runs it.
     resumes_max: int | None = None  # How often it may be resumed after it failed or crashed.
     parent: tuple[str, str] | None = None  # The thread and step whose subgraph the run is.
@@ -513,6 +514,8 @@ def new_head(
         given["context"] = config.context
     if config.messages:
         given["messages"] = True
+    if config.queue:
+        given["queue"] = config.queue
     if config.resumes_max is not None:
         given["resumes_max"] = config.resumes_max
     if config.base is not None:

@@ -62,7 +62,7 @@ def answer(
     given = answers_given(thread_id, loaded, resume, to)
     config = records.decode(loaded.head.config)
     if config.get("on_resume") and set(given) == set(open_questions(loaded)):
-        where = Placement(thread_id, loaded.head.graph, queue)
+        where = Placement(thread_id, loaded.head.graph, queue, config.get("queue") or "")
         checkpoint = records.checkpoint(loaded.checkpoint.header)
         head = _resumed(records, loaded, checkpoint, recursion_limit, call)
         return go_on(records, where, loaded, head, reason="answer", given=given, call=call)
@@ -123,7 +123,7 @@ def carry_on(
     _check_resumes(thread_id, loaded, config, reason)
     # A hook that failed is called again by its own step.
     if config.get("on_resume") and rest and all(step.step.node != START for step in rest):
-        where = Placement(thread_id, loaded.head.graph, queue)
+        where = Placement(thread_id, loaded.head.graph, queue, config.get("queue") or "")
         head = _resumed(records, loaded, checkpoint, recursion_limit, call)
         return go_on(records, where, loaded, head, reason=reason, given={}, call=call)
     return Commit(

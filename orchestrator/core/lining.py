@@ -17,7 +17,7 @@ __all__ = ["begin", "check", "enqueue", "withdraw"]
 
 _KEPT = (  # The fields of a `RunConfig` that wait with it.
     *("run_id", "fingerprint", "recursion_limit", "metadata", "configurable", "context"),
-    *("messages", "resumes_max", "on_pending", "state_version"),
+    *("messages", "resumes_max", "on_pending", "state_version", "queue"),
 )
 
 
@@ -74,8 +74,8 @@ def begin(records: Records, thread_id: str, loaded: LoadedThread) -> Commit:
     """
     run_id, stored = next(iter(loaded.line.items()))
     kept = records.decode(stored)
-    where = Placement(thread_id, kept["graph"], kept["queue"])
     config = RunConfig(**kept["config"])
+    where = Placement(thread_id, kept["graph"], kept["queue"], config.queue)
     commit = accept(records, where, kept["input"], config, loaded, loaded.now_ms)
     return replace(commit, dequeue=run_id)
 

@@ -8,7 +8,7 @@ from orchestrator.core.branches import branched
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import Placement, steps_of
 from orchestrator.damage import check_damage
-from orchestrator.errors import StateCorruptedError
+from orchestrator.errors import StateCorruptedError, UnknownTypeError
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text, mint_checkpoint_id
 from orchestrator.record import replace
@@ -17,7 +17,12 @@ __all__ = ["damage_to_state", "damage_to_steps", "set_back"]
 
 
 def damage_to_state(records: Records, loaded: LoadedThread) -> str:
-    """Return what of a checkpoint is damaged: itself, its plan or a value; empty: nothing."""
+    """Return what of a checkpoint is damaged: itself, its plan or a value; empty: nothing.
+
+    Raises:
+        UnknownTypeError: if it is whole as far as it can be read here, and this process lacks a
+            type that is needed for the rest.
+    """
     stored = loaded.checkpoint
     try:
         for record in (stored.header, stored.plan, *loaded.blobs.values()):
@@ -25,6 +30,8 @@ def damage_to_state(records: Records, loaded: LoadedThread) -> str:
         checkpoint = records.checkpoint(stored.header, stored.plan)
         held = records.names(checkpoint).values()
         absent = [name for name in held if name not in loaded.blobs]
+    except UnknownTypeError:
+        raise  # Another process reads it: nothing may be set back.
     except StateCorruptedError as error:
         return str(error)
     return f"a stored value is missing: {absent[0]!r}" if absent else ""

@@ -55,6 +55,7 @@ __all__ = [
     "hand_back",
     "in_one_log",
     "recursion_error",
+    "run_queue",
     "steps_of",
     "stopped",
     "tracked_send",
@@ -76,12 +77,20 @@ class Placement:
     thread_id: str
     graph: str
     default_queue: str = ""  # Empty: in the process that called.
+    run_queue: str = ""  # Of this run; empty: as the graph says, or the default one.
 
     def queue(self, spec: GraphSpec | None, node: str) -> str:
-        """Return the queue for steps of `node`; a client without the graph uses the default."""
+        """Return the queue for steps of `node`; a client without the graph knows of no others."""
         if not self.default_queue or spec is None or node not in spec.nodes:
-            return self.default_queue
-        return spec.queue_of(node, self.default_queue)
+            return self.default_queue and (self.run_queue or self.default_queue)
+        return spec.queue_of(node, self.run_queue, self.default_queue)
+
+
+def run_queue(records: Records, config: bytes) -> str:
+    """Return the queue of a run, by what it was started with; empty: it has none of its own."""
+    if b"queue" not in config:  # Each superstep asks, and few runs have one.
+        return ""
+    return str(records.decode(config).get("queue") or "")
 
 
 def steps_of(
@@ -147,7 +156,8 @@ class Stepping:
 
     def next(self, thread_id: str, head: Head, following: Next) -> Commit:
         """Return the commit that makes `following` the head, where its parent still is."""
-        where = Placement(thread_id, head.graph, self.default_queue)
+        own = run_queue(self.records, head.config) if self.default_queue else ""
+        where = Placement(thread_id, head.graph, self.default_queue, own)
         checkpoint, untracked = following.checkpoint, self.spec.untracked
         kept = kept_values(self.records, following, untracked)
         for index, each in enumerate(following.sends):

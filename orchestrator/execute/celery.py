@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from orchestrator.checkpoint.commit import ReadyStep
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.config import Settings
-from orchestrator.execute.dispatch import dispatcher, open_store
+from orchestrator.execute.dispatch import dispatcher, open_store, warn_if_unread
 from orchestrator.execute.waiting import wait_for_rest
 from orchestrator.step.protocol import StepProtocol
 
@@ -38,6 +38,7 @@ class CeleryExecutor:
         self.settings = settings or Settings.from_env(url=url)
         self.default_queue = self.settings.queue
         self._timeout_s = timeout_s
+        self._checked = False  # Whether workers read the same broker.
         self._store = open_store(self.settings)
         self._dispatch = dispatcher(self._store, self.settings)
 
@@ -47,6 +48,9 @@ class CeleryExecutor:
 
     def send(self, ready: Sequence[ReadyStep]) -> None:
         """See `Executor.send`; a store that is the broker has sent them already."""
+        if not self._checked:
+            self._checked = True
+            warn_if_unread(self._store)
         if ready and not self._store.pushes:
             self._dispatch(ready)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from orchestrator.checkpoint.commit import ReadyStep
+from orchestrator.checkpointer.redis.fleet import Fleet
 from orchestrator.checkpointer.redis.store import RedisCheckpointer, connect
 from orchestrator.config import Settings
 from orchestrator.errors import CheckpointerUnavailableError
@@ -24,7 +26,18 @@ from orchestrator.redisconnection import refuses_for_now
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["REDIS_PATIENCE", "Dispatch", "dispatcher", "open_store"]
+__all__ = [
+    "AMQP_PATIENCE",
+    "REDIS_PATIENCE",
+    "Dispatch",
+    "disconnect",
+    "dispatcher",
+    "open_store",
+    "speaks_amqp",
+    "warn_if_unread",
+]
+
+_log = logging.getLogger(__name__)
 
 Dispatch = Callable[[Sequence[ReadyStep]], None]  # Sends messages, and remembers that they were.
 
@@ -37,8 +50,13 @@ REDIS_PATIENCE = {
     "health_check_interval": 2,
 }
 
+# The same for RabbitMQ, and each message is confirmed: a broker that has lost it, refuses it or is
+# gone without a word would else take it, as far as its sender can see.
+AMQP_PATIENCE = {"confirm_publish": True, "read_timeout": 5, "write_timeout": 5}
+_AMQP = ("amqp", "amqps", "pyamqp")
+
 # Brokers whose queues are first-in first-out, so that what was claimed tells of what was lost.
-_ORDERED = ("redis", "rediss", "sentinel", "amqp", "amqps", "pyamqp")
+_ORDERED = ("redis", "rediss", "redis+socket", "sentinel", *_AMQP)
 
 
 def open_store(
@@ -55,7 +73,7 @@ def open_store(
     if not settings.one_redis:
         is_empty = _Broker(settings).is_empty
         return RedisCheckpointer(settings=settings, client=client, is_empty=is_empty)
-    renderer = MessageRenderer(template or celery_template())
+    renderer = MessageRenderer(template or celery_template(), settings.queue_prefix)
     return RedisCheckpointer(settings=settings, client=client, renderer=renderer)
 
 
@@ -64,11 +82,39 @@ def dispatcher(store: RedisCheckpointer, settings: Settings) -> Dispatch:
     return store.push if store.pushes else _Publisher(store, _Broker(settings))
 
 
+def warn_if_unread(store: RedisCheckpointer) -> None:
+    """Log a warning if workers are alive and none of them reads the broker of these settings."""
+    mine = store.settings.broker_name
+    try:
+        read = {worker.broker for worker in Fleet(store).workers()}
+    except CheckpointerUnavailableError:
+        return
+    if read and "" not in read and mine not in read:
+        _log.warning(
+            "GRAPHSTALK_BROKER_URL must name the broker that the workers read (here: %s; read by "
+            "workers: %s). What is sent from here waits for the sweeper, which sends it again; set "
+            "GRAPHSTALK_BROKER_URL in every process to the same broker",
+            mine,
+            ", ".join(sorted(read)),
+        )
+
+
+def speaks_amqp(broker_url: str) -> bool:
+    """Return whether a broker is RabbitMQ, or another that speaks its protocol."""
+    return broker_url.partition("://")[0] in _AMQP
+
+
+def disconnect(dispatch: Dispatch) -> None:
+    """Give back the connections with which messages were sent; the next message makes others."""
+    if isinstance(dispatch, _Publisher):
+        dispatch.close()
+
+
 class _Broker:
     """A broker that is not the server of the checkpoints, by way of Celery."""
 
     def __init__(self, settings: Settings) -> None:
-        self._url = settings.broker_url
+        self._url, self.queue_prefix = settings.celery_url, settings.queue_prefix
         self._fresh_s = settings.hint_grace_s / 2  # How long an answer about a queue serves.
         self._looks: dict[str, tuple[float, bool]] = {}
         self._app: Celery | None = None
@@ -81,9 +127,29 @@ class _Broker:
 
         if self._app is None:
             self._app = Celery("graphstalk", broker=self._url, set_as_current=False)
-            if self._url.startswith(("redis", "rediss")):
-                self._app.conf.broker_transport_options = REDIS_PATIENCE
+            conf = self._app.conf
+            if self._url.startswith("redis"):
+                conf.broker_transport_options = REDIS_PATIENCE
+            elif speaks_amqp(self._url):
+                conf.broker_transport_options = AMQP_PATIENCE
+                conf.broker_heartbeat = 0  # It sends now and then; a confirmation says the same.
+                conf.broker_connection_timeout = 2
+                conf.task_publish_retry_policy = {"max_retries": 1, "interval_start": 0}
         return self._app
+
+    def errors(self) -> tuple[type[Exception], ...]:
+        """Return what its client raises if a message cannot be sent, without Redis's errors."""
+        from kombu.exceptions import OperationalError  # noqa: PLC0415 - only senders need Celery
+
+        if not speaks_amqp(self._url):
+            return (OperationalError,)
+        connection = self.celery().connection_for_write()
+        found: tuple[type[Exception], ...] = (
+            OperationalError,
+            *connection.connection_errors,
+            *connection.channel_errors,
+        )
+        return found
 
     def disconnect(self) -> None:
         """Drop the connections; the next message connects anew, perhaps to another primary."""
@@ -103,7 +169,7 @@ class _Broker:
         with self.celery().connection_for_write(connect_timeout=2) as connection:
             try:
                 with connection.channel() as channel:
-                    declared = channel.queue_declare(queue=queue, passive=True)
+                    declared = channel.queue_declare(queue=self.queue_prefix + queue, passive=True)
             except connection.channel_errors:
                 return True  # There is no such queue: whatever was in it is gone.
             except connection.connection_errors:
@@ -118,8 +184,6 @@ class _Publisher:
         self._store, self._broker = store, broker
 
     def __call__(self, steps: Sequence[ReadyStep]) -> None:
-        from kombu.exceptions import OperationalError  # noqa: PLC0415 - only senders need Celery
-
         app = self._broker.celery()
         now_ms = self._store.now_ms() if self._broker.ordered else 0
         try:
@@ -129,12 +193,13 @@ class _Publisher:
                         STEP_TASK,
                         kwargs=step_arguments(step, now_ms),
                         task_id=step.task_id,
-                        queue=step.queue,
+                        queue=self._broker.queue_prefix + step.queue,
                         shadow=step.shadow,
                         producer=producer,
                         ignore_result=True,
                     )
-        except OperationalError as error:
+        except self._broker.errors() as error:
+            self._broker.disconnect()
             msg = f"the broker does not answer ({error}); the steps are stored and will be sent"
             raise CheckpointerUnavailableError(msg) from error
         except RedisError as error:
@@ -144,3 +209,7 @@ class _Publisher:
             msg = f"the broker refuses commands ({error}); the steps are stored and will be sent"
             raise CheckpointerUnavailableError(msg) from error
         self._store.mark_sent(steps)
+
+    def close(self) -> None:
+        """Give back connections."""
+        self._broker.disconnect()

@@ -25,7 +25,7 @@ class Inbox:
         lost a hint, and the sweeper finds that.
 
         Args:
-            queue: the queue.
+            queue: the broker's name of the queue.
             wanted: tells by the name that Flower shows, `graph.node`.
         """
         try:

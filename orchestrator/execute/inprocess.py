@@ -515,7 +515,9 @@ class _Alive:
         self._keeping.__exit__(None, None, None)
         run = self._run
         try:
-            if run.is_cancelled or isinstance(exception[1], Cancelled):
+            if run.scope is not None and run.scope.is_lost:
+                self._orphan()  # The step that runs it belongs to another process now.
+            elif run.is_cancelled or isinstance(exception[1], Cancelled):
                 run.stop()
             elif exception[0] is not None or run.todo or run.drained is not None:
                 self._orphan()

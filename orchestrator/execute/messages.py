@@ -104,20 +104,26 @@ def celery_template() -> str:
 class MessageRenderer:
     """Fills the template in: (step, store's time) → (queue list, message)."""
 
-    def __init__(self, template: str) -> None:
-        """Take the template apart."""
-        self.template = template
+    def __init__(self, template: str, queue_prefix: str) -> None:
+        """Take the template apart.
+
+        Args:
+            template: see `celery_template`.
+            queue_prefix: what the broker's names of queues begin with.
+        """
+        self.template, self._queue_prefix = template, queue_prefix
         parsed = json.loads(template)
         self._message: str = parsed["message"]
         self._embed = json.dumps(parsed["embed"])
-        self._of_node: dict[tuple[str, str, str], list[str]] = {}
+        self._of_node: dict[tuple[str, str, str], tuple[str, list[str]]] = {}
 
     def __call__(self, step: ReadyStep, now_ms: int) -> tuple[str, bytes]:
         """Return the list that the step's queue is, and the message."""
         node = (step.graph, step.node, step.queue)
-        pieces = self._of_node.get(node)
-        if pieces is None:
-            pieces = self._of_node[node] = self._cut(step)
+        cut = self._of_node.get(node)
+        if cut is None:
+            cut = self._of_node[node] = self._cut(step)
+        queue, pieces = cut
         arguments = step_arguments(step, now_ms)
         values = {
             _ID: _escaped(step.task_id),
@@ -125,13 +131,14 @@ class MessageRenderer:
             _TAG: uuid.uuid4().hex,
             _REPR: _escaped(repr(arguments)),
         }
-        return step.queue, "".join([values.get(piece, piece) for piece in pieces]).encode()
+        return queue, "".join([values.get(piece, piece) for piece in pieces]).encode()
 
-    def _cut(self, step: ReadyStep) -> list[str]:
-        """Return the template for a node, cut so that each blank is a piece of its own."""
+    def _cut(self, step: ReadyStep) -> tuple[str, list[str]]:
+        """Return a node's queue, and its template, cut so that each blank is a piece of its own."""
+        queue = self._queue_prefix + step.queue
         text = self._message.replace(_SHADOW, _escaped(step.shadow))
-        text = text.replace(_QUEUE, _escaped(step.queue))
-        return re.split(f"({_ID}|{_BODY}|{_TAG}|{_REPR})", text)
+        text = text.replace(_QUEUE, _escaped(queue))
+        return queue, re.split(f"({_ID}|{_BODY}|{_TAG}|{_REPR})", text)
 
 
 def _escaped(text: str) -> str:

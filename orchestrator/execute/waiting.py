@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from orchestrator.checkpoint.commit import Event, LoadedThread
@@ -18,7 +20,7 @@ from orchestrator.errors import (
 from orchestrator.ids import parse_checkpoint_id
 from orchestrator.step.cancelscope import check_cancelled, elsewhere
 
-__all__ = ["left_by", "run_of", "wait_for_rest"]
+__all__ = ["left_by", "run_of", "wait_for_rest", "wait_until"]
 
 _LOOK_S = 2.0  # After so long without news a thread is looked at anew.
 
@@ -70,6 +72,53 @@ def _wait_for_rest(
             if not rests and _left_s(end) <= 0:
                 raise RunNotFinishedError(_late(thread_id, loaded, timeout_s))
             whole = rests or wait(max(0.0, min(_left_s(end), _LOOK_S)))
+
+
+def wait_until(
+    store: Checkpointer,
+    thread_id: str,
+    run_id: str,
+    reached: Callable[[LoadedThread], bool],
+    timeout_s: float | None = None,
+) -> LoadedThread:
+    """Return the thread once `reached` accepts it, as the run has it or left it.
+
+    Args:
+        store: where the thread is.
+        thread_id: the thread.
+        run_id: the run; empty: the one that is there.
+        reached: called with the thread at first, and after each event of it.
+        timeout_s: how long to wait at most.
+
+    Raises:
+        RunNotFinishedError: if that takes longer than `timeout_s`, or the run has ended before.
+        Cancelled: if the call that waits was cancelled; the run continues.
+        UnknownThreadError: if there is no such thread.
+    """
+    end = None if timeout_s is None else time.monotonic() + timeout_s
+    with elsewhere():
+        while True:
+            check_cancelled()
+            try:
+                there = _load(store, thread_id)
+            except CheckpointerUnavailableError:  # Waited for, as by `wait_for_rest`.
+                if (left := _left_s(end)) <= 0:
+                    raise
+                time.sleep(min(0.2, left))
+                continue
+            loaded = left_by(store, thread_id, there, run_id)
+            if reached(loaded):
+                return loaded
+            if loaded.head.status.final:
+                msg = (
+                    f"the run {loaded.head.run_id} of thread {thread_id!r} ended as "
+                    f"{loaded.head.status}, without what was waited for"
+                )
+                raise RunNotFinishedError(msg)
+            if _left_s(end) <= 0:
+                raise RunNotFinishedError(_late(thread_id, loaded, timeout_s))
+            with suppress(CheckpointerUnavailableError):
+                store.events(thread_id, after=there.seq, wait_s=min(_left_s(end), _LOOK_S))
 
 
 def _load(store: Checkpointer, thread_id: str, *, values: bool = True) -> LoadedThread:

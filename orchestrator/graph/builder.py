@@ -23,7 +23,7 @@ from orchestrator.graph.lineage import Lineage, channels_once
 from orchestrator.graph.managed import ManagedValue
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
 from orchestrator.graph.routing import END, START, plain_name
-from orchestrator.graph.schema import channels_of, managed_of, schema_of
+from orchestrator.graph.schema import channels_of, codec_classes, managed_of, schema_of
 from orchestrator.graph.settings import NodeDefaults, NodeSettings, check_settings
 from orchestrator.graph.spec import GraphSpec, handler_name
 from orchestrator.graph.wiring import Router, Written, WrittenNode, freeze
@@ -337,6 +337,9 @@ class GraphBuilder:
         return dataclasses.replace(
             spec,
             context_schema=self.context_schema,
+            classes=tuple(  # A context is stored, too, where a fleet runs the graph.
+                dict.fromkeys((*spec.classes, *codec_classes([self.context_schema])))
+            ),
             strict=self._strict,
             on_resume=self._on_resume,
             lineage=Lineage(

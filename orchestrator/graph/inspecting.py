@@ -98,8 +98,8 @@ def action_of(action: Any) -> Callable[..., Any]:
 def _invoked(action: Any) -> Callable[..., Any]:
     """Return a function that invokes a runnable; in a run of an event loop, one to be awaited."""
     has_sync, has_async = hasattr(action, "invoke"), hasattr(action, "ainvoke")
-    if hasattr(action, "afunc") and not hasattr(action, "func"):
-        has_sync = False  # A `RunnableLambda` of a coroutine function.
+    if has_async and _is_asynchronous(action):
+        has_sync = False
 
     def call(state: Any, config: Any) -> Any:
         scope = current_scope.get()
@@ -109,6 +109,45 @@ def _invoked(action: Any) -> Callable[..., Any]:
         return action.invoke(state, config)
 
     return call
+
+
+def _is_asynchronous(action: Any) -> bool:
+    """Return whether a runnable, or a part of it, is of coroutine functions: tools of MCP servers.
+
+    Its `invoke` raises, of a sequence when the parts before have run. The parts are found by the
+    names under which langchain-core keeps them.
+    """
+    todo, seen = [action], set[int]()
+    while todo:
+        part = todo.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        held = getattr(part, "__dict__", {})
+        if "afunc" in held and "func" not in held:
+            return True  # A `RunnableLambda`.
+        if held.get("coroutine") is not None and held.get("func", part) is None:
+            return True  # A `StructuredTool`.
+        if _has_own_coroutine(type(part)):
+            return True
+        for name in _PARTS:
+            inner = held.get(name)
+            inner = list(inner.values()) if isinstance(inner, dict) else inner
+            todo += inner if isinstance(inner, (list, tuple)) else [inner]
+    return False
+
+
+# Of sequences, parallels, bindings, fallbacks, branches, and LangGraph's node of tools.
+_PARTS = (
+    *("first", "middle", "last", "steps__", "bound", "runnable", "fallbacks", "mapper"),
+    *("branches", "default", "_tools_by_name"),
+)
+
+
+def _has_own_coroutine(cls: type) -> bool:
+    """Return whether a class of tools says itself how it is awaited."""
+    home = next((base for base in cls.__mro__ if "_arun" in vars(base)), None)
+    return home is not None and not home.__module__.startswith("langchain_core.")
 
 
 def _side_by_side(actions: dict[str, Any]) -> Any:

@@ -18,11 +18,15 @@ __all__ = [
     "branch_channel",
     "channel_name",
     "join_channel",
+    "own",
     "plain_name",
 ]
 
 START: Final = "__start__"  # Where every run begins.
 END: Final = "__end__"  # Where a path ends.
+
+
+_LANGGRAPH = "langgraph.types"  # Where LangGraph defines what steers.
 
 
 def plain_name(name: Any) -> Any:
@@ -95,6 +99,39 @@ class Command(Generic[NodeT]):
         """Return `goto` as a tuple, names as plain texts."""
         many = (self.goto,) if isinstance(self.goto, (Send, str)) else self.goto
         return tuple(plain_name(target) for target in many)
+
+
+def own(value: Any) -> Any:
+    """Return LangGraph's `Command` or `Send` as the one of this package; anything else as it is.
+
+    They are known by where their class is defined, so LangGraph is not imported. A list of what
+    leads somewhere may hold them, too.
+    """
+    cls = type(value)
+    if cls is dict or value is None:
+        return value
+    if cls is list or cls is tuple:
+        if all(type(item).__module__ != _LANGGRAPH for item in value):
+            return value
+        return [own(item) for item in value]
+    home = next((base for base in cls.__mro__ if base.__module__ == _LANGGRAPH), None)
+    if home is None or home.__name__ not in {"Command", "Send"}:
+        return value
+    if home.__name__ == "Send":
+        return Send(value.node, value.arg, timeout=_own_timeout(getattr(value, "timeout", None)))
+    goto = own(value.goto)
+    resume = MISSING if value.resume is None else value.resume  # As LangGraph reads it.
+    return Command(graph=value.graph, update=value.update, resume=resume, goto=goto)
+
+
+def _own_timeout(timeout: Any) -> Any:
+    if type(timeout).__module__ != _LANGGRAPH:
+        return timeout
+    return TimeoutPolicy(
+        run_timeout=timeout.run_timeout,
+        idle_timeout=timeout.idle_timeout,
+        refresh_on=timeout.refresh_on,
+    )
 
 
 def branch_channel(node: str) -> str:

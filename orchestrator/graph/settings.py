@@ -12,8 +12,9 @@ from orchestrator.graph.inspecting import injected
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy, policies_of
 from orchestrator.graph.routing import plain_name
 from orchestrator.graph.spec import DispatchMode, Handler, NodeOptions
+from orchestrator.ids import QUEUE_RULE, is_queue
 
-__all__ = ["NodeDefaults", "NodeSettings", "checked_dispatch", "options_of"]
+__all__ = ["NodeDefaults", "NodeSettings", "checked_dispatch", "checked_queue", "options_of"]
 
 
 class NodeSettings(TypedDict, total=False):
@@ -87,7 +88,7 @@ def options_of(name: str, settings: NodeSettings, defaults: NodeDefaults) -> Nod
     except (ValueError, TypeError) as error:
         raise InvalidGraphError(f"the timeout of the node {name!r}: {error}") from error
     return NodeOptions(
-        queue=settings.get("queue"),
+        queue=checked_queue(settings.get("queue")),
         dispatch=checked_dispatch(settings.get("dispatch")),
         retry=policies_of(chosen["retry_policy"]),
         defer=bool(settings.get("defer")),
@@ -112,6 +113,17 @@ def checked_dispatch(dispatch: DispatchMode | None) -> DispatchMode | None:
     if dispatch not in {None, "queue", "inline"}:
         raise InvalidGraphError(f'dispatch must be "queue" or "inline", not {dispatch!r}')
     return dispatch
+
+
+def checked_queue(queue: str | None) -> str | None:
+    """Return the name of a queue.
+
+    Raises:
+        InvalidGraphError: if a worker could not be told to take from it.
+    """
+    if queue is not None and not is_queue(queue):
+        raise InvalidGraphError(f"{QUEUE_RULE} (queue={queue!r})")
+    return queue
 
 
 def _labelled(

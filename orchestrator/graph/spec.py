@@ -69,7 +69,7 @@ class Handler:
 class NodeOptions:
     """How and where a node is run."""
 
-    queue: str | None = None  # The Celery queue of its steps; `None`: the deployment's default.
+    queue: str | None = None  # The Celery queue of its steps; `None`: the run's, or the graph's.
     dispatch: DispatchMode | None = None  # `None`: as the graph says.
     retry: tuple[RetryPolicy, ...] = ()
     defer: bool = False  # Run only when the run would otherwise end.
@@ -146,11 +146,12 @@ class GraphSpec:
     output_schema: Any = None
     context_schema: Any = None  # The type of the `context` that callers pass.
     dispatch: DispatchMode | None = None  # How steps get to workers; `None`: as the workers say.
+    queue: str | None = None  # Of nodes that name none; `None`: the run's, or the default one.
     strict: bool = True  # Whether an update of a key that the state does not have is an error.
     lineage: Lineage = field(
         default_factory=Lineage
     )  # Its version, and what leads from earlier ones to it.
-    classes: tuple[type, ...] = ()  # The classes that the state's types name, to be storable.
+    classes: tuple[type, ...] = ()  # What the types of state and context name, to be storable.
 
     @cached_property
     def control(self) -> frozenset[str]:
@@ -285,9 +286,9 @@ class GraphSpec:
             )
         return chosen
 
-    def queue_of(self, node: str, default: str) -> str:
-        """Return the Celery queue on which steps of `node` run."""
-        return self.nodes[node].options.queue or default
+    def queue_of(self, node: str, run_queue: str, default: str) -> str:
+        """Return the Celery queue on which steps of `node` run: its own, the run's, the graph's."""
+        return self.nodes[node].options.queue or run_queue or self.queue or default
 
     def is_inline(self, node: str, default: DispatchMode) -> bool:
         """Return whether a worker may do a step of `node` at once after the one before."""

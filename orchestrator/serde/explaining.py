@@ -14,6 +14,8 @@ from orchestrator.serde.registry import NATIVE
 
 __all__ = ["explain"]
 
+_LANGGRAPH = "langgraph.types"
+_OWN = {"Command", "Interrupt", "Overwrite", "Send"}  # Those have a counterpart here.
 _SCALARS = NATIVE - {list, dict}
 
 
@@ -53,6 +55,8 @@ def explain(value: Any, form_of: Callable[[type], Form | None], error: Exception
 
 
 def _remedy(cls: type, form_of: Callable[[type], Form | None]) -> str:
+    if cls.__module__ == _LANGGRAPH and cls.__name__ in _OWN:
+        return f"which is LangGraph's: import {cls.__name__} from orchestrator"
     known = next((base for base in cls.__mro__[1:-1] if base in NATIVE or form_of(base)), None)
     remedy = (
         "which cannot be stored. Return plain data, or name the type in the state's schema, or "

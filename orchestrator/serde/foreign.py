@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.errors import StateCorruptedError
+from orchestrator.errors import UnknownTypeError
 from orchestrator.serde.arrays import ARRAY_TAGS, array_forms
 from orchestrator.serde.classes import adds_nothing_to_str, class_form
 from orchestrator.serde.forms import Form, only
@@ -80,7 +80,7 @@ def foreign_tag(tag: str) -> Form | None:
     """Return the form that `tag` stands for, if it is of a package known here.
 
     Raises:
-        StateCorruptedError: if it is, and this process does not have that package.
+        UnknownTypeError: if it is, and this process does not have that package.
     """
     package = _TAGS.get(tag)
     if package is None:
@@ -89,7 +89,7 @@ def foreign_tag(tag: str) -> Form | None:
         forms = _PACKAGES[package]()
     except ImportError as error:
         msg = f"a stored value has the type {tag!r}, and {package} is not installed: install it"
-        raise StateCorruptedError(msg) from error
+        raise UnknownTypeError(msg) from error
     return next((form for form in forms.values() if form.tag == tag), None)
 
 

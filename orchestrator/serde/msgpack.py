@@ -25,7 +25,7 @@ from typing import Any
 import msgpack
 
 from orchestrator.damage import check_damage
-from orchestrator.errors import StateCorruptedError, UnserializableValueError
+from orchestrator.errors import StateCorruptedError, UnknownTypeError, UnserializableValueError
 from orchestrator.serde.buffers import hold_buffers, may_hold_bytes
 from orchestrator.serde.classes import class_form, tag_of
 from orchestrator.serde.explaining import explain
@@ -34,7 +34,7 @@ from orchestrator.serde.forms import Form, Plain
 from orchestrator.serde.registry import NATIVE, registered_form, registered_tag
 from orchestrator.serde.standard import STANDARD
 
-__all__ = ["Codec", "Unread"]
+__all__ = ["Codec", "UnknownValue"]
 
 _TAG = 1  # The one extension code: its payload is a tag.
 _KEPT_BYTES_MAX = 1 << 20  # A writer whose buffer grew beyond this is not kept.
@@ -105,7 +105,8 @@ class Codec:
         """Return the value that `data` stands for.
 
         Raises:
-            StateCorruptedError: if the bytes are damaged or name a type that is not allowed here.
+            StateCorruptedError: if the bytes are damaged.
+            UnknownTypeError: if they name a type that is not allowed here.
         """
         check_damage(data)
         return _unpacked(data, _Reader(self._by_tag))
@@ -132,8 +133,19 @@ class Codec:
         check_damage(data)
         return _unpacked(data, _KnowingReader(self._by_tag))
 
+    def decode_showing(self, data: bytes) -> Any:
+        """Return the value that `data` stands for, with `UnknownValue` where a type is not known.
+
+        For who shows values, and may bring them back.
+
+        Raises:
+            StateCorruptedError: if the bytes are damaged.
+        """
+        check_damage(data)
+        return _unpacked(data, _ShowingReader(self._by_tag))
+
     def decode_carrying(self, data: bytes) -> Any:
-        """Return the value that `data` stands for, with `Unread` where users' types stand.
+        """Return the value that `data` stands for, with `UnknownValue` where users' types stand.
 
         For who passes values on without knowing their types: encoded again, they are as before.
 
@@ -158,11 +170,28 @@ class Codec:
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # Equal to itself only, so that it may be a key.
-class Unread:
-    """A value of a type that this process does not know, carried as it is stored."""
+class UnknownValue:
+    """A value of a type that this process does not know; stored again, it is as it was.
 
-    tag: str
-    plain: Any
+    Attributes:
+        type: what stored bytes call the type: by default the module and the name of its class.
+        value: what the value consists of, as it is stored.
+    """
+
+    type: str
+    value: Any
+
+    def __repr__(self) -> str:
+        """Return the type and what is in the value, as no value of a known type prints."""
+        return f"<{self.type} {self.fields!r}>"
+
+    @property
+    def fields(self) -> Any:
+        """Return the fields, of what is stored as fields with a note of those that were set."""
+        match self.value:
+            case [dict() as fields, list()] | [dict() as fields, list(), None, None]:
+                return fields
+        return self.value
 
 
 class _Writer:
@@ -198,9 +227,9 @@ class _Writer:
             TypeError: if values of the type cannot be stored.
         """
         cls = type(value)
-        if cls is Unread:
-            self.plains.append(value.plain)
-            return [_mark(value.tag), value.plain]
+        if cls is UnknownValue:
+            self.plains.append(value.value)
+            return [_mark(value.type), value.value]
         form = self.known.get(cls) or self.codec.form(cls)
         if form is None:
             if (text := text_of(value)) is not None:
@@ -277,7 +306,7 @@ class _Reader:
                 f"a stored value has the type {str(tag)!r}, which this process does not know: "
                 f"load the graph whose state names it, or give it to orchestrator.register_type"
             )
-            raise StateCorruptedError(msg)
+            raise UnknownTypeError(msg)
         self.open -= 1
         try:
             return form.from_plain(plain)
@@ -302,7 +331,7 @@ class _CarryingReader(_Reader):
             return super().list(items)
         tag, plain = items
         self.open -= 1
-        return Unread(str(tag), plain)
+        return UnknownValue(str(tag), plain)
 
 
 class _PlainReader(_Reader):
@@ -344,6 +373,20 @@ class _KnowingReader(_PlainReader):
             return bool(self.by_tag.get(tag) or registered_tag(tag) or foreign_tag(str(tag)))
         except StateCorruptedError:  # Its package is not installed.
             return False
+
+
+class _ShowingReader(_KnowingReader):
+    """Names the type of a value that this process does not know."""
+
+    __slots__ = ()
+
+    def list(self, items: list[Any]) -> Any:
+        """Return a list, the value that it stands for, or what names its type."""
+        if items and type(items[0]) is _Tag and not self._knows(items[0]):
+            tag, plain = items
+            self.open -= 1
+            return UnknownValue(str(tag), plain)
+        return _Reader.list(self, items)
 
 
 def _unpacked(data: bytes, reader: _Reader) -> Any:

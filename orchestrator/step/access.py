@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import random
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as replace_fields
 from typing import TypeVar
 
 from orchestrator import limits
@@ -19,6 +20,7 @@ from orchestrator.checkpoint.commit import Claim, Commit, CommitResult, LoadedTh
 from orchestrator.checkpoint.model import Head
 from orchestrator.checkpoint.tails import Encoded, Grown, joined, whole
 from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core.stepping import defer, in_one_log
 from orchestrator.damage import is_damaged
@@ -42,6 +44,8 @@ class Access:
         owner: the name under which the process claims steps.
         attempts_max: how often a server that is away is asked; infinite for workers, which must not
             leave a claim behind that nobody works on.
+        finds_lost: returns for each of some claims whether it was taken away, where the process
+            has a cheaper way to know than to load their threads.
     """
 
     checkpointer: Checkpointer
@@ -49,6 +53,34 @@ class Access:
     attempts_max: float = limits.COMMIT_ATTEMPTS_MAX
     cache: BlobCache = field(default_factory=BlobCache)
     clock: Clock = field(default_factory=SystemClock)
+    finds_lost: Callable[[Sequence[Claim]], list[bool]] | None = None
+
+    @property
+    def watches(self) -> bool:
+        """Whether claims can be taken away: not those on a thread that this call alone knows."""
+        return not isinstance(self.checkpointer, Overlay)
+
+    def to(self, checkpointer: Checkpointer) -> Access:
+        """Return the same process's access to a checkpointer, perhaps another one."""
+        same = checkpointer is self.checkpointer
+        finds_lost = self.finds_lost if same else None
+        return replace_fields(self, checkpointer=checkpointer, finds_lost=finds_lost)
+
+    def lost(self, claims: Sequence[Claim]) -> list[bool]:
+        """Return for each claim whether it was taken away, or its thread deleted.
+
+        Raises:
+            CheckpointerUnavailableError: if the store does not answer.
+        """
+        if self.finds_lost is not None:
+            return self.finds_lost(claims)
+        return [self._is_lost(claim) for claim in claims]
+
+    def _is_lost(self, claim: Claim) -> bool:
+        assert claim.step is not None
+        loaded = self.checkpointer.load(claim.step.thread_id, values=False)
+        found = loaded.steps.get(claim.step.step_id) if loaded else None
+        return found is None or (found.owner, found.attempt) != (self.owner, claim.attempt)
 
     def claim(
         self, thread_id: str, step_id: str, sent_ms: int = 0

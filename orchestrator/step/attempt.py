@@ -41,6 +41,7 @@ from orchestrator.step import bridge
 from orchestrator.step.answers import fit
 from orchestrator.step.caching import Cached, fits
 from orchestrator.step.call import finish, input_of, writes_after
+from orchestrator.step.cancelscope import cancel_scope
 from orchestrator.step.context import StepContext
 from orchestrator.step.facts import Fact, Written
 from orchestrator.step.host import StepHost
@@ -315,6 +316,7 @@ class Attempt:
             config=self.scope.config,
             key=self.key,
             host=self.host,
+            scope=cancel_scope.get(),
         )
 
     # ---- handlers -----------------------------------------------------------------------------

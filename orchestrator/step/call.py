@@ -18,7 +18,7 @@ from orchestrator.core.advance import Frame
 from orchestrator.core.apply import SENDS, values_with
 from orchestrator.core.steering import goto_in, is_steered, is_update
 from orchestrator.errors import InvalidUpdateError, ParentCommand
-from orchestrator.graph.routing import END, START, Command, Send, branch_channel, plain_name
+from orchestrator.graph.routing import END, START, Command, Send, branch_channel, own, plain_name
 from orchestrator.graph.schema import ROOT, Reader, has_fields, update_items
 from orchestrator.graph.spec import Branch, GraphSpec, NodeSpec
 from orchestrator.step.loop import run_coroutine
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _FIRST_ROUTER = 3  # Its function is the first part of a node, its updates the second.
-_PLAIN = frozenset({dict, list, str, type(None)})  # What most functions return.
+_PLAIN = frozenset({dict, str, type(None)})  # What most functions return.
 
 
 class Heard(Protocol):
@@ -88,10 +88,12 @@ def check_steering(spec: GraphSpec, update: Any, goto: Iterable[Any]) -> None:
 
 
 def finish(result: Any) -> Any:
-    """Return what a function returned, awaited if that is needed."""
+    """Return what a function returned, awaited if that is needed; LangGraph's `Command` as ours."""
     if type(result) in _PLAIN:  # To ask whether something can be awaited takes far longer.
         return result
-    return run_coroutine(result) if inspect.isawaitable(result) else result
+    if type(result) is not list and inspect.isawaitable(result):
+        result = run_coroutine(result)
+    return own(result)
 
 
 def writes_after(
@@ -219,7 +221,11 @@ def _updates(
     if node.name == START and _is_pairs(result):
         return _known(node, result, keys, lenient=not spec.strict)  # It may write a key twice.
     items = update_items(result, keys, spec.begun)
-    return _no_update(node, result) if items is None else items
+    if items is None:
+        return _no_update(node, result)
+    if not items and keys and not (node.subgraph or any(hasattr(result, key) for key in keys)):
+        return _no_key(node, result, keys)
+    return items
 
 
 def _command_updates(
@@ -244,6 +250,17 @@ def _no_update(node: NodeSpec, result: Any) -> list[tuple[str, Any]]:
     msg = (
         f"{what} is no update of the state: expected a dict of its keys, None, or a Command, "
         f"but it is {result!r:.100}"
+    )
+    raise InvalidUpdateError(msg)
+
+
+def _no_key(node: NodeSpec, result: Any, keys: tuple[str, ...]) -> list[tuple[str, Any]]:
+    who = "the input" if node.name == START else f"what the node {node.name!r} returned"
+    cls = type(result)
+    msg = (
+        f"{who} must update at least one key of the state, but {cls.__module__}.{cls.__qualname__} "
+        f"has a field for none ({result!r:.100}). The keys are: {', '.join(keys)}. "
+        f"Return a dict, such as {{{keys[0]!r}: …}}, or None to change nothing"
     )
     raise InvalidUpdateError(msg)
 

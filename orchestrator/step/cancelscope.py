@@ -2,6 +2,7 @@
 
 Each part of a run that can be cancelled alone has a scope of its own, inside the scope around it:
 an awaited call, a superstep of several steps, a step, a task, an attempt with a time limit.
+Code of a step that wants to end early asks its scope (`ctx.cancelled`, `ctx.check()`).
 
 Rule 1: a scope is cancelled once, with all scopes inside it. What begins in it later is refused.
 Rule 2: a coroutine gets `asyncio.CancelledError` where it awaits, and may clean up. The OS thread
@@ -17,7 +18,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar, Token, copy_context
 from functools import partial
 from typing import Any
 
@@ -78,6 +79,7 @@ class CancelScope:
                 coroutine begin; by default as in the scope around it, at last at once.
         """
         self.outer, self.cancelled, self.ends_runs = outer, False, False
+        self._lost = False
         self.begins: Callable[[Begin], None] | None = (
             begins if begins is not None or outer is None else outer.begins
         )
@@ -90,15 +92,23 @@ class CancelScope:
     @contextmanager
     def entered(self) -> Iterator[CancelScope]:
         """Make it the scope of the code inside the block."""
-        if self.outer is not None:
-            self.outer._add(self)  # noqa: SLF001 - another scope
-        token = cancel_scope.set(self)
+        token = self.enter()
         try:
             yield self
         finally:
-            cancel_scope.reset(token)
-            if self.outer is not None:
-                self.outer._inner.discard(self)  # noqa: SLF001 - another scope
+            self.leave(token)
+
+    def enter(self) -> Token[CancelScope | None]:
+        """Make it the scope of the code that follows; return what to `leave` with."""
+        if self.outer is not None:
+            self.outer._add(self)  # noqa: SLF001 - another scope
+        return cancel_scope.set(self)
+
+    def leave(self, token: Token[CancelScope | None]) -> None:
+        """Make the scope around it the one of the code that follows."""
+        cancel_scope.reset(token)
+        if self.outer is not None:
+            self.outer._inner.discard(self)  # noqa: SLF001 - another scope
 
     @contextmanager
     def inside(self) -> Iterator[None]:
@@ -132,6 +142,16 @@ class CancelScope:
         for scope in inner:
             scope.cancel(ends_runs=ends_runs)
 
+    def lose(self) -> None:
+        """Cancel it because the claim of its step was taken away; log nothing, store nothing."""
+        self._lost = True
+        self.cancel()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the claim of its step, or of a step around it, was taken away."""
+        return self._lost or (self.outer is not None and self.outer.is_lost)
+
     @contextmanager
     def reporting(self, to: Callable[[], None]) -> Iterator[None]:
         """Call `to` if the scope is cancelled during the block."""
@@ -147,14 +167,21 @@ class CancelScope:
 
     # ---- coroutines -----------------------------------------------------------------------
 
-    def run(self, awaitable: Awaitable[Any], loop: asyncio.AbstractEventLoop) -> Any:
+    def run(
+        self, awaitable: Awaitable[Any], loop: asyncio.AbstractEventLoop, *, ends: bool = True
+    ) -> Any:
         """Run a coroutine to its end in an event loop of another OS thread; return its result.
+
+        Args:
+            awaitable: the coroutine.
+            loop: the event loop.
+            ends: whether the loop may end first, and cancel what runs in it.
 
         Raises:
             Cancelled: if the scope was cancelled.
             CancelledError: if the coroutine was cancelled otherwise.
         """
-        job = _Job(loop)
+        job = _Job(loop, ends=ends)
         with self._lock:
             refused = self.cancelled
             if not refused:
@@ -223,9 +250,9 @@ class CancelScope:
 class _Job:
     """A coroutine in an event loop, as the OS thread that waits for it sees it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, ends: bool) -> None:
         self.ended: Future[Any] = Future()
-        self._loop, self._cancelled = loop, False
+        self._loop, self._ends, self._cancelled = loop, ends, False
         self._task: asyncio.Task[Any] | None = None
 
     def start(self, awaitable: Awaitable[Any]) -> None:
@@ -256,7 +283,7 @@ class _Job:
     def _end(self, task: asyncio.Task[Any]) -> None:
         if task.cancelled():
             # Without a scope's wish it is the event loop that ends, or the coroutine's own doing.
-            asked = self._cancelled or task.cancelling()
+            asked = self._cancelled or (self._ends and task.cancelling())
             self.ended.set_exception(Cancelled() if asked else CancelledError())
         elif (error := task.exception()) is not None:
             self.ended.set_exception(error)

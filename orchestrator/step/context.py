@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.clock import Clock
 from orchestrator.errors import UnknownEffectError
+from orchestrator.step.cancelscope import Cancelled, CancelScope, cancel_scope
 
 if TYPE_CHECKING:
     from orchestrator.step.host import StepHost
@@ -42,6 +44,31 @@ class StepContext:
     config: Mapping[str, Any] = field(default_factory=dict)
     key: str = ""
     host: StepHost | None = field(default=None, repr=False)
+    scope: CancelScope | None = field(default=None, repr=False)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether what the node does from now on will not be kept.
+
+        So it is when the run was cancelled, the step was taken over by another process, the
+        awaited call was cancelled, or the time limit of the node is over. The worker finds out
+        within about a second that a run was cancelled elsewhere.
+        """
+        inner = cancel_scope.get()
+        return any(scope is not None and scope.ends_runs for scope in (self.scope, inner))
+
+    def check(self) -> None:
+        """End the node here if what it does will not be kept; this is no failure.
+
+        Synchronous nodes that take long call it now and then. It ends the node by an exception that
+        `except Exception` does not catch, so `finally` blocks run. Coroutines need no call: they
+        are cancelled where they await.
+
+        Raises:
+            Cancelled: if `cancelled` is true.
+        """
+        if self.cancelled:
+            raise Cancelled
 
     @property
     def idempotency_key(self) -> str:
@@ -107,7 +134,9 @@ class StepContext:
 
     def now(self) -> dt.datetime:
         """Return the time (UTC) at which an attempt at the step first asked for it here."""
-        found: dt.datetime = self._host().drawn("now", lambda: dt.datetime.now(dt.UTC))
+        host = self._host()
+        clock = host.attempt.protocol.access.clock
+        found: dt.datetime = host.drawn("now", lambda: _time_of(clock))
         return found
 
     def random(self) -> float:
@@ -124,3 +153,7 @@ class StepContext:
             msg = "this context belongs to no running step, so it can record nothing"
             raise RuntimeError(msg)
         return self.host
+
+
+def _time_of(clock: Clock) -> dt.datetime:
+    return dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(milliseconds=clock.now_ms())

@@ -58,7 +58,8 @@ def run_coroutine(awaitable: Awaitable[Any]) -> Any:
     """
     scope = cancel_scope.get()
     if scope is not None:
-        return scope.run(awaitable, _loop())
+        loop = _loop()
+        return scope.run(awaitable, loop, ends=loop is callers_loop.get())
 
     async def main() -> Any:
         return await awaitable

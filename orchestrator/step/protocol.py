@@ -48,6 +48,8 @@ from orchestrator.step.advancing import advance_thread
 from orchestrator.step.ahead import Ahead
 from orchestrator.step.answers import json_schema_of
 from orchestrator.step.attempt import FAILED, Attempt, Result
+from orchestrator.step.cancelscope import CancelScope
+from orchestrator.step.claimwatch import Held
 from orchestrator.step.facts import Advanced, Asked, Done, Fact, Failed, Stopped
 from orchestrator.step.failure import error_record, log_failure
 from orchestrator.step.host import ClaimLost
@@ -124,14 +126,31 @@ class StepProtocol:
         reason = self._mismatch(head, claim.header, step.node)
         if reason:
             return self.access.defer(claim, reason) if step.queue else self._refused(claim, reason)
-        attempt: Attempt | None = None
+        with Held(self.access, claim) as scope:
+            try:
+                settled = self._settled(claim, known, ahead, scope)
+            except BaseException:
+                if scope.is_lost:
+                    return Report(refused=Refusal.STALE_FENCE)
+                raise
+        # What the store raises is not the step's failure.
+        return settled if isinstance(settled, Report) else settled()
+
+    def _settled(
+        self, claim: Claim, known: Mapping[str, Encoded], ahead: Ahead | None, scope: CancelScope
+    ) -> Report | Settle:
+        """Run a claimed step's node; return what is to be committed, or what was done instead."""
+        step, attempt = claim.step, None
+        assert step is not None
         try:
             attempt = ahead.attempt(claim) if ahead else None
             attempt = attempt or Attempt(self, claim, {**known, **claim.blobs})
-            settle = self._attempted(attempt)
+            return self._attempted(attempt)
         except ClaimLost:
             return Report(refused=Refusal.STALE_FENCE)
         except Exception as error:  # noqa: BLE001 - whatever user code raises is the step's failure
+            if scope.is_lost:
+                return Report(refused=Refusal.STALE_FENCE)
             if isinstance(error, GraphDrained) and self._is_drained:  # A subgraph of the step was.
                 handed = hand_back(step, claim.fence, f"drained: {error.reason}")
                 return Report(refused=self.access.commit(handed).refused)
@@ -140,7 +159,6 @@ class StepProtocol:
         except BaseException as error:  # The process or the call ends; the step is not to blame.
             self.access.commit(hand_back(step, claim.fence, type(error).__name__))
             raise
-        return settle()  # What the store raises is not the step's failure.
 
     @property
     def _is_drained(self) -> bool:

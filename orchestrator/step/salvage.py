@@ -14,7 +14,7 @@ from orchestrator.checkpoint.commit import Commit, LoadedThread
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.core.records import Records
 from orchestrator.core.salvage import damage_to_state, damage_to_steps, set_back
-from orchestrator.core.stepping import Placement, in_one_log
+from orchestrator.core.stepping import Placement, in_one_log, run_queue
 from orchestrator.errors import StateCorruptedError
 from orchestrator.graph.spec import GraphSpec
 
@@ -63,7 +63,7 @@ def salvage(
         )
         raise StateCorruptedError(msg)
     lost = not afresh and bool(to_state) and _loses_input(store, records, thread_id, loaded, good)
-    where = Placement(thread_id, loaded.head.graph, queue)
+    where = Placement(thread_id, loaded.head.graph, queue, run_queue(records, loaded.head.config))
     commit = in_one_log(set_back(records, where, spec, loaded, good, why, lost=lost))
     if store.commit(commit).refused is not None:
         return None  # Somebody else did something about it.

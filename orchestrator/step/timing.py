@@ -14,13 +14,37 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from orchestrator.errors import NodeTimeoutError
 from orchestrator.graph.policy import TimeoutPolicy
 from orchestrator.step.cancelscope import CancelScope, cancel_scope
 
-__all__ = ["Watch"]
+__all__ = ["Leftover", "Watch", "leftovers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """An OS thread that continues although its attempt was given up."""
+
+    node: str
+    thread: threading.Thread
+    since_s: float  # By the monotonic clock.
+
+    @property
+    def over_s(self) -> float:
+        """Return for how long it has continued."""
+        return time.monotonic() - self.since_s
+
+
+_left: list[Leftover] = []
+
+
+def leftovers(over_s: float = 0) -> list[Leftover]:
+    """Return what has continued in this process for at least so many seconds, and still does."""
+    _left[:] = [one for one in _left if one.thread.is_alive()]
+    return [one for one in _left if one.over_s >= over_s]
 
 
 class _Stopped(BaseException):
@@ -71,6 +95,8 @@ class Watch:
                 if not scope.coroutines():
                     _throw_into(thread)
                 scope.cancel()
+                leftovers()  # Those that have ended are forgotten.
+                _left.append(Leftover(node, thread, time.monotonic()))
                 raise self._error(node, kind)
             _wait(future, left)
         return future.result()

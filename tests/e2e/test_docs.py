@@ -1,41 +1,65 @@
-"""The Python in the documentation runs, and prints what it says it prints.
+"""The code in the documentation runs, and prints what the pages show.
 
-The blocks of a file run in order, as one module, in an empty folder. A line `# → text` is a line of
-output, in which `…` stands for anything; a block without any may print what it likes.
-`<!-- not run: reason -->` before a block spares it.
+The blocks of a page run in order, in an empty folder: Python as one program, shell lines in a
+shell, with a server and workers where the page starts them. A line `# → text` is a line of output,
+in which `…` stands for anything; a block without any may print what it likes. Comments before a
+block, which no reader sees, say more:
+
+`<!-- file: NAME -->` the block is also saved as that file.
+`<!-- with a fleet -->` a server and a worker run; with `: NAME = ATTRIBUTE`, the worker knows that
+graph of the blocks before.
+`<!-- not run: reason -->` the block is not run. Its `graphstalk` commands must be right anyway.
 """
 
 import contextlib
 import io
 import re
+import shlex
 import sys
 import types
+from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
+
+from orchestrator.cli import cli
+from tests.fixtures.newcomer import Newcomer
+from tests.fixtures.own_server import server_binary
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(
-    r"(?:<!-- not run: (?P<reason>[^\n]+) -->\n+)?```python\n(?P<code>.*?)^```",
+    r"(?P<marks>(?:<!-- [^\n]+ -->\n+)*)```(?P<language>python|sh|toml)\n(?P<code>.*?)^```",
     re.MULTILINE | re.DOTALL,
 )
-SPARED_MAX = 12  # Blocks that are not run, in all files: those that need a fleet.
-# Their blocks show how something is written, with names that only a reader's program has.
-FRAGMENTS = {"memory.md", "caching.md"}
+MARK = re.compile(r"<!-- (file|with a fleet|not run)(?:: ([^\n]+))? -->")
+SPARED_MAX = 8  # Blocks that are not run, in all files: they install packages or use Docker.
 FILES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+GRAPHS = "graphs_of_the_page"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of a page."""
+
+    language: str
+    code: str
+    line: int
+    marks: dict[str, str]
+
+    @property
+    def promised(self):
+        lines = [line.strip() for line in self.code.splitlines()]
+        return [line.removeprefix("# → ") for line in lines if line.startswith("# → ")]
 
 
 def blocks(path):
-    """Return the blocks of a file: reason not to run it, first line, code."""
+    """Return the blocks of a file."""
     text = path.read_text(encoding="utf-8")
     for found in BLOCK.finditer(text):
         line = text.count("\n", 0, found.start("code")) + 1
-        yield found["reason"], line, found["code"]
-
-
-def promised(code):
-    lines = [line.strip() for line in code.splitlines()]
-    return [line.removeprefix("# → ") for line in lines if line.startswith("# → ")]
+        marks = {name: value or "" for name, value in MARK.findall(found["marks"])}
+        yield Block(found["language"], found["code"], line, marks)
 
 
 def fits(said, printed):
@@ -43,33 +67,112 @@ def fits(said, printed):
     return re.fullmatch(pattern, printed) is not None
 
 
-@pytest.fixture
-def module():
-    """A module to run blocks in, so that classes in them have a home."""
-    found = types.ModuleType("graphstalk_docs")
-    sys.modules[found.__name__] = found
-    yield found
-    del sys.modules[found.__name__]
+def compare(block, output, where):
+    printed, said = output.splitlines(), block.promised
+    assert len(printed) == len(said) or not said, f"{where} prints {printed}"
+    wrong = [(s, p) for s, p in zip(said, printed, strict=False) if not fits(s, p)]
+    assert wrong == [], where
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_the_blocks_of_a_file_run_and_print_what_they_say(path, module, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for reason, line, code in blocks(path):
-        compiled = compile("\n" * (line - 1) + code, str(path), "exec", dont_inherit=True)
-        if reason is not None or path.name in FRAGMENTS:
-            continue
+class Page:
+    """A page that a newcomer works through."""
+
+    def __init__(self, path, module, person, monkeypatch):
+        self.path, self.module, self.person = path, module, person
+        self.monkeypatch = monkeypatch
+        self.before = []  # The Python so far.
+
+    def run(self, block):
+        where = f"{self.path.name}:{block.line}"
+        if name := block.marks.get("file"):
+            (self.person.folder / name).write_text(block.code, encoding="utf-8")
+        if "not run" in block.marks or block.language == "toml":
+            return
+        if "with a fleet" in block.marks:
+            self.have_fleet(block.marks["with a fleet"])
+        if block.language == "sh":
+            for line in filter(None, map(str.strip, block.code.splitlines())):
+                if not line.startswith("#"):
+                    self.person.type(line)
+            return
+        code = "\n" * (block.line - 1) + block.code
+        compiled = compile(code, str(self.path), "exec", dont_inherit=True)
         with contextlib.redirect_stdout(io.StringIO()) as output:
-            exec(compiled, module.__dict__)
-        printed, said = output.getvalue().splitlines(), promised(code)
-        assert len(printed) == len(said) or not said, f"{path.name}:{line} prints {printed}"
-        wrong = [(s, p) for s, p in zip(said, printed, strict=False) if not fits(s, p)]
-        assert wrong == [], f"{path.name}:{line}"
+            exec(compiled, self.module.__dict__)
+        compare(block, output.getvalue(), where)
+        self.before.append(block.code)
+
+    def have_fleet(self, graph):
+        if graph:
+            name, _, attribute = (part.strip() for part in graph.partition("="))
+            (self.person.folder / f"{GRAPHS}.py").write_text("\n".join(self.before))
+            (self.person.folder / "pyproject.toml").write_text(
+                f'[tool.graphstalk]\ngraphs = {{ "{name}" = "{GRAPHS}:{attribute}" }}\n'
+            )
+        self.person.start_fleet()
+        self.monkeypatch.setenv("REDIS_URL", self.person.url)
+
+
+@pytest.fixture
+def module(monkeypatch, tmp_path):
+    """The module of a program that a newcomer starts, so that classes in blocks have a home."""
+    found, before = types.ModuleType("__main__"), set(sys.modules)
+    monkeypatch.setitem(sys.modules, "__main__", found)
+    monkeypatch.syspath_prepend(tmp_path / "project")
+    yield found
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def needs_server(path):
+    return any(block.language == "sh" or "with a fleet" in block.marks for block in blocks(path))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.server] if needs_server(path) else [])
+        for path in FILES
+    ],
+    ids=lambda path: path.name,
+)
+def test_the_blocks_of_a_file_run_and_print_what_they_say(path, module, tmp_path, monkeypatch):
+    if needs_server(path):
+        server_binary()
+    with Newcomer(tmp_path) as person:
+        monkeypatch.chdir(person.folder)
+        module.__file__ = str(person.folder / "page.py")
+        page = Page(path, module, person, monkeypatch)
+        for block in blocks(path):
+            page.run(block)
 
 
 def test_few_blocks_are_not_run():
-    spared = [reason for path in FILES for reason, _, _ in blocks(path) if reason is not None]
+    spared = [b.marks["not run"] for path in FILES for b in blocks(path) if "not run" in b.marks]
     assert len(spared) <= SPARED_MAX
+    assert all(spared)
+
+
+def commands(path):
+    """Return the `graphstalk` command lines of a page: those of its shell blocks."""
+    for block in blocks(path):
+        if block.language == "sh":
+            for line in block.code.splitlines():
+                words = shlex.split(line, comments=True)
+                if words[:1] == ["graphstalk"] and len(words) > 1:
+                    yield f"{path.name}:{block.line}", words[1:]
+
+
+@pytest.mark.parametrize(("where", "words"), [c for path in FILES for c in commands(path)], ids=str)
+def test_a_command_of_a_page_has_the_options_that_it_is_given(where, words):
+    context = click.Context(cli, resilient_parsing=True)
+    command = cli.get_command(context, words[0])
+    if words[0].startswith("-"):
+        return
+    assert command is not None, where
+    parsed = command.make_parser(click.Context(command))
+    parsed.parse_args(words[1:])
 
 
 def test_links_between_documents_lead_somewhere():

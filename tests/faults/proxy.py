@@ -84,7 +84,7 @@ class Proxy:
 
     def __init__(self, url: str) -> None:
         """Pass everything on to the server at `url`."""
-        self._target = int(url.rsplit(":", 1)[1].partition("/")[0])
+        self._url, self._target = url, int(url.rsplit(":", 1)[1].partition("/")[0])
         self._traps: list[Trap] = []
         self._links: set[Link] = set()
         self._lock = threading.Lock()
@@ -113,8 +113,8 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """The address to give to workers."""
-        return f"redis://{HOST}:{self.port}/0"
+        """The address to give to workers, instead of the server's own."""
+        return self._url.replace(f":{self._target}", f":{self.port}")
 
     # ---- faults -----------------------------------------------------------------------------
 
@@ -139,13 +139,17 @@ class Proxy:
     def swallowing(self) -> Iterator[None]:
         """Let what is sent vanish meanwhile: the connections stay open, and nothing comes back."""
         self._swallows = True
-        with self._lock:
-            for link in self._links:
-                link.swallows = True
+        self.swallow()
         try:
             yield
         finally:
             self._swallows = False
+
+    def swallow(self) -> None:
+        """Let what is sent on these connections vanish for ever; later ones are in order."""
+        with self._lock:
+            for link in self._links:
+                link.swallows = True
 
     @contextlib.contextmanager
     def slow(self, seconds: float) -> Iterator[None]:

@@ -18,9 +18,9 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 def lose(fleet: Fleet, thread: str) -> None:
     """Take the message of a thread off the queue."""
-    for message in fleet.queues.lrange(fleet.settings.queue, 0, -1):
+    for message in fleet.queues.lrange(fleet.queue, 0, -1):
         if json.loads(message)["headers"]["id"].startswith(f"{thread}:"):
-            assert fleet.queues.lrem(fleet.settings.queue, 1, message) == 1
+            assert fleet.queues.lrem(fleet.queue, 1, message) == 1
             return
     pytest.fail(f"there is no message of {thread}")
 
@@ -29,7 +29,7 @@ def test_a_message_that_died_with_its_receiver_is_sent_again(fleet: Fleet) -> No
     first = fleet.start()
     with stopped(first.pid):  # What it receives now it will never claim.
         fleet.submit("row")
-        if fleet.queues.llen(fleet.settings.queue):
+        if fleet.queues.llen(fleet.queue):
             lose(fleet, "t")  # It was not waiting at that very moment.
         lost_s = time.time()
         first.kill_all()
@@ -44,7 +44,7 @@ def test_a_lost_message_is_sent_again_when_its_queue_is_empty(fleet: Fleet) -> N
     fleet.submit("row")
     lose(fleet, "t")
     lost_s = time.time()
-    fleet.wait_until(lambda: fleet.queues.llen(fleet.settings.queue), "there is another message")
+    fleet.wait_until(lambda: fleet.queues.llen(fleet.queue), "there is another message")
     assert fleet.settings.hint_grace_s < time.time() - lost_s
     print(f"sent again after {time.time() - lost_s:.3f} s")
     fleet.start()
@@ -64,7 +64,7 @@ def test_a_lost_message_is_sent_again_when_later_ones_were_received(fleet: Fleet
     fleet.start()
 
     def found() -> bool:
-        assert fleet.queues.llen(fleet.settings.queue)  # Never empty, so that tells nothing.
+        assert fleet.queues.llen(fleet.queue)  # Never empty, so that tells nothing.
         return bool(fleet.ran("lost"))
 
     fleet.wait_until(found, "the lost message is found")
@@ -76,7 +76,7 @@ def test_a_lost_message_is_sent_again_when_later_ones_were_received(fleet: Fleet
 
 def test_messages_that_come_twice_make_nothing_run_twice(fleet: Fleet) -> None:
     fleet.submit("fan", width=2, script={"split": ["wait"], "piece:1": ["wait"]})
-    (start,) = fleet.queues.lrange(fleet.settings.queue, 0, -1)
+    (start,) = fleet.queues.lrange(fleet.queue, 0, -1)
     again(fleet, start, fleet.steps()["__start__"].step.step_id)  # It is ready.
     fleet.start(concurrency=2)
     again(fleet, start, fleet.wait_for("split").step)  # It is claimed.
@@ -86,7 +86,7 @@ def test_messages_that_come_twice_make_nothing_run_twice(fleet: Fleet) -> None:
     fleet.wait_until(lambda: fleet.steps()["piece:0"].completed, "one of two is completed")
     again(fleet, start, fleet.ran()[0].step)  # It is done, and its superstep is over.
     again(fleet, start, fleet.wait_for("piece:0").step)  # It is done, and its superstep is not.
-    fleet.wait_until(lambda: not fleet.queues.llen(fleet.settings.queue), "all are received")
+    fleet.wait_until(lambda: not fleet.queues.llen(fleet.queue), "all are received")
     fleet.open("piece:1")
     assert fleet.result()["total"] == 22
     assert set(Counter(ran.name for ran in fleet.ran()).values()) == {1}
@@ -98,17 +98,17 @@ def test_messages_that_come_an_hour_late_and_in_another_order_change_nothing(fle
     threads = [f"t{number}" for number in range(6)]
     for thread in threads:
         fleet.submit("row", thread)
-    late = fleet.queues.lrange(fleet.settings.queue, 0, -1)
-    fleet.queues.delete(fleet.settings.queue)
+    late = fleet.queues.lrange(fleet.queue, 0, -1)
+    fleet.queues.delete(fleet.queue)
     fleet.start()
     for thread in threads:
         assert fleet.result(thread)["total"] == 3
     fleet.submit("row", "later", script={"two": ["wait"]})
     fleet.wait_for("two", thread="later")
-    fleet.queues.lpush(fleet.settings.queue, *[an_hour_older(message) for message in late])
+    fleet.queues.lpush(fleet.queue, *[an_hour_older(message) for message in late])
     fleet.open("two")
     assert fleet.result("later")["total"] == 3
-    fleet.wait_until(lambda: not fleet.queues.llen(fleet.settings.queue), "all are received")
+    fleet.wait_until(lambda: not fleet.queues.llen(fleet.queue), "all are received")
     fleet.submit("row", "last")
     assert fleet.result("last")["total"] == 3
     assert {ran.attempt for ran in fleet.ran()} == {1}
@@ -128,9 +128,9 @@ def test_messages_in_the_wrong_order_are_all_done(fleet: Fleet) -> None:
     threads = [f"t{number}" for number in range(8)]
     for thread in threads:
         fleet.submit("fan", thread, width=2)
-    messages = fleet.queues.lrange(fleet.settings.queue, 0, -1)
-    fleet.queues.delete(fleet.settings.queue)
-    fleet.queues.rpush(fleet.settings.queue, *reversed(messages))
+    messages = fleet.queues.lrange(fleet.queue, 0, -1)
+    fleet.queues.delete(fleet.queue)
+    fleet.queues.rpush(fleet.queue, *reversed(messages))
     fleet.start(concurrency=2)
     for thread in threads:
         assert fleet.result(thread)["total"] == 22
@@ -142,7 +142,7 @@ def again(fleet: Fleet, message: bytes, step: str) -> None:
     """Send three messages for a step, as if it were ready."""
     body = json.dumps([[], {"thread": "t", "step": step, "sent": 0}, {}])
     same = json.dumps({**json.loads(message), "body": body})
-    fleet.queues.lpush(fleet.settings.queue, *[same] * 3)
+    fleet.queues.lpush(fleet.queue, *[same] * 3)
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_with_a_broker_of_its_own_lost_messages_are_sent_again(apart: Fleet) -> 
     threads = [f"t{number}" for number in range(4)]
     for thread in threads:
         apart.submit("row", thread)
-    assert apart.queues.llen(apart.settings.queue) == len(threads)
+    assert apart.queues.llen(apart.queue) == len(threads)
     apart.queues.flushall()
     lost_s = time.time()
     apart.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
 
 from orchestrator.errors import StepFailedError
@@ -44,3 +45,27 @@ def test_a_node_that_never_ends_is_stopped_by_its_timeout(fleet: Fleet, pool: st
     fleet.submit("row", "later")
     assert fleet.result("later")["total"] == 3
     assert_settled(fleet, "t", "later")
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_native_code_that_never_ends_is_reported_and_its_pool_process_replaced(
+    tmp_path: Path, pool: str
+) -> None:
+    with Fleet(tmp_path, {"GRAPHSTALK_STUCK_S": "0.5"}) as fleet:
+        worker = fleet.start(pool=pool)
+        fleet.submit("bounded", script={"spin": ["grind"]})
+        assert fleet.result()["total"] == 2
+        first = fleet.ran()[0].pid
+
+        def said() -> bool:
+            return b"node 'spin' still runs" in worker.log.read_bytes()
+
+        fleet.wait_until(said, "the node is reported")
+        if pool == "prefork":
+            fleet.wait_until(lambda: not psutil.pid_exists(first), "the process is replaced")
+        fleet.submit("row", "later")
+        assert fleet.result("later")["total"] == 3
+        pids = {ran.pid for ran in fleet.ran("later")}
+        assert (first in pids) == (pool == "threads")
+        assert b" died in " not in worker.log.read_bytes()
+        assert_settled(fleet, "t", "later")

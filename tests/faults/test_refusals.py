@@ -62,6 +62,9 @@ def busy(url: str) -> Iterator[None]:
 
         thread = threading.Thread(target=spin)
         thread.start()
+        with suppress(redis.ResponseError):
+            while True:
+                other.ping()
         try:
             yield
         finally:

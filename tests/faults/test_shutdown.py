@@ -24,7 +24,7 @@ def test_workers_stopped_under_load_lose_nothing_and_repeat_nothing(
         fleet.submit("fan", thread, width=4, script=slow)
     for goes in others:
         fleet.wait_until(lambda pids=goes.pids(): ran_by(fleet, pids) >= 2, "it takes part")  # noqa: B008
-    assert fleet.queues.llen(fleet.settings.queue)  # There is enough to do.
+    assert fleet.queues.llen(fleet.queue)  # There is enough to do.
     assert fleet.stop(*others) == [0, 0]
     for thread in threads:
         assert fleet.result(thread)["total"] == 42

@@ -81,7 +81,11 @@ def leftovers(fleet: Fleet) -> list[str]:
                 found += [f"lease {o}" for o in owners if not alive(o)]
             elif name == "queues":
                 queues = [q.decode() for q in fleet.redis.smembers(key)]
-                found += [f"message on {q}" for q in queues if fleet.queues.llen(q)]
+                found += [
+                    f"message on {q}"
+                    for q in queues
+                    if fleet.queues.llen(fleet.settings.queue_prefix + q)
+                ]
     return found + [f"broker key {k.decode()}" for k in fleet.queues.keys("unacked*")]
 
 

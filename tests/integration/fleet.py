@@ -120,7 +120,7 @@ class Fleet:
         folder: Path,
         env: Mapping[str, str] | None = None,
         *,
-        own_broker: bool = False,
+        own_broker: bool | str = False,
         module: ModuleType = graphs,
         names: Sequence[str] = GRAPHS,
     ) -> None:
@@ -129,7 +129,8 @@ class Fleet:
         Args:
             folder: for data, logs and the ledger.
             env: settings as environment variables, beside those that make tests quick.
-            own_broker: whether messages go through another server than the checkpoints.
+            own_broker: whether messages go through another server than the checkpoints, or the
+                address of a broker that runs already.
             module: where its graphs are.
             names: their names there.
         """
@@ -147,14 +148,17 @@ class Fleet:
         self.server.start()
         variables = {**self._env, "REDIS_URL": self.server.url}
         variables["GRAPHSTALK_STATE_DIR"] = str(self.folder / "state")
-        if self._own_broker:
+        if isinstance(self._own_broker, str):
+            variables["GRAPHSTALK_BROKER_URL"] = self._own_broker
+        elif self._own_broker:
             self.broker = EmbeddedServer(self.folder / "broker", binary=server_binary())
             self.broker.start()
             variables["GRAPHSTALK_BROKER_URL"] = self.broker.url
         self.variables = variables
         self.settings = Settings.from_env(variables)
         self.redis = self._closing.enter_context(redis.Redis.from_url(self.server.url))
-        self.queues = redis.Redis.from_url(self.settings.broker_url)
+        its_own = self.broker.url if self.broker is not None else self.server.url
+        self.queues = redis.Redis.from_url(its_own)
         self._closing.callback(self.queues.close)
         self.store = RedisCheckpointer(settings=self.settings)
         self._closing.callback(self.store.close)
@@ -179,6 +183,11 @@ class Fleet:
             lines = worker.log.read_text("utf-8", "replace").splitlines()
             print(f"--- {worker.log.name}", *lines[-60:], sep="\n")
 
+    @property
+    def queue(self) -> str:
+        """The default queue, as the broker knows it."""
+        return self.settings.queue_prefix + self.settings.queue
+
     def restart_server(self, while_down: Callable[[], object] = lambda: None) -> None:
         """Kill the server, let it be away for a moment, and start it again with what it kept."""
         self.server = restarted(self.server, while_down)
@@ -199,6 +208,7 @@ class Fleet:
         known: Mapping[str, str] | None = None,
         events: bool = False,
         wait: bool = True,
+        options: Sequence[str] = (),
     ) -> Worker:
         """Start a worker and wait until it takes steps.
 
@@ -209,6 +219,7 @@ class Fleet:
             known: the graphs it knows, name → attribute of the graphs of these tests.
             events: whether it sends Celery's events.
             wait: whether to return only when it is ready.
+            options: of its command line, besides.
         """
         known = {name: name for name in self._names} if known is None else known
         pairs = ",".join(f"{n}={self._module.__name__}:{a}" for n, a in known.items())
@@ -217,6 +228,7 @@ class Fleet:
         argv = [sys.executable, "-m", "workers", f"--graphs={pairs}", f"--name={name}"]
         argv += [f"--pool={pool}", f"--concurrency={concurrency}", "--loglevel=info"]
         argv += [*([f"--queues={queues}"] if queues else ()), *(["-E"] if events else ())]
+        argv += options
         env = {
             **{k: v for k, v in os.environ.items() if not k.startswith("GRAPHSTALK_")},
             "PYTHONPATH": str(ROOT),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import hashlib
 import json
 import operator
 import os
@@ -90,7 +91,7 @@ def gate_of(ledger: str, name: str) -> Path:
 
 
 def act(verb: str, more: str, gate: Path) -> None:
-    """Do what a script says: wait [GATE], sleep S, lock S, spin, hoard, fail, lose, exit, die."""
+    """Do as a script says: wait [GATE], sleep S, lock S, spin, grind, fail, lose, exit, die."""
     if verb == "wait":
         end = time.monotonic() + GATE_WAIT_S
         while not gate.exists():
@@ -102,6 +103,8 @@ def act(verb: str, more: str, gate: Path) -> None:
         time.sleep(float(more))
     elif verb == "lock":  # PyDLL calls without giving the interpreter lock away.
         ctypes.PyDLL(None).sleep(int(more))
+    elif verb == "grind":  # Native code that keeps a core busy and never returns.
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)
     elif verb == "spin":
         while True:
             pass
@@ -203,6 +206,17 @@ def _nested() -> StateGraph:
     return builder
 
 
+def _layered() -> StateGraph:
+    builder = StateGraph(State)
+    builder.add_node("first", node("first"))
+    builder.add_node("sub", _row("inner", "gpu", queues={"gpu": "gpu"}).compile())
+    builder.add_node("piece", piece, input_schema=dict)
+    builder.add_node("last", node("last"))
+    builder.add_edge(START, "first").add_edge("first", "sub")
+    builder.add_conditional_edges("sub", fan_out, ["piece"])
+    return builder.add_edge("piece", "last")
+
+
 def _fan() -> StateGraph:
     builder = StateGraph(State)
     builder.add_node("split", node("split"))
@@ -297,3 +311,5 @@ ticker = _ticker().compile(name="ticker")  # As many quick steps as it is wide.
 hopper = _ticker("queue").compile(name="hopper")  # The same by messages, whatever the workers say.
 relay = _relay().compile(name="relay")  # By turns on two queues, a growing list in its hands.
 nested = _nested().compile(name="nested")
+layered = _layered().compile(name="layered")
+urgent = _layered().compile(name="urgent", queue="urgent")

@@ -166,7 +166,8 @@ def test_a_worker_starts_is_healthy_and_stops(name: str, server: OwnServer, tmp_
     with running(service.argv, env, tmp_path / "log") as worker:
         worker.wait_until(lambda: exit_code(check, env) == 0)
         with Celery(broker=server.url(PASSWORD), set_as_current=False) as app:
-            worker.wait_until(lambda: queues_of(app) == {service.option("--queues")})
+            queue = f"graphstalk:queue:{service.option('--queues')}"
+            worker.wait_until(lambda: queues_of(app) == {queue})
         assert worker.terminate() == 0
 
     old_s = time.time() - float(check[-1]) - 1

@@ -20,6 +20,7 @@ import pytest
 
 from orchestrator.checkpointer.redis import RedisCheckpointer
 from orchestrator.checkpointer.redis.epochs import Epochs
+from orchestrator.checkpointer.redis.fleet import Fleet, Worker
 from orchestrator.cli import findings
 from orchestrator.cli.embedded import HOST, free_port
 from orchestrator.cli.facts import gather
@@ -241,6 +242,20 @@ def test_another_number_of_partitions(here: Here, tmp_path: Path) -> None:
 
 
 # ---- the broker ---------------------------------------------------------------------------------
+
+
+def test_a_broker_that_no_worker_reads(here: Here, server: OwnServer) -> None:
+    here.env(GRAPHSTALK_NAMESPACE="unread")
+    settings = Settings(url=server.url(), broker_url="amqp://here", namespace="unread")
+    fields = {"queues": ["q"], "pool": "solo", "concurrency": 1, "graphs": ["g"]}
+    worker = Worker(name="w", host="h", pid=1, broker=settings.broker_name, **fields)
+    Fleet(RedisCheckpointer(settings=settings)).announce(worker)
+    here.env(GRAPHSTALK_BROKER_URL="amqp://here")
+    assert "BROKER_NOT_READ" not in here.ask(server.url())
+    here.env(GRAPHSTALK_BROKER_URL="amqp://elsewhere")
+    found = here.ask(server.url())["BROKER_NOT_READ"]
+    assert found.level is Level.FAIL
+    assert "amqp://elsewhere; those that are alive read amqp://here" in found.what
 
 
 def test_a_broker_of_its_own(here: Here, server: OwnServer) -> None:

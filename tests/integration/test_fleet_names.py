@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 def test_a_message_bears_the_place_of_its_step_and_the_name_of_its_node(fleet: Fleet) -> None:
     fleet.submit("fan", width=2)
-    (message,) = [json.loads(m) for m in fleet.queues.lrange(fleet.settings.queue, 0, -1)]
+    (message,) = [json.loads(m) for m in fleet.queues.lrange(fleet.queue, 0, -1)]
     headers = message["headers"]
     assert (headers["id"], headers["shadow"]) == ("t:0:__start__", "fan.__start__")
     worker = fleet.start()

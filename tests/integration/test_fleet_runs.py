@@ -52,7 +52,10 @@ def test_a_node_runs_only_on_the_workers_of_its_queue(fleet: Fleet) -> None:
     threads = [f"t{n}" for n in range(6)]
     for thread in threads:
         fleet.submit("placed", thread)
-    fleet.wait_until(lambda: fleet.queues.llen("cpu") == len(threads), "they wait for a cpu worker")
+    fleet.wait_until(
+        lambda: fleet.queues.llen(fleet.settings.queue_prefix + "cpu") == len(threads),
+        "they wait for a cpu worker",
+    )
     cpu = fleet.start(queues="cpu")
     for thread in threads:
         assert fleet.result(thread)["seen"] == ["here", "there", "back"]
@@ -74,13 +77,13 @@ def test_with_a_broker_of_its_own_a_graph_is_the_same_too(apart: Fleet, tmp_path
     apart.result()
     apart.client.resume("t", "fine")
     assert apart.result() == twin(graphs.tour, tmp_path, ["fine"])[1]
-    assert not apart.redis.exists(apart.settings.queue)
+    assert not apart.redis.exists(apart.queue)
     assert_settled(apart)
 
 
 def test_messages_that_a_broker_of_its_own_lost_are_sent_again(apart: Fleet) -> None:
     apart.submit("fan", width=3)
-    assert apart.queues.llen(apart.settings.queue) == 1
+    assert apart.queues.llen(apart.queue) == 1
     apart.queues.flushall()
     apart.start()
     assert apart.result()["total"] == 32

@@ -47,7 +47,7 @@ def test_steps_of_slow_nodes_come_through_celery(fleet: Fleet) -> None:
 def test_a_message_that_is_not_ours_is_left_to_celery(fleet: Fleet) -> None:
     worker = fleet_of(fleet, 2000).start()
     fleet.submit("ticker", "first", width=30)
-    Celery(broker=fleet.server.url).send_task("of.another", queue=fleet.settings.queue)
+    Celery(broker=fleet.server.url).send_task("of.another", queue=fleet.queue)
     for thread in [fleet.submit("ticker", f"t{number}", width=30) for number in range(3)]:
         assert fleet.result(thread)["total"] == 30
     assert fleet.result("first")["total"] == 30

@@ -31,13 +31,13 @@ def split(fleet: Fleet, width: int = WIDTH) -> None:
 
 def test_a_wide_fan_out_sends_a_window_of_steps_and_ends_as_ever(fleet: Fleet) -> None:
     split(fleet)
-    assert fleet.queues.llen(fleet.settings.queue) <= WINDOW
+    assert fleet.queues.llen(fleet.queue) <= WINDOW
     assert later(fleet) == WIDTH - WINDOW
     fleet.open("gate")
     fleet.start_many(2)
     longest = 0
     while not fleet.client.status("t").final:
-        longest = max(longest, fleet.queues.llen(fleet.settings.queue))
+        longest = max(longest, fleet.queues.llen(fleet.queue))
     assert longest <= WINDOW
     assert fleet.result()["seen"] == ["split", *(f"piece:{n}" for n in range(WIDTH)), "gather"]
     assert_settled(fleet)
@@ -83,7 +83,7 @@ def test_what_would_never_be_sent_is_found_and_sent(fleet: Fleet) -> None:
     prefix, _ = fleet.store.keys.of_thread("t")
     everything = {id_: n for n, id_ in enumerate(fleet.store.load("t", values=False).steps)}
     fleet.redis.zadd(own + "later", everything)
-    fleet.redis.delete(fleet.settings.queue, prefix + "unsent", prefix + "ready:graphstalk")
+    fleet.redis.delete(fleet.queue, prefix + "unsent", prefix + "ready:graphstalk")
     fleet.open("gate")
     fleet.start_many(1)
     assert fleet.result()["total"] == 10 * WIDTH + 2

@@ -130,10 +130,20 @@ CALLS: tuple[Known[Seen], ...] = (
     ),
     Known(
         "order of answers",
-        "Steps that are answered together run in the order of their answers. LangGraph runs them "
-        "by name.",
+        "Steps that are answered or resumed together run in the order of their answers. LangGraph "
+        "runs them by name.",
         r"^\.(parts|returned)",
-        lambda s: s.call.what == "answer" and _parts(s.ours) == _parts(s.theirs),
+        lambda s: s.call.what in {"answer", "resume"} and _parts(s.ours) == _parts(s.theirs),
+    ),
+    Known(
+        "siblings of a failure",
+        "A call that is awaited cancels what runs beside a failure, as LangGraph does; here "
+        "LangGraph is made to wait for it.",
+        when=lambda s: (
+            s.call.face[0] == "a"
+            and s.theirs["ended"] != "ok"
+            and any(n.fails and not n.attempts for n in s.scene.plan.every())
+        ),
     ),
     Known(
         "own objects",
@@ -149,7 +159,9 @@ CALLS: tuple[Known[Seen], ...] = (
         ),
     ),
     Known(
-        "namespace of a lasting subgraph", "?", r"tasks\[\d+\]\.state\.configurable\.checkpoint_ns$"
+        "namespace of a lasting subgraph",
+        "Pending.",
+        r"tasks\[\d+\]\.state\.configurable\.checkpoint_ns$",
     ),
     Known("metadata of earlier calls", "Pending.", r"metadata\.[mn]$"),
     Known(
@@ -180,7 +192,7 @@ CALLS: tuple[Known[Seen], ...] = (
     Known(
         "ids of subgraphs",
         "The id of a checkpoint is its thread's own; that of a subgraph's may be the same text.",
-        r"state\..*checkpoint_id$",
+        r"state\..*(checkpoint_id$|checkpoint_map)",
     ),
     Known(
         "order of questions",
@@ -228,19 +240,33 @@ CALLS: tuple[Known[Seen], ...] = (
         when=lambda s: not s.scene.keeps and any(n.keeps for n in s.scene.plan.every()),
     ),
     Known("cause 4", "Pending.", when=lambda s: any(_is_below(c.at) for c in s.calls)),
-    Known("cause 18", "Pending.", r"^\.heard"),
+    Known("what handlers hear", "Pending.", r"^\.heard"),
     Known(
-        "cause 15",
+        "history of edits",
         "Pending.",
-        r"\.result$",
+        r"^\.(past|now|parts|returned)",
         lambda s: any(c.what == "update" for c in s.calls),
-        lambda o, t: o is None,
     ),
-    Known("cause 14", "Pending.", when=lambda s: any(c.as_node == "__input__" for c in s.calls)),
-    Known("cause 16", "Pending.", r"tasks\[\d+\]\.error$", values=lambda o, t: o in (None, ABSENT)),
-    Known("cause 17", "Pending.", r"\.interrupts$", values=lambda o, t: o == ()),
-    Known("cause 17", "Pending.", r"\.(parents|checkpoint_map)"),
-    Known("cause 30", "Pending.", r"(\.values\.|(parts|returned).*\.result$)"),
+    Known(
+        "abandoned steps",
+        "Pending.",
+        r"^\.past.*(interrupts|error)$",
+        lambda s: any(c.what == "input" or c.at is not None for c in s.calls[1:]),
+        lambda ours, _: ours in ((), None),
+    ),
+    Known(
+        "questions in parts",
+        "Pending.",
+        r"(parts|returned).*tasks\[\d+\]\.(interrupts|error|result)$",
+        values=lambda ours, _: ours in ((), None, ABSENT, {}),
+    ),
+    Known(
+        "all that was asked",
+        "An older snapshot shows all that its steps asked. LangGraph shows what they asked last.",
+        r"^\.past.*interrupts$",
+        values=lambda ours, theirs: len(ours) > len(theirs),
+    ),
+    Known("values of debug", "Pending.", r"(payload|data)\.values\."),
     Known("metadata of the config", "Pending.", r"metadata\.foo$"),
     Known("config of streams", "Pending.", r"(parts|returned).*config\.configurable\.foo$"),
     Known(

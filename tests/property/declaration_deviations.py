@@ -38,5 +38,4 @@ DECLARATIONS: tuple[Known[SchemaPlan], ...] = (
         "Pending.",
         when=lambda plan: bool(plan.extra) and "lambda" in plan.fields[0].reducer,
     ),
-    Known("fault 6", "Pending.", when=lambda plan: plan.spelled),
 )

@@ -14,7 +14,6 @@ from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
 
-from tests.property.deviations import PENDING
 from tests.property.plans import Brief
 from tests.property.whole import Plain, error_of
 
@@ -84,8 +83,7 @@ class Session:
 
     @property
     def config(self) -> dict[str, Any]:
-        named = str(self.thread_id) if "cause 2" in PENDING else self.thread_id
-        return {"configurable": {"thread_id": named} if self.keeps else {}}
+        return {"configurable": {"thread_id": self.thread_id} if self.keeps else {}}
 
     def act(self, call: Call) -> dict[str, Any]:
         """Make the call; return all that can be seen of it and after it."""
@@ -122,7 +120,7 @@ class Session:
             "past": past[::-1],
             "now": flat,
             "now deep": deep,
-            "in order": "created_at" in PENDING or times == sorted({*times}, reverse=True),
+            "in order": times == sorted({*times}, reverse=True),
         }
 
     def _config(self, call: Call) -> dict[str, Any]:
@@ -167,8 +165,6 @@ class Session:
             found["config"] = self.graph.bulk_update_state(config, steps)
         else:
             options = {**self.defaults, **call.options}
-            if "cause 1" in PENDING and call.face.endswith("stream"):
-                options.setdefault("stream_mode", "updates")
             self._call(call.face, self._value(call), config, options, found)
 
     def _value(self, call: Call) -> Any:

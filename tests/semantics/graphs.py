@@ -18,33 +18,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-from langchain_core.messages import AIMessage
-
 from orchestrator import (
     END,
     START,
     Command,
-    MessagesState,
     RetryPolicy,
     Send,
     StateGraph,
-    get_stream_writer,
     interrupt,
     task,
 )
-from tests.semantics import nesting
-from tests.semantics.noting import GATE_WAIT_S, POLL_S, gate_of, note, ran, says, wait_at
-
-__all__ = ["NAMES", "SWALLOWING", "BoomError", "Made", "gate_of", "note", "ran"]
+from tests.semantics import conversing, heeding, nesting
+from tests.semantics.notes import BoomError, note
 
 NAMES = (
     "asks_twice", "fails_then_asks", "takes_answer", "routes", "collides", "torn", "waits", "plain",
     "asks_late", "asks", "siblings", "opaque", "loops", "raises", "asks_side_by_side", "handles",
     "review", "counts", "publish", "fails_then_waits", "overtaken", "shift", *nesting.BUILDERS,
-    "converses", "gathers", "dies", "swallows", "handled_late", "handled_late_async",
-    "handled_late_by_default", "pauses_at_handler", "asks_made", "asks_inside", "two_graphs",
-    "asks_beside_failure",
+    *conversing.BUILDERS, *heeding.BUILDERS, "gathers",
+    "dies",
+    "swallows", "handled_late", "handled_late_async", "handled_late_by_default",
+    "pauses_at_handler",
+    "asks_made", "asks_inside", "asks_beside_failure",
 )  # fmt: skip
+GATE_WAIT_S = 60.0  # A test that forgot to open its gate fails; it does not hang.
+POLL_S = 0.002
 
 
 class State(TypedDict, total=False):
@@ -55,8 +53,37 @@ class State(TypedDict, total=False):
     approved: bool
 
 
-class BoomError(Exception):
-    """What a node raises that fails; no class of the standard library, nor of ours."""
+def ran(witness: str, name: str | None = None) -> list[str]:
+    """Return what ran, in order; or how often this node did."""
+    path = Path(witness)
+    names = path.read_text("utf-8").split() if path.exists() else []
+    return names if name is None else [one for one in names if one == name]
+
+
+def gate_of(witness: str, name: str) -> Path:
+    """Return the file whose existence lets the waiting node `name` go on."""
+    return Path(f"{witness}.{name}.open")
+
+
+def wait_at(state: Any, name: str) -> None:
+    """Wait until somebody opens the gate."""
+    end = time.monotonic() + GATE_WAIT_S
+    while not gate_of(state["witness"], name).exists():
+        if time.monotonic() > end:
+            msg = f"nobody opened the gate of {name}"
+            raise TimeoutError(msg)
+        time.sleep(POLL_S)
+
+
+def says(name: str) -> Callable[[State], State]:
+    """Return a node that only leaves its name."""
+
+    def run(state: State) -> State:
+        note(state, name)
+        return {"log": [name]}
+
+    run.__name__ = name
+    return run
 
 
 def row(**nodes: Callable[..., Any]) -> StateGraph:
@@ -500,7 +527,9 @@ BUILDERS: dict[str, StateGraph] = {
     "counts": row(one=counting("one"), two=counting("two"), three=counting("three", fails=True)),
     "publish": _publish,
     "shift": _shift,
+    **heeding.BUILDERS,
     **nesting.BUILDERS,
+    **conversing.BUILDERS,
     "gathers": _gathers,
     "asks_made": _asks_made,
     "asks_inside": _asks_inside,
@@ -518,75 +547,4 @@ _pauses = StateGraph(State).add_node("boom", boom, error_handler=handle_and_lead
 _pauses.add_node("after", says("after")).add_edge(START, "boom")
 pauses_at_handler = _pauses.compile(
     name="pauses_at_handler", interrupt_before=[_HANDLER], interrupt_after=[_HANDLER]
-)
-
-
-# ---- a conversation ---------------------------------------------------------------------
-
-
-class Talk(MessagesState):
-    """A conversation; `last` names who is to fail once."""
-
-    witness: str
-    last: Any
-
-
-GREETING = AIMessage("hello from all")  # Returned by several steps: it is left as it is.
-
-
-def speak(state: dict[str, Any]) -> dict[str, Any]:
-    """Say two things without ids, one of them what others say, too."""
-    name = state["name"]
-    if note(state, name) == 1 and name == state["fails"]:
-        raise BoomError("the first time")
-    return {"messages": [AIMessage(f"{name} speaks"), GREETING]}
-
-
-def to_speakers(state: Talk) -> list[Send]:
-    """Send three speakers side by side."""
-    known = {"witness": state["witness"], "fails": state["last"]}
-    return [Send("speak", {**known, "name": name}) for name in ("ada", "bob", "cy")]
-
-
-_converses = StateGraph(Talk).add_node("speak", speak).add_conditional_edges(START, to_speakers)
-converses = _converses.compile(name="converses")
-
-
-# ---- two graphs that one node calls -------------------------------------------------------
-
-
-class Left(TypedDict, total=False):
-    witness: str
-    left: int
-
-
-class Right(TypedDict, total=False):
-    witness: str
-    right: list[AIMessage]
-
-
-def go_left(state: Left) -> Left:
-    note(state, "go_left")
-    return {"left": 1}
-
-
-def go_right(state: Right) -> Right:
-    note(state, "go_right")
-    get_stream_writer()(AIMessage("on the right"))
-    return {"right": [AIMessage("right")]}
-
-
-_left = StateGraph(Left).add_node(go_left).add_edge(START, "go_left").compile()
-_right = StateGraph(Right).add_node(go_right).add_edge(START, "go_right").compile()
-
-
-def call_both(state: State) -> State:
-    note(state, "call_both")
-    seen = {"witness": state["witness"]}
-    left, right = _left.invoke(seen), _right.invoke(seen)
-    return {"log": [left["left"], right["right"][0].content]}
-
-
-two_graphs = (
-    StateGraph(State).add_node(call_both).add_edge(START, "call_both").compile(name="two_graphs")
 )

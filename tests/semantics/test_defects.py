@@ -335,7 +335,7 @@ def test_d15_an_error_is_stored_with_all_that_is_known_of_it(place: Place) -> No
         place.call(graph, {})
     (task,) = place.graph("raises").get_state(place.thread).tasks
     error = task.error
-    known = ("BoomError", "tests.semantics.graphs", "always", "boom", 1)
+    known = ("BoomError", "tests.semantics.notes", "always", "boom", 1)
     assert (error.type, error.module, error.message, error.node, error.attempt) == known
     assert 'raise BoomError("always")' in error.traceback
     if place.kind == "fleet":
@@ -362,7 +362,7 @@ def test_d15_a_handler_in_another_process_gets_the_record_of_it(place: Place) ->
     assert output["log"] == ["StepFailedError"]
     record = output["last"]
     assert (record["type"], record["message"]) == ("BoomError", "always")
-    assert record["module"] == "tests.semantics.graphs"
+    assert record["module"] == "tests.semantics.notes"
     assert 'raise BoomError("always")' in record["traceback"]
 
 

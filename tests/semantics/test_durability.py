@@ -29,6 +29,7 @@ from orchestrator.errors import (
 )
 from orchestrator.graph.runtime import RunControl
 from tests.semantics import graphs
+from tests.semantics.graphs import BoomError
 from tests.semantics.places import WAIT_S, Place, apart
 
 HERE = apart("memory", "sqlite", "redis")
@@ -162,6 +163,28 @@ def test_a_long_list_is_stored_whole(place: Place) -> None:
         assert len(output["log"]) == size
         assert graph.get_state(place.thread).values == output
     assert len(steps(graph, place.thread)) == 2
+
+
+def test_history_keeps_what_was_asked_and_how_it_failed(place: Place) -> None:
+    tries: list[int] = []
+
+    def asks_and_fails(_: State) -> State:
+        answer = interrupt("what?")
+        tries.append(1)
+        if len(tries) == 1:
+            raise BoomError(answer)
+        return {"log": [answer]}
+
+    graph = built(place, row(work=asks_and_fails, after=leaves("after")))
+    graph.invoke({"log": []}, place.thread, **EXIT)
+    asked = graph.get_state(place.thread)
+    with pytest.raises(BoomError):
+        graph.invoke(Command(resume="so"), place.thread, **EXIT)
+    assert graph.invoke(None, place.thread, **EXIT) == {"log": ["so", "after"]}
+    (work,) = list(graph.get_state_history(place.thread))[1].tasks
+    assert work.interrupts == asked.tasks[0].interrupts
+    assert work.error is not None
+    assert graph.invoke(Command(resume="else"), asked.config, **EXIT) == {"log": ["else", "after"]}
 
 
 # ---- subgraphs ----------------------------------------------------------------------------

@@ -105,10 +105,9 @@ BUGS = (
         (
             Edit(
                 "orchestrator/core/calling.py",
-                "updates=tuple(StepUpdate(step=step.step, reset=True) for step in rest),",
-                "updates=tuple(\n"
-                "            StepUpdate(step=s.step, reset=True) for s in rest if not s.error\n"
-                "        ),",
+                'reset=True, reason=RESUMED if step.error else "")\n            for step in rest\n',
+                'reset=True, reason=RESUMED if step.error else "")\n'
+                "            for step in rest\n            if not step.error\n",
             ),
         ),
     ),

@@ -206,12 +206,13 @@ def test_an_unknown_key_is_refused_also_in_an_input() -> None:
         call(lambda state: None, step=PlannedStep(START), frame=frame)
 
 
-def test_an_object_without_the_states_keys_updates_nothing() -> None:
+def test_an_object_without_the_states_keys_is_no_update() -> None:
     @dataclasses.dataclass
     class Other:
         x: int = 1
 
-    assert call(lambda state: Other()) == ()
+    with pytest.raises(InvalidUpdateError, match=r"Other has a field for none .*Return a dict"):
+        call(lambda state: Other())
 
 
 def test_a_state_without_fields_takes_whatever_is_returned() -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import json
 from typing import Any, TypedDict
 
 import pytest
 
 from orchestrator import START, MemoryCheckpointer, StateGraph
+from orchestrator.cli.output import json_line
 from orchestrator.client.calls import Calls
 from orchestrator.core.accepting import RunConfig
-from orchestrator.errors import StateCorruptedError
-from orchestrator.serde.msgpack import Codec, Unread
+from orchestrator.core.records import Records
+from orchestrator.errors import StateCorruptedError, UnknownTypeError
+from orchestrator.serde.msgpack import Codec, UnknownValue
 from orchestrator.step.carrying import CARRYING
 from orchestrator.step.line import begin_next
 
@@ -52,8 +55,8 @@ def test_a_value_that_was_carried_comes_back_as_it_was(value: Any) -> None:
 def test_what_is_carried_says_what_it_is_and_is_equal_to_nothing_else() -> None:
     stored = graph.records.encode(Order(1))
     one, other = CARRYING.decode(stored), CARRYING.decode(stored)
-    assert isinstance(one, Unread)
-    assert one.tag.endswith("Order")
+    assert isinstance(one, UnknownValue)
+    assert one.type.endswith("Order")
     assert one != other
 
 
@@ -75,3 +78,35 @@ def test_a_run_in_line_begins_by_whoever_does_not_know_its_types() -> None:
         report = protocol.run("t", ready.step_id)
         ready = report.ready[0] if report.ready else None
     assert builder.compile(store).get_state("t").values == {"order": Order(2, ("x",))}
+
+
+def test_a_thread_whose_type_is_not_known_is_not_set_back_nor_begun_anew() -> None:
+    store = MemoryCheckpointer()
+    owner = StateGraph(State).add_node("take", lambda state: {}).add_edge(START, "take")
+    mine = owner.compile(store, name="orders")
+    config = {"thread_id": "t", "metadata": {"order": Order(1)}}
+    mine.invoke({"order": Order(2)}, config)
+    before = store.load("t")
+    codec = Codec()
+    calls = Calls(store, Records(codec.encode, codec.decode), "queue")
+    run = RunConfig(run_id="r", fingerprint="", recursion_limit=5, on_corrupt="restart")
+    with pytest.raises(UnknownTypeError, match="does not know") as refused:
+        calls.accept("t", "orders", {}, run)
+    assert refused.value.code == "UNKNOWN_TYPE"
+    after = store.load("t")
+    assert before is not None
+    assert after is not None
+    assert (after.checkpoint, after.head) == (before.checkpoint, before.head)
+    assert mine.get_state("t").values == {"order": Order(2)}
+
+
+def test_what_is_shown_names_its_type_and_is_stored_again_as_it_was() -> None:
+    stored = graph.records.encode({"order": Order(1, ("a",)), "n": 1})
+    shown = Codec().decode_showing(stored)
+    assert shown["n"] == 1
+    assert repr(shown["order"]) == f"<{__name__}.Order {{'number': 1, 'lines': ('a',)}}>"
+    assert json.loads(json_line(shown)) == {
+        "order": {"type": f"{__name__}.Order", "value": {"number": 1, "lines": ["a"]}},
+        "n": 1,
+    }
+    assert graph.records.decode(Codec().encode(shown)) == {"order": Order(1, ("a",)), "n": 1}

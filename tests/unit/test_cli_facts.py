@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli.facts import places_of
-from orchestrator.cli.options import without_password
+from orchestrator.config import without_password
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,6 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
         ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
         ("redis://:secret@h:1/0", "redis://:***@h:1/0"),
         ("rediss://user:p%40ss@h:1/0?ssl=1", "rediss://user:***@h:1/0?ssl=1"),
+        ("redis://u:a/b@c@h:1/0", "redis://u:***@h:1/0"),
+        ("redis://h:1/0?password=secret&db=2", "redis://h:1/0?password=***&db=2"),
+        ("amqp://a:x@h1//;amqp://a:y@h2//", "amqp://a:***@h2//"),
+        ("http://[", "http://["),
     ],
 )
 def test_a_password_is_never_shown(url: str, shown: str) -> None:

@@ -1,16 +1,20 @@
 """The command line finds its commands, ends with the right code, and says why in one line."""
 
 import importlib
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import pytest
 
 from orchestrator import cli as package
 from orchestrator.cli import COMMANDS, Invocation, cli, main
-from orchestrator.cli.children import StopRequestedError
 from orchestrator.cli.exits import CommandError, Exit, exit_of, line_of
+from orchestrator.cli.stopping import StopRequestedError, exit_code_of
 from orchestrator.errors import (
     CheckpointerUnavailableError,
     GraphPausedError,
@@ -91,11 +95,11 @@ def test_an_error_is_one_line_with_its_code() -> None:
 def test_debug_shows_where_an_error_came_from(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(_: str | None) -> None:
+    def refuse(*_: object) -> None:
         msg = "no"
         raise ThreadBusyError(msg)
 
-    monkeypatch.setattr("orchestrator.cli.threads.open_client", refuse)
+    monkeypatch.setattr("orchestrator.cli.threads.open_reader", refuse)
     assert main(arguments) == Exit.CONFLICT
     assert "Traceback" in capsys.readouterr().err
 
@@ -109,6 +113,29 @@ def test_a_signal_ends_the_command_with_its_code(
 ) -> None:
     ending(error)
     assert main(["threads"]) == code
+
+
+@pytest.mark.parametrize(("command", "code"), [("worker", 0), ("dev", 0), ("demo", 143)])
+def test_sigterm_is_success_for_a_service_and_failure_for_a_job(command: str, code: int) -> None:
+    assert exit_code_of(signal.SIGTERM, ["--debug", command, "-x"]) == code
+    assert exit_code_of(signal.SIGINT, [command]) == 130
+
+
+def test_an_unknown_command_is_answered_with_the_nearest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["sumbit"]) == Exit.USAGE
+    assert "Did you mean 'submit'?" in capsys.readouterr().err
+    assert main(["xyzzy"]) == Exit.USAGE
+    assert "Did you mean" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["", *package.COMMANDS])
+def test_help_has_no_raw_escapes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*([name] if name else []), "--help"]) == Exit.OK
+    shown = capsys.readouterr().out
+    assert "\\" not in shown
+    assert all(letter.isprintable() or letter == "\n" for letter in shown)
 
 
 def test_wrong_usage_is_told_from_failure(capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,3 +169,24 @@ def test_a_setting_that_is_none_is_wrong_usage(
 def test_the_module_runs_as_a_command() -> None:
     assert importlib.util.find_spec("orchestrator.cli.__main__") is not None
     assert Invocation().debug is False
+
+
+def test_an_interrupt_in_code_made_from_text_leaves_the_exit_code_as_it_is(tmp_path: Path) -> None:
+    script = """
+import os, signal, sys
+from orchestrator.cli import stopping
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    exec("os.kill(os.getpid(), signal.SIGINT)\\nwhile True: pass")
+except KeyboardInterrupt:
+    stopping.mark_as_handled()
+sys.exit(130)
+"""
+    (tmp_path / "interrupted.py").write_text(script)
+    root = Path(package.__file__).resolve().parents[2]
+    path = os.pathsep.join([str(root), str(tmp_path)])
+    done = subprocess.run(
+        [sys.executable, "-m", "interrupted"], env={**os.environ, "PYTHONPATH": path}, check=False
+    )
+    assert done.returncode == 130

@@ -9,7 +9,12 @@ import pytest
 
 from orchestrator.cli import main
 from orchestrator.cli.options import GRAPHS_VARIABLE
-from orchestrator.errors import GraphPausedError, RunNotFinishedError, ThreadBusyError
+from orchestrator.errors import (
+    CheckpointerUnavailableError,
+    GraphPausedError,
+    RunNotFinishedError,
+    ThreadBusyError,
+)
 
 
 @dataclass
@@ -21,6 +26,7 @@ class FakeHandle:
     status: str = "queued"
     ending: Any = None
     waited: list[float | None] = field(default_factory=list)
+    client: Any = None
 
     def result(self, timeout: float | None = None) -> Any:
         self.waited.append(timeout)
@@ -46,7 +52,11 @@ class FakeClient:
         thread_id: str | None = None,
         key: str | None = None,
         multitask_strategy: str = "reject",
+        **options: Any,
     ) -> FakeHandle:
+        given = {name: each for name, each in options.items() if each not in (None, {}, "raise")}
+        if given:
+            self.calls.append(("options", given))
         if multitask_strategy != "reject":
             self.calls.append(("strategy", multitask_strategy))
         self.calls.append(("submit", graph, value, thread_id, key))
@@ -75,6 +85,7 @@ class FakeClient:
 def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     fake = FakeClient()
     monkeypatch.setattr("orchestrator.cli.runs.open_client", lambda *_: fake)
+    monkeypatch.setattr("orchestrator.cli.runs.open_reader", lambda *_: fake)
     return fake
 
 
@@ -224,3 +235,39 @@ def test_graphs_are_named_on_the_command_line(
 @pytest.mark.parametrize("given", ["census", "census=", "=m:a", "m:", ":a", "a=m:x,b=m:y"])
 def test_a_graph_that_says_not_where_it_is_is_wrong_usage(given: str, client: FakeClient) -> None:
     assert main(["submit", "g", "{}", "--graphs", given]) == 2
+
+
+def test_a_stored_answer_whose_status_cannot_be_read_is_no_failure(
+    client: FakeClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Lost(FakeHandle):
+        @property
+        def status(self) -> str:
+            raise CheckpointerUnavailableError("the server does not answer")
+
+        @status.setter
+        def status(self, value: str) -> None:
+            pass
+
+    client.handle_ = Lost()
+    assert main(["resume", "t1", '"yes"']) == 0
+    shown = capsys.readouterr()
+    assert "CHECKPOINTER_UNAVAILABLE" in shown.err
+    assert "run r1 is stored" in shown.err
+    assert shown.out == "thread t1: unknown (run r1)\n"
+
+
+def test_submit_hands_over_context_and_limits(client: FakeClient) -> None:
+    given = ["--context", '{"user": "Ada"}', "--resumes-max", "2", "--on-corrupt", "restart"]
+    assert main(["submit", "g", "{}", *given]) == 0
+    config = {"resumes_max": 2}
+    options = {"config": config, "context": {"user": "Ada"}, "on_corrupt": "restart"}
+    assert client.calls[0] == ("options", options)
+    assert main(["submit", "g", "{}", "--resumes-max", "-1"]) == 2
+    assert main(["submit", "g", "{}", "--context", "{"]) == 2
+
+
+def test_wrong_usage_stores_nothing(client: FakeClient) -> None:
+    assert main(["submit", "g", "{}", "--timeout", "1"]) == 2
+    assert main(["resume", "t1", '"yes"', "--timeout", "1"]) == 2
+    assert client.calls == []

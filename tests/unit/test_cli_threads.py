@@ -72,6 +72,7 @@ class FakeClient:
 def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     fake = FakeClient()
     monkeypatch.setattr("orchestrator.cli.threads.open_client", lambda _: fake)
+    monkeypatch.setattr("orchestrator.cli.threads.open_reader", lambda *_: fake)
     return fake
 
 

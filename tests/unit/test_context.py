@@ -11,6 +11,7 @@ import pytest
 from orchestrator import (
     START,
     Command,
+    InProcess,
     MemoryCheckpointer,
     StateGraph,
     UnknownEffectError,
@@ -19,6 +20,7 @@ from orchestrator import (
 )
 from orchestrator.errors import UnserializableValueError
 from orchestrator.step.context import StepContext
+from orchestrator.testing.clock import ManualClock
 from tests.fixtures.bench import State
 
 
@@ -295,3 +297,12 @@ def test_a_context_of_no_running_step_records_nothing() -> None:
     for call in (context.now, context.random, context.uuid, lambda: context.once("a", boom)):
         with pytest.raises(RuntimeError, match="belongs to no running step"):
             call()
+
+
+def test_the_time_is_that_of_the_clock_that_the_executor_was_given() -> None:
+    clock = ManualClock(now_ms=1_000_000_000_123)
+    seen: list[dt.datetime] = []
+    builder = StateGraph(State).add_node("look", lambda state, ctx: seen.append(ctx.now()))
+    graph = builder.add_edge(START, "look").compile(executor=InProcess(clock=clock))
+    graph.invoke({})
+    assert seen == [dt.datetime(2001, 9, 9, 1, 46, 40, 123_000, dt.UTC)]

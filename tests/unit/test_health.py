@@ -33,7 +33,16 @@ def test_without_a_setting_the_file_is_in_the_temporary_folder(value, monkeypatc
         monkeypatch.delenv(HEARTBEAT_VARIABLE, raising=False)
     else:
         monkeypatch.setenv(HEARTBEAT_VARIABLE, value)
-    assert heartbeat_file().parts[-2:] == ("graphstalk", "heartbeat")
+    assert heartbeat_file().parts[-2:] == (f"graphstalk-{os.getuid()}", "heartbeat")
+
+
+def test_two_users_of_one_machine_have_a_file_each(monkeypatch):
+    monkeypatch.delenv(HEARTBEAT_VARIABLE, raising=False)
+    files = set()
+    for user in (1000, 1001):
+        monkeypatch.setattr(os, "getuid", lambda user=user: user)
+        files.add(heartbeat_file())
+    assert len(files) == 2
 
 
 def test_a_worker_that_never_beat_is_not_alive(file, capsys):

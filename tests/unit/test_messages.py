@@ -33,6 +33,9 @@ ODD_IDS = [
 ]
 
 
+PREFIX = "mine:queue:"
+
+
 def ready(thread_id="thread", **more):
     fields = {"graph": "my-graph", "node": "work", "number": 3, "queue": "steps"} | more
     return ReadyStep(thread_id=thread_id, step_id="ab" * 16, checkpoint_id=5, **fields)
@@ -45,7 +48,7 @@ def template():
 
 @pytest.fixture
 def render(template):
-    return MessageRenderer(template)
+    return MessageRenderer(template, PREFIX)
 
 
 def sent_by_celery(step, now_ms=NOW_MS):
@@ -59,7 +62,7 @@ def sent_by_celery(step, now_ms=NOW_MS):
             kwargs=step_arguments(step, now_ms),
             task_id=step.task_id,
             shadow=f"{step.graph}.{step.node}",
-            queue=Queue(step.queue),
+            queue=Queue(PREFIX + step.queue),
             producer=app.amqp.Producer(channel),
             ignore_result=True,
         )
@@ -80,7 +83,7 @@ def test_the_message_is_celerys_own_field_by_field(render, thread_id, index):
     their_queue, theirs = sent_by_celery(step)
     queue, data = render(step, NOW_MS)
     ours = json.loads(data)
-    assert queue == their_queue == "steps"
+    assert queue == their_queue == "mine:queue:steps"
     assert set(ours) == set(theirs)
     assert json.loads(ours.pop("body")) == json.loads(base64.b64decode(theirs.pop("body")))
     properties, their_properties = ours.pop("properties"), theirs.pop("properties")
@@ -131,7 +134,7 @@ def test_a_message_is_rendered_for_the_queue_graph_and_node_of_its_step(render):
     for step in (one, ready(queue="gpu"), ready(graph="other"), ready(node="é"), one):
         queue, data = render(step, NOW_MS)
         message = json.loads(data)
-        assert queue == step.queue == message["properties"]["delivery_info"]["routing_key"]
+        assert queue == PREFIX + step.queue == message["properties"]["delivery_info"]["routing_key"]
         assert message["headers"]["shadow"] == f"{step.graph}.{step.node}"
 
 
@@ -143,7 +146,10 @@ def test_names_that_look_like_blanks_of_the_template_stay_names(render):
 
 def test_the_template_is_text_that_another_process_can_use(template):
     step = ready()
-    one, other = MessageRenderer(template), MessageRenderer(str(json.loads(json.dumps(template))))
+    one, other = (
+        MessageRenderer(template, PREFIX),
+        MessageRenderer(str(json.loads(json.dumps(template))), PREFIX),
+    )
     ours, theirs = json.loads(one(step, 1)[1]), json.loads(other(step, 1)[1])
     for message in (ours, theirs):
         del message["properties"]["delivery_tag"]
@@ -158,13 +164,13 @@ def test_nobody_waits_for_a_result(render):
 @pytest.mark.parametrize("thread_id", ODD_IDS)
 def test_a_message_says_again_what_it_was_made_of(template, thread_id):
     step = ready(thread_id, node="naïve")
-    _, message = MessageRenderer(template)(step, NOW_MS)
+    _, message = MessageRenderer(template, PREFIX)(step, NOW_MS)
     said = StepMessage(step.task_id, "my-graph.naïve", thread_id, step.step_id, NOW_MS)
     assert parse_message(message) == said
 
 
 def test_a_message_that_celery_encoded_is_read_too(template):
-    _, message = MessageRenderer(template)(ready(), NOW_MS)
+    _, message = MessageRenderer(template, PREFIX)(ready(), NOW_MS)
     coded = json.loads(message)
     coded["body"] = base64.b64encode(coded["body"].encode()).decode()
     coded["properties"]["body_encoding"] = "base64"

@@ -10,6 +10,7 @@ from unittest.mock import AsyncMock, MagicMock, Mock, create_autospec
 
 import pytest
 from langchain_core.runnables import RunnableLambda, RunnableParallel
+from langchain_core.tools import BaseTool, StructuredTool
 
 from orchestrator import (
     START,
@@ -207,3 +208,52 @@ def test_a_builder_shows_what_was_written():
     assert (builder.edges, builder.waiting_edges) == ({(START, "a")}, {(("a",), "b")})
     assert builder.branches["b"]["function"].ends == {"a": "a"}
     assert builder.compile().builder is builder
+
+
+async def _tooled(n: int = 0):
+    """Return what a tool returns."""
+    return {"x": [f"tool {n}"]}
+
+
+class OwnTool(BaseTool):
+    name: str = "own"
+    description: str = "a tool that can only be awaited"
+
+    def _run(self, x: list | None = None):
+        raise NotImplementedError
+
+    async def _arun(self, x: list | None = None):
+        return await _tooled()
+
+
+AWAITED = StructuredTool.from_function(coroutine=_tooled, name="awaited")
+PASSES = RunnableLambda(lambda value: value)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        AWAITED,
+        OwnTool(),
+        AWAITED | PASSES,
+        PASSES | OwnTool() | PASSES,
+        AWAITED.with_config(tags=["a tag"]),
+        AWAITED.with_retry(),
+        PASSES.with_fallbacks([AWAITED]),
+        {"x": AWAITED | (lambda update: update["x"])},
+    ],
+    ids=["structured", "own", "first", "between", "bound", "retried", "fallback", "parallel"],
+)
+def test_runnables_that_can_only_be_awaited_are_nodes_of_every_call(node):
+    builder = StateGraph(State).add_node("node", node).add_edge(START, "node")
+    graph = builder.compile()
+    expected = {"x": []} if node == PASSES.with_fallbacks([AWAITED]) else {"x": ["tool 0"]}
+    assert graph.invoke({}) == expected
+    assert asyncio.run(graph.ainvoke({})) == expected
+    assert list(graph.stream({}, stream_mode="values"))[-1] == expected
+
+
+def test_a_runnable_that_can_be_invoked_is_not_awaited():
+    both = RunnableLambda(lambda _: {"x": ["sync"]}, afunc=_tooled)
+    builder = StateGraph(State).add_node("node", both).add_edge(START, "node")
+    assert builder.compile().invoke({}) == {"x": ["sync"]}

@@ -1,14 +1,16 @@
 """Who works on a deployment: workers announce themselves beside the threads they work on.
 
 Outside of the partitions: `<namespace>:workers` (hash, worker → JSON of `Worker`, refreshed every
-beat) and `<namespace>:graphs` (hash, graph → fingerprint, kept for ever).
+beat), `<namespace>:brokers` (hash, worker → the broker it reads), `<namespace>:graphs` (hash,
+graph → fingerprint, kept for ever) and `<namespace>:queues` (hash, graph → the queue that it was
+compiled with, empty without one; kept for ever).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from orchestrator.checkpointer.redis.scripting import available
@@ -31,6 +33,7 @@ class Worker:
     concurrency: int
     graphs: Sequence[str]
     beat_ms: int = 0  # Server time of the announcement.
+    broker: str = ""  # Which broker it reads, see `Settings.broker_name`; empty: not known.
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +52,40 @@ class Fleet:
         self._store = store
         self._client = store.client
         self._workers = f"{store.settings.namespace}:workers"
+        self._brokers = f"{store.settings.namespace}:brokers"
         self._graphs = f"{store.settings.namespace}:graphs"
+        self._queues = f"{store.settings.namespace}:queues"
 
     def announce(self, worker: Worker) -> None:
         """Show that a worker is alive."""
         now = self._store.now_ms()
+        said = {**asdict(worker), "beat_ms": now}
+        broker = said.pop("broker")  # An earlier version reads only the fields that it knows.
         with available():
-            data = json.dumps({**asdict(worker), "beat_ms": now})
-            self._client.hset(self._workers, worker.name, data)
+            pipe = self._client.pipeline(transaction=False)
+            pipe.hset(self._workers, worker.name, json.dumps(said))
+            pipe.hset(self._brokers, worker.name, broker)
+            pipe.execute()
 
     def leave(self, name: str) -> None:
         """Show that a worker has ended."""
         with available():
             self._client.hdel(self._workers, name)
+            self._client.hdel(self._brokers, name)
 
     def workers(self) -> list[Worker]:
         """Return the workers that are alive, by name."""
         now = self._store.now_ms()
         with available():
-            found = [Worker(**json.loads(data)) for data in self._client.hvals(self._workers)]
+            pipe = self._client.pipeline(transaction=False)
+            pipe.hvals(self._workers)
+            pipe.hgetall(self._brokers)
+            announced, brokers = pipe.execute()
+            found = [_worker(json.loads(data), brokers) for data in announced]
             gone = [worker.name for worker in found if now - worker.beat_ms > _GONE_MS]
             if gone:
                 self._client.hdel(self._workers, *gone)
+                self._client.hdel(self._brokers, *gone)
         return sorted((w for w in found if w.name not in gone), key=lambda w: w.name)
 
     def held(self, thread_id: str, owners: Mapping[str, str]) -> dict[str, Held]:
@@ -91,13 +106,23 @@ class Fleet:
         pairs = zip(owners, answers[::2], answers[1::2], strict=True)
         return {step: Held(int(since or 0), int(ends or 0)) for step, since, ends in pairs}
 
-    def publish_graphs(self, fingerprints: Mapping[str, str]) -> None:
-        """Remember which graphs workers know."""
+    def publish_graphs(
+        self, fingerprints: Mapping[str, str], queues: Mapping[str, str] | None = None
+    ) -> None:
+        """Remember which graphs workers know, and the queues that they were compiled with."""
         self._store.check()
         with available():
-            if fingerprints:
-                fields: dict[Any, Any] = dict(fingerprints)
-                self._client.hset(self._graphs, mapping=fields)
+            for key, given in ((self._graphs, fingerprints), (self._queues, queues)):
+                if given:
+                    fields: dict[Any, Any] = dict(given)
+                    self._client.hset(key, mapping=fields)
+
+    def queue_of(self, graph: str) -> str:
+        """Return the queue with which workers say that a graph was compiled, empty without one."""
+        self._store.check()
+        with available():
+            found: Any = self._client.hget(self._queues, graph)
+        return found.decode() if found else ""
 
     def graphs(self) -> dict[str, str]:
         """Return the graphs that workers have known: name → fingerprint."""
@@ -105,3 +130,12 @@ class Fleet:
         with available():
             found: Any = self._client.hgetall(self._graphs)
         return {name.decode(): fingerprint.decode() for name, fingerprint in found.items()}
+
+
+_FIELDS = {field.name for field in fields(Worker)}
+
+
+def _worker(found: Mapping[str, Any], brokers: Mapping[bytes, bytes]) -> Worker:
+    """Return a worker that another version may have announced, with fields of its own."""
+    known = {name: value for name, value in found.items() if name in _FIELDS}
+    return Worker(**{**known, "broker": brokers.get(known["name"].encode(), b"").decode()})

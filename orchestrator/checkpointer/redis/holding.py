@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.checkpoint.commit import Claim
 from orchestrator.checkpointer.redis.keys import STEP_ID_CHARS
 from orchestrator.checkpointer.redis.scripting import available
 
 if TYPE_CHECKING:
     from orchestrator.checkpointer.redis.store import RedisCheckpointer
 
-__all__ = ["HeldClaim", "fenced", "held_by"]
+__all__ = ["HeldClaim", "fenced", "held_by", "lost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,21 @@ def fenced(store: RedisCheckpointer, claims: Iterable[HeldClaim]) -> Iterator[He
     for claim, answer in zip(claims, answers, strict=True):
         if isinstance(answer, list) and answer[0] == claim.owner.encode() and _is_number(answer[1]):
             yield replace(claim, fence=int(answer[1]))
+
+
+def lost(store: RedisCheckpointer, owner: str, claims: Sequence[Claim]) -> list[bool]:
+    """Return for each claim of an owner whether it was taken away; in one round trip."""
+    with available():
+        pipe = store.client.pipeline(transaction=False)
+        for claim in claims:
+            assert claim.step is not None
+            _, thread = store.keys.of_thread(claim.step.thread_id)
+            pipe.hmget(f"{thread}s:{claim.step.step_id}", "owner", "fence")
+        answers: list[Any] = pipe.execute()
+    return [
+        answer != [owner.encode(), str(claim.fence).encode()]
+        for claim, answer in zip(claims, answers, strict=True)
+    ]
 
 
 def _texts(answer: Any) -> Iterator[str]:

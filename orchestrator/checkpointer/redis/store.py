@@ -283,7 +283,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
         self.mark_sent(steps)
 
     def take_message(self, queue: str) -> bytes | None:
-        """Take the first message of a queue, where this server is the broker."""
+        """Take the first message of a queue, by the broker's name, where this is its server."""
         taken: bytes | None = self._scripts.plain("RPOP", queue)
         return taken
 

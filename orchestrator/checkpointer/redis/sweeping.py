@@ -38,7 +38,7 @@ class Sweeping:
             silence_max_ms(lease_ms),
             int(settings.hint_grace_s * 1000),
             limits.SWEEP_BATCH_MAX,
-            int(store.pushes),
+            settings.queue_prefix if store.pushes else "",
         ]
         self._look_ms = max(_LOOK_MS_MIN, int(settings.sweep_s * 1000 * _SWEEPS))
 

@@ -38,7 +38,7 @@ from orchestrator.checkpointer.sqlite.rows import (
 from orchestrator.checkpointer.sqlite.statements import statements
 from orchestrator.ids import CHILD, below
 
-__all__ = ["add_events", "commit", "find_head", "find_step"]
+__all__ = ["add_events", "commit", "find_head", "find_step", "is_held"]
 
 _SQL = statements("writing")
 _LEFT = ("drop_steps", "drop_questions", "drop_all_notes")  # Of a plan, as `left` tells of them.
@@ -80,9 +80,18 @@ def _hold_refusal(
     """Return whether another call holds the thread, and which."""
     if commit.guard is not None:
         return None, ""
-    row = connection.execute(_SQL["held"], (to_text(commit.thread_id), now)).fetchone()
-    held = text(row[0]) if row else commit.holder
-    return (None, "") if held == commit.holder else (Refusal.HELD, held)
+    held = _holder(connection, commit.thread_id, now)
+    return (None, "") if held in {None, commit.holder} else (Refusal.HELD, str(held))
+
+
+def is_held(connection: sqlite3.Connection, thread_id: str, now: int) -> bool:
+    """Return whether a call holds a thread."""
+    return _holder(connection, thread_id, now) is not None
+
+
+def _holder(connection: sqlite3.Connection, thread_id: str, now: int) -> str | None:
+    row = connection.execute(_SQL["held"], (to_text(thread_id), now)).fetchone()
+    return text(row[0]) if row else None
 
 
 def _hold(connection: sqlite3.Connection, commit: Commit, now: int) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from orchestrator.checkpoint.commit import Refusal
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.sqlite import reading
-from orchestrator.checkpointer.sqlite.committing import find_head
+from orchestrator.checkpointer.sqlite.committing import find_head, is_held
 from orchestrator.checkpointer.sqlite.packing import text, to_text
 from orchestrator.checkpointer.sqlite.rows import HeadFields
 from orchestrator.checkpointer.sqlite.statements import statements
@@ -36,7 +36,7 @@ def delete(
     number, head = _number(connection, thread_id), find_head(connection, thread_id)
     if number is None:
         return Refusal.UNKNOWN_THREAD
-    if head is not None and _is_busy(connection, head, now):
+    if is_held(connection, thread_id, now) or (head and _is_busy(connection, head, now)):
         return Refusal.WRONG_STATUS
     if keep_head and head is not None:
         _delete_history(connection, thread_id, head)

@@ -235,12 +235,13 @@ def injecting(where: Site, crew: Crew, client: Client) -> Iterator[Injector]:
     from orchestrator.cli.chaos.injector import Injector
 
     settings = client.settings
+    queue = settings.queue_prefix + settings.queue
     with redis.Redis.from_url(settings.url) as server:
         seconds, micros = server.time()
     ahead_ms = seconds * 1000 + micros / 1000 - time.time() * 1000
     retry = redis.retry.Retry(redis.backoff.ConstantBackoff(0.1), 30)
     with redis.Redis.from_url(settings.broker_url, retry=retry) as messages:
-        yield Injector(crew, where, messages, settings.queue, lambda: time.time() * 1000 + ahead_ms)
+        yield Injector(crew, where, messages, queue, lambda: time.time() * 1000 + ahead_ms)
 
 
 def load_of(order: Order) -> Load:

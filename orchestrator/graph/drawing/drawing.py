@@ -192,13 +192,17 @@ def _names(drawing: Drawing) -> str:
     return ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "")
 
 
+# The id of a function in LangGraph's JSON: of the class that it wraps functions in. Tools that read
+# the JSON know functions by it.
+_FUNCTION = ["langgraph", "_internal", "_runnable", "RunnableCallable"]
+
+
 def _node_json(node: DrawnNode) -> dict[str, Any]:
     found: dict[str, Any] = {"id": node.id}
-    if node.id == START:  # As LangGraph, which has a function there.
-        where = [*DrawnNode.__module__.split("."), "START"]
-        found |= {"type": "runnable", "data": {"id": where, "name": node.name}}
+    if node.id == START or (node.data is not None and not hasattr(node.data, "spec")):
+        found |= {"type": "runnable", "data": {"id": _FUNCTION, "name": node.name}}
     elif node.data is not None:
-        kind = node.data if hasattr(node.data, "__qualname__") else type(node.data)
+        kind = type(node.data)
         where = [*kind.__module__.split("."), kind.__qualname__]
         found |= {"type": "runnable", "data": {"id": where, "name": node.name}}
     if node.metadata:

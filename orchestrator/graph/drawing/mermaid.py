@@ -90,9 +90,8 @@ class _Text:
             yield f"class {name} {state};"
 
     def _needs_line(self, node: DrawnNode, named: Container[str]) -> bool:
-        """Return whether a line for a node says more than the edges do; see `with_styles`."""
-        shows_id = node.id in {START, END} or node.id == safe_id(node.id) == node.name
-        return self.styled or node.id in self.states or node.id not in named or not shows_id
+        """Return whether a node has a line of its own: with styles, or if no edge names it."""
+        return self.styled or node.id in self.states or node.id not in named
 
     def node(self, node: DrawnNode) -> str:
         """Return the line for a node; only what Mermaid would misread is quoted and escaped."""

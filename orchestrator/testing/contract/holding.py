@@ -51,6 +51,17 @@ class HoldingContract(Contract):
         assert (refused.refused, refused.detail) == (Refusal.HELD, "call")
         assert driver.store.load(driver.thread_id) is None
 
+    def test_a_held_thread_is_not_deleted(self, driver: Driver) -> None:
+        driver.start("a")
+        driver.finish("a")
+        driver.change(status=RunStatus.SUCCEEDED)
+        assert _held(driver).refused is None
+        for keep_head in (True, False):
+            refused = driver.store.delete(driver.thread_id, keep_head=keep_head)
+            assert refused is Refusal.WRONG_STATUS
+        assert _held(driver, ms=0).refused is None
+        assert driver.store.delete(driver.thread_id) is None
+
     def test_the_holder_commits_and_ends_the_hold_at_once(self, driver: Driver) -> None:
         assert _held(driver).refused is None
         driver.start("a", holder="call", hold_ms=0)

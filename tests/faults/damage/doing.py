@@ -163,8 +163,8 @@ def messages(world: World) -> None:
 
 def doubled(world: World) -> None:
     """Let each message come twice."""
-    for raw in world.redis.lrange(world.settings.queue, 0, -1):
-        world.redis.lpush(world.settings.queue, raw)
+    for raw in world.redis.lrange(world.queue, 0, -1):
+        world.redis.lpush(world.queue, raw)
 
 
 def unsent(world: World, *, keep: bool = False) -> None:

@@ -116,6 +116,11 @@ class World:
         self.found: list[Damage] = []
         self.thread = THREAD  # The one that is damaged; a subgraph's has another name.
 
+    @property
+    def queue(self) -> str:
+        """The default queue, as the broker knows it."""
+        return self.settings.queue_prefix + self.settings.queue
+
     def worker(self, owner: str) -> Runtime:
         """Return a process that does steps."""
         dispatch = dispatcher(self.store, self.settings)
@@ -139,7 +144,7 @@ class World:
     def messages(self) -> list[dict[str, Any]]:
         """Take all messages off the queue."""
         taken = []
-        while (raw := self.redis.rpop(self.settings.queue)) is not None:
+        while (raw := self.redis.rpop(self.queue)) is not None:
             taken.append(json.loads(raw))
         return taken
 
@@ -157,7 +162,7 @@ class World:
                 self.runtime.run(given["thread"], given["step"], given["sent"])
                 ran += 1
         if held:
-            self.redis.lpush(self.settings.queue, *held)
+            self.redis.lpush(self.queue, *held)
         return ran
 
     def claim(self, name: str, owner: str = "host:2:dead") -> None:

@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  prefix of the partition
 -- ARGV[1]  leader   ARGV[2]  lease, ms   ARGV[3]  silence after which leases are doubted, ms
--- ARGV[4]  grace, ms   ARGV[5]  batch   ARGV[6]  1: this server is the broker, its queues can be seen
+-- ARGV[4]  grace, ms   ARGV[5]  batch   ARGV[6]  '', or what the lists of queues begin with: this server is the broker
 -- ARGV[7]  the epoch that the caller knows, or ''   ARGV[8]  the greatest mark of it that it has seen
 -- ARGV[9]  1: it has seen them itself; 0: it has read that somebody did   ARGV[10] id for a new epoch
 -- ARGV[11] ms after which claims need another look; 0: the caller does not watch what the server has
@@ -127,7 +127,7 @@ hand_out_until(P .. 'unsent', now - grace)
 for _, queue in ipairs(redis.call('SMEMBERS', P .. 'queues')) do
   -- Queues are first-in first-out: what was sent before a message that was claimed has left the queue.
   local mark = (tonumber(redis.call('HGET', P .. 'marks', queue) or '') or 0) - grace
-  if ARGV[6] == '1' and redis.call('LLEN', queue) == 0 then empty[queue] = true end
+  if ARGV[6] ~= '' and redis.call('LLEN', ARGV[6] .. queue) == 0 then empty[queue] = true end
   if empty[queue] then mark = now - grace end
   hand_out_until(P .. 'ready:' .. queue, '(' .. string.format('%.0f', mark))
 end

@@ -1,0 +1,110 @@
+"""Whatever happens to RabbitMQ and to connections to it, every run ends, and none runs twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator import Client
+from orchestrator.config import Settings
+from tests.faults.proxy import Proxy
+from tests.fixtures.own_rabbitmq import RabbitMQ, own_rabbitmq
+from tests.integration.accounts import assert_settled
+from tests.integration.fleet import Fleet
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+CONSUMER_TIMEOUT_S = 2.0
+HEARTBEATS_S = 15.0  # In which a worker gives up a connection whose other end is silent.
+
+
+@pytest.fixture(scope="module")
+def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """A node that closes the channel of a consumer which keeps a message for long."""
+    folder = tmp_path_factory.mktemp("rabbitmq")
+    with own_rabbitmq(folder, CONSUMER_TIMEOUT_S) as node:
+        yield node
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, rabbit: RabbitMQ) -> Iterator[Fleet]:
+    """A fleet whose messages go through RabbitMQ, in queues of its own."""
+    env = {"GRAPHSTALK_NAMESPACE": tmp_path.name, "GRAPHSTALK_DISPATCH": "queue"}
+    with Fleet(tmp_path, env, own_broker=rabbit.url) as fleet:
+        yield fleet
+
+
+def test_a_worker_takes_messages_after_a_step_longer_than_the_consumer_timeout(
+    fleet: Fleet,
+) -> None:
+    worker = fleet.start(concurrency=2)
+    fleet.submit("row", "long", script={"two": ["wait"]})
+    fleet.wait_for("two", thread="long")
+    closed = b"PRECONDITION_FAILED"
+    fleet.wait_until(lambda: closed in worker.log.read_bytes(), "the broker closes the channel")
+    fleet.submit("row", "later")
+    assert fleet.result("later")["total"] == 3
+    fleet.open("two")
+    assert fleet.result("long")["total"] == 3
+    assert {ran.attempt for ran in fleet.ran()} == {1}
+    assert worker.is_running()
+    assert_settled(fleet, "long", "later")
+
+
+def test_a_broker_that_is_killed_and_started_again_loses_no_step(
+    fleet: Fleet, rabbit: RabbitMQ
+) -> None:
+    worker = fleet.start()
+    fleet.submit("row", script={"one": ["wait"]})
+    fleet.wait_for("one")
+    rabbit.kill()
+    fleet.open("one")
+    fleet.wait_until(lambda: "two" in fleet.steps(), "the commit is there")
+    rabbit.start()
+    back_s = time.time()
+    assert fleet.result()["total"] == 3
+    print(f"resumed {time.time() - back_s:.3f} s after the broker was back")
+    assert worker.is_running()
+    assert_settled(fleet)
+
+
+FAULTS: dict[str, Callable[[Proxy], object]] = {
+    "cut": Proxy.cut,
+    "silent for ever": Proxy.swallow,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_idle_worker_takes_messages_after_its_connections_were_lost(
+    tmp_path: Path, rabbit: RabbitMQ, fault: str
+) -> None:
+    env = {"GRAPHSTALK_NAMESPACE": tmp_path.name}
+    with Fleet(tmp_path, env, own_broker=rabbit.url) as fleet, Proxy(rabbit.url) as proxy:
+        fleet.variables["GRAPHSTALK_BROKER_URL"] = proxy.url
+        worker = fleet.start()
+        with Client(settings=Settings.from_env(fleet.variables)) as client:
+            run = client.submit("row", {"ledger": str(fleet.ledger)}, thread_id="before")
+            assert run.result(timeout=20)["total"] == 3
+            FAULTS[fault](proxy)
+            lost_s = time.time()
+            client.submit("row", {"ledger": str(fleet.ledger)}, thread_id="t")
+            assert time.time() - lost_s < HEARTBEATS_S
+            assert fleet.result()["total"] == 3
+        print(f"resumed {time.time() - lost_s:.3f} s after")
+        assert time.time() - lost_s < 2 * HEARTBEATS_S
+        assert worker.is_running()
+        assert_settled(fleet, "before", "t")
+
+
+def test_a_worker_that_is_killed_leaves_its_steps_to_another(fleet: Fleet) -> None:
+    first = fleet.start()
+    fleet.submit("row", script={"two": ["wait"]})
+    fleet.wait_for("two")
+    first.kill_all()
+    fleet.start()
+    fleet.open("two")
+    assert fleet.result()["total"] == 3
+    assert_settled(fleet)

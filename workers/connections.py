@@ -1,0 +1,138 @@
+"""Trying what a worker connects to, before it starts.
+
+Rule 1: what cannot work however long the worker waits is refused, in one sentence that names the
+        variable: an address that is none, credentials, a certificate, a Redis Cluster.
+Rule 2: a server that is away is waited for, and a line says so.
+Rule 3: no password is shown.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+
+import amqp
+import redis
+from celery import Celery
+
+from orchestrator.checkpointer.redis.keys import Keys
+from orchestrator.checkpointer.redis.store import connect
+from orchestrator.config import Settings, without_password
+from workers.registry import ConfigurationError
+
+__all__ = ["try_connections"]
+
+_ANSWER_S = 2.5
+_STORE_SCHEMES = ("redis", "rediss", "unix")
+_CREDENTIALS = (
+    redis.exceptions.AuthenticationError,
+    redis.exceptions.AuthenticationWrongNumberOfArgsError,
+    redis.exceptions.NoPermissionError,
+    amqp.exceptions.AccessRefused,
+    amqp.exceptions.NotAllowed,
+)
+_AWAY = (
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+    amqp.exceptions.RecoverableConnectionError,
+    OSError,
+)
+
+
+def try_connections(settings: Settings, make_app: Callable[[Settings], Celery]) -> list[str]:
+    """Connect to the store and to the broker once; return a line for each that is away.
+
+    Args:
+        settings: the deployment.
+        make_app: makes the Celery app that the worker will use.
+
+    Raises:
+        ConfigurationError: if a connection cannot work; the message names the variable.
+    """
+    away = [_away("REDIS_URL", settings.url, lambda: _try_store(settings))]
+    variable = "REDIS_URL" if settings.one_redis else "GRAPHSTALK_BROKER_URL"
+    if not (settings.one_redis and away[0]):
+        away.append(
+            _away(variable, settings.broker_url, lambda: _try_broker(make_app(settings), settings))
+        )
+    return [line for line in away if line]
+
+
+def _away(variable: str, url: str, attempt: Callable[[], None]) -> str:
+    """Make an attempt; return what to log if the server is away."""
+    shown = without_password(url)
+    try:
+        attempt()
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        reason = without_password(str(error) or type(error).__name__)
+        if _chain_has(error, (ssl.SSLError, FileNotFoundError)) and url.startswith("rediss"):
+            what = "must name a server whose certificate this machine can verify"
+            remedy = "check the port, ssl_ca_certs and ssl_cert_reqs"
+        elif _chain_has(error, _CREDENTIALS):
+            what = "must hold a user and a password that the server accepts"
+            remedy = "check both, and what the user may do"
+        elif isinstance(error, redis.exceptions.ClusterError | redis.exceptions.MovedError):
+            what = "must not be a node of a Redis Cluster"
+            remedy = "name a single Redis or Valkey"
+        elif _chain_has(error, _AWAY):
+            return f"waiting for {shown}, which does not answer ({reason}). Check {variable}"
+        else:
+            what = "must be the address of a server that a worker can use"
+            remedy = "check its scheme, port and options"
+        msg = f"{variable} {what} ({shown}: {reason}). Nothing was started; {remedy}"
+        raise ConfigurationError(msg) from error
+    return ""
+
+
+def _try_store(settings: Settings) -> None:
+    scheme = settings.url.partition("://")[0]
+    if scheme not in _STORE_SCHEMES:
+        msg = (
+            "REDIS_URL must begin with redis://, rediss:// or unix:// "
+            f"({without_password(settings.url)}). Nothing was started; name a single Redis or "
+            "Valkey, not a Cluster or a Sentinel"
+        )
+        raise ConfigurationError(msg)
+    keys = Keys(settings.namespace, settings.partitions)
+    with connect(settings.url, _ANSWER_S) as client:
+        client.ping()
+        for partition in range(settings.partitions):
+            client.exists(keys.prefix(partition) + "sweep")  # A node of a cluster has not all.
+
+
+def _try_broker(app: Celery, settings: Settings) -> None:
+    if settings.broker_url.startswith("memory"):
+        msg = (
+            "GRAPHSTALK_BROKER_URL must be a broker that other processes reach "
+            f"({settings.broker_url}). Nothing was started; leave it out, or name a Redis or a "
+            "RabbitMQ"
+        )
+        raise ConfigurationError(msg)
+    with app.connection_for_write(connect_timeout=_ANSWER_S) as connection:
+        transport = connection.transport
+        made = transport.establish_connection()
+        try:
+            _refuse_cluster(made)
+        finally:
+            transport.close_connection(made)
+
+
+def _refuse_cluster(made: object) -> None:
+    """Refuse a Redis in cluster mode: Celery waits on several keys at once, which it cannot."""
+    for channel in getattr(made, "_avail_channels", ()):
+        try:
+            info = channel.client.info("cluster")
+        except (AttributeError, redis.exceptions.ResponseError):
+            return  # No Redis, or one that does not say.
+        if str(info.get("cluster_enabled", 0)) == "1":
+            raise redis.exceptions.ClusterError("it is in cluster mode")
+
+
+def _chain_has(error: BaseException | None, kinds: tuple[type[BaseException], ...]) -> bool:
+    while error is not None:
+        if isinstance(error, kinds):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
