@@ -322,7 +322,8 @@ def _shown(spec: GraphSpec | None, fact: Advanced, step: PlannedStep) -> dict[st
     if failed is not None:
         task["error"] = failed
     else:
-        task |= {} if writes is None else {"result": _kept(writes)}
+        result = _kept(writes or ())
+        task |= {"result": result} if result else {}
         task["interrupts"] = tuple(map(interrupt_fields, asked))
     inner = spec.nodes.get(step.node) if spec else None
     state = None
