@@ -17,7 +17,7 @@ from orchestrator.core.accepting import (
     plain,
 )
 from orchestrator.core.advance import Frame, Next, accept_input, advance
-from orchestrator.core.apply import LEFT
+from orchestrator.core.apply import LEFT, RETURN
 from orchestrator.core.branches import branched, remarked
 from orchestrator.core.steering import Spot, is_steered
 from orchestrator.core.stepping import Placement, Stepping
@@ -150,6 +150,7 @@ class Editor:
         done = {i for i, outcome in shown.items() if (LEFT, True) not in outcome.writes}
         left = [step for step in checkpoint.plan if step.id_in(checkpoint) not in done]
         found: dict[tuple[int, str], bytes] = {}
+        keys = self.stepping.spec.state_keys
         for edited, writes in results:
             step = next((step for step in left if step.node == edited.node), None)
             if step is None:
@@ -158,7 +159,9 @@ class Editor:
             step_id = step.id_in(checkpoint)
             before = left_behind(records, base).get((checkpoint.id, step_id))
             was = records.outcome(before) if before else shown.get(step_id, Outcome(attempt=0))
-            outcome = replace(was, writes=tuple(writes))
+            # One that changes nothing is shown as a step that never completed, as in LangGraph.
+            changes = any(key == RETURN or key in keys for key, _ in writes)
+            outcome = replace(was, writes=tuple(writes) if changes else ((LEFT, True),))
             found[checkpoint.id, step_id] = self.stepping.stored(outcome)
         return found
 

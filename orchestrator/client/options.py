@@ -181,7 +181,7 @@ def check_output_keys(options: Mapping[str, Any], known: Collection[str]) -> Non
         return
     for key in (given,) if isinstance(given, str) else given:
         if key not in known:
-            msg = f"output_keys must name keys of the state ({key!r}). They are: {', '.join(known)}"
+            msg = f"output_keys must be keys of the state ({key!r}). They are: {', '.join(known)}"
             raise OptionError(msg)
 
 

@@ -20,7 +20,7 @@ from orchestrator.client.snapshot import (
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import HANDLED, RETURN
 from orchestrator.core.branches import parents_of
-from orchestrator.graph.routing import START, Command
+from orchestrator.graph.routing import START, Command, channel_name
 from orchestrator.graph.spec import SINGLE, GraphSpec
 from orchestrator.ids import root_thread
 from orchestrator.step.call import input_of
@@ -270,7 +270,8 @@ def _triggers(spec: GraphSpec | None, step: PlannedStep) -> tuple[str, ...]:
     if step.index >= 0:
         return _PUSHED
     known = spec is not None and step.node in spec.nodes
-    return tuple(sorted({*spec.nodes[step.node].triggers})) if spec and known else step.triggers
+    found = sorted({*spec.nodes[step.node].triggers}) if spec and known else step.triggers
+    return tuple(map(channel_name, found))
 
 
 def _is_seen(spec: GraphSpec | None, node: str) -> bool:
@@ -321,7 +322,8 @@ def _shown(spec: GraphSpec | None, fact: Advanced, step: PlannedStep) -> dict[st
     if failed is not None:
         task["error"] = failed
     else:
-        task |= {} if writes is None else {"result": _kept(writes)}
+        result = _kept(writes or ())
+        task |= {"result": result} if result else {}
         task["interrupts"] = tuple(map(interrupt_fields, asked))
     inner = spec.nodes.get(step.node) if spec else None
     state = None

@@ -209,9 +209,8 @@ class Running:
     def begin(self, value: Any) -> tuple[ReadyStep, ...] | None:
         """Commit what the call asks for; return the steps that are ready, `None` for nothing."""
         check_cancelled()
-        check_output_keys(self.options, self.graph.spec.channels)
+        check_output_keys(self.options, self.graph.spec.state_keys)
         self._check_placed()
-        self._check_output_keys()
         self._protocol = self._made()  # What it cannot be made of is refused before anything else.
         start = Start(self.graph, self.store, self.thread_id, self.parsed, self._run_config())
         ready = start.begin(value)
@@ -239,14 +238,6 @@ class Running:
                 f"{name} must be absent for a run on a fleet ({given!r:.100}): workers run the "
                 f"steps, not this call. Instead, {remedy}"
             )
-            raise OptionError(msg)
-
-    def _check_output_keys(self) -> None:
-        keys = self.graph.spec.state_keys
-        unknown = next((key for key in self.output_keys if key not in keys), None)
-        if unknown is not None:
-            known = ", ".join(map(repr, sorted(keys)))
-            msg = f"output_keys must be keys of the state ({unknown!r}). The keys are: {known}"
             raise OptionError(msg)
 
     def _run_config(self) -> RunConfig:

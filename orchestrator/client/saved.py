@@ -21,7 +21,7 @@ from orchestrator.client.threadconfig import ConfigError, ThreadConfig, parse_co
 from orchestrator.core.apply import NO_CHANNELS, RETURN, SENDS
 from orchestrator.core.records import Records
 from orchestrator.errors import UnknownThreadError
-from orchestrator.graph.routing import START
+from orchestrator.graph.routing import START, channel_name
 from orchestrator.graph.schema import CONTROL
 from orchestrator.ids import check_thread_id, checkpoint_text
 from orchestrator.serde.msgpack import Codec
@@ -243,7 +243,7 @@ def _channel(name: str) -> str:
     """Return LangGraph's name of a channel."""
     if name == SENDS:
         return _TASKS
-    return name.replace("|", "+") if name.startswith("join:") else name
+    return channel_name(name)
 
 
 def _holds(metadata: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

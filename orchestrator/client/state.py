@@ -16,7 +16,7 @@ from orchestrator.client.forking import fork_of
 from orchestrator.client.options import CallOptions
 from orchestrator.client.schemas import SchemaFace
 from orchestrator.client.snapshot import StateSnapshot, config_of, snapshot
-from orchestrator.client.threadconfig import ConfigError, ThreadConfig, parse_config
+from orchestrator.client.threadconfig import ConfigError, ThreadConfig, merged, parse_config
 from orchestrator.core.accepting import RunConfig
 from orchestrator.core.branches import parents_of
 from orchestrator.core.records import Records
@@ -39,6 +39,7 @@ class StateFace(SchemaFace):
 
     records: Records
     executor: Executor
+    config: Mapping[str, Any]  # What holds for all calls; see `with_config`.
 
     @property
     def checkpointer(self) -> Checkpointer | bool | None:
@@ -61,7 +62,7 @@ class StateFace(SchemaFace):
         Raises:
             UnknownThreadError: if the checkpoint is none of the thread's.
         """
-        parsed = parse_config(config)
+        parsed = merged(self.config, config)
         thread_id, store = parsed.thread(), self.store_of_threads()
         loaded = store.load(thread_id, checkpoint_id=parsed.checkpoint_id)
         if loaded is None and parsed.checkpoint_id is not None:
@@ -115,7 +116,7 @@ class StateFace(SchemaFace):
             before: a config with a `checkpoint_id`; only older ones are shown.
             limit: how many at most.
         """
-        parsed, store = parse_config(config), self.store_of_threads()
+        parsed, store = merged(self.config, config), self.store_of_threads()
         thread_id = parsed.thread()
         older = parse_config(before).before() if before is not None else None
         wanted = dict(filter or {})
@@ -177,7 +178,7 @@ class StateFace(SchemaFace):
         if not all(supersteps):
             msg = "No updates provided: each superstep of bulk_update_state() needs one at least"
             raise InvalidUpdateError(msg)
-        parsed = parse_config(config)
+        parsed = merged(self.config, config)
         thread_id, at = parsed.thread(), parsed.checkpoint_id
         commit: Commit | None = None
         after_input = False
@@ -215,7 +216,7 @@ class StateFace(SchemaFace):
             ThreadBusyError: if the thread's run is active.
             UnknownThreadError: if the checkpoint is none of the thread's.
         """
-        parsed = parse_config(config)
+        parsed = merged(self.config, config)
         _needs_checkpoint(parsed, "rollback")
         commit = self._edit(parsed, parsed.checkpoint_id, lambda editor: editor.branch("fork"))
         return self._config_of(parsed.thread(), commit)
@@ -234,7 +235,7 @@ class StateFace(SchemaFace):
             ConfigError: if the new thread exists already.
             UnknownThreadError: if there is no such thread or checkpoint.
         """
-        parsed, store = parse_config(config), self.store_of_threads()
+        parsed, store = merged(self.config, config), self.store_of_threads()
         new_id = parse_config(thread_id).thread() if thread_id is not None else new_uuid()
         return fork_of(cast("CompiledStateGraph", self), store, parsed, new_id)
 

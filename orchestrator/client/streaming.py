@@ -250,10 +250,11 @@ def _raise_failure(running: Running, error: BaseException | None) -> None:
     graph = running.graph
     failed = loaded.head.status in {RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.PAUSED}
     if failed or running.trace.is_told:
-        found = outcome_of(
-            running.parsed.thread_id or running.thread_id, loaded, graph.records, graph.spec, error
-        )
-        running.trace.output = without_questions(found)
+        keys, name = running.output_keys, running.parsed.thread_id or running.thread_id
+        found = outcome_of(name, loaded, graph.records, graph.spec, error, keys)
+        found = without_questions(found)
+        one_key = isinstance(running.options.get("output_keys"), str)
+        running.trace.output = found.get(keys[0]) if one_key and isinstance(found, dict) else found
 
 
 def known_by(graph: CompiledStateGraph, *, shows: bool = False) -> Known:

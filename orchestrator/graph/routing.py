@@ -10,7 +10,17 @@ from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 from orchestrator.channels import MISSING
 from orchestrator.graph.policy import TimeoutPolicy
 
-__all__ = ["END", "START", "Command", "Send", "branch_channel", "join_channel", "own", "plain_name"]
+__all__ = [
+    "END",
+    "START",
+    "Command",
+    "Send",
+    "branch_channel",
+    "channel_name",
+    "join_channel",
+    "own",
+    "plain_name",
+]
 
 START: Final = "__start__"  # Where every run begins.
 END: Final = "__end__"  # Where a path ends.
@@ -127,6 +137,11 @@ def _own_timeout(timeout: Any) -> Any:
 def branch_channel(node: str) -> str:
     """Return the channel that triggers `node` when an edge or a router leads to it."""
     return f"branch:to:{node}"
+
+
+def channel_name(channel: str) -> str:
+    """Return the name by which LangGraph knows a channel that triggers nodes."""
+    return channel.replace("|", "+") if channel.startswith("join:") else channel
 
 
 def join_channel(sources: tuple[str, ...], node: str) -> str:

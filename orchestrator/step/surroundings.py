@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.graph.routing import channel_name
 from orchestrator.graph.runtime import ExecutionInfo
 from orchestrator.ids import checkpoint_text, root_thread
 
@@ -55,7 +56,7 @@ def config_for(attempt: Attempt) -> dict[str, Any]:
         **({"thread_id": root} if live.is_named else {}),
         "langgraph_step": step.number,
         "langgraph_node": attempt.protocol.spec.shown(step.node),
-        "langgraph_triggers": step.triggers,
+        "langgraph_triggers": tuple(map(channel_name, step.triggers)),
         "langgraph_path": _path(attempt),
         "langgraph_checkpoint_ns": ns,
     }

@@ -266,6 +266,18 @@ CALLS: tuple[Known[Seen], ...] = (
         r"^\.past.*interrupts$",
         values=lambda ours, theirs: len(ours) > len(theirs),
     ),
+    Known(
+        "input by hand",
+        "An update as '__input__' drops what waited, as an input does. In LangGraph it still waits.",
+        when=lambda s: any(c.as_node == "__input__" for c in s.calls),
+    ),
+    Known(
+        "questions without a schema",
+        "A part shows the schema of a question where there is one. LangGraph 1.2.22 shows None "
+        "where there is none; 1.2.11 does not.",
+        r"interrupts\[\d+\]\.response_schema$",
+        values=lambda ours, theirs: ours == ABSENT and theirs is None,
+    ),
     Known("values of debug", "Pending.", r"(payload|data)\.values\."),
     Known("metadata of the config", "Pending.", r"metadata\.foo$"),
     Known("config of streams", "Pending.", r"(parts|returned).*config\.configurable\.foo$"),

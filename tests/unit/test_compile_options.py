@@ -169,7 +169,7 @@ def test_a_part_that_is_none_is_refused_before_a_run(name, given, says):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"output_keys": "y"}, r"output_keys must name keys of the state \('y'\)\. They are: x"),
+        ({"output_keys": "y"}, r"output_keys must be keys of the state \('y'\)\. They are: x"),
         ({"output_keys": ["x", "y"]}, "must name keys of the state"),
         ({"output_keys": 3}, "output_keys must be a key of the state, or a list of keys"),
         ({"interrupt_before": "a"}, r"must be a list of nodes, or '\*' for all \('a'\)"),

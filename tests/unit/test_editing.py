@@ -291,3 +291,28 @@ def test_a_run_that_is_stored_when_it_ends_keeps_what_it_has_left() -> None:
         [],
         ["RuntimeError('no')"],
     ]
+
+
+def test_an_edit_without_values_leaves_the_step_without_a_result() -> None:
+    def ask(state: State) -> State:
+        return {"x": [interrupt("who?")]}
+
+    builder = StateGraph(State).add_node("ask", ask).add_node("side", says("side"))
+    graph = builder.add_edge(START, "ask").add_edge("ask", "side").compile(MemoryCheckpointer())
+    graph.invoke({}, "t")
+    graph.update_state("t", None, "ask")
+    (asked,) = list(graph.get_state_history("t"))[1].tasks
+    assert (asked.result, [i.value for i in asked.interrupts]) == (None, ["who?"])
+    assert graph.invoke(None, "t") == {"x": ["side"]}
+
+
+def test_a_config_that_holds_for_all_calls_holds_for_edits_and_snapshots() -> None:
+    builder = StateGraph(State).add_node("side", says("side")).add_edge(START, "side")
+    bound = builder.compile(MemoryCheckpointer()).with_config(
+        configurable={"thread_id": "t", "tenant": "acme"}, metadata={"n": 1}
+    )
+    bound.invoke({})
+    bound.update_state(None, {"x": ["edit"]})
+    assert bound.get_state(None).values == {"x": ["side", "edit"]}
+    found = bound.get_state_history({"metadata": {"ignored": True}}, filter={"tenant": "acme"})
+    assert [snapshot.metadata["n"] for snapshot in found] == [1, 1, 1, 1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,11 +12,18 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
 from orchestrator import (
+    START,
     GraphCallbackHandler,
     MemoryCheckpointer,
+    StateGraph,
     interrupt,
 )
 from tests.fixtures.talking import ASKED, graph_of, shown, speaking
+
+
+class Numbers(TypedDict, total=False):
+    n: int
+    m: int
 
 
 class Hearing(BaseCallbackHandler):
@@ -155,3 +162,25 @@ def test_a_node_finds_no_run_id_in_its_config():
     graph_of(look_at).invoke(ASKED, {"run_id": uuid4(), "run_name": "mine", "tags": ["x"]})
     assert {"run_id", "run_name"}.isdisjoint(seen[0])
     assert seen[0]["tags"] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "shown_"), [("n", 2), (["n"], {"n": 2}), (None, {"n": 2, "m": 3})]
+)
+def test_handlers_hear_of_the_output_that_the_call_asks_for(keys, shown_):
+    class Ends(BaseCallbackHandler):
+        run_inline = True
+
+        def __init__(self):
+            self.outputs = []
+
+        def on_chain_end(self, outputs, *, run_id, parent_run_id=None, **kwargs):
+            if parent_run_id is None:
+                self.outputs.append(outputs)
+
+    ends = Ends()
+    builder = StateGraph(Numbers).add_node("a", lambda _: {"n": 2, "m": 3}).add_edge(START, "a")
+    graph = builder.compile()
+    graph.invoke({"n": 1}, {"callbacks": [ends]}, output_keys=keys)
+    list(graph.stream({"n": 1}, {"callbacks": [ends]}, output_keys=keys))
+    assert ends.outputs == [shown_, shown_]

@@ -304,3 +304,21 @@ def test_a_lasting_subgraph_begins_anew_where_nothing_is_kept() -> None:
     outer.add_conditional_edges("sub", lambda s: "sub" if len(s["log"]) < 3 else "__end__")
     assert outer.compile().invoke({"log": []}) == {"log": [0, 0, 1]}
     assert outer.compile(MemoryCheckpointer()).invoke({"log": []}, "t") == {"log": [0, 0, 0, 2]}
+
+
+def test_a_join_is_shown_by_the_name_of_its_channel_in_langgraph() -> None:
+    class State(TypedDict, total=False):
+        log: Annotated[list[str], operator.add]
+
+    seen: list[Any] = []
+
+    def end(state: State, config: Any) -> None:
+        seen.append(config["metadata"]["langgraph_triggers"])
+
+    builder = StateGraph(State).add_node("a", lambda _: None).add_node("b", lambda _: None)
+    builder.add_node("end", end).add_edge(["a", "b"], "end")
+    graph = builder.add_edge(START, "a").add_edge(START, "b").compile()
+    parts = list(graph.stream({"log": []}, stream_mode="tasks"))
+    (part,) = (part for part in parts if part["name"] == "end" and "triggers" in part)
+    assert part["triggers"] == ("branch:to:end", "join:a+b:end")  # All that can trigger it.
+    assert seen == [("join:a+b:end",)]
