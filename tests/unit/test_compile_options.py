@@ -170,7 +170,7 @@ def test_a_part_that_is_none_is_refused_before_a_run(name, given, says):
     ("options", "says"),
     [
         ({"output_keys": "y"}, r"output_keys must be keys of the state \('y'\)\. They are: x"),
-        ({"output_keys": ["x", "y"]}, "must name keys of the state"),
+        ({"output_keys": ["x", "y"]}, "must be keys of the state"),
         ({"output_keys": 3}, "output_keys must be a key of the state, or a list of keys"),
         ({"interrupt_before": "a"}, r"must be a list of nodes, or '\*' for all \('a'\)"),
         ({"interrupt_after": 3}, "interrupt_after must be a list of nodes"),

@@ -208,7 +208,7 @@ def test_all_nodes_may_be_meant_by_a_star() -> None:
         ({"version": "v9"}, OptionError, "version='v9'"),
         ({"stream_mode": "all"}, OptionError, "stream_mode='all' is not one of"),
         ({"output_keys": "nope"}, OptionError, "output_keys must be keys of the state ('nope')"),
-        ({"output_keys": ["log", "nope"]}, OptionError, "The keys are: 'log'"),
+        ({"output_keys": ["log", "nope"]}, OptionError, "They are: log"),
         ({"interrupt_befor": []}, OptionError, "there is no option 'interrupt_befor'"),
     ],
 )
