@@ -268,7 +268,7 @@ CALLS: tuple[Known[Seen], ...] = (
     ),
     Known(
         "input by hand",
-        "An update as '__input__' drops what waited, as an input does. In LangGraph it still waits.",
+        "An update as '__input__' drops what waited, as an input does. In LangGraph it waits on.",
         when=lambda s: any(c.as_node == "__input__" for c in s.calls),
     ),
     Known(
