@@ -282,7 +282,8 @@ class Editor:
         before = self._frame().checkpoint
         for update in copied([StateUpdate(values, _COPY)]):
             author_of(self.stepping, before, update.as_node)
-        return self.branch("fork", sibling=True)
+        run = replace(self.run, above={})  # As in LangGraph, a copy has no metadata of its call.
+        return replace(self, run=run).branch("fork", sibling=True)
 
     def branch(
         self,

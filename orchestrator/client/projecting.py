@@ -141,13 +141,13 @@ class Projection:
         is_first = any(step.node == START for step in checkpoint.plan)
         parents, values = parents_of(checkpoint.metadata), shown(fact.frame.values, spec)
         metadata = metadata_of(checkpoint)
-        if fact.changed is not None:  # Made by this call: what it says is known.
+        # A fork with which a stream begins was made by its call: what that says is known.
+        stored = fact.changed is None and checkpoint.source != "fork"
+        if not stored:
             metadata = {key: metadata[key] for key in ("source", "step", "parents")}
         return {
             "config": self._config(fact, checkpoint.id, parents),
-            "parent_config": self._config(
-                fact, checkpoint.parent, parents, stored=fact.changed is None
-            ),
+            "parent_config": self._config(fact, checkpoint.parent, parents, stored=stored),
             "values": spec.as_state(values) if spec and self.typed and not is_first else values,
             "metadata": metadata,
             "next": [_name(spec, step.node) for step in checkpoint.plan],

@@ -316,3 +316,11 @@ def test_a_config_that_holds_for_all_calls_holds_for_edits_and_snapshots() -> No
     assert bound.get_state(None).values == {"x": ["side", "edit"]}
     found = bound.get_state_history({"metadata": {"ignored": True}}, filter={"tenant": "acme"})
     assert [snapshot.metadata["n"] for snapshot in found] == [1, 1, 1, 1]
+
+
+def test_a_copy_has_no_metadata_of_the_call_that_makes_it() -> None:
+    builder = StateGraph(State).add_node("side", says("side")).add_edge(START, "side")
+    graph = builder.compile(MemoryCheckpointer())
+    graph.invoke({}, {"thread_id": "t", "metadata": {"n": 1}})
+    graph.update_state({"thread_id": "t", "metadata": {"m": 2}}, None, "__copy__")
+    assert set(graph.get_state("t").metadata) == {"source", "step", "parents"}
