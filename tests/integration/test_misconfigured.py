@@ -102,7 +102,8 @@ def test_a_broker_that_cannot_work_is_refused(
 
 
 def test_a_node_of_a_cluster_is_refused(tmp_path: Path) -> None:
-    with own_server(tmp_path, ["--cluster-enabled", "yes"]) as server:
+    bus = str(free_port())  # By default 10,000 above the other, which may be no port.
+    with own_server(tmp_path, ["--cluster-enabled", "yes", "--cluster-port", bus]) as server:
         with server.client() as client:
             client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
             while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
