@@ -92,7 +92,8 @@ def event_of(seq: int) -> tuple[int, int | None]:
 def check_kept(store: Checkpointer, thread_id: str, loaded: LoadedThread, after: int = 0) -> None:
     """Refuse to read tokens of language models from a thread whose log keeps none.
 
-    They are kept only for runs that were started for it: that is a commit for each.
+    They are kept only for runs that were started for it: that is a commit for each. Tokens of a run
+    that its caller's process does go to that caller; readers see the messages that steps return.
 
     Args:
         store: where the thread is.
@@ -103,6 +104,8 @@ def check_kept(store: Checkpointer, thread_id: str, loaded: LoadedThread, after:
     Raises:
         OptionError: if neither its run nor those in line keep them, and the log has none.
     """
+    if loaded.head.local:
+        return
     configs = [CARRYING.decode(loaded.head.config)] if loaded.head.config else []
     configs += [CARRYING.decode(data)["config"] for data in loaded.line.values()]
     if any(config.get("messages") for config in configs):
