@@ -44,6 +44,7 @@ from orchestrator.graph.spec import DEFAULT_NAME, GraphSpec
 from orchestrator.ids import ThreadId
 from orchestrator.serde.msgpack import Codec
 from orchestrator.step.access import Access, new_owner
+from orchestrator.step.bridge import prepare_handlers
 from orchestrator.step.caching import node_namespaces
 from orchestrator.step.live import Live
 from orchestrator.step.protocol import StepProtocol
@@ -139,6 +140,7 @@ class CompiledStateGraph(
         self.carrying = Records(codec.encode, codec.decode_carrying)
         # What shows values, also of types that only other processes know.
         self.showing = Records(codec.encode, codec.decode_showing, spec.lineage)
+        prepare_handlers()
         self.config: Mapping[str, Any] = {}  # What holds for all calls; see `with_config`.
         self.owner = new_owner()
         self.untracked = Untracked()

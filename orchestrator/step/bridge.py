@@ -39,6 +39,7 @@ __all__ = [
     "merged_callbacks",
     "message_ids",
     "node_run",
+    "prepare_handlers",
     "task_run",
 ]
 
@@ -514,6 +515,16 @@ def _managers() -> Any:
     except ImportError:
         return None
     return manager
+
+
+def prepare_handlers() -> None:
+    """Let langchain import now what it imports when it is first asked for a manager.
+
+    That takes half a second, which the first call, perhaps with a time limit, must not pay.
+    """
+    manager = _managers()
+    if manager is not None:
+        manager.CallbackManager.configure()
 
 
 def _listening(ns: str, show: Any) -> tuple[Any, Any]:

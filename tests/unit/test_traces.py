@@ -519,3 +519,21 @@ def test_what_langsmith_traces_in_a_node_is_below_the_node():
     with tracing_context(enabled=True):
         graph.invoke({"x": []}, {"callbacks": [Unsent(client=client)]})
     assert (seen[0].name, seen[0].parent_run_id == seen[0].trace_id) == ("look", True)
+
+
+def test_the_first_call_imports_no_part_of_langchain_that_takes_long() -> None:
+    program = """
+import asyncio, sys
+from langchain_core.callbacks.base import BaseCallbackHandler
+from orchestrator import START, MessagesState, StateGraph
+
+graph = StateGraph(MessagesState).add_node("a", lambda _: {}).add_edge(START, "a").compile()
+before = set(sys.modules)
+asyncio.run(graph.ainvoke({"messages": []}, {"callbacks": [BaseCallbackHandler()]}))
+print(sorted(name for name in set(sys.modules) - before if name.startswith("langchain_core")))
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "manager" not in ran.stdout
+    assert "tracers" not in ran.stdout
