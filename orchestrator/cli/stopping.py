@@ -28,6 +28,7 @@ __all__ = [
 
 PROGRAMS = ("graphstalk", "orchestrator.cli")  # A script, or `python -m`.
 SERVICES = ("worker", "dev")
+_LATER_S = 0.01  # By then the callback in which a signal came has ended.
 _received: list[int] = []  # Signals that became exceptions.
 
 
@@ -57,6 +58,7 @@ def raise_when_stopped() -> None:
     if _is_command():
         signal.signal(signal.SIGINT, _raise)
         signal.signal(signal.SIGTERM, _raise)
+        sys.unraisablehook = _raise_later
 
 
 def raise_again() -> None:
@@ -81,6 +83,16 @@ def mark_as_handled() -> None:
 def _raise(number: int, _: FrameType | None) -> None:
     _received.append(number)
     raise StopRequestedError(number)
+
+
+def _raise_later(lost: sys.UnraisableHookArgs) -> None:
+    """Raise anew what Python could not raise, since the signal came in a callback of its own."""
+    if not isinstance(lost.exc_value, StopRequestedError):
+        sys.__unraisablehook__(lost)
+        return
+    number = lost.exc_value.number
+    signal.signal(signal.SIGALRM, lambda _, frame: _raise(number, frame))
+    signal.setitimer(signal.ITIMER_REAL, _LATER_S)
 
 
 def _end_at_once(number: int, _: FrameType | None) -> None:

@@ -156,20 +156,21 @@ class TestRedisAsBroker(
             redis_client.delete(*names)
 
     @pytest.fixture
-    def renderer(self, queues):
+    def renderer(self, settings, queues):
         def noted(step, now_ms):
-            queues.add(step.queue)
-            return render(step, now_ms)
+            queue, message = render(step, now_ms)
+            queues.add(settings.queue_prefix + queue)
+            return settings.queue_prefix + queue, message
 
         return noted
 
     @pytest.fixture
-    def queue(self, redis_client):
-        return lambda name: redis_client.lrange(name, 0, -1)[::-1]
+    def queue(self, settings, redis_client):
+        return lambda name: redis_client.lrange(settings.queue_prefix + name, 0, -1)[::-1]
 
     @pytest.fixture
-    def drain(self, redis_client):
-        return redis_client.delete
+    def drain(self, settings, redis_client):
+        return lambda name: redis_client.delete(settings.queue_prefix + name)
 
     def test_what_is_sent_again_goes_to_the_front_and_tells_no_time(self, driver, queue):
         driver.start("a", "b")

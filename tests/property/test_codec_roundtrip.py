@@ -328,7 +328,8 @@ def loads_or_is_refused(data: bytes) -> None:
     try:
         CODEC.decode(data)
     except StateCorruptedError as error:
-        assert error.code == "STATE_CORRUPTED"  # noqa: PT017 - anything else fails the test
+        known = {"STATE_CORRUPTED", "UNKNOWN_TYPE"}  # A type's name may be what was damaged.
+        assert error.code in known  # noqa: PT017 - anything else fails the test
 
 
 @pytest.mark.parametrize("length", range(40))

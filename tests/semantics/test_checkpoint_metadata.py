@@ -60,7 +60,7 @@ def test_a_replayed_branch_has_the_metadata_of_the_call_that_replays(place: Plac
     newest = [_own(s) for s in graph.get_state_history(place.thread)][:3]
     assert newest == [{"again": True}, {"again": True}, {"n": 1}]
     again = {"configurable": {**past.config["configurable"], "tenant": "acme"}}
-    (fork, _) = graph.stream(None, again, stream_mode="checkpoints")
+    fork, *_ = graph.stream(None, again, stream_mode="checkpoints")
     assert set(fork["metadata"]) == {"source", "step", "parents"}
     assert fork["parent_config"]["configurable"]["tenant"] == "acme"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.semantics import graphs
+from tests.semantics import conversing
 from tests.semantics.graphs import BoomError
 from tests.semantics.places import Place
 
@@ -76,4 +76,4 @@ def test_a_message_that_several_steps_return_is_left_as_it_is(place: Place) -> N
     for modes in (["updates"], ["messages"]):
         place.another()
         said(place, place.graph("converses"), {"messages": [], "last": ""}, modes)
-        assert graphs.GREETING.id is None
+        assert conversing.GREETING.id is None

@@ -190,3 +190,29 @@ sys.exit(130)
         [sys.executable, "-m", "interrupted"], env={**os.environ, "PYTHONPATH": path}, check=False
     )
     assert done.returncode == 130
+
+
+def test_a_signal_that_python_could_not_raise_is_raised_a_moment_later() -> None:
+    program = """
+import os, signal, sys, time, weakref
+sys.orig_argv[1:] = ["graphstalk"]
+from orchestrator.cli import stopping
+
+stopping.raise_when_stopped()
+
+class Watched:
+    pass
+
+watched = Watched()
+callback = lambda _: (os.kill(os.getpid(), signal.SIGTERM), time.sleep(0.001))
+reference = weakref.ref(watched, callback)
+try:
+    del watched
+    time.sleep(30)
+except stopping.StopRequestedError as stop:
+    print(stop.number)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert (ran.stdout, ran.stderr) == ("15\n", "")
