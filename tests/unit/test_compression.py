@@ -33,7 +33,11 @@ def test_what_a_record_needs_stays_readable() -> None:
     assert unseal_needing("place", stored) == (NAMES, TEXT)
 
 
-@pytest.mark.parametrize("record", [TEXT[: limits.COMPRESSED_BYTES_MIN - 1], NOISE, b""])
+@pytest.mark.parametrize(
+    "record",
+    [TEXT[: limits.COMPRESSED_BYTES_MIN - 1], NOISE, b""],
+    ids=["short", "noise", "empty"],
+)
 def test_what_is_short_or_does_not_shrink_is_stored_as_it_is(record: bytes) -> None:
     assert compressed(record) is None
     assert seal("place", record, compact=True) == seal("place", record)
@@ -42,6 +46,7 @@ def test_what_is_short_or_does_not_shrink_is_stored_as_it_is(record: bytes) -> N
 @pytest.mark.parametrize(
     "stored",
     [seal("place", TEXT, compact=True), seal_needing("place", NAMES, TEXT, compact=True)],
+    ids=["plain", "with needs"],
 )
 def test_no_layout_is_taken_for_another(stored: bytes) -> None:
     for layout in (b"\x01", b"\x02", b"\x03", b"\x04"):
