@@ -172,8 +172,8 @@ def test_a_question() -> None:
 
 def test_a_node_that_paused() -> None:
     paused = step("review", wait=Wait.PERSON, reason="somebody should look")
-    paused = StepPaused(step="review-id", node="review", number=1, checkpoint=1, reason="r")
-    events = [logged(paused)]
+    entry = StepPaused(step="review-id", node="review", number=1, checkpoint=1, reason="r")
+    events = [logged(entry)]
     assert said(facts(paused, status=RunStatus.PAUSED, events=events)) == (
         "PAUSED",
         (
