@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
-import pytest
+from tests.fixtures.newcomer import entry_points
 
 ROOT = Path(__file__).resolve().parents[2]
 USERS_TEST = """
@@ -40,24 +39,10 @@ def test_each_test_has_an_empty_store(compile_graph, graph_checkpointer):
 """
 
 
-@pytest.fixture
-def installed(tmp_path):
-    """Return a folder that says to Python what an installed graphstalk does."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    [(name, target)] = project["entry-points"]["pytest11"].items()
-    about = tmp_path / "site" / "graphstalk_of_this_tree-0.dist-info"
-    about.mkdir(parents=True)
-    (about / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: graphstalk-of-this-tree\nVersion: 0\n"
-    )
-    (about / "entry_points.txt").write_text(f"[pytest11]\n{name} = {target}\n")
-    return about.parent
-
-
-def test_the_fixtures_are_there_where_the_package_is_installed(installed, tmp_path):
+def test_the_fixtures_are_there_where_the_package_is_installed(tmp_path):
     test = tmp_path / "test_of_a_user.py"
     test.write_text(USERS_TEST)
-    paths = os.pathsep.join([str(installed), str(ROOT)])
+    paths = os.pathsep.join([str(entry_points(tmp_path)), str(ROOT)])
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test],
         cwd=tmp_path,
