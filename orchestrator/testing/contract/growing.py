@@ -10,7 +10,7 @@ import pytest
 from orchestrator.checkpoint.commit import Claim, Refusal, StepGuard, Take
 from orchestrator.checkpoint.model import blob_key
 from orchestrator.record import replace
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract
 from orchestrator.testing.contract.driver import Driver
