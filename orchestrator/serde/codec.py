@@ -62,7 +62,6 @@ class Codec:
     """An encoder and decoder with its allow-list. Registering is for start-up, not for running."""
 
     def __init__(self) -> None:
-        """Allow the types of the standard library that states are made of."""
         self._by_type: dict[type, Form] = {form.cls: form for form in STANDARD}
         self._by_tag: dict[str, Form] = {form.tag: form for form in STANDARD}
         self._writers: list[_Writer] = []  # Idle ones; taking and giving back are atomic.

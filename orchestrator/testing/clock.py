@@ -13,7 +13,6 @@ class ManualClock:
     """Time that belongs to the test; safe to use from several OS threads."""
 
     def __init__(self, now_ms: int = START_MS) -> None:
-        """Stand at `now_ms`."""
         self._now_ms = now_ms
         self._lock = threading.Lock()
 
