@@ -21,7 +21,7 @@ from orchestrator.checkpoint.model import Head, Interrupt, RunStatus, StepError
 from orchestrator.client.explaining import Claimed, Facts, Station, explain
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import ASLEEP
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 
 NOW = 1_800_000_000_000
 CODEC = Codec()
