@@ -61,9 +61,9 @@ In `<p>sweep` also stand the `epoch` and `mark` (see `epochs.py`), `was` (former
 given: a time, or greater than any fence of a deleted thread); a step is claimed only between
 `opens` and `shuts`.
 
-`<t>children` has all child threads if the head has `kin`. An earlier version made the others, whose
-child threads are found by their keys; so are those of a list that is gone although `kin` is 2, which
-means that it had one.
+`<t>children` has all child threads if the head has `kin`. An earlier version made the others,
+whose child threads are found by their keys; so are those of a list that is gone although `kin` is
+2, which means that it had one.
 
 What an audit finds to be of another type than it should be is renamed to `<key>:aside` and kept.
 
