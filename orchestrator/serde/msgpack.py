@@ -24,7 +24,7 @@ from typing import Any
 
 import msgpack
 
-from orchestrator.damage import check_damage
+from orchestrator.envelope.damage import check_damage
 from orchestrator.errors import StateCorruptedError, UnknownTypeError, UnserializableValueError
 from orchestrator.serde.buffers import hold_buffers, may_hold_bytes
 from orchestrator.serde.classes import class_form, tag_of

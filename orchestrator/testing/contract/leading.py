@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from orchestrator.checkpoint.commit import Swept, Wait
-from orchestrator.checkpointer.sweeping import LEAD_MS, silence_max_ms
+from orchestrator.checkpointer.lease_trust import LEAD_MS, silence_max_ms
 from orchestrator.testing.contract.base import Contract
 from orchestrator.testing.contract.driver import Driver
 
