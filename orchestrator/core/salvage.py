@@ -8,7 +8,7 @@ from orchestrator.checkpoint.model import RunStatus, StepError
 from orchestrator.core.branches import branched
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import Placement, steps_of
-from orchestrator.damage import check_damage
+from orchestrator.envelope.damage import check_damage
 from orchestrator.errors import StateCorruptedError, UnknownTypeError
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import mint_checkpoint_id

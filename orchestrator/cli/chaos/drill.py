@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import limits
-from orchestrator.checkpointer.redis.scripting import available
+from orchestrator.checkpointer.redis.scripts import available
 from orchestrator.cli.chaos.load import SILENT, ran_in
 from orchestrator.cli.chaos.verdict import AT_REST, GONE, Finding, Ran, Verdict, judge
 from orchestrator.errors import CheckpointerUnavailableError, NoPendingInterruptError

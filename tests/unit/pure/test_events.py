@@ -20,7 +20,7 @@ from orchestrator.checkpoint.events import (
     Unknown,
     read_event,
 )
-from orchestrator.checkpointer.eventrecords import opened_together, sealed_together
+from orchestrator.envelope.event_codec import opened_together, sealed_together
 
 _WORD = st.text(st.characters(exclude_categories=["Z", "C"]), min_size=1)
 _VALUES: dict[str, st.SearchStrategy[Any]] = {

@@ -18,21 +18,14 @@ Rule 2: a record that does not fit its seal is never decoded. It becomes bytes t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from orchestrator.compression import compressed, decompressed
-from orchestrator.damage import damaged
+import zstandard
 
-__all__ = [
-    "SEAL_BYTES",
-    "needs",
-    "needs_any",
-    "seal",
-    "seal_needing",
-    "unseal",
-    "unseal_needing",
-]
+from orchestrator import limits
+from orchestrator.envelope.damage import damaged
 
 _LAYOUT = b"\x01"
 _NEEDING = b"\x02"
@@ -134,3 +127,42 @@ def needs(stored: bytes) -> tuple[str, ...]:
     except UnicodeDecodeError:
         return ()
     return tuple(names.split("\n"))
+
+
+_LEVEL = 1
+_GAIN = 8  # At least an eighth must be saved; what does not shrink is kept as it is.
+
+
+class _Own(threading.local):
+    """What each thread has for itself: neither may be used by two at once."""
+
+    def __init__(self) -> None:
+        self.compress = zstandard.ZstdCompressor(level=_LEVEL).compress
+        self.decompress = zstandard.ZstdDecompressor().decompress
+
+
+_own = _Own()
+
+
+def compressed(record: bytes) -> bytes | None:
+    """Return a record made smaller; None if it is short, or does not get much smaller."""
+    size = len(record)
+    if size < limits.COMPRESSED_BYTES_MIN:
+        return None
+    made = _own.compress(record)
+    return made if len(made) <= size - size // _GAIN else None
+
+
+def decompressed(data: bytes) -> bytes:
+    """Return what was compressed.
+
+    Raises:
+        ValueError: if that is not what the bytes are, or if it is larger than a record may be.
+    """
+    try:
+        if not 0 <= zstandard.frame_content_size(data) <= limits.DECOMPRESSED_BYTES_MAX:
+            msg = "it does not say that it is as large as a record may be"
+            raise ValueError(msg)
+        return _own.decompress(data)
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from error

@@ -13,8 +13,6 @@ from enum import Enum
 from orchestrator.checkpoint.audit import DamageCode
 from orchestrator.checkpoint.commit import ReadyStep, Wait
 
-__all__ = ["Change", "Fault", "KeptStep", "faults"]
-
 _SETTLED = {Wait.ANSWER, Wait.PERSON}
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from orchestrator.errors import StateCorruptedError
 
-__all__ = ["check_damage", "damaged", "is_damaged"]
-
 _DAMAGED = b"\xc1"  # The one byte with which nothing in msgpack begins.
 
 

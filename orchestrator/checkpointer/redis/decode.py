@@ -18,19 +18,17 @@ from orchestrator.checkpoint.commit import (
     Wait,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
-from orchestrator.checkpointer.eventrecords import opened_events, opened_together
-from orchestrator.checkpointer.redis.steprecords import step_of
-from orchestrator.checkpointer.sealing import (
+from orchestrator.checkpointer.redis.encode import step_of
+from orchestrator.envelope.event_codec import opened_events, opened_together
+from orchestrator.envelope.list_tails import opened_values
+from orchestrator.envelope.sealed_records import (
     HEAD_FIELDS,
     is_whole,
     opened_config,
     opened_error,
     readable,
 )
-from orchestrator.checkpointer.values import opened_values
 from orchestrator.record import replace
-
-__all__ = ["claim", "events", "load", "taken", "threads"]
 
 
 def claim(thread_id: str, step_id: str, answer: Sequence[Any]) -> Claim:

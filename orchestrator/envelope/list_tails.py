@@ -15,17 +15,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Commit
 from orchestrator.checkpoint.tails import joined
-from orchestrator.damage import damaged, is_damaged
-from orchestrator.seal import needs, needs_any, seal, seal_needing, unseal, unseal_needing
-
-__all__ = [
-    "found_values",
-    "named_values",
-    "opened_naming",
-    "opened_values",
-    "sealed_naming",
-    "sealed_values",
-]
+from orchestrator.envelope.damage import damaged, is_damaged
+from orchestrator.envelope.seal import needs, needs_any, seal, seal_needing, unseal, unseal_needing
 
 
 def _place(thread_id: str) -> str:

@@ -23,26 +23,10 @@ from orchestrator.checkpoint.commit import (
     as_bytes,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
-from orchestrator.checkpointer.sealing import opened_config, opened_error, sealed
-from orchestrator.checkpointer.values import found_values
+from orchestrator.envelope.list_tails import found_values
+from orchestrator.envelope.seal import needs
+from orchestrator.envelope.sealed_records import opened_config, opened_error, sealed
 from orchestrator.record import replace
-from orchestrator.seal import needs
-
-__all__ = [
-    "Step",
-    "Thread",
-    "asks",
-    "drop_history",
-    "is_busy",
-    "is_due",
-    "loaded_thread",
-    "new_head",
-    "opened_head",
-    "refusal",
-    "thread_of",
-    "unready",
-    "update_step",
-]
 
 
 @dataclass(slots=True)

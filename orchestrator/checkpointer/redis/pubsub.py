@@ -16,10 +16,8 @@ from functools import partial
 import redis
 from redis.client import PubSub
 
-from orchestrator.checkpointer.redis.scripting import available
+from orchestrator.checkpointer.redis.scripts import available
 from orchestrator.errors import CheckpointerUnavailableError
-
-__all__ = ["Listeners"]
 
 
 class Listeners:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.checkpoint.commit import Claim
-from orchestrator.checkpointer.redis.keys import STEP_ID_CHARS
-from orchestrator.checkpointer.redis.scripting import available
-
-if TYPE_CHECKING:
-    from orchestrator.checkpointer.redis.store import RedisCheckpointer
-
-__all__ = ["HeldClaim", "fenced", "held_by", "lost"]
+from orchestrator.checkpointer.redis.keys import STEP_ID_CHARS, Deployment
+from orchestrator.checkpointer.redis.scripts import available
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +31,7 @@ class HeldClaim:
         return self.member[STEP_ID_CHARS:]
 
 
-def held_by(store: RedisCheckpointer, owners: Sequence[str]) -> list[HeldClaim]:
+def held_by(store: Deployment, owners: Sequence[str]) -> list[HeldClaim]:
     """Return what the index of claims has of some owners; without fences, in one round trip."""
     asked = [(owner, p) for owner in owners for p in range(store.partitions)]
     with available():
@@ -51,7 +46,7 @@ def held_by(store: RedisCheckpointer, owners: Sequence[str]) -> list[HeldClaim]:
     ]
 
 
-def fenced(store: RedisCheckpointer, claims: Iterable[HeldClaim]) -> Iterator[HeldClaim]:
+def fenced(store: Deployment, claims: Iterable[HeldClaim]) -> Iterator[HeldClaim]:
     """Return those of some claims that stand, with their fences."""
     claims = list(claims)
     with available():
@@ -65,7 +60,7 @@ def fenced(store: RedisCheckpointer, claims: Iterable[HeldClaim]) -> Iterator[He
             yield replace(claim, fence=int(answer[1]))
 
 
-def lost(store: RedisCheckpointer, owner: str, claims: Sequence[Claim]) -> list[bool]:
+def lost(store: Deployment, owner: str, claims: Sequence[Claim]) -> list[bool]:
     """Return for each claim of an owner whether it was taken away; in one round trip."""
     with available():
         pipe = store.client.pipeline(transaction=False)

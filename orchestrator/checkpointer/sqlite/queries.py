@@ -7,28 +7,20 @@ from functools import partial
 
 from orchestrator.checkpoint.commit import Event, LoadedStep, LoadedThread, StoredCheckpoint
 from orchestrator.checkpoint.model import Head, RunStatus
-from orchestrator.checkpointer.sealing import readable
-from orchestrator.checkpointer.sqlite.packing import text, to_text, unpack_fields, unpack_names
-from orchestrator.checkpointer.sqlite.rows import HeadRow, StepRow, head_row
+from orchestrator.checkpointer.sqlite.rows import (
+    HeadRow,
+    StepRow,
+    head_row,
+    text,
+    to_text,
+    unpack_fields,
+    unpack_names,
+)
 from orchestrator.checkpointer.sqlite.statements import statements
-from orchestrator.checkpointer.values import found_values, named_values
+from orchestrator.envelope.list_tails import found_values, named_values
+from orchestrator.envelope.sealed_records import readable
 
-__all__ = [
-    "SQL",
-    "blob",
-    "events",
-    "find_checkpoint",
-    "head",
-    "header",
-    "history",
-    "is_alive",
-    "load",
-    "stat",
-    "steps",
-    "threads",
-]
-
-SQL = statements("reading")
+SQL = statements("reads")
 _MAX = 2**63 - 1  # The greatest number there is in SQLite; ids from outside may be greater.
 
 

@@ -3,52 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import redis
 
 from orchestrator import limits
 from orchestrator.checkpoint.commit import CRASHED, HANDED_BACK, ReadyStep, Swept
-from orchestrator.checkpointer.redis.epochs import Known
-from orchestrator.checkpointer.redis.holding import HeldClaim
-from orchestrator.checkpointer.redis.scripting import Scripts, available
-from orchestrator.checkpointer.redis.steprecords import steps_in
-from orchestrator.checkpointer.sweeping import silence_max_ms
+from orchestrator.checkpointer.lease_trust import silence_max_ms
+from orchestrator.checkpointer.redis.claims import HeldClaim
+from orchestrator.checkpointer.redis.encode import steps_in
+from orchestrator.checkpointer.redis.keys import Keys
+from orchestrator.checkpointer.redis.rollback_guard import Epochs, Known
+from orchestrator.checkpointer.redis.scripts import Scripts, available
+from orchestrator.config import Settings
 from orchestrator.ids import new_uuid
-
-if TYPE_CHECKING:
-    from orchestrator.checkpointer.redis.store import RedisCheckpointer
-
-__all__ = ["Sweeping"]
 
 _LOOK_MS_MIN = 2_500  # Claims need a look that is not older, or than so many sweeps.
 _SWEEPS = 5
 _WAIT_MS_MAX = 100  # For replicas; longer waits would keep the other partitions waiting.
 
 
-class Sweeping:
+class PartitionSweeper:
     """Sweeps the partitions of one checkpointer."""
 
     def __init__(
-        self, store: RedisCheckpointer, scripts: Scripts, is_empty: Callable[[str], bool] | None
+        self,
+        settings: Settings,
+        client: redis.Redis,
+        keys: Keys,
+        scripts: Scripts,
+        is_empty: Callable[[str], bool] | None,
+        *,
+        pushes: bool,
     ) -> None:
-        """Sweep where `store` keeps its threads."""
-        self._store, self._run, self._is_empty = store, scripts.call, is_empty
-        settings = store.settings
+        """Sweep the threads of a server.
+
+        Args:
+            settings: leases, grace periods, replicas.
+            client: for plain commands.
+            keys: the names of keys.
+            scripts: runs `sweep.lua` and `release.lua`.
+            is_empty: returns whether a queue is empty, if another server is the broker.
+            pushes: whether this server is the broker.
+        """
+        self._client, self._keys = client, keys
+        self._run, self._is_empty = scripts.call, is_empty
         lease_ms = int(settings.lease_ttl_s * 1000)
         self._args = [
             lease_ms,
             silence_max_ms(lease_ms),
             int(settings.hint_grace_s * 1000),
             limits.SWEEP_BATCH_MAX,
-            settings.queue_prefix if store.pushes else "",
+            settings.queue_prefix if pushes else "",
         ]
         self._replicas = settings.wait_replicas
         wait_ms = min(_WAIT_MS_MAX, settings.wait_ms)
         self._wait = ("WAIT", self._replicas, wait_ms) if self._replicas else ()
         self._look_ms = max(_LOOK_MS_MIN, int(settings.sweep_s * 1000 * _SWEEPS))
 
-    def once(self, partition: int, leader: str) -> Swept:
-        """See `Checkpointer.sweep`."""
-        prefix, epochs = self._store.keys.partition(partition), self._store.epochs
+    def once(self, partition: int, leader: str, epochs: Epochs | None) -> Swept:
+        """See `Checkpointer.sweep`; `epochs`: what this process has seen of the server."""
+        prefix = self._keys.partition(partition)
         known, look_ms = Known(), 0
         if epochs is not None:
             look_ms = self._look_ms
@@ -67,7 +82,7 @@ class Sweeping:
         ]
         if slipped:
             with available():
-                self._store.client.hdel(prefix + "sweep", "slipped")
+                self._client.hdel(prefix + "sweep", "slipped")
         return Swept(
             leading=bool(leading),
             due=(*(step for _, steps in released for step in steps), *steps_in(due)),
@@ -90,20 +105,20 @@ class Sweeping:
         self, partition: int, owner: str | bytes, *, expired: bool = False, died: bool = True
     ) -> tuple[int, list[ReadyStep]]:
         """Return how many claims were taken away, and the steps to send again."""
-        prefix = self._store.keys.partition(partition)
+        prefix = self._keys.partition(partition)
         reason = CRASHED if died else HANDED_BACK
         count, found = self._run("release", [prefix], [owner, int(expired), int(died), reason, ""])
         return count, list(steps_in(found))
 
     def release_forgotten(self, claim: HeldClaim) -> tuple[int, list[ReadyStep]]:
         """As `release`, of one claim, if it still has the fence that was seen."""
-        prefix = self._store.keys.partition(claim.partition)
+        prefix = self._keys.partition(claim.partition)
         args = [claim.owner, 0, 0, CRASHED, claim.member, claim.fence]
         count, found = self._run("release", [prefix], args)
         return count, list(steps_in(found))
 
     def _field(self, prefix: str, name: str) -> str:
-        found: Any = self._store.client.hget(prefix + "sweep", name)
+        found: Any = self._client.hget(prefix + "sweep", name)
         return (found or b"").decode()
 
     def _empty_queues(self, prefix: str) -> list[bytes]:
@@ -111,5 +126,5 @@ class Sweeping:
         if self._is_empty is None:
             return []
         with available():
-            queues: Any = self._store.client.smembers(prefix + "queues")
+            queues: Any = self._client.smembers(prefix + "queues")
         return [queue for queue in queues if self._is_empty(queue.decode())]

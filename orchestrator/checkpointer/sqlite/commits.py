@@ -21,26 +21,22 @@ from orchestrator.checkpoint.commit import (
     Wait,
 )
 from orchestrator.checkpoint.model import RunStatus
-from orchestrator.checkpointer.sqlite.packing import (
-    pack_fields,
-    pack_names,
-    pack_step,
-    text,
-    to_text,
-)
 from orchestrator.checkpointer.sqlite.rows import (
     HeadFields,
     StepRow,
     head_fields,
+    pack_fields,
+    pack_names,
+    pack_step,
     seal_of,
     sealed_fields,
+    text,
+    to_text,
 )
 from orchestrator.checkpointer.sqlite.statements import statements
 from orchestrator.ids import CHILD, below
 
-__all__ = ["add_events", "commit", "find_head", "find_step", "is_held"]
-
-_SQL = statements("writing")
+_SQL = statements("writes")
 _LEFT = ("drop_steps", "drop_questions", "drop_all_notes")  # Of a plan, as `left` tells of them.
 _TRIM_EVERY = 1000  # Events are trimmed at each so-manieth, which is cheaper than at every one.
 

@@ -18,11 +18,9 @@ import msgpack
 
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Event, EventDraft, as_bytes
-from orchestrator.damage import is_damaged
+from orchestrator.envelope.damage import is_damaged
+from orchestrator.envelope.seal import seal, unseal
 from orchestrator.ids import hex_bytes, root_thread
-from orchestrator.seal import seal, unseal
-
-__all__ = ["opened_events", "opened_together", "sealed_event", "sealed_together"]
 
 _BY_SCRIPTS = ("commit_refused", "step_released")  # Events that a store makes itself, unsealed.
 _SEALED = "sealed"  # The one field of an event that a caller made.

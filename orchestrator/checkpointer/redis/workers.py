@@ -13,10 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from orchestrator.checkpointer.redis.scripting import available
+from orchestrator.checkpointer.redis.scripts import available
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
-
-__all__ = ["Fleet", "Held", "Worker"]
 
 _GONE_MS = 15_000  # A worker silent for so long is not shown any more, and forgotten.
 

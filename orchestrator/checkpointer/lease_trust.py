@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["LEAD_MS", "Trust", "silence_max_ms"]
-
 LEAD_MS = 1000  # How long a leader leads that has stopped asking, at most a lease.
 
 

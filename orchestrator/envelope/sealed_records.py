@@ -23,32 +23,18 @@ from orchestrator.checkpoint.commit import (
     StoredCheckpoint,
 )
 from orchestrator.checkpoint.model import Head
-from orchestrator.checkpointer.eventrecords import sealed_event
-from orchestrator.checkpointer.values import (
+from orchestrator.envelope.damage import damaged, is_damaged
+from orchestrator.envelope.event_codec import sealed_event
+from orchestrator.envelope.list_tails import (
     opened_naming,
     opened_values,
     sealed_naming,
     sealed_values,
 )
-from orchestrator.damage import damaged, is_damaged
+from orchestrator.envelope.seal import SEAL_BYTES, seal, unseal
 from orchestrator.errors import GraphstalkError, StateCorruptedError
 from orchestrator.ids import root_thread
 from orchestrator.record import replace
-from orchestrator.seal import SEAL_BYTES, seal, unseal
-
-__all__ = [
-    "HEAD_FIELDS",
-    "head_seal",
-    "is_whole",
-    "opened_checkpoint",
-    "opened_claim",
-    "opened_config",
-    "opened_error",
-    "opened_thread",
-    "parsing",
-    "readable",
-    "sealed",
-]
 
 # What callers say of a run. The rest of a head changes at every step, and is counted and checked.
 HEAD_FIELDS = (

@@ -1,6 +1,5 @@
--- Statements that find what was left lying. The indexes they use hold only steps that the sweeper may
--- have to touch, and `claim` only what is claimed: looking costs what there is to do, not what there
--- ever was.
+-- Statements that sweep, audit and delete. The indexes that a sweep uses hold only steps that the sweeper may have to
+-- send, and `claim` only what is claimed: a sweep costs what there is to do, not what there ever was.
 
 -- name: claimed_by
 SELECT t.name, s.*, c.owner, c.token, c.fence, c.attempt
@@ -90,3 +89,79 @@ WHERE (thread, plan) = (
     WHERE t.name = ?
   )
   AND id = ?;
+
+-- name: some
+SELECT t.name, t.number, h.* FROM thread t LEFT JOIN head h ON h.thread = t.number
+WHERE t.number > ? ORDER BY t.number LIMIT ?;
+
+-- name: write_step
+INSERT INTO step (thread, plan, id, place, ready, queue, live, since_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, 0)
+ON CONFLICT (thread, plan, id) DO UPDATE
+SET place = excluded.place, ready = excluded.ready, queue = excluded.queue;
+
+-- name: settle
+UPDATE step SET settled = wait IN ('answer', 'person') WHERE thread = ? AND plan = ? AND id = ?;
+
+-- name: count
+INSERT INTO stats VALUES ('repaired', ?)
+ON CONFLICT (name) DO UPDATE SET value = value + excluded.value;
+
+-- name: number
+SELECT number FROM thread WHERE name = ?;
+
+-- name: children
+SELECT name FROM thread WHERE name > ? AND name < ? ORDER BY name;
+
+-- name: any_claim
+SELECT 1 FROM claim WHERE thread = ? LIMIT 1;
+
+-- name: raise_floor
+INSERT INTO stats SELECT 'fence_floor', max(h.fence, ifnull((SELECT max(fence) FROM claim WHERE thread = h.thread), 0))
+FROM head h WHERE h.thread = ?
+ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value);
+
+-- name: delete_checkpoints
+DELETE FROM checkpoint WHERE thread = ?;
+
+-- name: delete_blobs
+DELETE FROM blob WHERE thread = ?;
+
+-- name: delete_steps
+DELETE FROM step WHERE thread = ?;
+
+-- name: delete_claims
+DELETE FROM claim WHERE thread = ?;
+
+-- name: delete_questions
+DELETE FROM question WHERE thread = ?;
+
+-- name: delete_notes
+DELETE FROM note WHERE thread = ?;
+
+-- name: delete_events
+DELETE FROM event WHERE thread = ?;
+
+-- name: delete_line
+DELETE FROM line WHERE thread = ?;
+
+-- name: delete_accepted
+DELETE FROM accepted WHERE thread = ?;
+
+-- name: delete_head
+DELETE FROM head WHERE thread = ?;
+
+-- name: delete_name
+DELETE FROM thread WHERE number = ?;
+
+-- name: other_checkpoints
+DELETE FROM checkpoint WHERE thread = ? AND id <> ?;
+
+-- name: other_steps
+DELETE FROM step WHERE thread = ? AND plan <> ?;
+
+-- name: blob_names
+SELECT name FROM blob WHERE thread = ?;
+
+-- name: delete_blob
+DELETE FROM blob WHERE thread = ? AND name = ?;
