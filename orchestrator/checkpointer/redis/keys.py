@@ -56,9 +56,9 @@ Per partition, where a *member* is `<step id>` (32 hex digits) followed by the t
 | `<p>sweep` | hash | `leader`, `until`; `last`, `since` of `Trust`; and see below |
 | `<p>gaps` | zset | mark after which nobody looked for a while → when somebody did |
 
-In `<p>sweep` also stand the `epoch` and `mark` (see `rollback_guard.py`), `was` (former epochs), `halted`
-(why nothing runs), `slipped` (claims are still to be taken away), `floor` (no fence below it is
-given: a time, or greater than any fence of a deleted thread); a step is claimed only between
+In `<p>sweep` also stand the `epoch` and `mark` (see `rollback_guard.py`), `was` (former epochs),
+`halted` (why nothing runs), `slipped` (claims are still to be taken away), `floor` (no fence below
+it is given: a time, or greater than any fence of a deleted thread); a step is claimed only between
 `opens` and `shuts`.
 
 `<t>children` has all child threads if the head has `kin`. An earlier version made the others, whose
