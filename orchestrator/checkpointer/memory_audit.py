@@ -9,7 +9,7 @@ from orchestrator.checkpoint.audit import Audited, Damage, DamageCode
 from orchestrator.checkpoint.commit import EventDraft, Wait
 from orchestrator.checkpointer.base import Planner
 from orchestrator.checkpointer.consistency import Change, Fault, KeptStep, faults
-from orchestrator.checkpointer.transition import Step, Thread
+from orchestrator.checkpointer.memory_thread import Step, Thread
 from orchestrator.envelope.event_codec import sealed_event
 from orchestrator.envelope.sealed_records import opened_checkpoint
 from orchestrator.errors import StateCorruptedError
@@ -63,7 +63,7 @@ class Auditing:
             _repair(thread, found, open_, self.now)
             codes, why = " ".join(code for code, _ in damages), "; ".join(w for _, w in damages)
             draft = EventDraft("thread_repaired", {"codes": codes, "why": why})
-            thread.log(self.now, draft.type, sealed_event(root_thread(name)[0], draft).fields)
+            thread.log(self.now, sealed_event(root_thread(name)[0], draft))
         remedy = "" if self.repair else _REMEDY
         return [
             Damage(thread_id=name, code=code, why=why, repaired=self.repair, remedy=remedy)
@@ -77,7 +77,7 @@ def _kept(thread: Thread, step: Step) -> KeptStep:
         ready=step.ready,
         wait=step.wait,
         settled=step.settled,
-        done=id_ in thread.done,
+        done=step.completed,
         outcome=(step.ready.checkpoint_id, id_) in thread.outcomes,
     )
 
@@ -106,10 +106,8 @@ def _repair(thread: Thread, found: list[Fault], open_: int, now: int) -> None:
             step = thread.steps[id_]
             step.settled = step.wait in {Wait.ANSWER, Wait.PERSON}
         elif fault.change is Change.COMPLETE:
-            thread.done.add(id_)
-            thread.steps[id_].owner = ""
+            thread.steps[id_].completed, thread.steps[id_].owner = True, ""
         else:
-            thread.done.discard(id_)
             thread.steps[id_] = Step(fault.step)
     thread.head = replace(thread.head, open=open_)
     thread.idle_since_ms = (thread.idle_since_ms or now) if _is_stuck(thread, open_) else 0

@@ -33,8 +33,8 @@ from orchestrator.checkpoint.commit import (
 from orchestrator.checkpoint.model import Checkpoint, Head, RunStatus
 from orchestrator.checkpointer.base import Checkpointer, Planner
 from orchestrator.checkpointer.memory import MemoryCheckpointer
+from orchestrator.checkpointer.memory_thread import thread_of
 from orchestrator.checkpointer.replay import Behind, NotMadeError, Patiently, Replay
-from orchestrator.checkpointer.transition import thread_of
 from orchestrator.clock import SystemClock
 from orchestrator.envelope.sealed_records import HEAD_FIELDS
 from orchestrator.errors import CheckpointerUnavailableError, RunCancelledError

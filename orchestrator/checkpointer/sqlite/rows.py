@@ -173,6 +173,11 @@ class StepRow(NamedTuple):
         return self.thread, self.plan, self.id
 
     @property
+    def completed(self) -> bool:
+        """Return whether the step has its one result. (INV-2)"""
+        return self.outcome is not None
+
+    @property
     def attempt(self) -> int:
         """Return how often the step was claimed."""
         return self.tried if self.claim is None else self.claim
@@ -194,7 +199,7 @@ class StepRow(NamedTuple):
             step=self.step(thread_id),
             wait=Wait(self.wait),
             owner="" if self.owner is None else text(self.owner),
-            completed=self.outcome is not None,
+            completed=self.completed,
             attempt=self.attempt,
             failures=self.failures,
             deaths=self.deaths,

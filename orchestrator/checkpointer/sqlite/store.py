@@ -26,7 +26,7 @@ from orchestrator.checkpoint.commit import (
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.base import Planner
 from orchestrator.checkpointer.saver import BaseCheckpointSaver, check_serde
-from orchestrator.checkpointer.sqlite import claiming, commits, queries, upkeep
+from orchestrator.checkpointer.sqlite import commits, queries, upkeep
 from orchestrator.checkpointer.sqlite.database import Database, Synchronous
 from orchestrator.checkpointer.sqlite.upkeep import Auditing, Sweeping, mark_sent
 from orchestrator.clock import Clock, SystemClock
@@ -121,7 +121,7 @@ class SqliteCheckpointer(BaseCheckpointSaver):
             result, head = commits.commit(connection, commit, now)
             if result.refused is not None or commit.takes is None:
                 return result
-            claim = claiming.taken(connection, plain, head, self._lease_ms, now)
+            claim = commits.taken(connection, plain, head, self._lease_ms, now)
         return result if claim.refused is not None else replace(result, claim=claim)
 
     def claim(
@@ -135,10 +135,10 @@ class SqliteCheckpointer(BaseCheckpointSaver):
         sent_ms: int = 0,
     ) -> Claim:
         """See `Checkpointer.claim`."""
-        asked = claiming.Asked(thread_id, step_id, owner, token, set(known), sent_ms)
+        asked = commits.Asked(thread_id, step_id, owner, token, set(known), sent_ms)
         # A claim that is lost with the power was lost together with whoever held it.
         with parsing(thread_id), self._database.writing(durable=False) as connection:
-            claim = claiming.claim(connection, asked, self._lease_ms, self._clock.now_ms())
+            claim = commits.claim(connection, asked, self._lease_ms, self._clock.now_ms())
         return opened_claim(thread_id, claim)
 
     @property
@@ -154,12 +154,12 @@ class SqliteCheckpointer(BaseCheckpointSaver):
         with self._database.writing(durable=False) as connection:
             end_ms = self._clock.now_ms() + int(ttl_s * 1000)
             for owner in owners:
-                claiming.renew(connection, owner, end_ms)
+                commits.renew(connection, owner, end_ms)
 
     def release(self, owner: str, *, died: bool = True) -> list[ReadyStep]:
         """See `Checkpointer.release`."""
         with self._database.writing() as connection:
-            return claiming.release(connection, owner, self._clock.now_ms(), died=died)
+            return commits.release(connection, owner, self._clock.now_ms(), died=died)
 
     # ---- sweeping -----------------------------------------------------------------------
 

@@ -16,8 +16,7 @@ from orchestrator.checkpointer.base import Planner
 from orchestrator.checkpointer.consistency import Change, Fault, KeptStep, faults
 from orchestrator.checkpointer.lease_trust import LEAD_MS, Trust
 from orchestrator.checkpointer.sqlite import queries
-from orchestrator.checkpointer.sqlite.claiming import take_away
-from orchestrator.checkpointer.sqlite.commits import add_events, find_head, is_held
+from orchestrator.checkpointer.sqlite.commits import add_events, find_head, is_held, take_away
 from orchestrator.checkpointer.sqlite.rows import (
     HeadFields,
     StepRow,
