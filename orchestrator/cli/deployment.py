@@ -17,9 +17,9 @@ from typing import Any
 from orchestrator import limits
 from orchestrator.checkpoint.audit import Damage
 from orchestrator.checkpoint.model import RunStatus
-from orchestrator.checkpointer.redis.epochs import Halt, accept, halts
-from orchestrator.checkpointer.redis.fleet import Fleet
+from orchestrator.checkpointer.redis.rollback_guard import Halt, accept, halts
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
+from orchestrator.checkpointer.redis.workers import Fleet
 from orchestrator.cli.command_options import from_workers, read_settings
 from orchestrator.cli.findings import Facts, Place
 from orchestrator.config import Settings, without_password

@@ -11,8 +11,8 @@ from typing import Any, Self, Unpack
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Event, LoadedThread, ReadyStep
 from orchestrator.checkpoint.model import RunStatus
-from orchestrator.checkpointer.redis.fleet import Fleet, Worker
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
+from orchestrator.checkpointer.redis.workers import Fleet, Worker
 from orchestrator.client.beginning import checked_input, checked_submitted, run_config
 from orchestrator.client.calls import Calls
 from orchestrator.client.checking import Trouble, check_threads

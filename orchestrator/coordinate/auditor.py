@@ -15,7 +15,8 @@ from functools import partial
 
 from orchestrator import limits
 from orchestrator.checkpoint.audit import Damage
-from orchestrator.checkpoint.commit import Commit, EventDraft, ReadyStep, StoredCheckpoint
+from orchestrator.checkpoint.commit import Commit, ReadyStep, StoredCheckpoint
+from orchestrator.checkpoint.events import ThreadDamaged
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import Placement, in_one_log, steps_of
@@ -106,8 +107,8 @@ class Auditor:
                 self._note(damage)
 
     def _note(self, damage: Damage) -> None:
-        fields = {"codes": damage.code.value, "why": damage.why, "remedy": damage.remedy}
-        event = EventDraft("thread_damaged", fields)
+        code, why, remedy = damage.code.value, damage.why, damage.remedy
+        event = ThreadDamaged(codes=code, why=why, remedy=remedy).draft()
         self.store.commit(in_one_log(Commit(thread_id=damage.thread_id, events=(event,))))
 
     def loop(self, stop: threading.Event) -> None:

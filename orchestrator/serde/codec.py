@@ -28,7 +28,7 @@ from typing import Any
 import msgpack
 
 from orchestrator import limits
-from orchestrator.damage import check_damage
+from orchestrator.envelope.damage import check_damage
 from orchestrator.errors import StateCorruptedError, UnknownTypeError, UnserializableValueError
 from orchestrator.serde.builtin_types import STANDARD
 from orchestrator.serde.classes import Form, Plain, class_form, has_class_form, tag_of

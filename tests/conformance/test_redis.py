@@ -14,8 +14,8 @@ import redis
 from orchestrator.checkpoint.audit import DamageCode
 from orchestrator.checkpoint.commit import Commit, EventDraft, Refusal, Take, Wait
 from orchestrator.checkpoint.model import RunStatus
-from orchestrator.checkpointer.redis import RedisCheckpointer, deleting
-from orchestrator.checkpointer.redis.arguments import commit_arguments
+from orchestrator.checkpointer.redis import RedisCheckpointer, deletion
+from orchestrator.checkpointer.redis.encode import commit_arguments
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.execute.waiting import wait_for_rest
 from orchestrator.ids import child_thread
@@ -93,8 +93,8 @@ class TestRedis(OnServer, CheckpointerContract, UnsentContract):
 
     @pytest.mark.parametrize("calls", [1, 2, 3])
     def test_a_delete_that_was_cut_off_can_be_repeated(self, driver, monkeypatch, calls):
-        monkeypatch.setattr(deleting, "_STEPS_MAX", 5)
-        monkeypatch.setattr(deleting, "_CHILDREN_MAX", 2)
+        monkeypatch.setattr(deletion, "_STEPS_MAX", 5)
+        monkeypatch.setattr(deletion, "_CHILDREN_MAX", 2)
         root = driver.on("doomed-thread")
         root.start(*(f"n{n}" for n in range(12)), status=RunStatus.CANCELLED)
         for n in range(5):

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from orchestrator.checkpointer.redis import RedisCheckpointer
-from orchestrator.checkpointer.redis.epochs import Epochs
-from orchestrator.checkpointer.redis.fleet import Fleet, Worker
+from orchestrator.checkpointer.redis.rollback_guard import Epochs
+from orchestrator.checkpointer.redis.workers import Fleet, Worker
 from orchestrator.cli import findings
 from orchestrator.cli.deployment import gather
 from orchestrator.cli.embedded import HOST, free_port

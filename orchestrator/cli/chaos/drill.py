@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import limits
 from orchestrator.checkpoint.model import RunStatus
-from orchestrator.checkpointer.redis.scripting import available
+from orchestrator.checkpointer.redis.scripts import available
 from orchestrator.cli.chaos.load import SILENT, ran_in
 from orchestrator.cli.ledger import GONE, IDLE, Finding, Ran, Verdict, judge
 from orchestrator.errors import CheckpointerUnavailableError, NoPendingInterruptError

@@ -19,7 +19,7 @@ from orchestrator.checkpoint.commit import (
     Wait,
 )
 from orchestrator.checkpoint.model import RunStatus
-from orchestrator.checkpointer.sweeping import LEAD_MS, silence_max_ms
+from orchestrator.checkpointer.lease_trust import LEAD_MS, silence_max_ms
 from orchestrator.ids import child_thread
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
