@@ -1,4 +1,4 @@
-"""`graphstalk submit | resume | cancel`: what changes a thread."""
+"""`graphstalk submit | resume | cancel`: commands that change a thread."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from orchestrator.cli.exits import CommandError, Exit, exit_of, line_of
-from orchestrator.cli.options import (
+from orchestrator.cli.command_options import (
     as_json_option,
     connecting,
     graphs_option,
@@ -16,6 +15,7 @@ from orchestrator.cli.options import (
     open_reader,
     read_json,
 )
+from orchestrator.cli.exits import CommandError, Exit, exit_of, line_of
 from orchestrator.cli.output import json_line, say, show, show_json
 from orchestrator.errors import CheckpointerUnavailableError, GraphPausedError
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from orchestrator.client.client import Client
     from orchestrator.client.handle import RunHandle
     from orchestrator.core.accepting import Multitask
-
-__all__ = ["cancel", "resume", "submit"]
 
 wait_option = click.option(
     "--wait", is_flag=True, help="Wait for the run to end, then print its state."
@@ -199,7 +197,7 @@ def refuse_silence(client: Client, thread: str) -> None:
 
 
 def follow(client: Client, handle: RunHandle, wait_s: float | None, *, as_json: bool) -> int:
-    """Say which run was started; wait for its end if that is wanted, and print what became of it.
+    """Print the started run; with `--wait`, wait for its end and print its outcome.
 
     Raises:
         GraphstalkError: if the run failed, or did not end in time.
@@ -228,7 +226,7 @@ def follow(client: Client, handle: RunHandle, wait_s: float | None, *, as_json: 
 
 
 def show_report(report: dict[str, Any]) -> None:
-    """Print what became of a run, for people."""
+    """Print the outcome of a run, for people."""
     thread, status = report["thread_id"], report["status"]
     if "values" in report:
         show(json_line(report["values"]))

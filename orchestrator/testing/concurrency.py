@@ -12,7 +12,7 @@ __all__ = ["Tick", "race", "wait_until"]
 
 _T = TypeVar("_T")
 
-Tick = Callable[[float], None]  # Lets so many seconds pass, of whatever time counts.
+Tick = Callable[[float], None]  # Lets seconds pass, of the time that counts.
 
 
 def wait_until(

@@ -27,8 +27,8 @@ import redis
 from orchestrator import Client, CompiledStateGraph, MemoryCheckpointer
 from orchestrator.checkpoint.commit import LoadedStep
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
-from orchestrator.cli.children import Child, session_members, start_child
 from orchestrator.cli.embedded import EmbeddedServer
+from orchestrator.cli.processes import Child, session_members, start_child
 from orchestrator.config import Settings
 from tests.fixtures.own_server import server_binary
 from tests.integration import graphs

@@ -22,8 +22,8 @@ from orchestrator.checkpointer.redis import RedisCheckpointer
 from orchestrator.checkpointer.redis.rollback_guard import Epochs
 from orchestrator.checkpointer.redis.workers import Fleet, Worker
 from orchestrator.cli import findings
+from orchestrator.cli.deployment import gather
 from orchestrator.cli.embedded import HOST, free_port
-from orchestrator.cli.facts import gather
 from orchestrator.cli.findings import Finding, Level, judge
 from orchestrator.config import Settings
 from orchestrator.testing.concurrency import wait_until

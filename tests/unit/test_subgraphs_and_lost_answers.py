@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import START, CompiledStateGraph, MemoryCheckpointer, StateGraph
 from orchestrator.checkpoint.commit import ReadyStep
-from orchestrator.cli.chaos.verdict import Verdict, judge
+from orchestrator.cli.ledger import Verdict, judge
 from orchestrator.client.calls import Calls
 from orchestrator.coordinate.sweeper import Sweeper
 from orchestrator.core.accepting import RunConfig

@@ -1,4 +1,4 @@
-"""The graph that chaos runs if it is given no other: rows, joins, `Send`s, retries, questions.
+"""The default graph of chaos: rows, joins, `Send`s, retries, questions.
 
 Every node first writes a line to a file that knows nothing of checkpoints: a witness of what really
 ran. What a node returns does not depend on what happens to it, so a disturbed run must end like one
@@ -16,17 +16,15 @@ from typing import Annotated, Any, TypedDict
 
 from orchestrator import START, Command, RetryPolicy, Send, StateGraph, interrupt
 from orchestrator.checkpointer.memory import MemoryCheckpointer
-from orchestrator.cli.chaos.verdict import Ran
+from orchestrator.cli.ledger import Ran
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.ids import root_thread
 from orchestrator.step.context import StepContext
 
-__all__ = ["ANSWER", "SILENT", "WITNESS_VARIABLE", "drawn_input", "graph", "ran_in", "undisturbed"]
-
 WITNESS_VARIABLE = "GRAPHSTALK_CHAOS_WITNESS"  # The file; without it, nodes write and wait nothing.
 ANSWER = "yes"
 SILENT = frozenset({"__start__", "inner"})  # Nodes that are no code of ours.
-PACE_S = 0.01  # How long a node takes, so that faults find somebody at work.
+PACE_S = 0.01  # How long a node takes, so that faults hit running nodes.
 WIDTH_MAX = 6
 ROUNDS = (0, 4, 8, 16)
 
@@ -93,7 +91,7 @@ def _flaky(_: State, ctx: StepContext) -> dict[str, Any]:
 
 def _ask(_: State, ctx: StepContext) -> dict[str, Any]:
     witness(ctx)
-    return {"answer": interrupt("go on?"), "seen": ["ask"]}
+    return {"answer": interrupt("continue?"), "seen": ["ask"]}
 
 
 def _pieces(state: State) -> list[Send]:

@@ -1,9 +1,10 @@
-"""The options that commands share, and what they stand for."""
+"""The options that commands share, and their values."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import json
 import os
 import sys
@@ -21,23 +22,6 @@ from orchestrator.errors import GraphstalkError
 if TYPE_CHECKING:
     from orchestrator.client.client import Client
     from orchestrator.client.compiled import CompiledStateGraph
-
-__all__ = [
-    "GRAPHS_VARIABLE",
-    "as_json_option",
-    "check_graphs",
-    "connecting",
-    "debug_option",
-    "graphs_option",
-    "open_client",
-    "open_reader",
-    "read_json",
-    "read_settings",
-    "resolve_url",
-    "traceback_option",
-    "with_fleet",
-    "with_graphs",
-]
 
 GRAPHS_VARIABLE = "GRAPHSTALK_GRAPHS"  # How graphs reach workers: "name=module:attr,…".
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -109,7 +93,7 @@ url_option = click.option(
 
 
 def connecting(command: Command) -> Command:
-    """Give a command the options that every command needs which talks to the server."""
+    """Give a command the options of every command that uses the server."""
     return functools.reduce(
         lambda inner, option: option(inner), (debug_option, url_option), command
     )
@@ -121,8 +105,8 @@ def with_fleet(command: Command) -> Command:
 
 
 def resolve_url(url: str | None, env: Mapping[str, str] | None = None) -> str | None:
-    """Return the server to talk to; None leaves the choice to the settings' default."""
-    from orchestrator.cli.datafolder import DEFAULT_FOLDER, url_of_running_server
+    """Return the server's address; `None` leaves the choice to the settings' default."""
+    from orchestrator.cli.embedded import DEFAULT_FOLDER, url_of_running_server
 
     env = os.environ if env is None else env
     return url or env.get("REDIS_URL") or url_of_running_server(DEFAULT_FOLDER)
@@ -147,6 +131,14 @@ def read_settings(url: str | None) -> Settings:
         raise CommandError(str(error), Exit.USAGE) from error
 
 
+def from_workers(part: str = "") -> Any:
+    """Return the package `workers`, or one of its modules.
+
+    By name, because `workers` is the layer above: it imports this package, never the reverse.
+    """
+    return importlib.import_module(f"workers{part}")
+
+
 class FolderGraphs(Mapping[str, "CompiledStateGraph"]):
     """The graphs that are configured in this folder, each loaded when a command needs it.
 
@@ -154,8 +146,6 @@ class FolderGraphs(Mapping[str, "CompiledStateGraph"]):
     """
 
     def __init__(self) -> None:
-        from orchestrator.cli.worker import from_workers
-
         self._registry: Any = from_workers(".registry")
         self._graphs: dict[str, CompiledStateGraph | None] = {}
         try:
@@ -204,8 +194,6 @@ def open_client(url: str | None, graphs: Mapping[str, str] | None = None) -> Cli
     Raises:
         CommandError: if the address is none.
     """
-    from orchestrator.cli.worker import from_workers  # That module uses this one's options.
-
     return _client(url, from_workers(".registry").Registry(graphs) if graphs else None)
 
 

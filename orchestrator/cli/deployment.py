@@ -1,24 +1,30 @@
-"""What can be learned of a deployment from here: of the server, the interpreter, the files.
+"""Facts of a deployment: of the server, the interpreter, the files, the stored threads.
 
-It judges nothing. A question that is not answered leaves its fact unknown.
+It judges nothing. A question without an answer leaves its fact unknown.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from importlib import machinery, metadata
 from pathlib import Path
 from typing import Any
 
+from orchestrator import limits
+from orchestrator.checkpoint.audit import Damage
+from orchestrator.checkpoint.model import RunStatus
+from orchestrator.checkpointer.redis.rollback_guard import Halt, accept, halts
+from orchestrator.checkpointer.redis.store import RedisCheckpointer
+from orchestrator.checkpointer.redis.workers import Fleet
+from orchestrator.cli.command_options import from_workers, read_settings
 from orchestrator.cli.findings import Facts, Place
-from orchestrator.cli.options import read_settings
-from orchestrator.cli.worker import from_workers
 from orchestrator.config import Settings, without_password
+from orchestrator.coordinate.auditor import Auditor
 from orchestrator.errors import GraphstalkError, PartitionsDifferError
-
-__all__ = ["gather", "places_of", "server_facts"]
 
 DISTRIBUTION = "graphstalk"
 OUR_NAMES = ("orchestrator", "workers", "examples")
@@ -42,7 +48,7 @@ def server_facts(url: str) -> dict[str, Any]:
 
 
 def info_facts(server: Any) -> dict[str, Any]:  # redis-py's client, which is imported late.
-    """Ask for INFO, which some users of managed servers may not."""
+    """Ask for INFO, which managed servers refuse to some users."""
     import redis
 
     try:
@@ -54,7 +60,7 @@ def info_facts(server: Any) -> dict[str, Any]:  # redis-py's client, which is im
 def places_of(names: Iterable[str] = OUR_NAMES, here: Path | None = None) -> dict[str, Place]:
     """Return where import names lead for a process started in a folder, and where they should.
 
-    `python -m` looks into the folder it is started in before anything else.
+    `python -m` imports from the current folder before anything else.
     """
     root = Path(__file__).resolve().parents[2]
     others = other_distributions()
@@ -113,7 +119,7 @@ def graph_facts(graphs: Mapping[str, str]) -> dict[str, Any]:
 
 
 def broker_facts(settings: Settings) -> dict[str, Any]:
-    """Return what the workers' settings say of redelivery."""
+    """Return the workers' settings of redelivery."""
     try:
         options = from_workers(".app").make_app(settings).conf.broker_transport_options
     except ImportError:
@@ -127,7 +133,6 @@ def fleet_facts(settings: Settings) -> dict[str, Any]:
     """Count the workers that are alive, and ask whether they are halted."""
     import redis  # An import that --help must not pay for.
 
-    from orchestrator.cli.audit import halted
     from orchestrator.client.client import Client
 
     try:
@@ -148,7 +153,7 @@ def fleet_facts(settings: Settings) -> dict[str, Any]:
 
 
 def gather(url: str | None, graphs: Mapping[str, str]) -> Facts:
-    """Gather everything that can be learned of a deployment from here."""
+    """Gather the facts of a deployment."""
     settings = read_settings(url)
     known = server_facts(settings.url)
     if "server_error" not in known:
@@ -162,3 +167,76 @@ def gather(url: str | None, graphs: Mapping[str, str]) -> Facts:
         **broker_facts(settings),
         **known,
     )
+
+
+# ---- audits and losses ----------------------------------------------------------------------
+
+
+def audited(url: str | None, *, repair: bool) -> tuple[int, Sequence[Damage]]:
+    """Audit every thread once; return their number and the damage found.
+
+    Raises:
+        CheckpointerUnavailableError: if the server does not answer.
+    """
+    with closing(RedisCheckpointer(settings=read_settings(url))) as store:
+        audit = Auditor(store, repair=repair).all()
+    return audit.threads, audit.found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orphan:
+    """A thread that has not ended, and whose graph no living worker knows; as a `Damage`."""
+
+    thread_id: str
+    code: str
+    why: str
+    repaired: bool = False
+    remedy: str = ""
+
+
+def orphans(url: str | None) -> Sequence[Orphan]:
+    """Return threads whose graph no living worker knows; nothing if no worker is alive at all.
+
+    Of the threads in each status, the 1,000 that were changed last.
+
+    Raises:
+        CheckpointerUnavailableError: if the server does not answer.
+    """
+    with closing(RedisCheckpointer(settings=read_settings(url))) as store:
+        workers = Fleet(store).workers()
+        known = {graph for worker in workers for graph in worker.graphs}
+        open_threads = [
+            found
+            for status in (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSED)
+            for found in store.threads(status=status, limit=limits.THREADS_PAGE_MAX)
+        ]
+    return [
+        Orphan(
+            thread_id=thread_id,
+            code="NO_GRAPH",
+            why=f"the thread is {head.status}, and no living worker knows its graph {head.graph!r}",
+            remedy=f"start a worker that knows {head.graph}, or cancel the thread",
+        )
+        for thread_id, head in open_threads
+        if workers and not head.local and head.graph not in known
+    ]
+
+
+def accepted(url: str | None) -> dict[int, Halt]:
+    """Accept the server's losses; return the halts, by partition.
+
+    Raises:
+        CheckpointerUnavailableError: if the server does not answer.
+    """
+    with closing(RedisCheckpointer(settings=read_settings(url))) as store:
+        return accept(store)
+
+
+def halted(settings: Settings) -> dict[int, Halt]:
+    """Return the halts, by partition.
+
+    Raises:
+        CheckpointerUnavailableError: if the server does not answer.
+    """
+    with closing(RedisCheckpointer(settings=settings)) as store:
+        return halts(store)

@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do to a command, from its first import on.
+"""Ctrl-C and SIGTERM of a command, from its first import on.
 
 This module is the first that the command imports: while the others are loaded, a signal ends the
 process without a traceback. Later it becomes an exception, so that what was started is stopped.
@@ -16,15 +16,6 @@ import sys
 from collections import namedtuple
 from collections.abc import Sequence
 from types import FrameType
-
-__all__ = [
-    "StopRequestedError",
-    "end_at_once",
-    "exit_code_of",
-    "mark_as_handled",
-    "raise_again",
-    "raise_when_stopped",
-]
 
 PROGRAMS = ("graphstalk", "orchestrator.cli")  # A script, or `python -m`.
 SERVICES = ("worker", "dev")
@@ -85,7 +76,7 @@ def _raise(number: int, _: FrameType | None) -> None:
 
 
 def _raise_later(lost: sys.UnraisableHookArgs) -> None:
-    """Raise anew what Python could not raise, since the signal came in a callback of its own."""
+    """Raise again an interrupt that Python dropped, since it came inside a callback of Python."""
     if not isinstance(lost.exc_value, StopRequestedError):
         sys.__unraisablehook__(lost)
         return

@@ -1,7 +1,7 @@
 """Child processes: started in sessions of their own, watched, and stopped in order.
 
-Rule 1: a child never outlives its parent. It is tethered, and whoever starts children stops them in
-        a `finally`.
+Rule 1: a child never outlives its parent. It is tethered, and the caller that starts children stops
+        them in a `finally`.
 Rule 2: Ctrl-C is for the parent only. Each child is in its own session, so that the parent decides
         who goes first.
 Rule 3: a whole child means its whole session: a worker's own children go with it.
@@ -13,18 +13,19 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, TypeVar
 
-from orchestrator.cli.stopping import StopRequestedError
+from orchestrator.cli.command_options import with_graphs
+from orchestrator.cli.exits import CommandError
+from orchestrator.cli.stop_signals import StopRequestedError
 from orchestrator.cli.tether import tethered
-
-__all__ = ["Child", "StopRequestedError", "raise_on_stop_signals", "start_child", "stop_children"]
 
 POLL_S = 0.05
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -140,7 +141,7 @@ def stop_children(children: Sequence[Child], grace_s: float) -> list[Child]:
 
 
 def session_members(session: int) -> list[int]:
-    """Return the living processes of a session, wherever their parents went."""
+    """Return the living processes of a session."""
     import psutil  # Only commands that start processes need it.
 
     members = []
@@ -164,3 +165,128 @@ def raise_on_stop_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+# ---- workers --------------------------------------------------------------------------------
+#
+# Rule 1: a worker is a session of processes: what it started goes with it.
+# Rule 2: a local folder named `workers` or `orchestrator` must not replace ours: the interpreter is
+#         started so that it does not import from the current folder first. Graphs are found there.
+
+
+STOP_GRACE_S = 10.0  # For running steps to finish; the next fleet runs the others again.
+LOG_TAIL_LINES = 8
+Held = TypeVar("Held")
+
+
+def worker_environment(
+    url: str, folder: Path, graphs: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the environment for processes that belong to a fleet on that server.
+
+    Args:
+        url: the server.
+        folder: for their temporary files, of which a killed one leaves some.
+        graphs: what they are to know, instead of what is configured where they start.
+    """
+    return {
+        **with_graphs(os.environ, graphs or {}),
+        "REDIS_URL": url,
+        "TMPDIR": str(folder),
+        "PYTHONSAFEPATH": "1",  # (Rule 2)
+        "PYTHONUNBUFFERED": "1",  # Lines arrive when they are written.
+    }
+
+
+class Fleet:
+    """Workers of one deployment, by name."""
+
+    def __init__(
+        self,
+        env: Mapping[str, str],
+        arguments: Sequence[str],
+        *,
+        sink: Sink | None = None,
+        log_dir: Path | None = None,
+    ) -> None:
+        """Remember how workers are started; none is yet.
+
+        Args:
+            env: their environment.
+            arguments: for `graphstalk worker`.
+            sink: takes their output line by line.
+            log_dir: or the folder where each writes a file of its own.
+        """
+        self.workers: dict[str, Child] = {}
+        self._env = env
+        self._arguments = arguments
+        self._sink = sink
+        self._log_dir = log_dir
+
+    def start(self, name: str) -> Child:
+        """Start a worker, or start it again."""
+        argv = [sys.executable, "-m", "orchestrator.cli", "worker", *self._arguments]
+        log = self.log_of(name)
+        child = start_child(name, argv, env=self._env, sink=self._sink, log=log)
+        self.workers[name] = child
+        return child
+
+    def log_of(self, name: str) -> Path | None:
+        """Return the file a worker writes to."""
+        return None if self._log_dir is None else self._log_dir / f"{name}.log"
+
+    def worker_of(self, pid: int) -> Child | None:
+        """Return the worker to which a process belongs."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            session = os.getsid(pid)
+            return next((each for each in self.workers.values() if each.pid == session), None)
+        return None
+
+    def kill_while(self, child: Child, holds: Callable[[], Collection[Held]]) -> Collection[Held]:
+        """Kill a worker with all its processes, but only while it holds claims.
+
+        It is stopped first (SIGSTOP), so that its claims cannot change between the query and the
+        kill. If it holds none, it is continued.
+
+        Args:
+            child: the worker.
+            holds: returns the worker's claims, from the store.
+
+        Returns:
+            Its claims when it was killed; empty if it was not killed.
+        """
+        child.signal_all(signal.SIGSTOP)
+        held: Collection[Held] = ()
+        try:
+            held = holds()
+        finally:
+            if not held:
+                child.signal_all(signal.SIGCONT)
+        if held:
+            child.kill_all()
+            self.workers.pop(child.name, None)
+        return held
+
+    def check(self) -> None:
+        """Check that no worker ended unexpectedly.
+
+        Raises:
+            CommandError: with the end of the dead worker's log.
+        """
+        for child in self.workers.values():
+            code = child.exit_code()
+            if code is not None:
+                msg = f"{child.name} (process {child.pid}) ended by itself with exit code {code}"
+                raise CommandError(f"{msg}. {self._last_words(child.name)}".rstrip())
+
+    def stop(self, grace_s: float = STOP_GRACE_S) -> list[Child]:
+        """Stop all workers; return those that had to be killed."""
+        workers, self.workers = list(self.workers.values()), {}
+        return stop_children(workers, grace_s)
+
+    def _last_words(self, name: str) -> str:
+        log = self.log_of(name)
+        if log is None or not log.exists():
+            return ""
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "Its last words: " + " / ".join(line.strip() for line in lines[-LOG_TAIL_LINES:])
