@@ -38,7 +38,7 @@ ODD = re.compile(
     r"|(go|goes|going|went|gone) on|at rest|to rest|rests|rested|resting|salvag\w*|steer\w*"
     r"|(bring|brings|brought) along|(comes?|came|becomes?|became) of|vouch\w*|lining"
     r"|(take|takes|taken|taking|took) (in|over)|stands?|standing|stood|lies|lying"
-    r"|look(s|ed|ing)?(?! up))\b"
+    r"|look(s|ed|ing)?(?![ -]up))\b"
 )
 PROSE = ("docs/**/*.md", "*.md", *(f"{d}/**/*" for d in (*PACKAGES, "examples")))
 
