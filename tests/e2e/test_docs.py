@@ -14,6 +14,7 @@ graph of the blocks before.
 
 import contextlib
 import io
+import logging
 import re
 import shlex
 import sys
@@ -119,6 +120,7 @@ def module(monkeypatch, tmp_path):
     """The module of a program that a newcomer starts, so that classes in blocks have a home."""
     found, before = types.ModuleType("__main__"), set(sys.modules)
     monkeypatch.setitem(sys.modules, "__main__", found)
+    monkeypatch.setattr(logging.getLogger("orchestrator"), "handlers", [])
     monkeypatch.syspath_prepend(tmp_path / "project")
     yield found
     for name in set(sys.modules) - before:
