@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pytest
 
 import orchestrator
-from orchestrator.testing.clock import ManualClock
+from orchestrator.testing import ManualClock
 
 __all__ = ["CompileGraph", "compile_graph", "graph_checkpointer", "graph_clock"]
 
