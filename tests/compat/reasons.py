@@ -61,7 +61,7 @@ DIFFERS = {
         "raised always, not only in strict mode; a kind of `NoPendingInterruptError`"
     ),
     "langgraph.errors.TaskNotFound": "a `GraphstalkError`",
-    "langgraph.runtime.ServerInfo": "there is no server to tell about, so it is always absent",
+    "langgraph.runtime.ServerInfo": "there is no such server, so it is always absent",
     "langgraph.checkpoint.memory.InMemorySaver": "another name of `MemoryCheckpointer`",
     "langgraph.checkpoint.sqlite.SqliteSaver": "another name of `SqliteCheckpointer`; takes a path",
     _BASE: f"a base of every checkpointer, which reads and deletes; {_SERDE}",
