@@ -18,6 +18,7 @@ LARGE_COMMAND_BYTES = 1 << 20
 LINK_BYTES_PER_S_MIN = 1 << 20
 SLOW_TRANSFERS_MAX = 3  # Of one commit; then its step fails.
 COMMAND_BYTES_MAX = 1 << 30  # What Redis itself takes in one command (client-query-buffer-limit).
+SAVED_FACTS_MAX = 1_000  # Checkpoints of which a saver keeps what it has derived to show them.
 EVENTS_MAX = 10_000  # Events kept per thread; older ones are trimmed (approximately).
 LINE_MAX = 1_000  # Runs that wait in one thread's line.
 FAN_OUT_WINDOW = 256  # Steps of one superstep that are sent at a time.

@@ -239,7 +239,8 @@ class BaseCheckpointSaver:
         # they are first asked for, from a table of its own; `SavedThreads` comes with one.
         package = sys.modules[__name__.partition(".")[0]]
         module = sys.modules[package.CheckpointTuple.__module__]
-        return module.SavedThreads.of(self, vars(self).get("_classes", {}))
+        own = vars(self)
+        return module.SavedThreads.of(self, own.get("_classes", {}), own.setdefault("_facts", {}))
 
 
 def check_serde(serde: object) -> None:

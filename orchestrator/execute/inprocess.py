@@ -459,7 +459,7 @@ class _Start:
             if held:
                 self._held.append(begin)
         if not held:
-            begin()
+            Begin.together([begin])
 
     def arrive(self) -> None:
         """Expect one step less."""
@@ -468,8 +468,7 @@ class _Start:
             held = self._held if self._expected <= 0 else []
             if held:
                 self._held = []
-        for begin in held:
-            begin()
+        Begin.together(held)
 
 
 class _Place:
@@ -483,7 +482,7 @@ class _Place:
     def begins(self, begin: Begin) -> None:
         """Let a coroutine begin; make room for another step meanwhile."""
         if self._start is None or self._is_left:
-            begin()
+            Begin.together([begin])
         else:
             self._start.hold(begin)
         self.leave()

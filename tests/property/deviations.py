@@ -217,6 +217,20 @@ def within(some: list[Any], more: list[Any]) -> bool:
     return not Counter(map(str, some)) - Counter(map(str, more))
 
 
+def _same_but_for_stops_seen(m: Moment) -> bool:
+    """Whether savers show the same but for where runs were resumed."""
+    mine, their = ([_stops_seen(each) for each in r["saved"]] for r in (m.ours, m.theirs))
+    fewer = all(a is None or b is not None for (_, a), (_, b) in zip(mine, their, strict=False))
+    return fewer and [rest for rest, _ in mine] == [rest for rest, _ in their]
+
+
+def _stops_seen(saved: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return the names in a saved checkpoint without where runs were resumed; and where."""
+    seen = {node: channels.keys() for node, channels in saved["seen"].items()}
+    stops = seen.pop("__interrupt__", None)
+    return (saved["channels"].keys(), seen), stops
+
+
 def _answered_before(m: Moment) -> bool:
     return m.do.what != "one" and any(do.what == "one" for do in m.todo)
 
@@ -283,6 +297,13 @@ DEVIATIONS = (
         "passes it on in the order of a set of futures.",
         _same_in_another_order,
         QUESTIONS,
+    ),
+    Deviation(
+        "stops seen",
+        "A saver shows where a run was resumed that had asked or failed. LangGraph also stores "
+        "where one was resumed at a break.",
+        _same_but_for_stops_seen,
+        of("saved"),
     ),
     # What follows makes two different threads.
     Deviation(
