@@ -11,7 +11,13 @@ from orchestrator.errors import InvalidGraphError
 from orchestrator.graph.inspecting import injected
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy, policies_of
 from orchestrator.graph.routing import plain_name
-from orchestrator.graph.spec import DispatchMode, Handler, NodeOptions
+from orchestrator.graph.spec import (
+    DEFAULT_HANDLER,
+    DispatchMode,
+    Handler,
+    NodeOptions,
+    handler_name,
+)
 from orchestrator.ids import QUEUE_RULE, is_queue
 
 __all__ = ["NodeDefaults", "NodeSettings", "checked_dispatch", "checked_queue", "options_of"]
@@ -82,7 +88,7 @@ def options_of(name: str, settings: NodeSettings, defaults: NodeDefaults) -> Nod
         key: settings.get(key) if settings.get(key) is not None else getattr(defaults, key)
         for key in ("retry_policy", "cache_policy", "error_handler", "timeout")
     }
-    handler = chosen["error_handler"]
+    handler, own = chosen["error_handler"], settings.get("error_handler") is not None
     try:
         timeout = TimeoutPolicy.coerce(chosen["timeout"])
     except (ValueError, TypeError) as error:
@@ -97,7 +103,13 @@ def options_of(name: str, settings: NodeSettings, defaults: NodeDefaults) -> Nod
         cache=chosen["cache_policy"],
         timeout=timeout,
         handler=(
-            Handler(handler, injected(handler), policies_of(defaults.retry_policy))
+            Handler(
+                action=handler,
+                injected=injected(handler),
+                retry=policies_of(defaults.retry_policy),
+                name=handler_name(name) if own else DEFAULT_HANDLER,
+                shared=not own,
+            )
             if handler is not None
             else None
         ),
