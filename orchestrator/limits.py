@@ -37,4 +37,5 @@ BATCH_THREADS_MAX = 256  # Inputs of one `batch` that run side by side.
 CALL_THREADS_MAX = 4_096  # Calls that are awaited at a time, nested ones included.
 SYNC_STEPS_MAX = 32  # Synchronous steps of one superstep that run at a time in a caller's process.
 AWAITING_STEPS_MAX = 1_024  # The same with those that await: each has an OS thread.
+IDLE_THREAD_S = 5.0  # How long the OS thread of a step that awaited is kept for another.
 CANCEL_GRACE_S = 0.1  # How long a cancelled call waits for an OS thread in synchronous code.

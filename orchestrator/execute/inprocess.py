@@ -19,6 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from orchestrator import limits
@@ -39,7 +40,7 @@ from orchestrator.step.cancelscope import (
     check_cancelled,
 )
 from orchestrator.step.lease import keeping
-from orchestrator.step.loop import callers_loop
+from orchestrator.step.loop import WaitingThread, callers_loop
 from orchestrator.step.protocol import StepProtocol
 from orchestrator.step.report import Report
 
@@ -324,6 +325,7 @@ class _SideBySide:
         self.late = self.left_out = False
         self._protocol, self._scope = protocol, CancelScope(outer)
         self._concurrency_max = concurrency_max
+        self._awaiting: list[Future[Report]] = []  # Of the steps that may await.
 
     def run(
         self, steps: Sequence[ReadyStep], taken: Report | None, end: float | None
@@ -348,6 +350,8 @@ class _SideBySide:
             finally:
                 for pool in pools:
                     pool.shutdown(wait=not self.late)
+                if not self.late:
+                    wait(self._awaiting)
         done = {i: future for i, future in begun.items() if future.done()}
         return [done[s.step_id].result() if s.step_id in done else Report() for s in steps]
 
@@ -364,7 +368,7 @@ class _SideBySide:
         graphs = self._of(steps, _is_graph)
         if coroutines or graphs:
             size = min(len(coroutines) + len(graphs), limits.AWAITING_STEPS_MAX)
-            pool, room = self._pool(pools, size), _room()
+            free, room = threading.Semaphore(size), _room()
             start = _Start(min(len(coroutines), size))
             for step in (*coroutines, *graphs):
                 try:
@@ -372,9 +376,14 @@ class _SideBySide:
                 except Empty:
                     self.late = True
                     return begun
+                if not free.acquire(timeout=_left_s(end)):
+                    self.late = True
+                    return begun
                 place = _Place(room, start if len(begun) < len(coroutines) else None)
-                run = copy_context().run
-                begun[step.step_id] = pool.submit(run, self._placed, step, place, taken)
+                call = partial(copy_context().run, self._placed, step, place, taken)
+                begun[step.step_id] = future = WaitingThread.submit(call)
+                future.add_done_callback(lambda _: free.release())
+                self._awaiting.append(future)
         rest = [step for step in steps if step.step_id not in begun]
         if rest:
             size = self._concurrency_max or limits.SYNC_STEPS_MAX

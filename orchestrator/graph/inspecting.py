@@ -91,8 +91,43 @@ def action_of(action: Any) -> Callable[..., Any]:
     if isinstance(action, dict):
         action = _side_by_side(action)
     if inspect.isroutine(action) or (callable(action) and not _is_runnable(action)):
-        return typing.cast("Callable[..., Any]", action)
+        return _collecting(action)
     return _invoked(action)
+
+
+def _collecting(function: Any) -> Callable[..., Any]:
+    """Return a function; of a generator function, one that returns the sum of what it yields.
+
+    What cannot be added to what came before replaces it, as in LangChain's `RunnableLambda`.
+    """
+    called = getattr(function, "__call__", function)  # noqa: B004 - of an object that is callable
+    if inspect.isasyncgenfunction(function) or inspect.isasyncgenfunction(called):
+
+        @functools.wraps(function)
+        async def collect_async(*args: Any, **options: Any) -> Any:
+            found = None
+            async for part in function(*args, **options):
+                found = _added(found, part)
+            return found
+
+        return collect_async
+    if inspect.isgeneratorfunction(function) or inspect.isgeneratorfunction(called):
+
+        @functools.wraps(function)
+        def collect(*args: Any, **options: Any) -> Any:
+            return functools.reduce(_added, function(*args, **options), None)
+
+        return collect
+    return typing.cast("Callable[..., Any]", function)
+
+
+def _added(found: Any, part: Any) -> Any:
+    if found is None:
+        return part
+    try:
+        return found + part
+    except TypeError:
+        return part
 
 
 def _invoked(action: Any) -> Callable[..., Any]:
