@@ -41,6 +41,7 @@ from orchestrator.errors import (
     WorkerLostError,
 )
 from orchestrator.graph.policy import delay_after
+from orchestrator.graph.routing import START
 from orchestrator.graph.spec import DispatchMode, GraphSpec, handler_name
 from orchestrator.ids import mint_checkpoint_id, root_thread
 from orchestrator.record import replace
@@ -73,6 +74,11 @@ def _never(_step: ReadyStep) -> bool:
     return False
 
 
+def _questions(interrupts: Iterable[Interrupt]) -> tuple[Interrupt, ...]:
+    """Return questions as they are stored: with the schemas of their answers as plain data."""
+    return tuple(replace(i, response_schema=json_schema_of(i.response_schema)) for i in interrupts)
+
+
 @dataclass(slots=True)
 class StepProtocol:
     """Does the steps of one graph for one process."""
@@ -86,6 +92,13 @@ class StepProtocol:
     in_place: Callable[[ReadyStep], bool] = _never  # Whether this process may do a step next, too.
     breaks_after: frozenset[str] | None = None  # Where it stops, if not where the graph does.
     breaks_before: frozenset[str] | None = None
+    stepping: Stepping = field(init=False)  # The decisions for the graph's steps.
+
+    def __post_init__(self) -> None:
+        """Make once what each step uses."""
+        self.stepping = Stepping(
+            self.spec, self.records, self.default_queue, self.breaks_after, self.breaks_before
+        )
 
     # ---- one step -----------------------------------------------------------------------
 
@@ -121,8 +134,7 @@ class StepProtocol:
         step, head = claim.step, claim.head
         assert step is not None
         assert head is not None
-        named = self.records.step(step)
-        if named is not step:
+        if self.spec.lineage.renames and (named := self.records.step(step)) is not step:
             step, claim = named, replace(claim, step=named)
         reason = self._mismatch(head, claim.header, step.node)
         if reason:
@@ -148,8 +160,8 @@ class StepProtocol:
         step, attempt = claim.step, None
         assert step is not None
         try:
-            attempt = ahead.attempt(claim) if ahead else None
-            attempt = attempt or Attempt(self, claim, {**known, **claim.blobs})
+            blobs = {**known, **claim.blobs} if claim.blobs else known
+            attempt = ahead.attempt(claim, blobs) if ahead else Attempt(self, claim, blobs)
             return self._attempted(attempt)
         except ClaimLost:
             return Report(refused=Refusal.STALE_FENCE)
@@ -206,13 +218,6 @@ class StepProtocol:
             return None
         return Report(ready=self.rested(thread_id) if commit.status else commit.ready)
 
-    @property
-    def stepping(self) -> Stepping:
-        """Return the decisions for the graph's steps."""
-        return Stepping(
-            self.spec, self.records, self.default_queue, self.breaks_after, self.breaks_before
-        )
-
     def _attempted(self, attempt: Attempt) -> Settle:
         """Run the node; return what completes the step, or lets it wait for what it waits for."""
         step, claim = attempt.step, attempt.claim
@@ -250,9 +255,7 @@ class StepProtocol:
         return settle
 
     def _ask(self, attempt: Attempt, interrupts: tuple[Interrupt, ...]) -> Settle:
-        questions = tuple(
-            replace(i, response_schema=json_schema_of(i.response_schema)) for i in interrupts
-        )
+        questions = _questions(interrupts)
         commit = self.stepping.ask(attempt.claim, questions)
         return self._settle_asked(attempt, commit, questions)
 
@@ -276,33 +279,30 @@ class StepProtocol:
             fence=claim.fence,
             worker=self.access.owner,
             claimed_ms=claim.now_ms,
-            error=self._failed_before(claim),
-            interrupts=tuple(
-                replace(i, response_schema=json_schema_of(i.response_schema)) for i in attempt.asked
-            ),
+            error=self._failed_before(claim) if claim.reason == RESUMED else b"",
+            interrupts=_questions(attempt.asked) if attempt.posed or claim.asks else (),
         )
         following: Next | None = None
         if step.solo:
-            before = [
-                (planned, self.records.outcome(data).writes)
-                for planned, data in done_in(attempt.frame.checkpoint)
-            ]
-            results = [*before, (attempt.planned, result.writes)]
+            results: list[tuple[PlannedStep, Any]] = [(attempt.planned, result.writes)]
+            if done := done_in(attempt.frame.checkpoint):
+                results[:0] = [(each, self.records.outcome(data).writes) for each, data in done]
+            marks = attempt.given.get("marks") if b"marks" in attempt.head.config else None
             following = self.advance_frame(
-                step.thread_id, attempt.frame, results, claim.now_ms, attempt.given.get("marks")
+                step.thread_id, attempt.frame, results, claim.now_ms, marks
             )
-        untracked = self.live.untracked
-        if following is None:
-            untracked.keep(step.thread_id, step.step_id, self.spec, result.writes)
+        else:
+            self.live.untracked.keep(step.thread_id, step.step_id, self.spec, result.writes)
         commit = self.stepping.complete(step, outcome, attempt.head, following)
         known: Mapping[str, Encoded] | None = None
         ahead: Ahead | None = None
         if following is not None:
-            if (taken_in := attempt.taken_in) is not None:
-                commit = replace(commit, input=taken_in)
+            if step.node == START:
+                commit = replace(commit, input=attempt.taken_in)
             known = values_after(commit, attempt.blobs)
             commit = self.taking(commit, attempt.head, step.queue, known)
-            ahead = Ahead(self, commit, attempt.head, known) if commit.takes else None
+            if commit.take is not None:
+                ahead = Ahead(self, commit, attempt.head, known, following.checkpoint)
 
         def settle() -> Report:
             sent = self.access.commit(commit, known, ahead.prepare if ahead else None)
@@ -311,11 +311,11 @@ class StepProtocol:
                 claim = self.access.taken(commit, known or {})
                 if claim is None:
                     return Report(refused=sent.refused)
-            self._tell_of(Done, step, writes=result.writes, cached=result.cached)
+            if self.live.listener is not None:
+                self._tell_of(Done, step, writes=result.writes, cached=result.cached)
             if following is not None:
                 stop = attempt.head.stop
-                report = self.advanced(commit, following, stop, sent.waiting, claim)
-                return replace(report, ahead=ahead) if claim else report
+                return self.advanced(commit, following, stop, sent.waiting, claim, ahead)
             return self.advance(step.thread_id) if sent.open == 0 else Report(due=sent.due)
 
         return settle
@@ -323,8 +323,7 @@ class StepProtocol:
     def _failed_before(self, claim: Claim) -> bytes:
         """Return the record of how a step failed before a person resumed it."""
         step = claim.step
-        if step is None or claim.reason != RESUMED:
-            return b""
+        assert step is not None
         store = self.access.checkpointer
         loaded = self.access.patiently(lambda: store.load(step.thread_id, values=False))
         found = loaded.steps.get(step.step_id) if loaded else None
@@ -426,8 +425,18 @@ class StepProtocol:
         stop: int,
         waiting: bool,  # noqa: FBT001 - as the store said
         claim: Claim | None,
+        ahead: Ahead | None = None,
     ) -> Report:
-        """Tell of a new checkpoint; return the steps that are ready, and the claim on one."""
+        """Report a new checkpoint; return the steps that are ready, and the claim on one.
+
+        Args:
+            commit: what brought the checkpoint.
+            following: the checkpoint.
+            stop: the number of the last superstep that the run may begin.
+            waiting: whether the run has ended and others are in line.
+            claim: on the one step that is ready, if it was claimed.
+            ahead: what was prepared of the attempt under that claim.
+        """
         own, thread_id, live = self.spec.untracked, commit.thread_id, commit.status is None
         if own:
             news = {k: v for k, v in following.changed.items() if k in own}
@@ -444,7 +453,7 @@ class StepProtocol:
                 begins=following.checkpoint.plan if live else (),
             )
         if live:
-            return Report(ready=commit.ready, claim=claim)
+            return Report(ready=commit.ready, claim=claim, ahead=ahead if claim else None)
         if following.checkpoint.plan and commit.status is RunStatus.PAUSED:
             self.tell(Stopped, thread_id)
         return Report(ready=self.rested(thread_id, waiting=waiting), claim=claim)
