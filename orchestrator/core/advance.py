@@ -84,12 +84,14 @@ def advance(
         if value is not MISSING:
             applied.changed.setdefault(key, value)
     control, sends = applied.control, applied.sends
-    kept = kept_in(before) if is_steered(before) else []
+    steered = is_steered(before)
+    kept = kept_in(before) if steered else []
     if spec.lineage.renames:
         kept = [replace(k, node=spec.lineage.node(k.node)) for k in kept]
     steps: tuple[PlannedStep, ...] = ()
     if not applied.leads_out:
-        sends += [Send(k.node, k.arg) for k in kept if k.is_send]
+        if kept:
+            sends += [Send(k.node, k.arg) for k in kept if k.is_send]
         steps = plan(spec, control, applied.versions, applied.seen, sends)
         if kept:
             steps += _going_on(spec, steps, kept)
@@ -119,7 +121,7 @@ def advance(
         applied.values,
         applied.changed,
         tuple(sends),
-        is_steered(before),
+        steered,
         applied.appended,
         frame.values,
     )

@@ -58,20 +58,18 @@ class Ahead:
         except Exception:  # noqa: BLE001 - it is made again, where its error is the step's
             self._attempt = None
 
-    def attempt(self, claim: Claim, blobs: Mapping[str, Encoded]) -> Attempt:
-        """Return the attempt under a claim: what was prepared, if the claim is as expected.
+    def attempt(self, claim: Claim) -> Attempt | None:
+        """Return the attempt under a claim, if it was prepared and the claim is as expected."""
+        prepared = self._attempt
+        if prepared is None or not prepared.expected(claim):
+            return None
+        prepared.begin(claim)
+        return prepared
 
-        Args:
-            claim: the claim.
-            blobs: the values of its checkpoint.
-        """
-        prepared, stored = self._attempt, self._commit.checkpoint
-        if prepared is not None and prepared.expected(claim):
-            prepared.begin(claim)
-            return prepared
-        assert stored is not None
-        same = self._made if claim.header == stored.header else None
-        return Attempt(self._protocol, claim, blobs, same)
+    def checkpoint(self, claim: Claim) -> Checkpoint | None:
+        """Return the checkpoint that planned a claimed step, if it need not be decoded."""
+        stored = self._commit.checkpoint
+        return self._made if stored is not None and claim.header == stored.header else None
 
 
 def _as_decoded(

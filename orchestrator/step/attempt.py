@@ -261,7 +261,8 @@ class Attempt:
         with bridge.node_run(self, seen) as run:
             run.result = self._guarded(node.name, partial(self._called, node, seen))
             extras = self.extras() if node.branches else {}
-            after = writes_after(spec, run.frame(), node, run.result, extras, run)
+            frame = run.frame() if run.pushed else self.frame
+            after = writes_after(spec, frame, node, run.result, extras, run)
             if node.branches:
                 self.host.check_asked(self.scope.scratchpad)  # By its routers, too.
         writes = (*run.pushed, *after)

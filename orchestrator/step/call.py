@@ -123,7 +123,10 @@ def writes_after(
     if node.returns is not None:
         result = heard.returned(result) if heard else result
         return (*node.returns(result), *node.writes)
-    updates = updates_of(spec, node, result)
+    if node.name == START:
+        updates = updates_of(spec, node, result)
+    else:
+        updates = _updates(spec, node, result, spec.state_keys)
     if heard is not None and updates:
         updates = heard.named(updates)
     goto = [] if type(result) in _PLAIN else _goto(spec, node, result)
