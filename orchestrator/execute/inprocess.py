@@ -152,12 +152,12 @@ class LocalRun:
             raise Cancelled
         following: list[ReadyStep] = []
         taken: Report | None = None
-        done = self._reports()
-        now_ms = self.executor.clock.now_ms() if any(r.retry_ms is not None for r in done) else 0
-        for step, report in zip(self.todo, done, strict=True):
+        now_ms = 0
+        for step, report in zip(self.todo, self._reports(), strict=True):
             if report.error is not None:
                 self._errors.append(((step.number, step.index, step.node, 0), report.error))
             if report.retry_ms is not None:
+                now_ms = now_ms or self.executor.clock.now_ms()
                 due_ms = now_ms + report.retry_ms
                 heapq.heappush(self._later, (due_ms, step.step_id, step, report.raised is not None))
             following += report.ready
@@ -227,7 +227,8 @@ class LocalRun:
     def _reports(self) -> Sequence[Report]:
         """Do steps side by side; return their reports in the same order."""
         steps, taken = self.todo, self._taken
-        end = self._end_of(steps)
+        limit = self.executor.step_timeout_s
+        end = self._end_of(steps, limit) if limit is not None else None
         if end is None and taken is not None:
             self._taken = None
             return [self.protocol.go_on(taken)]
@@ -245,15 +246,12 @@ class LocalRun:
             self._fail()
         return reports
 
-    def _end_of(self, steps: Sequence[ReadyStep]) -> float | None:
+    def _end_of(self, steps: Sequence[ReadyStep], limit: float) -> float:
         """Return when the time of the steps' superstep is over, by the monotonic clock."""
-        limit = self.executor.step_timeout_s
-        if limit is None:
-            return None
         number, end = self._superstep
-        if steps[0].number != number:
-            number, end = steps[0].number, time.monotonic() + limit
-            self._superstep = (number, end)
+        if end is None or steps[0].number != number:
+            end = time.monotonic() + limit
+            self._superstep = (steps[0].number, end)
         return end
 
     def _left(self) -> Report:

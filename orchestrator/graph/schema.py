@@ -175,7 +175,7 @@ class Reader:
                 seen[key] = channel.default()
         if loop is not None:
             seen.update({key: value.get(loop) for key, value in self.managed.items()})
-        return self.coerce(seen)
+        return seen if self.make is None and self.keys != (ROOT,) else self.coerce(seen)
 
     def coerce(self, seen: dict[str, Any]) -> Any:
         """Return plain keys as the schema's type."""

@@ -7,7 +7,6 @@ import threading
 from typing import Annotated, TypedDict
 
 import pytest
-from orchestrator.testing.clock import ManualClock
 
 from orchestrator import (
     END,
