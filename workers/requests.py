@@ -36,6 +36,21 @@ def _brief(record: logging.LogRecord) -> bool:
 logging.getLogger("celery.app.trace").addFilter(_brief)
 
 
+def _lost_with_its_connection(record: logging.LogRecord) -> bool:
+    """Log an acknowledgement that came too late for its connection as what it is: no loss."""
+    if str(record.msg).startswith("Couldn't ack") and isinstance(record.args, tuple):
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.msg, record.args, record.exc_info = _LATE_ACK, record.args[1:], None
+    return True
+
+
+_LATE_ACK = (
+    "the connection was lost before a message was acknowledged (%r): the broker sends it again, "
+    "and its step is not run twice"
+)
+logging.getLogger("celery.worker.request").addFilter(_lost_with_its_connection)
+
+
 class AttemptFailed(Exception):  # noqa: N818 - the outcome of an attempt, not an error of ours
     """What a Celery task of a failed step raises: the node's exception as text.
 

@@ -62,8 +62,8 @@ given: a time, or greater than any fence of a deleted thread); a step is claimed
 `opens` and `shuts`.
 
 `<t>children` has all child threads if the head has `kin`. An earlier version made the others, whose
-child threads are found by their keys; so are those of a list that is gone although `kin` is 2, which
-means that it had one.
+child threads are found by their keys; so are those of a list that is gone although `kin` is 2: it
+was not empty.
 
 What an audit finds to be of another type than it should be is renamed to `<key>:aside` and kept.
 
