@@ -78,6 +78,9 @@ class LeaseKeeper(bootsteps.StartStopStep):
         )
         if not worker.pool_cls.__module__.endswith("prefork"):
             runtime()  # Nodes run in this process, so it is the one that holds leases.
+            # After a reconnection Celery would set the number of messages from the OS thread of a
+            # node, and wait there for an answer that the worker's own thread reads: both then wait.
+            worker.app.conf.worker_enable_prefetch_count_reduction = False
         self._start_keeper()
         threading.Thread(target=self._watch, name="keeper-watch", daemon=True).start()
         threading.Thread(target=self._publish, name="publish-graphs", daemon=True).start()
