@@ -476,8 +476,7 @@ class _Start:
             held = self._held if self._expected <= 0 else []
             if held:
                 self._held = []
-        for begin in held:
-            begin()
+        Begin.together(held)
 
 
 class _Place:

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar, Token, copy_context
+from contextvars import Context, ContextVar, Token, copy_context
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["Begin", "CancelScope", "Cancelled", "cancel_scope", "check_cancelled", "elsewhere"]
 
@@ -29,7 +29,31 @@ class Cancelled(BaseException):
     """Raised in an OS thread whose scope was cancelled; `except Exception` does not catch it."""
 
 
-Begin = Callable[[], object]  # Lets a coroutine begin in its event loop.
+class Begin(NamedTuple):
+    """Lets a coroutine begin in its event loop."""
+
+    loop: asyncio.AbstractEventLoop
+    start: Callable[[], None]
+    context: Context
+
+    def __call__(self) -> None:
+        """Let it begin; any OS thread may call."""
+        self.loop.call_soon_threadsafe(self.start, context=self.context)
+
+    @staticmethod
+    def together(begins: Sequence[Begin]) -> None:
+        """Let several begin before any of one event loop proceeds; any OS thread may call."""
+        loops: dict[asyncio.AbstractEventLoop, list[Begin]] = {}
+        for begin in begins:
+            loops.setdefault(begin.loop, []).append(begin)
+        for loop, each in loops.items():
+            loop.call_soon_threadsafe(_queue, each)
+
+
+def _queue(begins: Sequence[Begin]) -> None:
+    for begin in begins:
+        begin.loop.call_soon(begin.start, context=begin.context)
+
 
 cancel_scope: ContextVar[CancelScope | None] = ContextVar("graphstalk_cancel_scope", default=None)
 
@@ -190,7 +214,7 @@ class CancelScope:
             _close(awaitable)
             raise Cancelled
         try:
-            begin = partial(loop.call_soon_threadsafe, job.start, awaitable, context=copy_context())
+            begin = Begin(loop, partial(job.start, awaitable), copy_context())
             if self.begins is None:
                 begin()
             else:
