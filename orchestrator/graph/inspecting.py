@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from orchestrator.errors import InvalidGraphError
+from orchestrator.errors import InvalidGraphError, InvalidNodeError
 from orchestrator.graph.fields import annotation_of, field_hints
 from orchestrator.graph.routing import Command, plain_name
 from orchestrator.graph.scope import current_scope
@@ -35,12 +35,12 @@ def named(node: Any, action: Any) -> tuple[str, Any]:
     """Return name and action of a node.
 
     Raises:
-        InvalidGraphError: if there is no action, or what stands there is none.
+        InvalidNodeError: if there is no action, or it cannot be called.
     """
     if isinstance(node, str):
         name = plain_name(node)
         if action is None:
-            raise InvalidGraphError(
+            raise InvalidNodeError(
                 f"the node {name!r} has no function: add_node({name!r}, function)"
             )
     else:
@@ -51,7 +51,7 @@ def named(node: Any, action: Any) -> tuple[str, Any]:
             f"the node {name!r} must be a function, a callable object, a compiled graph, a "
             f"runnable or a dict of these ({type(action).__name__}: {action!r:.80})"
         )
-        raise InvalidGraphError(msg)
+        raise InvalidNodeError(msg)
     return name, action
 
 

@@ -9,16 +9,19 @@ from typing import Annotated, TypedDict
 from unittest.mock import AsyncMock, MagicMock, Mock, create_autospec
 
 import langgraph.graph
+import langgraph.types
 import pytest
 from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_core.tools import BaseTool, StructuredTool
 
 from orchestrator import (
     START,
+    Command,
     CompiledStateGraph,
     GraphInterrupt,
     InvalidGraphError,
     MemoryCheckpointer,
+    NoPendingInterruptError,
     StateGraph,
     interrupt,
 )
@@ -322,3 +325,23 @@ def test_a_generator_that_fails_fails_its_node():
     graph = StateGraph(State).add_node("a", node).add_edge(START, "a").compile()
     with pytest.raises(ValueError, match="half way"):
         graph.invoke({})
+
+
+@pytest.mark.parametrize(("action", "kind"), [(5, TypeError), (None, RuntimeError)])
+def test_what_is_no_function_is_an_error_of_langgraphs_type(action, kind):
+    with pytest.raises(kind):
+        langgraph.graph.StateGraph(State).add_node("a", action)
+    with pytest.raises(kind) as raised:
+        StateGraph(State).add_node("a", action)
+    assert isinstance(raised.value, InvalidGraphError)
+
+
+def test_an_answer_without_a_checkpointer_is_an_error_of_langgraphs_type():
+    def answered(builder, command):
+        builder.add_node("a", Object()).add_edge(START, "a").compile().invoke(command)
+
+    with pytest.raises(RuntimeError, match="without checkpointer"):
+        answered(langgraph.graph.StateGraph(State), langgraph.types.Command(resume=1))
+    with pytest.raises(RuntimeError, match=r"give compile\(\) a checkpointer") as raised:
+        answered(StateGraph(State), Command(resume=1))
+    assert isinstance(raised.value, NoPendingInterruptError)
