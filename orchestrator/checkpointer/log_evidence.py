@@ -1,0 +1,141 @@
+"""What a thread's log and seal prove about records that are lost or altered. Pure. (INV-7)
+
+Events never change, so where two records contradict each other the log decides; an event type that
+is not known here proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
+
+from orchestrator.checkpoint.commit import Event, Wait
+from orchestrator.checkpoint.model import RunStatus
+from orchestrator.envelope.sealed_records import head_seal
+
+_STOPS_MAX, _RESUMES_MAX = 100_000, 1_000  # Greater numbers are not tried.
+# Events that leave the status of a run as it was.
+_NEUTRAL = {
+    *("commit_refused", "task_done", "run_enqueued", "run_withdrawn"),
+    *("checkpoint_resume", "thread_repaired", "thread_damaged"),
+}
+_STATUSES = {
+    "run_accepted": RunStatus.QUEUED,
+    "run_resumed": RunStatus.RUNNING,
+    "interrupt_answered": RunStatus.RUNNING,
+    "superstep": RunStatus.RUNNING,
+}
+
+
+def logged_status(events: Iterable[Event], ns: str) -> RunStatus | None:
+    """Return the run's status by the log; `None` if the log does not prove one.
+
+    Args:
+        events: newest first.
+        ns: the namespace of the thread.
+    """
+    mine = [event for event in events if _ns_of(event) == ns]
+    for event, before in zip_longest(mine, mine[1:]):
+        edited = before is not None and before.type == "state_edited"
+        if not _is_neutral(event, edited=edited):
+            return _status_after(event)
+    return None
+
+
+def _ns_of(event: Event) -> str:
+    return event.fields.get("ns", b"").decode("utf-8", "surrogatepass")
+
+
+def _is_neutral(event: Event, *, edited: bool) -> bool:
+    if event.type == "interrupt_answered":
+        return "checkpoint" not in event.fields  # The last answer has one: the run resumes.
+    if event.type == "superstep":  # One that is not live is followed by the status it leaves.
+        return edited or event.fields.get("live") != b"1"
+    return event.type in _NEUTRAL or event.type.startswith(("step_", "stream_"))
+
+
+def _status_after(event: Event) -> RunStatus | None:
+    if event.type in _STATUSES:
+        return _STATUSES[event.type]
+    name = event.type.removeprefix("run_")
+    ended = event.type.startswith("run_") and name in set(RunStatus)
+    return RunStatus(name) if ended else None
+
+
+def logged_wait(
+    step_id: str, ns: str, events: Sequence[Event]
+) -> tuple[Wait, Mapping[str, str | bytes | int]]:
+    """Return what a step waits for by the log, and its fields; `events`: newest first."""
+    answered: set[bytes] = set()
+    asks: dict[str, str | bytes | int] = {}
+    asked_ms = failures = 0
+    for event in events:
+        fields = event.fields
+        if _ns_of(event) != ns:
+            continue
+        if event.type in {"run_resumed", "run_accepted"}:
+            break
+        if event.type == "interrupt_answered":
+            answered.add(fields.get("interrupt", b""))
+        if fields.get("step", b"").decode() != step_id:
+            continue
+        if asked_ms and (event.type != "step_interrupted" or event.ts_ms != asked_ms):
+            break
+        if event.type == "step_interrupted":
+            asked_ms = event.ts_ms
+            question = fields["interrupt"]
+            if question and question not in answered:
+                asks[f"ask:{question.decode()}"] = fields["value"]
+        elif event.type == "step_failed":
+            return Wait.PERSON, {"wait": "person", "settled": 1, "error": fields["error"]}
+        elif event.type == "step_paused":
+            return Wait.PERSON, {"wait": "person", "settled": 1, "reason": fields["reason"]}
+        elif event.type == "step_retry":
+            failures += 1
+    if asks:
+        return Wait.ANSWER, {"wait": "answer", "settled": 1, **asks}
+    return Wait.NOTHING, {"failures": failures, "attempt": failures} if failures else {}
+
+
+def restored_head(
+    thread_id: str,
+    fields: Mapping[str, bytes],
+    made: str,
+    events: Sequence[Event],
+    checkpoints: Iterable[int],
+) -> dict[str, bytes]:
+    """Return the one sealed field that was altered, with its former value; empty: none fits.
+
+    The log proves the run and the graph; the other fields have few possible values, and the seal
+    fits one of them only.
+
+    Args:
+        thread_id: the thread.
+        fields: the sealed fields as they are.
+        made: their seal.
+        events: newest first.
+        checkpoints: ids of the history.
+    """
+    for name, values in _former_values(events, checkpoints):
+        for value in values:
+            if head_seal(thread_id, {**fields, name: value}) == made:
+                return {name: value}
+    return {}
+
+
+def _former_values(
+    events: Sequence[Event], checkpoints: Iterable[int]
+) -> Iterator[tuple[str, Iterable[bytes]]]:
+    accepted = [event.fields for event in events if event.type == "run_accepted"]
+    yield "run_id", [fields.get("run", b"") for fields in accepted]
+    yield "graph", [fields.get("graph", b"") for fields in accepted]
+    yield "local", (b"", b"0", b"1")
+    yield "owner", (b"",)
+    yield "error", (b"",)
+    yield "resumes", (b"", *_numbers(_RESUMES_MAX))
+    yield "breaks_seen", (b"", b"0", *(b"%d" % id_ for id_ in checkpoints))
+    yield "stop", _numbers(_STOPS_MAX)
+
+
+def _numbers(end: int) -> Iterator[bytes]:
+    return (b"%d" % number for number in range(end))
