@@ -35,6 +35,8 @@ Synchronous = Literal["full", "normal"]
 MEMORY = ":memory:"
 LAYOUT = 2
 APPLICATION_ID = 1735619691  # "gstk"; distinguishes the file from other databases.
+# How many tables there are, and whether the one is that the layout got last.
+_TABLES = "SELECT count(*), total(name = 'hold') FROM sqlite_master"
 _BUSY_S = 5.0  # How long another process may keep the file to itself before that is an error.
 _PASSING = {  # Primary result codes of what may pass: busy, full disk, …
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR),
@@ -160,7 +162,7 @@ class Database:
         with _transaction(connection, "BEGIN"):  # Another process may be making the file.
             [[layout]] = connection.execute("PRAGMA user_version").fetchall()
             [[application]] = connection.execute("PRAGMA application_id").fetchall()
-            [[tables]] = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+            [[tables, newest]] = connection.execute(_TABLES).fetchall()
         if application != APPLICATION_ID and (application, layout, tables) != (0, 0, 0):
             raise StateCorruptedError(
                 f"{self.path} is a database of something else. "
@@ -181,7 +183,7 @@ class Database:
                 f"{self.path} lies where SQLite cannot keep a write-ahead log, as on most network "
                 "file systems. Give a path on a disk of this machine"
             )
-        if layout < LAYOUT:
+        if layout < LAYOUT or not newest:  # Every statement of it makes only what is missing.
             connection.executescript(script("schema"))
 
     @contextmanager
