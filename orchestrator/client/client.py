@@ -56,7 +56,7 @@ from orchestrator.ids import (
     new_uuid,
     short_hash,
 )
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import UNKNOWN_TYPED, Codec
 from orchestrator.step.carrying import CARRYING
 from orchestrator.step.surroundings import context_for
 
@@ -101,7 +101,7 @@ class Client:
         self._writer: RedisCheckpointer | None = None
         self._dispatch: Dispatch | None = None  # Where another server is the broker.
         codec = Codec()
-        self._plain = Records(codec.encode, codec.decode_showing)
+        self._plain = Records(codec.encode, partial(codec.decode, placeholders=UNKNOWN_TYPED))
 
     def __enter__(self) -> Self:
         """Return the client itself."""

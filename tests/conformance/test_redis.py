@@ -19,21 +19,20 @@ from orchestrator.checkpointer.redis.encode import commit_arguments
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.execute.waiting import wait_for_rest
 from orchestrator.ids import child_thread
+from orchestrator.testing.concurrency import wait_until
 from orchestrator.testing.contract import (
     SETTINGS,
     CheckpointerContract,
     PushingContract,
     UnsentContract,
 )
-from orchestrator.testing.contract.accepting import AcceptingContract
-from orchestrator.testing.contract.completing import CompletingContract
+from orchestrator.testing.contract.admission import AcceptingContract
 from orchestrator.testing.contract.drafts import ALL_BYTES, QUEUE, checkpoint, plan
 from orchestrator.testing.contract.driver import Driver, guard
-from orchestrator.testing.contract.hints import HintsContract
+from orchestrator.testing.contract.hints import HintsContract, render
 from orchestrator.testing.contract.leases import LeasesContract
-from orchestrator.testing.contract.pushing import render
-from orchestrator.testing.contract.timing import TimingContract
-from orchestrator.testing.waiting import wait_until
+from orchestrator.testing.contract.step_attempts import TimingContract
+from orchestrator.testing.contract.step_states import CompletingContract
 from tests.fixtures.stores import kept_on
 
 

@@ -26,8 +26,8 @@ from orchestrator.cli.embedded import HOST, free_port
 from orchestrator.cli.facts import gather
 from orchestrator.cli.findings import Finding, Level, judge
 from orchestrator.config import Settings
+from orchestrator.testing.concurrency import wait_until
 from orchestrator.testing.contract import drafts
-from orchestrator.testing.waiting import wait_until
 from tests.fixtures.deployment import ROOT
 from tests.fixtures.own_server import OwnServer, own_server
 from tests.fixtures.processes import running

@@ -9,7 +9,7 @@ from orchestrator.checkpoint.commit import Claim, Commit, Refusal, StepGuard
 from orchestrator.checkpoint.model import blob_key
 from orchestrator.checkpoint.tails import Encoded, whole
 from orchestrator.envelope.damage import Damaged
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 from orchestrator.step.access import Access, values_after
 from orchestrator.testing.contract import drafts
 

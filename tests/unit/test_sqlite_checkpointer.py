@@ -22,10 +22,10 @@ from orchestrator.errors import (
     GraphstalkError,
     StateCorruptedError,
 )
-from orchestrator.testing.clock import ManualClock
+from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import observed
-from orchestrator.testing.racing import race
+from orchestrator.testing.manual_clock import ManualClock
 
 NODES = [f"n{n}" for n in range(150)]
 

@@ -21,6 +21,7 @@ _CHILDREN_MAX = 200
 _CHECKPOINTS_MAX = 200
 _VALUES_MAX = 500
 _SCAN_COUNT = 1_000
+_HAS_CHILDREN = b"2"  # What the head has in `kin` once a child thread was listed.
 _INDEXES = ("threads", "stuck", "waiting")
 # What may be left of a thread or of a child thread, after the id of the thread; and of a step.
 _LEFT = re.compile(
@@ -46,10 +47,15 @@ class Deleting:
             found: Any = self.client.smembers(own + "children")
             listed: Any = self.client.hget(own + "head", "kin")
             names = {child_thread(thread_id, ns.decode()) for ns in found}
-            return sorted(names if listed else names | set(self._scanned(thread_id)))
+            if not listed or (listed == _HAS_CHILDREN and not names):
+                names.update(self._scanned(thread_id))
+            return sorted(names)
 
     def _scanned(self, thread_id: str) -> Iterator[str]:
-        """Find child threads by their keys: an earlier version did not list them."""
+        """Find child threads by their keys: an earlier version did not list them.
+
+        Or the list was deleted by hand.
+        """
         prefix, _ = self.keys.of_thread(thread_id)
         begins = f"{prefix}t:{thread_id}{CHILD}"
         pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", begins) + "*:head"

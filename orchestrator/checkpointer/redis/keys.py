@@ -56,13 +56,14 @@ Per partition, where a *member* is `<step id>` (32 hex digits) followed by the t
 | `<p>sweep` | hash | `leader`, `until`; `last`, `since` of `Trust`; and see below |
 | `<p>gaps` | zset | mark after which no sweep came for a while → time of the next sweep |
 
-`<p>sweep` also holds the `epoch` and `mark` (see `rollback_guard.py`), `was` (former epochs),
-`halted` (why nothing runs), `slipped` (claims are still to be taken away), `floor` (no fence below
-it is given: a time, or greater than any fence of a deleted thread); a step is claimed only between
+`<p>sweep` also has the `epoch` and `mark` (see `rollback_guard.py`), `was` (former epochs),
+`halted` (why nothing runs), `slipped` (claims that must still be ended), `floor` (no fence below it
+is given: a time, or greater than any fence of a deleted thread); a step is claimed only between
 `opens` and `shuts`.
 
-`<t>children` has all child threads if the head has `kin`. An earlier version made the others, whose
-child threads are found by their keys.
+`<t>children` has all child threads if the head has `kin`. An earlier version made the others,
+whose child threads are found by their keys; so are those of a list that is gone although `kin` is
+2, which means that it had one.
 
 What an audit finds to be of another type than it should be is renamed to `<key>:aside` and kept.
 

@@ -18,7 +18,7 @@ from orchestrator.checkpoint.model import Checkpoint, Interrupt, Outcome, Planne
 from orchestrator.core.records import Records
 from orchestrator.envelope.seal import seal, unseal
 from orchestrator.graph.routing import Send
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 
 FILE = Path(__file__).with_name("golden.json")
 CODEC = Codec()

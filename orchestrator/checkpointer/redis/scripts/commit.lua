@@ -309,7 +309,9 @@ if not exists then
   news[#news + 1], news[#news + 2] = 'created_ms', now
   local root, ns = string.match(thread, '^([^\31]*)\31(.*)$')
   if root then -- The thread of a subgraph.
-    redis.call('SADD', P .. 't:' .. root .. ':children', ns)
+    local K = P .. 't:' .. root .. ':'
+    redis.call('SADD', K .. 'children', ns)
+    if redis.call('SCARD', K .. 'children') == 1 then redis.call('HSET', K .. 'head', 'kin', 2) end -- Not empty.
   else
     news[#news + 1], news[#news + 2] = 'kin', 1 -- All its child threads will be listed.
   end

@@ -1,20 +1,254 @@
-"""Deleting threads, and what of a thread's history is not its head."""
+"""Threads and their checkpoints: named by any text, listed in order, deleted whole."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 import pytest
 
-from orchestrator.checkpoint.commit import EventDraft, Refusal, Wait
+from orchestrator import limits
+from orchestrator.checkpoint.commit import Answer, EventDraft, Refusal, Wait
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.ids import child_thread
+from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver, guard
 
-__all__ = ["DeletingContract"]
+__all__ = ["DeletingContract", "NamingContract", "ReadingContract"]
+
+
+# ---- lists and loads ------------------------------------------------------------------------
+# Threads, checkpoints and history are listed and loaded in order.
+
+
+def _listed(driver: Driver, status: RunStatus | None = None, limit: int = 100) -> list[str]:
+    return [thread_id for thread_id, _ in driver.store.threads(status=status, limit=limit)]
+
+
+def _run_through(driver: Driver, number: int) -> None:
+    refs, blobs = (f"blob-{number}",), {f"blob-{number}": b"%d" % number}
+    driver.start("a", checkpoint=drafts.checkpoint(drafts.FIRST, refs), blobs=blobs)
+    for step in range(1, 10):
+        claim = driver.claimed("a")
+        assert claim.blobs == blobs
+        driver.complete(claim)
+        driver.advance("a", checkpoint=drafts.checkpoint(drafts.FIRST + step, refs))
+
+
+class ReadingContract(Contract):
+    """Listing and loading."""
+
+    def test_an_empty_store_holds_nothing(self, driver: Driver) -> None:
+        assert driver.store.threads() == []
+        assert driver.store.load("unknown") is None
+        assert driver.store.history("unknown") == []
+        assert all(
+            driver.store.sweep(p, leader="l").due == () for p in range(driver.store.partitions)
+        )
+
+    def test_threads_are_listed_the_latest_changed_first(self, driver: Driver) -> None:
+        names = [f"thread-{n}" for n in range(12)]
+        for name in names:
+            driver.on(name).start("a")
+            driver.tick(0.002)
+        assert _listed(driver) == names[::-1]
+        driver.on("thread-3").change(status=RunStatus.FAILED)
+        driver.tick(0.002)
+        driver.on("thread-7").change(status=RunStatus.RUNNING)
+        rest = [name for name in names[::-1] if name not in {"thread-7", "thread-3"}]
+        assert _listed(driver) == ["thread-7", "thread-3", *rest]
+        assert _listed(driver, limit=1) == ["thread-7"]
+        assert _listed(driver, limit=5) == ["thread-7", "thread-3", *rest[:3]]
+        assert _listed(driver, limit=0) == []
+
+    def test_threads_are_listed_by_status(self, driver: Driver) -> None:
+        for status in RunStatus:
+            for n in range(3):
+                driver.on(f"{status}-{n}").start("a", status=RunStatus.QUEUED)
+                driver.on(f"{status}-{n}").change(status=status)
+                driver.tick(0.002)
+        for status in RunStatus:
+            expected = [f"{status}-{n}" for n in (2, 1, 0)]
+            assert _listed(driver, status) == expected
+            assert _listed(driver, status, limit=2) == expected[:2]
+        assert len(_listed(driver)) == 3 * len(RunStatus)
+
+    def test_a_thread_is_listed_with_its_head(self, driver: Driver) -> None:
+        driver.start("a", head={"run_id": "r", "config": drafts.ALL_BYTES})
+        assert driver.store.threads() == [(driver.thread_id, driver.load().head)]
+
+    def test_many_threads_are_listed_once_each(self, driver: Driver) -> None:
+        names = {f"thread-{n}" for n in range(150)}
+        for n, name in enumerate(sorted(names)):
+            status = RunStatus.SUCCEEDED if n % 5 else RunStatus.PAUSED
+            driver.on(name).start("a", status=status)
+        listed = _listed(driver, limit=1000)
+        assert (len(listed), set(listed)) == (150, names)
+        assert len(_listed(driver)) == 100
+        assert len(_listed(driver, RunStatus.PAUSED)) == 30
+
+    # ---- history ------------------------------------------------------------------------
+
+    def test_history_is_listed_newest_first_by_succession(self, driver: Driver) -> None:
+        driver.start("a")
+        ids = [drafts.FIRST]
+        for step in (1, 2, 10, 100, 10**9, 10**12):
+            ids.append(ids[-1] + step)
+            driver.advance("a", checkpoint=drafts.checkpoint(ids[-1]))
+        assert driver.store.history(driver.thread_id) == ids[::-1]
+
+    def test_history_is_listed_in_pages(self, driver: Driver) -> None:
+        driver.start("a")
+        for _ in range(9):
+            driver.advance("a")
+        ids = driver.store.history(driver.thread_id)
+        pages, before = [], None
+        while page := driver.store.history(driver.thread_id, before=before, limit=4):
+            pages.append(page)
+            before = page[-1]
+        assert pages == [ids[:4], ids[4:8], ids[8:]]
+        assert driver.store.history(driver.thread_id, before=ids[3] + 1, limit=1) == [ids[3]]
+        assert driver.store.history(driver.thread_id, before=ids[-1]) == []
+        assert driver.store.history(driver.thread_id, limit=0) == []
+
+    def test_a_checkpoint_off_the_line_is_in_the_history_in_its_place(self, driver: Driver) -> None:
+        driver.start("a", checkpoint=drafts.checkpoint(drafts.FIRST + 5))
+        driver.advance("a", checkpoint=drafts.checkpoint(drafts.FIRST + 2))
+        assert driver.store.history(driver.thread_id) == [drafts.FIRST + 5, drafts.FIRST + 2]
+        assert driver.head_id() == drafts.FIRST + 2
+
+    # ---- loading ------------------------------------------------------------------------
+
+    def test_another_checkpoint_is_loaded_with_its_own_bytes(self, driver: Driver) -> None:
+        driver.start("a")
+        driver.finish("a")
+        driver.advance("b", "c")
+        loaded = driver.load(drafts.FIRST)
+        assert loaded.checkpoint == drafts.checkpoint(drafts.FIRST)
+        assert loaded.head == driver.load().head
+        assert loaded.steps == {}
+        assert list(loaded.outcomes.values()) == [b"outcome of a"]
+
+    def test_the_head_is_loaded_the_same_by_its_id(self, driver: Driver) -> None:
+        driver.start("a", "b")
+        driver.finish("a")
+        by_id, by_head = driver.load(drafts.FIRST), driver.load()
+        assert (by_id.steps, by_id.outcomes) == (by_head.steps, by_head.outcomes)
+
+    def test_an_unknown_checkpoint_is_not_there(self, driver: Driver) -> None:
+        driver.start("a")
+        for checkpoint_id in (0, drafts.FIRST - 1, drafts.FIRST + 1):
+            assert driver.store.load(driver.thread_id, checkpoint_id=checkpoint_id) is None
+
+    def test_a_load_tells_the_time_of_the_store(self, driver: Driver) -> None:
+        started = driver.start("a")
+        driver.tick(0.01)
+        loaded = driver.load()
+        assert driver.now_ms() >= loaded.now_ms >= started.now_ms + 10
+
+    def test_a_store_serves_any_number_of_os_threads_one_after_another(
+        self, driver: Driver
+    ) -> None:
+        driver.start("a")
+        for _ in range(300):
+            assert race([driver.head_id]) == [drafts.FIRST]
+
+    def test_a_store_serves_os_threads_side_by_side(self, driver: Driver) -> None:
+        drivers = [driver.on(f"thread-{n}") for n in range(16)]
+        race([partial(_run_through, each, n) for n, each in enumerate(drivers)])
+        for n, each in enumerate(drivers):
+            assert each.load().blobs == {f"blob-{n}": b"%d" % n}
+            assert [event.seq for event in each.events()] == [1]
+
+    def test_loading_changes_nothing(self, driver: Driver) -> None:
+        driver.start("a", "b")
+        before = self.contents(driver.store)
+        driver.load()
+        driver.store.threads()
+        driver.store.history(driver.thread_id)
+        driver.events()
+        assert self.contents(driver.store) == before
+
+
+# ---- thread ids -----------------------------------------------------------------------------
+# Thread ids are data: any text names its own thread and no other.
+
+IDS = (
+    *("t", "T", "t ", " t", "t:", "t:t", ":", "{t}", "{", "}", "{}", "{0}", "t{1}t", "t}t{"),
+    *("*", "t*", "?", "[t]", "\\", "\\*", "%", "%s", "%d%%", "'", '"', "`", "$t", "#", "/", "../t"),
+    *(
+        "0",
+        "00",
+        "0.0",
+        "1e3",
+        "nil",
+        "None",
+        "head",
+        "t:head",
+        "t:ev",
+        "é",
+        "e\u0301",
+        "ü→🜂",
+        "中文",
+    ),
+    *("a" * limits.THREAD_ID_CHARS_MAX, "a" * (limits.THREAD_ID_CHARS_MAX - 1), "ß" * 255),
+)
+
+
+class NamingContract(Contract):
+    """Thread ids."""
+
+    @pytest.mark.parametrize("thread_id", IDS, ids=lambda text: ascii(text)[:12])
+    def test_any_text_names_a_thread(self, driver: Driver, thread_id: str) -> None:
+        thread = driver.on(thread_id)
+        thread.start("a", "b", key=("key", "run-1"))
+        thread.update(thread.claimed("a"), wait=Wait.ANSWER, asks={"q": b"?"})
+        thread.change(answers=(Answer(thread.step("a").step.step_id, "q", b"!"),))
+        thread.revive("a")
+        thread.claimed("a", owner="dead")
+        assert [step.thread_id for step in thread.store.release("dead")] == [thread_id]
+        assert [step.task_id for step in (thread.step("b").step,)] == [f"{thread_id}:1:b"]
+        thread.update(thread.claimed("b"), wait=Wait.TIMER, delay_ms=0)
+        assert "b" in thread.due()
+        thread.finish("a", "b")
+        thread.until(thread.stuck)
+        thread.advance(status=RunStatus.SUCCEEDED)
+        assert [name for name, _ in thread.store.threads()] == [thread_id]
+        result = thread.commit(key=("key", "run-2"))
+        assert (result.refused, result.detail) == (Refusal.KEY_USED, "run-1")
+        assert thread.commit(expect_new=True).detail == thread_id
+        seqs = [event.seq for event in thread.events()]
+        assert seqs == list(range(1, len(seqs) + 1))
+
+    def test_ids_that_differ_slightly_name_different_threads(self, driver: Driver) -> None:
+        threads = [driver.on(thread_id) for thread_id in IDS]
+        for n, thread in enumerate(threads):
+            thread.start(f"node-{n}", blobs={"blob": b"%d" % n})
+            thread.claimed(f"node-{n}", owner=f"w-{n}")
+        assert sorted(name for name, _ in driver.store.threads(limit=1000)) == sorted(IDS)
+        for n, thread in enumerate(threads):
+            assert [step.step.node for step in thread.load().steps.values()] == [f"node-{n}"]
+            assert len(thread.events()) == 1
+            assert [step.thread_id for step in driver.store.release(f"w-{n}")] == [thread.thread_id]
+            assert thread.step(f"node-{n}").deaths == 1
+        assert all(len(thread.events()) == 2 for thread in threads)
+
+    def test_step_ids_may_be_alike_in_different_threads(self, driver: Driver) -> None:
+        one, two = driver.on("one"), driver.on("two")
+        one.start("a", "b")
+        two.start("a", "b")
+        assert one.step("a").step.step_id == two.step("a").step.step_id
+        one.complete(one.claimed("a"))
+        assert not two.step("a").completed
+        assert two.claimed("a").attempt == 1
+        assert (one.load().head.open, two.load().head.open) == (1, 2)
+
+
+# ---- deletion -------------------------------------------------------------------------------
+# Threads are deleted whole, and history up to the head is pruned.
 
 _MARK = b"doomed"  # In every name and value of the thread that is deleted.
 _ENDED = RunStatus.CANCELLED
@@ -79,7 +313,7 @@ class DeletingContract(Contract):
         assert [observed(driver.store, [name])[1:] for name in names] == before
 
     def test_an_unknown_thread_cannot_be_deleted(self, driver: Driver) -> None:
-        assert driver.store.delete("nobody") is Refusal.UNKNOWN_THREAD
+        assert driver.store.delete("unknown") is Refusal.UNKNOWN_THREAD
         _filled(_doomed(driver))
         assert driver.store.delete("doomed-thread") is None
         assert driver.store.delete("doomed-thread") is Refusal.UNKNOWN_THREAD
@@ -219,7 +453,7 @@ class DeletingContract(Contract):
             driver.on(name).start("a")
         driver.on(child_thread(driver.thread_id + "2", "x")).start("a")
         assert driver.store.children(driver.thread_id) == sorted(names)
-        assert driver.store.children("nobody") == []
+        assert driver.store.children("unknown") == []
 
     def test_a_child_thread_can_be_deleted_alone(self, driver: Driver) -> None:
         driver.start("a")

@@ -1,12 +1,14 @@
-"""How a test waits: for something that can be seen, never for a guessed time."""
+"""Calls that start at the same instant, and waiting for a condition instead of a guessed time."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ["Tick", "wait_until"]
+__all__ = ["Tick", "race", "wait_until"]
 
 _T = TypeVar("_T")
 
@@ -38,3 +40,15 @@ def wait_until(
         tick(step_s)
     msg = f"it did not happen within {timeout_s:g} s"
     raise AssertionError(msg)
+
+
+def race(calls: Sequence[Callable[[], _T]]) -> list[_T]:
+    """Run all calls side by side and return their results in order; the first error is raised."""
+    barrier = threading.Barrier(len(calls))
+
+    def start(call: Callable[[], _T]) -> _T:
+        barrier.wait()
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(start, calls))

@@ -1,4 +1,4 @@
-"""Events of a thread are numbered without gaps and wake up whoever waits for them."""
+"""Events of a thread are numbered without gaps and wake up the readers that wait for them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from functools import partial
 from orchestrator import limits
 from orchestrator.checkpoint.commit import EventDraft, as_bytes
 from orchestrator.checkpoint.model import RunStatus
+from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract
 from orchestrator.testing.contract.driver import Driver, guard
-from orchestrator.testing.contract.storing import NAMES
-from orchestrator.testing.racing import race
+from orchestrator.testing.contract.stored_values import NAMES
 
 __all__ = ["LoggingContract"]
+
 
 _LONG_S = 20.0  # Far longer than waking up takes.
 
@@ -27,7 +28,7 @@ _ENDED, _ENDED_EVENTS = RunStatus.SUCCEEDED, (EventDraft("run_succeeded"),)
 def _heard(
     wait: Callable[[float], bool], happens: Callable[[], object], wait_s: float = _LONG_S
 ) -> bool:
-    """Return whether who waits is woken by what happens meanwhile."""
+    """Return whether a waiting reader is woken by `happens`."""
     with ThreadPoolExecutor(1) as pool:
         started = time.monotonic()
         waiting = pool.submit(wait, wait_s)
@@ -145,8 +146,8 @@ class LoggingContract(Contract):
         assert driver.load().head.status is RunStatus.SUCCEEDED
 
     def test_an_unknown_thread_has_no_events(self, driver: Driver) -> None:
-        assert driver.store.events("nobody") == []
-        assert driver.store.events("nobody", wait_s=0.01) == []
+        assert driver.store.events("unknown") == []
+        assert driver.store.events("unknown", wait_s=0.01) == []
 
     def test_old_events_go_and_the_latest_stay(self, driver: Driver) -> None:
         driver.start("a", events=())
@@ -159,7 +160,7 @@ class LoggingContract(Contract):
 
     # ---- waiting ------------------------------------------------------------------------
 
-    def test_whoever_waits_is_woken_by_each_event(self, driver: Driver) -> None:
+    def test_a_reader_that_waits_is_woken_by_each_event(self, driver: Driver) -> None:
         driver.start("a", events=())
         started = time.monotonic()
         with ThreadPoolExecutor(1) as pool:
@@ -169,7 +170,7 @@ class LoggingContract(Contract):
                 assert waiting.result(_LONG_S) == [number]
         assert time.monotonic() - started < _LONG_S
 
-    def test_whoever_waits_is_woken_by_what_the_store_notes_itself(self, driver: Driver) -> None:
+    def test_a_reader_that_waits_is_woken_by_the_store_s_own_events(self, driver: Driver) -> None:
         driver.start("a", "b", events=())
         stale = guard(driver.claimed("a", owner="dead"))
         driver.claimed("b", owner="slow")
@@ -204,7 +205,7 @@ class LoggingContract(Contract):
         assert driver.store.events(driver.thread_id, after=1, wait_s=0.05) == []
         assert 0.04 <= time.monotonic() - started < _LONG_S / 2
 
-    def test_an_event_of_another_thread_wakes_nobody(self, driver: Driver) -> None:
+    def test_an_event_of_another_thread_wakes_no_reader(self, driver: Driver) -> None:
         other = driver.on("another")
         driver.start("a", events=())
         with ThreadPoolExecutor(1) as pool:
@@ -214,7 +215,7 @@ class LoggingContract(Contract):
 
     # ---- news of runs -------------------------------------------------------------------
 
-    def test_whoever_listens_hears_that_a_run_rests(self, driver: Driver) -> None:
+    def test_a_listener_is_notified_that_a_run_pauses_or_ends(self, driver: Driver) -> None:
         driver.start("a", events=())
         with driver.store.news(driver.thread_id, after=0) as wait:
             assert _heard(wait, partial(driver.change, status=_ENDED, events=_ENDED_EVENTS))
@@ -222,7 +223,7 @@ class LoggingContract(Contract):
             assert _heard(wait, lambda: None)
             assert _heard(wait, partial(driver.change, status=_ENDED, events=_ENDED_EVENTS))
 
-    def test_whoever_listens_hears_that_a_run_in_line_is_withdrawn(self, driver: Driver) -> None:
+    def test_a_listener_is_notified_that_a_queued_run_is_withdrawn(self, driver: Driver) -> None:
         driver.start("a", events=())
         driver.change(enqueue=("next", b"begins"), events=())
         gone = (EventDraft("run_withdrawn", {"run": "next"}),)

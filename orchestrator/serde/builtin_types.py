@@ -1,7 +1,7 @@
 """The types of the standard library that every codec can store.
 
 Rule 1: a tag in this table never changes its meaning, and what was stored under it stays readable.
-Rule 2: a way back accepts exactly what the way there returns. Damaged bytes can hold anything, so a
+Rule 2: `from_plain` accepts exactly what `to_plain` returns. Damaged bytes can hold anything, so a
         length, a range or a number in the wrong place must not be worked through.
 """
 
@@ -18,11 +18,9 @@ import zoneinfo
 from collections import Counter, OrderedDict, defaultdict, deque
 from typing import Any
 
-from orchestrator.serde.forms import Form, Plain, only
+from orchestrator.serde.classes import Form, Plain, only
 
-__all__ = ["STANDARD"]
-
-# What a `defaultdict` may make: a function cannot be stored, and is never looked up by its name.
+# The factories that a `defaultdict` may have: a function cannot be stored, nor imported by name.
 _FACTORIES: dict[str, Any] = {
     each.__name__: each
     for each in (bool, bytes, dict, float, frozenset, int, list, set, str, tuple)

@@ -4,7 +4,10 @@ Also the engine's own types that a state may hold (`Send`, `Command`, `Interrupt
 
 Rule 1: nothing here is imported before a value or a tag of the package turns up.
 Rule 2: the tags and the packages they need are the fixed tables below. A tag that is not in them
-        imports nothing, whatever it begins with. (INV-10)
+        imports nothing, also if it begins with a package's name. (INV-10)
+Rule 3: memory of numpy is never read as Python objects: a dtype that holds some is refused both
+        ways. Dtype, shape, order and being writable come back; a decoded array owns its memory and
+        is contiguous.
 """
 
 from __future__ import annotations
@@ -16,11 +19,9 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.errors import UnknownTypeError
-from orchestrator.serde.arrays import ARRAY_TAGS, array_forms
-from orchestrator.serde.classes import adds_nothing_to_str, class_form
-from orchestrator.serde.forms import Form, only
+from orchestrator.serde.classes import Form, adds_nothing_to_str, class_form, only
 
-__all__ = ["foreign_form", "foreign_tag", "is_foreign_tag", "text_of"]
+__all__ = ["is_third_party_tag", "text_of", "third_party_form", "third_party_tag"]
 
 _Forms = dict[type, Form]
 
@@ -33,7 +34,7 @@ _MESSAGES = {
     },
     "langchain_core.messages.modifier.RemoveMessage": "RemoveMessage",
 }
-# What is a `str` in all but name: `message.text`, which old programs call.
+# A `str` in all but name: `message.text`, which old programs call.
 _TEXTS = frozenset({"langchain_core.messages.base.TextAccessor"})
 _DOCUMENT = "langchain_core.documents.base.Document"
 _SECRETS = ("SecretStr", "SecretBytes")
@@ -43,7 +44,8 @@ _URLS = (
     *("MySQLDsn", "MariaDBDsn", "ClickHouseDsn", "SnowflakeDsn"),
 )
 _CORE_URLS = ("Url", "MultiHostUrl")
-_OWN = {  # Tag → where it is; it is public there, in the package itself, or part of what is.
+_ARRAY, _SCALAR = "numpy.ndarray", "numpy.generic"
+_OWN = {  # Tag → module and name of the class.
     "graphstalk.Send": ("orchestrator.graph.routing", "Send"),
     "graphstalk.TimeoutPolicy": ("orchestrator.graph.policy", "TimeoutPolicy"),
     "graphstalk.Interrupt": ("orchestrator.checkpoint.model", "Interrupt"),
@@ -54,7 +56,7 @@ _OWN = {  # Tag → where it is; it is public there, in the package itself, or p
 }
 
 
-def foreign_form(cls: type) -> Form | None:
+def third_party_form(cls: type) -> Form | None:
     """Return how instances of exactly `cls` are stored, if `cls` is of a package known here."""
     package = str(cls.__module__).partition(".")[0]
     load = _PACKAGES.get(package)
@@ -71,12 +73,12 @@ def text_of(value: Any) -> str | None:
     return str.__str__(value)
 
 
-def is_foreign_tag(tag: str) -> bool:
+def is_third_party_tag(tag: str) -> bool:
     """Return whether `tag` is taken by a type of a package known here."""
     return tag in _TAGS
 
 
-def foreign_tag(tag: str) -> Form | None:
+def third_party_tag(tag: str) -> Form | None:
     """Return the form that `tag` stands for, if it is of a package known here.
 
     Raises:
@@ -91,6 +93,93 @@ def foreign_tag(tag: str) -> Form | None:
         msg = f"a stored value has the type {tag!r}, and {package} is not installed: install it"
         raise UnknownTypeError(msg) from error
     return next((form for form in forms.values() if form.tag == tag), None)
+
+
+# ---- numpy ----------------------------------------------------------------------------------
+
+
+@functools.cache
+def _numpy() -> dict[type, Form]:
+    """Return how arrays and scalars are stored.
+
+    Raises:
+        ImportError: if numpy is not installed.
+    """
+    import numpy as np  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415 - optional
+
+    scalar = Form(
+        _SCALAR, np.generic, functools.partial(_scalar_plain, np), functools.partial(_scalar, np)
+    )
+    array = Form(
+        _ARRAY,
+        np.ndarray,
+        functools.partial(_array_plain, np),
+        functools.partial(_array, np),
+    )
+    # numpy's own types only: a subclass may hold anything.
+    kinds = {each for each in vars(np).values() if isinstance(each, type)}
+    scalars = {each: scalar for each in kinds if issubclass(each, np.generic)}
+    return {**scalars, np.ndarray: array}
+
+
+def _array_plain(np: Any, value: Any) -> list[Any]:
+    flags = value.flags
+    order = "F" if flags.f_contiguous and not flags.c_contiguous else "C"
+    return [
+        *(_dtype_plain(np, value.dtype), list(value.shape), order, flags.writeable),
+        value.tobytes(order),
+    ]
+
+
+def _array(np: Any, plain: Any) -> Any:
+    descr, shape, order, writeable, data = plain
+    stored = np.ndarray(shape, _dtype(np, descr), only(bytes, data), order=order)
+    if stored.nbytes != len(data) or list(stored.shape) != shape:
+        msg = f"an array of {stored.dtype} and shape {shape} is stored in {len(data)} bytes"
+        raise ValueError(msg)
+    value = stored.copy(order)
+    value.flags.writeable = writeable
+    return value
+
+
+def _scalar_plain(np: Any, value: Any) -> list[Any]:
+    # As arrays, texts and bytes would lose the NUL characters at their end.
+    if type(value) is np.str_:
+        return [None, str.__str__(value)]
+    if type(value) is np.bytes_:
+        return [None, b"".join([value])]
+    return [_dtype_plain(np, value.dtype), value.tobytes()]
+
+
+def _scalar(np: Any, plain: Any) -> Any:
+    descr, data = plain
+    if descr is None:
+        return np.str_(data) if type(data) is str else np.bytes_(only(bytes, data))
+    return np.ndarray((), _dtype(np, descr), only(bytes, data)).copy()[()]
+
+
+def _dtype_plain(np: Any, dtype: Any) -> Any:
+    if dtype.hasobject:
+        msg = f"its dtype is {dtype}, which holds Python objects: use a list, or another dtype"
+        raise TypeError(msg)
+    if dtype.names is not None:
+        plain = np.lib.format.dtype_to_descr(dtype)
+    else:
+        plain = dtype.str
+        if np.dtype(plain).num != dtype.num:  # `longlong` is as long as `int64`, and is not it.
+            plain = plain[0] + dtype.char
+    if _dtype(np, plain) != dtype or dtype.metadata:
+        msg = f"its dtype is {dtype}, which does not come back as it is: convert it first"
+        raise TypeError(msg)
+    return plain
+
+
+def _dtype(np: Any, plain: Any) -> Any:
+    dtype = np.lib.format.descr_to_dtype(plain)
+    if dtype.hasobject:  # Bytes as pointers: never.
+        msg = f"stored bytes as {dtype}"
+        raise TypeError(msg)
+    return dtype
 
 
 # ---- langchain and pydantic -----------------------------------------------------------------
@@ -181,14 +270,14 @@ def _command(cls: Any, plain: Any) -> Any:
 
 
 _PACKAGES: dict[str, Callable[[], _Forms]] = {
-    "numpy": array_forms,
+    "numpy": _numpy,
     "langchain_core": _langchain,
     "pydantic": _pydantic,
     "pydantic_core": _pydantic,
     "orchestrator": _engine,
 }
 _TAGS: dict[str, str] = {
-    **dict.fromkeys(ARRAY_TAGS, "numpy"),
+    **dict.fromkeys((_ARRAY, _SCALAR), "numpy"),
     **dict.fromkeys((*_MESSAGES, _DOCUMENT), "langchain_core"),
     **{f"pydantic.{name}": "pydantic" for name in (*_SECRETS, *_URLS, "ByteSize")},
     **{f"pydantic_core.{name}": "pydantic" for name in (*_CORE_URLS, "TzInfo")},

@@ -1,13 +1,13 @@
-"""Channels that gather: a reducer over the writes, a list of messages, a barrier of names."""
+"""Channels that gather: a reducer over the writes, a list of sends, a barrier of names."""
 
 from __future__ import annotations
 
+import collections.abc
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, get_origin
 
 from orchestrator.channels.base import MISSING, UNCHANGED, Channel, replacement_in
-from orchestrator.channels.starting import declared_start, differs, name_of, start_of
 from orchestrator.errors import InvalidUpdateError
 
 __all__ = [
@@ -15,11 +15,64 @@ __all__ = [
     "NamedBarrierValue",
     "NamedBarrierValueAfterFinish",
     "Topic",
+    "declared_start",
+    "differs",
     "is_same_rule",
+    "name_of",
+    "start_of",
 ]
 
 
 _CONCATENATING = (operator.add, operator.iadd, operator.concat, operator.iconcat)
+
+
+# The start value of an abstract annotation, as LangGraph maps it.
+_ABSTRACT: dict[Any, Callable[[], Any]] = {
+    collections.abc.Sequence: list,
+    collections.abc.MutableSequence: list,
+    collections.abc.Set: set,
+    collections.abc.MutableSet: set,
+    collections.abc.Mapping: dict,
+    collections.abc.MutableMapping: dict,
+}
+
+
+def start_of(typ: Any) -> Callable[[], Any] | None:
+    """Return what makes the empty value of a type, or `None` if it has none."""
+    factory = _ABSTRACT.get(get_origin(typ) or typ, get_origin(typ) or typ)
+    try:
+        factory()
+    except Exception:  # noqa: BLE001 - any failure means the same: this type has no start value
+        return None
+    return factory  # type: ignore[no-any-return]
+
+
+def declared_start(
+    default: Callable[[], Any] | None, empty: Callable[[], Any] | None
+) -> Callable[[], Any] | None:
+    """Return what makes the value that a channel begins with: its declared default, or the empty.
+
+    A default of `None` says that there is nothing yet.
+    """
+    if default is None:
+        return empty
+    made = default()
+    return empty if made is None else default
+
+
+def differs(start: Callable[[], Any] | None, empty: Callable[[], Any] | None) -> bool:
+    """Return whether a channel begins with something else than the empty value of its type."""
+    if start is None or start is empty:
+        return False
+    try:
+        return empty is None or bool(start() != empty())
+    except Exception:  # noqa: BLE001 - values that do not say whether they are equal
+        return True
+
+
+def name_of(reducer: Callable[..., Any]) -> str:
+    """Return the name by which a fingerprint knows a reducer."""
+    return str(getattr(reducer, "__qualname__", type(reducer).__name__))
 
 
 class BinaryOperatorAggregate(Channel):
@@ -98,7 +151,6 @@ class Topic(Channel):
     """A list of what was sent: for one superstep, or for good with `accumulate`."""
 
     def __init__(self, typ: Any = Any, accumulate: bool = False, key: str = "") -> None:  # noqa: FBT001, FBT002 - LangGraph's signature
-        """Remember whether values outlive a superstep."""
         self.typ, self.accumulate, self.key = typ, accumulate, key
         self.kind = "topic:accumulate" if accumulate else "topic"
         self.transient, self.appends = not accumulate, accumulate
@@ -123,7 +175,6 @@ class NamedBarrierValue(Channel):
     consumes = True
 
     def __init__(self, typ: Any, names: Iterable[str], key: str = "") -> None:
-        """Wait for these names."""
         self.typ, self.names, self.key = typ, frozenset(names), key
 
     def update(self, value: Any, writes: Sequence[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The threads of subgraphs lie beside the thread around them and write its log."""
+"""Threads of subgraphs are stored beside their parent thread and write its log."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from orchestrator import limits
 from orchestrator.checkpoint.commit import Answer, EventDraft, Refusal, Wait
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.ids import child_thread
+from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver, guard
-from orchestrator.testing.racing import race
 
 __all__ = ["ChildrenContract"]
+
 
 _LONG_S = 20.0  # Far longer than waking up takes.
 _NAMESPACES = (
@@ -99,7 +100,7 @@ class ChildrenContract(Contract):
     def test_a_log_that_does_not_exist_is_replaced_by_the_threads_own(self, driver: Driver) -> None:
         child = _child(driver)
         child.start("a", events=_happened("one"), log=driver.thread_id)
-        child.change(events=_happened("two"), log="nobody")
+        child.change(events=_happened("two"), log="unknown")
         assert _types(child) == [(1, "one"), (2, "two")]
         assert driver.events() == []
         assert driver.store.load(driver.thread_id) is None
@@ -145,7 +146,7 @@ class ChildrenContract(Contract):
         assert _types(driver) == list(enumerate(["x", "y"] * 12, 1))
         assert all(child.events() == [] for child in children)
 
-    def test_whoever_waits_for_a_log_is_woken_by_another_thread(self, driver: Driver) -> None:
+    def test_a_reader_that_waits_for_a_log_is_woken_by_another_thread(self, driver: Driver) -> None:
         child = _child(driver)
         driver.start("a", events=())
         child.start("a", events=())

@@ -13,8 +13,8 @@ import pytest
 from orchestrator import Interrupt, Overwrite, Send
 from orchestrator.errors import StateCorruptedError, UnserializableValueError
 from orchestrator.graph.policy import TimeoutPolicy
-from orchestrator.serde import foreign
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde import third_party
+from orchestrator.serde.codec import Codec
 
 
 def back(value):
@@ -147,9 +147,9 @@ def test_every_message_comes_back_as_it_was(langchain):
 
 def test_all_kinds_of_messages_are_in_the_table(langchain):
     tags = {f"{type(m).__module__}.{type(m).__qualname__}" for m in messages(langchain)}
-    assert tags <= set(foreign._MESSAGES)
-    for tag, name in foreign._MESSAGES.items():
-        assert foreign.foreign_tag(tag).cls is getattr(langchain, name)
+    assert tags <= set(third_party._MESSAGES)
+    for tag, name in third_party._MESSAGES.items():
+        assert third_party.third_party_tag(tag).cls is getattr(langchain, name)
 
 
 def test_a_document_comes_back_as_it_was(langchain):
@@ -248,7 +248,7 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
     def missing():
         raise ImportError("no module")
 
-    monkeypatch.setitem(foreign._PACKAGES, "numpy", missing)
+    monkeypatch.setitem(third_party._PACKAGES, "numpy", missing)
     with pytest.raises(StateCorruptedError, match="numpy is not installed: install it"):
         Codec().decode(stored("numpy.ndarray", None))
 
@@ -263,7 +263,7 @@ def test_a_tag_that_is_not_in_the_tables_imports_nothing(tag):
 
 def test_nothing_is_imported_that_no_value_needs():
     code = (
-        "import sys; from orchestrator.serde.msgpack import Codec; c = Codec();"
+        "import sys; from orchestrator.serde.codec import Codec; c = Codec();"
         "c.decode(c.encode([1, (2,), {3}, 'x', b'y', bytearray(b'z')]));"
         "found = {'numpy', 'langchain_core', 'pydantic', 'orchestrator.graph'} & set(sys.modules);"
         "sys.exit(str(found) if found else 0)"
@@ -275,7 +275,7 @@ def test_nothing_is_imported_that_no_value_needs():
 def test_a_stored_send_is_read_by_a_process_that_has_built_no_graph():
     data = Codec().encode(Send("n", 1, timeout=2))
     code = (
-        "import sys; from orchestrator.serde.msgpack import Codec;"
+        "import sys; from orchestrator.serde.codec import Codec;"
         f"print(Codec().decode({data!r}).timeout.run_timeout)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
