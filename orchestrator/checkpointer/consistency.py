@@ -14,6 +14,7 @@ from typing import Protocol
 
 from orchestrator.checkpoint.audit import Damage, DamageCode
 from orchestrator.checkpoint.commit import EventDraft, ReadyStep, StoredCheckpoint, Wait
+from orchestrator.checkpoint.events import ThreadRepaired
 from orchestrator.checkpointer.base import Planner
 from orchestrator.checkpointer.transition import SETTLED
 from orchestrator.envelope.event_codec import sealed_event
@@ -99,9 +100,8 @@ def audited(
     expected = expected_state(planned, state)
     found = list(differences(state, expected))
     if repair is not None and found:
-        fields = {"codes": " ".join(code for code, _ in found)}
-        fields["why"] = "; ".join(why for _, why in found)
-        draft = EventDraft("thread_repaired", fields)
+        codes, why = " ".join(code for code, _ in found), "; ".join(why for _, why in found)
+        draft = ThreadRepaired(codes=codes, why=why).draft()
         repair(expected, sealed_event(root_thread(thread_id)[0], draft), len(found))
     done = repair is not None
     remedy = "" if done else _REMEDY

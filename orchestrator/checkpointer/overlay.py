@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from orchestrator.checkpoint import events
 from orchestrator.checkpoint.audit import Audited
 from orchestrator.checkpoint.commit import (
     Claim,
@@ -46,9 +47,10 @@ __all__ = ["Headers", "Overlay"]
 _HOLD_MS, _BEAT_S = 5_000, 1.0
 _FOR_EVER_MS = 1 << 42  # Of a store in this process: the hold ends with the call, or with both.
 _OF_STEPS = frozenset(  # Events of a checkpoint and its steps.
-    (
-        *("superstep", "step_committed", "step_interrupted", "step_failed", "step_retry"),
-        *("step_deferred", "step_handed_back", "task_done"),
+    entry.type
+    for entry in (
+        *(events.Superstep, events.StepCommitted, events.StepInterrupted, events.StepFailed),
+        *(events.StepRetried, events.StepDeferred, events.StepHandedBack, events.TaskCompleted),
     )
 )
 _SPARE = 64  # How many values may be kept that are no longer needed.

@@ -18,11 +18,12 @@ import msgpack
 
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Event, EventDraft, as_bytes
+from orchestrator.checkpoint.events import CommitRefused, StepReleased
 from orchestrator.envelope.damage import Damaged
 from orchestrator.envelope.seal import seal, unseal
 from orchestrator.ids import hex_bytes, root_thread
 
-_BY_SCRIPTS = ("commit_refused", "step_released")  # Events that a store makes itself, unsealed.
+_BY_STORES = (CommitRefused.type, StepReleased.type)  # Events that a store makes, unsealed.
 _SEALED = "sealed"  # The one field of an event that a caller made.
 _WORDS = (
     *("step", "node", "number", "checkpoint", "attempt", "fence", "worker", "claimed_ms"),
@@ -99,7 +100,7 @@ def opened_together(
 
 def _opened_event(log: str, event: Event) -> Event:
     stored = event.fields.get(_SEALED)
-    if stored is None and event.type in _BY_SCRIPTS:
+    if stored is None and event.type in _BY_STORES:
         return event
     fields = unseal(f"{log}\x1f{event.type}", stored or b"")
     if isinstance(fields, Damaged):

@@ -19,6 +19,7 @@ import redis
 from orchestrator import limits
 from orchestrator.checkpoint.audit import Audited, Damage, DamageCode
 from orchestrator.checkpoint.commit import Event, EventDraft, ReadyStep, StoredCheckpoint
+from orchestrator.checkpoint.events import ThreadRepaired
 from orchestrator.checkpointer.base import Planner
 from orchestrator.checkpointer.log_evidence import restored_head
 from orchestrator.checkpointer.redis.decode import Inspection, events
@@ -148,9 +149,10 @@ class Audit:
             codes = " ".join(dict.fromkeys(fix.code.value for fix in fixes))
             why = "; ".join(fix.why for fix in fixes)[: limits.ERROR_TEXT_CHARS_MAX]
             root, ns = root_thread(thread_id)
-            fields = {"codes": codes, "why": why, **({"ns": ns} if ns else {})}
-            made = sealed_event(root, EventDraft("thread_repaired", fields)).fields
-            args += ["thread_repaired", 2 * len(made)]
+            draft = ThreadRepaired(codes=codes, why=why).draft()
+            fields = {**draft.fields, **({"ns": ns} if ns else {})}
+            made = sealed_event(root, EventDraft(draft.type, fields)).fields
+            args += [draft.type, 2 * len(made)]
             args += [part for pair in made.items() for part in pair]
         answer = self.scripts.call("audit", self.keys.of_thread(thread_id), args)
         return Inspection.of(answer)
