@@ -1,16 +1,17 @@
 """The checkpointer in this process's memory: the specification of the others. Read this first.
 
-One lock makes every method atomic. Nothing here outlives the process. What an `if` refuses here,
-the Lua scripts refuse in the same order.
+One lock makes every method atomic. Nothing here outlives the process. `transition.py` decides what
+a commit does; the Lua scripts decide the same in the same order.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 
 from orchestrator import limits
-from orchestrator.checkpoint.audit import Audited
+from orchestrator.checkpoint.audit import Audited, Damage
 from orchestrator.checkpoint.commit import (
     CRASHED,
     HANDED_BACK,
@@ -27,8 +28,8 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.base import Planner
+from orchestrator.checkpointer.consistency import audited
 from orchestrator.checkpointer.lease_trust import LEAD_MS, Trust
-from orchestrator.checkpointer.memory_audit import Auditing
 from orchestrator.checkpointer.memory_thread import (
     Step,
     Thread,
@@ -38,6 +39,7 @@ from orchestrator.checkpointer.memory_thread import (
     loaded_thread,
     new_head,
     opened_head,
+    stored_state,
 )
 from orchestrator.checkpointer.saver import BaseCheckpointSaver, check_serde
 from orchestrator.checkpointer.transition import (
@@ -77,7 +79,9 @@ class MemoryCheckpointer(BaseCheckpointSaver):
         self.partitions = self._settings.partitions
         self._clock = clock or SystemClock()
         self._threads: dict[str, Thread] = {}
-        self._holds: dict[str, tuple[str, int]] = {}  # Thread → who holds it, and until when.
+        self._holds: dict[
+            str, tuple[str, int]
+        ] = {}  # Thread → the call that holds it, and until when.
         self._leases: dict[str, int] = {}  # Owner → when its lease ends.
         self._marks: dict[str, int] = {}  # Queue → when its latest claimed message was sent.
         self._leaders: dict[int, tuple[str, int]] = {}
@@ -90,7 +94,7 @@ class MemoryCheckpointer(BaseCheckpointSaver):
 
     def commit(self, commit: Commit, meanwhile: Callable[[], None] | None = None) -> CommitResult:
         """See `Checkpointer.commit`."""
-        del meanwhile  # It waits for nobody.
+        del meanwhile  # There is nothing to wait for.
         commit = sealed_records.sealed(commit)
         with self._changed:
             now = self._clock.now_ms()
@@ -325,8 +329,15 @@ class MemoryCheckpointer(BaseCheckpointSaver):
     ) -> Audited:
         """See `Checkpointer.audit`."""
         with self._changed:
-            auditing = Auditing(plan, self._settings.queue, self._clock.now_ms(), repair)
-            return auditing.some(self._mine(partition), cursor, limit)
+            mine, now, found = self._mine(partition), self._clock.now_ms(), list[Damage]()
+            following = sorted(name for name in mine if name > cursor)
+            for name in following[:limit]:
+                thread = mine[name]
+                queue = "" if thread.head.local else self._settings.queue
+                write = partial(thread.repair, now) if repair else None
+                found += audited(name, stored_state(thread, queue), plan, write)
+            last = following[limit - 1] if len(following) > limit else ""
+            return Audited(cursor=last, threads=len(following[:limit]), found=tuple(found))
 
     # ---- reading ------------------------------------------------------------------------
 
@@ -380,7 +391,7 @@ class MemoryCheckpointer(BaseCheckpointSaver):
                 self._changed.wait_for(lambda: bool(newer()), timeout=wait_s)
             return opened_events(thread_id, newer())
 
-    # ---- what an overlay does with it -----------------------------------------------------
+    # ---- for an overlay -------------------------------------------------------------------
 
     def restore(self, thread_id: str, thread: Thread) -> None:
         """Keep a thread as it is kept elsewhere."""
@@ -418,4 +429,4 @@ class MemoryCheckpointer(BaseCheckpointSaver):
             thread.blobs = found_values(thread.blobs.get, (*checkpoint.refs, *args))
 
     def close(self) -> None:
-        """Keep everything: closing is for those who hold connections."""
+        """Do nothing: there are no connections."""

@@ -22,6 +22,7 @@ from orchestrator.checkpoint.commit import (
     as_bytes,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
+from orchestrator.checkpointer.consistency import Expected, StepRecord, StoredState
 from orchestrator.checkpointer.transition import SETTLED, Change
 from orchestrator.envelope.list_tails import found_values
 from orchestrator.envelope.seal import needs
@@ -43,7 +44,7 @@ class Step:
     deaths: int = 0
     due_ms: int = 0
     since_ms: int = 0  # When it became ready.
-    sent_ms: int = -1  # When its message was last handed out; -1: not since it became ready.
+    sent_ms: int = -1  # When its message was last sent; -1: not since it became ready.
     completed: bool = False  # Whether it has its one result. (INV-2)
     settled: bool = False  # Whether it no longer keeps the superstep open.
     reason: str = ""
@@ -63,7 +64,7 @@ class Thread:
     outcomes: dict[tuple[int, str], bytes] = field(default_factory=dict)
     steps: dict[str, Step] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
-    line: dict[str, bytes] = field(default_factory=dict)  # Runs that wait for the one there is.
+    line: dict[str, bytes] = field(default_factory=dict)  # Queued runs.
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=limits.EVENTS_MAX))
     seq: int = 0
     fence: int = 0
@@ -71,7 +72,7 @@ class Thread:
 
     @property
     def waits(self) -> bool:
-        """Whether the next run in line may begin."""
+        """Whether the next queued run may begin."""
         return self.head.status.final and bool(self.line)
 
     # ---- what `transition` asks ----------------------------------------------------------
@@ -96,7 +97,7 @@ class Thread:
         """See `ThreadView.has_steps`."""
         return bool(self.steps)
 
-    # ---- what becomes of it ----------------------------------------------------------------
+    # ---- how it changes ----------------------------------------------------------------
 
     def apply(self, commit: Commit, change: Change, now: int) -> None:
         """Make a commit true, but for its events."""
@@ -141,6 +142,24 @@ class Thread:
         self.head = replace(self.head, open=change.open, status=change.status, **head)
         self.idle_since_ms = (self.idle_since_ms or now) if change.stuck else 0
 
+    def repair(self, now: int, expected: Expected, event: EventDraft, count: int) -> None:
+        """Write what an audit expects, and log that."""
+        del count
+        kept = {
+            id_: self.steps.get(id_) or Step(must.ready) for id_, must in expected.steps.items()
+        }
+        for id_ in expected.changed:
+            step, must = kept[id_], expected.steps[id_]
+            if step.completed and not must.completed:
+                kept[id_] = step = Step(must.ready)
+            elif must.completed and not step.completed:
+                step.owner = ""
+            step.ready, step.completed, step.settled = must.ready, must.completed, must.settled
+        self.steps = kept
+        self.head = replace(self.head, open=expected.open)
+        self.idle_since_ms = (self.idle_since_ms or now) if expected.stuck else 0
+        self.log(now, event)
+
     def log(self, now: int, draft: EventDraft) -> None:
         """Append an event to the thread's log."""
         self.seq += 1
@@ -149,16 +168,16 @@ class Thread:
 
 
 def thread_of(thread_id: str, loaded: LoadedThread) -> Thread:
-    """Return a thread that was loaded from elsewhere, as it is kept here."""
-    told: dict[str, Any] = {"config": loaded.head.config, "error": loaded.head.error}
+    """Return a thread that another store loaded, as this one keeps it."""
+    fields: dict[str, Any] = {"config": loaded.head.config, "error": loaded.head.error}
     kept = sealed(
-        Commit(thread_id=thread_id, checkpoint=loaded.checkpoint, blobs=loaded.blobs, head=told)
+        Commit(thread_id=thread_id, checkpoint=loaded.checkpoint, blobs=loaded.blobs, head=fields)
     )
     assert kept.checkpoint is not None
-    told = dict(kept.head)
+    fields = dict(kept.head)
     id_ = kept.checkpoint.id
     thread = Thread(
-        head=replace(loaded.head, **told),
+        head=replace(loaded.head, **fields),
         checkpoints={id_: kept.checkpoint},
         blobs=dict(kept.blobs),
         line=dict(loaded.line),
@@ -204,6 +223,27 @@ def _kept_step(thread_id: str, loaded: LoadedStep) -> Step:
     )
 
 
+def stored_state(thread: Thread, queue: str) -> StoredState:
+    """Return a thread as an audit reads it; `queue`: where a step goes that is lost."""
+    head_id, steps = thread.head.checkpoint_id, thread.steps.values()
+    return StoredState(
+        graph=thread.head.graph,
+        queue=queue,
+        active=thread.head.status.active,
+        checkpoint=thread.checkpoints.get(head_id),
+        steps={
+            step.ready.step_id: StepRecord(
+                ready=step.ready, completed=step.completed, settled=step.settled
+            )
+            for step in steps
+        },
+        waits={step.ready.step_id: step.wait for step in steps},
+        results=frozenset(id_ for planned_by, id_ in thread.outcomes if planned_by == head_id),
+        open=thread.head.open,
+        stuck=bool(thread.idle_since_ms),
+    )
+
+
 def new_head(now: int) -> Head:
     """Return the head of a thread before its first commit."""
     return Head(
@@ -224,7 +264,7 @@ def opened_head(thread_id: str, head: Head) -> Head:
 
 
 def is_busy(thread: Thread, *, owner_alive: bool) -> bool:
-    """Return whether a thread has a run that is active, or one in line."""
+    """Return whether a thread has a run that is active, or one queued."""
     claimed = any(step.owner for step in thread.steps.values())
     abandoned = thread.head.local and not claimed and not owner_alive
     return (thread.head.status.active and not abandoned) or bool(thread.line)

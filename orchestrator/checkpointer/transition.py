@@ -11,7 +11,7 @@ Rule 2: a step is ready unless it is completed, claimed, or waits. (INV-2, INV-3
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from orchestrator.checkpoint.commit import (
@@ -22,6 +22,7 @@ from orchestrator.checkpoint.commit import (
     StepUpdate,
     Wait,
 )
+from orchestrator.checkpoint.events import CommitRefused, Entry, StepReleased
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.ids import below
 from orchestrator.record import record
@@ -297,16 +298,16 @@ def unready(step: StepView | None, now: int) -> Refusal | None:
 def stale_event(commit: Commit) -> EventDraft:
     """Return the event of a commit that was refused for its fence. (INV-3)"""
     assert commit.guard is not None
-    fields: Mapping[str, str | int | bytes] = {
-        "step": commit.guard.step_id,
-        "reason": Refusal.STALE_FENCE.value,
-        "fence": commit.guard.fence,
-        **below(commit.thread_id),
-    }
-    return EventDraft("commit_refused", fields)
+    step, fence = commit.guard.step_id, commit.guard.fence
+    entry = CommitRefused(step=step, reason=Refusal.STALE_FENCE.value, fence=fence)
+    return _in_namespace(entry, commit.thread_id)
 
 
 def released_event(thread_id: str, step_id: str, owner: str, fence: int) -> EventDraft:
     """Return the event of a claim that was taken away."""
-    fields: dict[str, str | int | bytes] = {"step": step_id, "owner": owner, "fence": fence}
-    return EventDraft("step_released", {**fields, **below(thread_id)})
+    return _in_namespace(StepReleased(step=step_id, owner=owner, fence=fence), thread_id)
+
+
+def _in_namespace(entry: Entry, thread_id: str) -> EventDraft:
+    draft = entry.draft()
+    return EventDraft(draft.type, {**draft.fields, **below(thread_id)})

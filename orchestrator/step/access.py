@@ -24,7 +24,7 @@ from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core.stepping import defer, in_one_log
-from orchestrator.envelope.damage import is_damaged
+from orchestrator.envelope.damage import Damaged
 from orchestrator.errors import (
     CheckpointerUnavailableError,
     SlowTransferError,
@@ -226,7 +226,7 @@ def _gone_on(claim: Claim, known: Mapping[str, Encoded]) -> tuple[Claim, Mapping
     blobs, known = dict(claim.blobs), dict(known)
     for name, before in claim.tails.items():
         tail = blobs.pop(name)
-        if is_damaged(tail):
+        if isinstance(tail, Damaged):
             blobs[name] = tail
         elif before in known:
             known[name] = Grown(known[before], tail)

@@ -23,6 +23,7 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.sqlite import queries
+from orchestrator.checkpointer.sqlite.database import statements
 from orchestrator.checkpointer.sqlite.rows import (
     HeadFields,
     HeadRow,
@@ -36,7 +37,6 @@ from orchestrator.checkpointer.sqlite.rows import (
     text,
     to_text,
 )
-from orchestrator.checkpointer.sqlite.statements import statements
 from orchestrator.checkpointer.transition import (
     Change,
     Refused,
@@ -53,7 +53,7 @@ from orchestrator.record import record, replace
 
 _SQL = statements("writes")
 _SWEEP = statements("upkeep")
-_LEFT = ("drop_steps", "drop_questions", "drop_all_notes")  # Of a plan, as `left` tells of them.
+_LEFT = ("drop_steps", "drop_questions", "drop_all_notes")  # Of a plan, as `left` reports them.
 _TRIM_EVERY = 1000  # Trim once per 1,000 events; trimming on each commit is slower.
 
 
@@ -253,7 +253,7 @@ class _Write:
                 connection.execute(_SQL["set_seq"], (log["seq"], log["thread"]))
 
     def waits(self) -> bool:
-        """Return whether the run has ended and others are in line."""
+        """Return whether the run has ended and others are queued."""
         if not self.commit.moves_line:
             return False
         found = self.connection.execute(_SQL["any_in_line"], (self.head["thread"],)).fetchone()
@@ -319,7 +319,7 @@ class _Write:
         head["checkpoint_id"] = checkpoint.id
 
     def _drop_plan(self, fence: int | None, *are_there: int) -> None:
-        """Drop what is left of the old plan; of its claims the greatest fence stays. (INV-3)"""
+        """Drop the rest of the old plan; of its claims the greatest fence stays. (INV-3)"""
         execute, head = self.connection.execute, self.head
         plan = (head["thread"], head["checkpoint_id"])
         if fence is not None:
@@ -352,7 +352,7 @@ class _Write:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked for by a claim; see `Checkpointer.claim`."""
+    """The arguments of a claim; see `Checkpointer.claim`."""
 
     thread_id: str
     step_id: str
@@ -498,7 +498,7 @@ def take_away(
     since_ms: int,
     died: bool = True,
 ) -> None:
-    """Take a claim from whoever has it: a worker's death under its step, if it `died`."""
+    """Take a claim away from its owner; a worker's death for its step, if it `died`."""
     assert step.owner is not None
     assert step.fence is not None
     draft = released_event(thread_id, text(step.id), text(step.owner), step.fence)

@@ -1,8 +1,8 @@
-"""Going through the threads of a partition, and repairing what is not as it was written.
+"""Audit of the threads of a partition, and repair of those that are not as they were written.
 
-Threads are found by their own keys, not by an index. One is looked at by one script at one instant,
-judged here, and changed by the same script only if it still is as it was seen: a commit made in
-between is never overwritten.
+Threads are found by their own keys, not by an index. One script reads all of a thread at one
+instant, `thread_check.py` decides, and the same script changes the thread only if it is unchanged
+since: a commit made in between is never overwritten.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ import redis
 from orchestrator import limits
 from orchestrator.checkpoint.audit import Audited, Damage, DamageCode
 from orchestrator.checkpoint.commit import Event, EventDraft, ReadyStep, StoredCheckpoint
+from orchestrator.checkpoint.events import ThreadRepaired
 from orchestrator.checkpointer.base import Planner
-from orchestrator.checkpointer.redis.decode import events
-from orchestrator.checkpointer.redis.judging import ThreadJudge
+from orchestrator.checkpointer.log_evidence import restored_head
+from orchestrator.checkpointer.redis.decode import Inspection, events
 from orchestrator.checkpointer.redis.keys import Keys
-from orchestrator.checkpointer.redis.looking import Look
 from orchestrator.checkpointer.redis.scripts import Scripts, available
-from orchestrator.checkpointer.redis.stepjudging import Change, Fix, is_number
-from orchestrator.checkpointer.redis.unsealing import unsealed
+from orchestrator.checkpointer.redis.thread_check import Change, Fix, ThreadCheck, is_number
 from orchestrator.envelope.event_codec import sealed_event
 from orchestrator.envelope.sealed_records import (
     HEAD_FIELDS,
@@ -34,31 +33,29 @@ from orchestrator.envelope.sealed_records import (
 )
 from orchestrator.ids import root_thread
 
-__all__ = ["Auditing"]
-
-_SCANS_MAX = 8  # Calls of SCAN in one audit, each over about so many keys:
+_SCANS_MAX = 8  # Calls of SCAN in one audit, each over about `_SCAN_COUNT` keys.
 _SCAN_COUNT = 500
-_LOOKS_MAX = 8  # A thread that kept changing is left to the next audit.
-_LOG_MAX = 1000  # Events that are read to find out how a step stood.
-_SKEW_MS = 1000  # A time in an index so far from now was never meant.
+_ROUNDS_MAX = 8  # A thread that keeps changing is left to the next audit.
+_LOG_MAX = 1000  # Events that are read to find the state of a step.
+_SKEW_MS = 1000  # A time in an index further ahead is an error.
 _LEASE_MAX_MS = 60_000  # Processes that run graphs themselves take longer ones than workers.
 _TYPES = {
     **dict.fromkeys(("leases", "unsent", "timers", "stuck", "waiting", "threads", "gaps"), b"zset"),
     **dict.fromkeys(("marks", "stats", "sweep"), b"hash"),
     "queues": b"set",
 }
-_REPAIR = "graphstalk doctor --threads --repair; a worker's auditor does the same by itself"
+_REPAIR = "graphstalk doctor --threads --repair; the auditor of a worker does the same"
 
 
 @dataclass(frozen=True, slots=True)
-class Auditing:
+class Audit:
     """One audit of some threads of a partition.
 
     Attributes:
         client: for plain commands.
-        scripts: for looking and changing.
+        scripts: runs `audit.lua`.
         keys: where things are.
-        default_queue: where a step goes whose record is gone and whose queue nothing tells.
+        default_queue: where a step goes whose record is gone, and its queue with it.
         lease_ms: how long a lease lasts.
         plan: returns the steps that a checkpoint planned.
         repair: whether to change anything.
@@ -84,7 +81,7 @@ class Auditing:
     # ---- which threads there are --------------------------------------------------------------
 
     def _threads(self, partition: int, cursor: str, limit: int) -> tuple[str, list[str]]:
-        """Return where to go on, and threads: first by their keys, then by the list of threads."""
+        """Return the next cursor, and threads: first by their keys, then by the list of threads."""
         kind, at = cursor[:1] or "k", int(cursor[1:] or 0)
         prefix = self.keys.partition(partition)
         if kind == "k":
@@ -120,30 +117,30 @@ class Auditing:
 
     def _thread(self, thread_id: str) -> list[Damage]:
         found: dict[tuple[str, str], Damage] = {}
-        for _ in range(_LOOKS_MAX):
-            look = self._call(thread_id, b"", (), ())
-            fixes = self._judged(thread_id, look)
-            found |= {(f.code, f.why): self._told(thread_id, f) for f in fixes if not f.changes}
+        for _ in range(_ROUNDS_MAX):
+            seen = self._call(thread_id, b"", (), ())
+            fixes = self._fixes(thread_id, seen)
+            found |= {(f.code, f.why): self._damage(thread_id, f) for f in fixes if not f.changes}
             changes = [change for fix in fixes for change in fix.changes]
             if not changes:
                 break
             if not self.repair:
-                found |= {(f.code, f.why): self._told(thread_id, f) for f in fixes}
+                found |= {(f.code, f.why): self._damage(thread_id, f) for f in fixes}
                 break
             mine = [fix for fix in fixes if fix.changes]
             changes.append(("HINCRBY", "P", "stats", "repaired", len(mine)))
-            if self._call(thread_id, look.seen, changes, mine).changed:
-                found |= {(f.code, f.why): self._told(thread_id, f, done=True) for f in mine}
+            if self._call(thread_id, seen.seen, changes, mine).changed:
+                found |= {(f.code, f.why): self._damage(thread_id, f, done=True) for f in mine}
         return list(found.values())
 
-    def _told(self, thread_id: str, fix: Fix, *, done: bool = False) -> Damage:
+    def _damage(self, thread_id: str, fix: Fix, *, done: bool = False) -> Damage:
         remedy = fix.remedy or ("" if done else _REPAIR)
         remedy = remedy.replace("{thread}", shlex.quote(root_thread(thread_id)[0]))
         return Damage(thread_id=thread_id, code=fix.code, why=fix.why, repaired=done, remedy=remedy)
 
     def _call(
         self, thread_id: str, seen: bytes, changes: Sequence[Change], fixes: Sequence[Fix]
-    ) -> Look:
+    ) -> Inspection:
         args: list[str | bytes | int] = [thread_id, seen, len(changes)]
         for change in changes:
             args += [len(change), *change]
@@ -152,35 +149,36 @@ class Auditing:
             codes = " ".join(dict.fromkeys(fix.code.value for fix in fixes))
             why = "; ".join(fix.why for fix in fixes)[: limits.ERROR_TEXT_CHARS_MAX]
             root, ns = root_thread(thread_id)
-            fields = {"codes": codes, "why": why, **({"ns": ns} if ns else {})}
-            made = sealed_event(root, EventDraft("thread_repaired", fields)).fields
-            args += ["thread_repaired", 2 * len(made)]
+            draft = ThreadRepaired(codes=codes, why=why).draft()
+            fields = {**draft.fields, **({"ns": ns} if ns else {})}
+            made = sealed_event(root, EventDraft(draft.type, fields)).fields
+            args += [draft.type, 2 * len(made)]
             args += [part for pair in made.items() for part in pair]
         answer = self.scripts.call("audit", self.keys.of_thread(thread_id), args)
-        return Look.of(answer)
+        return Inspection.of(answer)
 
-    def _judged(self, thread_id: str, look: Look) -> list[Fix]:
+    def _fixes(self, thread_id: str, seen: Inspection) -> list[Fix]:
         @functools.cache
         def log() -> Sequence[Event]:
             return self._log(thread_id)
 
         @functools.cache
         def planned() -> Sequence[ReadyStep]:
-            head = look.head
+            head = seen.head
             id_ = int(head.checkpoint_id or "0", 16)
-            stored = StoredCheckpoint(id=id_, header=look.header, plan=look.plan, refs=look.refs)
+            stored = StoredCheckpoint(id=id_, header=seen.header, plan=seen.plan, refs=seen.refs)
             return self.plan(thread_id, head.graph or "", opened_checkpoint(thread_id, stored))
 
-        local = look.head.local == "1"
-        return ThreadJudge(
+        local = seen.head.local == "1"
+        return ThreadCheck(
             thread_id,
-            look,
+            seen,
             self.keys.of_thread(thread_id),
-            lambda *_: planned(),
+            planned,
             log,
             lambda step_id: "" if local else self._queue_of(thread_id, step_id),
-            lambda: self._unsealed(thread_id, log()),
-        ).judge()
+            lambda: self._restored_head(thread_id, log()),
+        ).fixes_needed()
 
     def _log(self, thread_id: str) -> list[Event]:
         """Return the newest events of the log in which a thread's are, newest first."""
@@ -194,13 +192,13 @@ class Auditing:
                     return events(name, found[::-1])[::-1]
         return []
 
-    def _unsealed(self, thread_id: str, log: Sequence[Event]) -> Mapping[str, bytes]:
+    def _restored_head(self, thread_id: str, log: Sequence[Event]) -> Mapping[str, bytes]:
         own = self.keys.of_thread(thread_id)[1]
         fields: Any = self.client.hgetall(own + "head")
         ids: Any = self.client.zrange(own + "ids", 0, -1)
-        told = {name: fields[name.encode()] for name in HEAD_FIELDS if name.encode() in fields}
+        sealed = {name: fields[name.encode()] for name in HEAD_FIELDS if name.encode() in fields}
         made = fields.get(b"seal", b"").decode()
-        return unsealed(thread_id, told, made, log, [int(id_, 16) for id_ in ids])
+        return restored_head(thread_id, sealed, made, log, [int(id_, 16) for id_ in ids])
 
     def _queue_of(self, thread_id: str, step_id: str) -> str:
         """Return the queue to which a step was sent, by the indexes; else the default one."""
@@ -215,14 +213,14 @@ class Auditing:
     # ---- what threads share -------------------------------------------------------------------
 
     def _shared(self, partition: int) -> Iterator[Damage]:
-        """Look at the keys that belong to no thread."""
+        """Check the keys that belong to no thread."""
         prefix = self.keys.partition(partition)
         change: Any = self.client.execute_command
         for fix in self._shared_fixes(prefix):
             if self.repair:
                 for command, _, key, *arguments in fix.changes:
                     change(command, f"{prefix}{key!s}", *arguments)
-            yield self._told("", fix, done=self.repair)
+            yield self._damage("", fix, done=self.repair)
 
     def _shared_fixes(self, prefix: str) -> list[Fix]:
         pipe: Any = self.client.pipeline(transaction=False)
@@ -251,7 +249,7 @@ class Auditing:
     def _times(
         self, now: int, marks: Mapping[bytes, bytes], leases: Sequence[tuple[bytes, float]]
     ) -> Iterator[Fix]:
-        """Find times that nobody can have meant: what waits for them waits for ever."""
+        """Find times so far ahead that they are errors: an entry would wait for them for ever."""
         for queue, mark in marks.items():
             if not is_number(_name(mark)) or int(mark) > now + _SKEW_MS:
                 what = f"the watermark of the queue {_name(queue)!r} is {_name(mark)!r:.40}"
@@ -268,7 +266,7 @@ def _wrong_types(
 ) -> Iterator[Fix]:
     for (name, type_), there in zip(expected.items(), types, strict=True):
         if there not in {type_, b"none"}:
-            what = f"{prefix}{name} is no {type_.decode()}; it is set aside and made anew"
+            what = f"{prefix}{name} is no {type_.decode()}; it is set aside"
             change = ("RENAME", "P", name, f"{prefix}{name}:aside")
             yield Fix(DamageCode.KEY_BROKEN, what, (change,))
 
@@ -280,8 +278,8 @@ def _counters(stats: Mapping[bytes, bytes]) -> Iterator[Fix]:
             yield Fix(DamageCode.MISCOUNTED, what, (("HDEL", "P", "stats", name),))
 
 
-class _of_any_type:  # noqa: N801 - reads as what it allows
-    """Lets a key of a wrong type be: whoever looks at the types tells of it."""
+class _of_any_type:  # noqa: N801 - reads as the keys that it allows
+    """Ignores a key of a wrong type: the check of types reports it."""
 
     def __enter__(self) -> None:
         return None
