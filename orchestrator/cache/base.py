@@ -12,8 +12,6 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
-__all__ = ["BaseCache", "FullKey", "Namespace"]
-
 Namespace = tuple[str, ...]
 FullKey = tuple[Namespace, str]
 

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from orchestrator.cache.base import BaseCache, FullKey, Namespace
 from orchestrator.clock import Clock, SystemClock
 
-__all__ = ["InMemoryCache"]
-
 _BYTES_MAX = 64 * 1024 * 1024
 
 

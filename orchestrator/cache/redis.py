@@ -20,8 +20,6 @@ from redis import RedisError
 from orchestrator.cache.base import BaseCache, FullKey, Namespace
 from orchestrator.redisconnection import client_for
 
-__all__ = ["RedisCache"]
-
 _BATCH = 500  # Keys that one command removes.
 
 logger = logging.getLogger(__name__)

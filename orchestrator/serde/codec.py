@@ -32,25 +32,13 @@ from orchestrator.envelope.damage import check_damage
 from orchestrator.errors import StateCorruptedError, UnknownTypeError, UnserializableValueError
 from orchestrator.serde.builtin_types import STANDARD
 from orchestrator.serde.classes import Form, Plain, class_form, has_class_form, tag_of
-from orchestrator.serde.registry import NATIVE, registered_form, registered_tag
 from orchestrator.serde.third_party import (
     is_third_party_tag,
     text_of,
     third_party_form,
     third_party_tag,
 )
-
-__all__ = [
-    "ALL_PLAIN",
-    "UNKNOWN_PLAIN",
-    "UNKNOWN_TYPED",
-    "USERS_TYPED",
-    "Codec",
-    "Placeholders",
-    "UnknownValue",
-    "hold_buffers",
-    "may_hold_bytes",
-]
+from orchestrator.serde.type_registry import NATIVE, registered_form, registered_tag
 
 _TAG = 1  # The one extension code: its payload is a tag.
 _KEPT_BYTES_MAX = 1 << 20  # A writer whose buffer grew beyond this is not kept.

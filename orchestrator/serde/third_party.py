@@ -21,8 +21,6 @@ from typing import Any
 from orchestrator.errors import UnknownTypeError
 from orchestrator.serde.classes import Form, adds_nothing_to_str, class_form, only
 
-__all__ = ["is_third_party_tag", "text_of", "third_party_form", "third_party_tag"]
-
 _Forms = dict[type, Form]
 
 _KINDS = ("AI", "Chat", "Function", "Human", "System", "Tool")

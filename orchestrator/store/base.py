@@ -29,16 +29,6 @@ from orchestrator.store.operations import (
     SearchOp,
 )
 
-__all__ = [
-    "NOT_PROVIDED",
-    "BaseStore",
-    "IndexConfig",
-    "InvalidNamespaceError",
-    "NotProvided",
-    "TTLConfig",
-    "validate_op_namespace",
-]
-
 
 class InvalidNamespaceError(ValueError):
     """A namespace or key that cannot name a place in a store."""

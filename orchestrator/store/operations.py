@@ -6,19 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-__all__ = [
-    "GetOp",
-    "Item",
-    "ListNamespacesOp",
-    "MatchCondition",
-    "Namespace",
-    "Op",
-    "PutOp",
-    "Result",
-    "SearchItem",
-    "SearchOp",
-]
-
 Namespace = tuple[str, ...]
 
 

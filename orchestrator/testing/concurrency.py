@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ["Tick", "race", "wait_until"]
-
 _T = TypeVar("_T")
 
 Tick = Callable[[float], None]  # Lets seconds pass, of the time that counts.

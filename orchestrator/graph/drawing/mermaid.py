@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.graph.drawing.grouping import Group
-from orchestrator.graph.drawing.model import SIGNS, DrawnEdge, DrawnNode, NodeState, last_name
+from orchestrator.graph.drawing.nodes_and_edges import (
+    SIGNS,
+    DrawnEdge,
+    DrawnNode,
+    NodeState,
+    last_name,
+)
 from orchestrator.graph.routing import END, START
 
 __all__ = ["COLORS", "front_matter", "mermaid_text"]

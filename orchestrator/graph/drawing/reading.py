@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from orchestrator.graph.drawing.model import DrawnEdge, DrawnNode
+from orchestrator.graph.drawing.nodes_and_edges import DrawnEdge, DrawnNode
 from orchestrator.graph.routing import END, START
 from orchestrator.graph.spec import Branch, GraphSpec, NodeSpec
 

@@ -25,8 +25,6 @@ from orchestrator.ids import partition_of
 from orchestrator.testing.concurrency import Tick, wait_until
 from orchestrator.testing.contract import drafts
 
-__all__ = ["Driver"]
-
 _T = TypeVar("_T")
 _attempts = itertools.count()
 

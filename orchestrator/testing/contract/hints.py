@@ -25,17 +25,6 @@ from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver
 
-__all__ = [
-    "AuditingContract",
-    "Damaging",
-    "HintsContract",
-    "PushingContract",
-    "Queue",
-    "UnsentContract",
-    "render",
-]
-
-
 # ---- lost messages --------------------------------------------------------------------------
 # Messages are hints: lost ones are sent again, and only those of ready steps. (INV-7)
 

@@ -25,9 +25,6 @@ from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver, guard
 
-__all__ = ["HoldingContract", "LeadingContract", "LeasesContract", "OwningContract"]
-
-
 # ---- leases of claims -----------------------------------------------------------------------
 # A claim lasts as long as its owner's lease is renewed, in the store's time.
 

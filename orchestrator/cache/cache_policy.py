@@ -14,8 +14,6 @@ from typing import Any
 
 from orchestrator import limits
 
-__all__ = ["CachePolicy", "default_cache_key"]
-
 
 def default_cache_key(*args: Any, **kwargs: Any) -> str:
     """Return a digest of plain data: equal for equal arguments, in every process.

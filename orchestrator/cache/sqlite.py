@@ -11,8 +11,6 @@ from orchestrator.cache.base import BaseCache, FullKey, Namespace
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.sqlitefile import SqliteFile, statements
 
-__all__ = ["SqliteCache"]
-
 APPLICATION_ID = 1735619683  # "gstc"; tells the file from databases of others.
 
 
@@ -26,9 +24,11 @@ class SqliteCache(BaseCache):
             GraphstalkError: if it cannot be opened or made.
             StateCorruptedError: if it is a database of something else.
         """
-        schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+        schema = (
+            resources.files(__package__).joinpath("sqlite_schema.sql").read_text(encoding="utf-8")
+        )
         self._file = SqliteFile(path, schema, APPLICATION_ID)
-        self._sql = statements(__package__, "statements")
+        self._sql = statements(__package__, "sqlite_statements")
         self._clock = clock or SystemClock()
 
     def get(self, keys: Sequence[FullKey]) -> dict[FullKey, bytes]:

@@ -16,8 +16,6 @@ from orchestrator.serde.classes import Form, Plain, class_form
 from orchestrator.serde.classes import tag_of as default_tag
 from orchestrator.serde.third_party import is_third_party_tag
 
-__all__ = ["NATIVE", "register_type", "registered_form", "registered_tag"]
-
 NATIVE = frozenset({type(None), bool, int, float, str, bytes, list, dict})  # As msgpack has them.
 
 _C = TypeVar("_C", bound=type)

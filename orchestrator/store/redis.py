@@ -27,10 +27,7 @@ from orchestrator.redisconnection import client_for
 from orchestrator.serde.codec import Codec
 from orchestrator.store.base import IndexConfig, TTLConfig
 from orchestrator.store.operations import Namespace
-from orchestrator.store.shelf import Row
-from orchestrator.store.shelved import ShelvedStore
-
-__all__ = ["RedisStore"]
+from orchestrator.store.shelf import Row, ShelvedStore
 
 _PAGE = 200  # Items that one round trip brings.
 _FIELDS = ("v", "e", "c", "u", "t", "x")
@@ -153,7 +150,7 @@ class _RedisShelf:
 
 
 def _source(name: str) -> str:
-    return resources.files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    return resources.files(__package__).joinpath(f"redis_{name}.lua").read_text(encoding="utf-8")
 
 
 def _path(namespace: Namespace) -> str:
