@@ -11,11 +11,11 @@ from orchestrator.cache.base import BaseCache, FullKey, Namespace
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.sqlitefile import SqliteFile, statements
 
-APPLICATION_ID = 1735619683  # "gstc"; tells the file from databases of others.
+APPLICATION_ID = 1735619683  # "gstc"; marks the file as a cache.
 
 
 class SqliteCache(BaseCache):
-    """A cache in the file at `path`; writing removes what has ended."""
+    """A cache in the file at `path`; writing removes expired entries."""
 
     def __init__(self, path: str | os.PathLike[str], *, clock: Clock | None = None) -> None:
         """Open the file, or make it.
@@ -32,7 +32,7 @@ class SqliteCache(BaseCache):
         self._clock = clock or SystemClock()
 
     def get(self, keys: Sequence[FullKey]) -> dict[FullKey, bytes]:
-        """Return what is there of `keys`."""
+        """Return the values of those `keys` that are cached."""
         now_ms = self._clock.now_ms()
         found = {}
         with self._file.transaction(writes=False) as connection:
@@ -60,7 +60,7 @@ class SqliteCache(BaseCache):
                 connection.execute(self._sql["clear"], (_text(namespace),))
 
     def close(self) -> None:
-        """Close the file. Whoever uses the cache again opens it again."""
+        """Close the file. The next use opens it again."""
         self._file.close()
 
 

@@ -77,7 +77,7 @@ def is_third_party_tag(tag: str) -> bool:
 
 
 def third_party_tag(tag: str) -> Form | None:
-    """Return the form that `tag` stands for, if it is of a package known here.
+    """Return the form of `tag`, if it is of a package known here.
 
     Raises:
         UnknownTypeError: if it is, and this process does not have that package.

@@ -1,6 +1,6 @@
 """A store on a Redis or Valkey server, for all processes of a fleet.
 
-Keys, all with one hash tag, so that they lie on one node of a cluster:
+Keys, all with one hash tag, so that one node of a cluster holds them:
 
 - `<prefix>seq`: string, the number of the last arrival
 - `<prefix>namespaces`: sorted set, path → number of its arrival
@@ -29,7 +29,7 @@ from orchestrator.store.base import IndexConfig, TTLConfig
 from orchestrator.store.operations import Namespace
 from orchestrator.store.shelf import Row, ShelvedStore
 
-_PAGE = 200  # Items that one round trip brings.
+_PAGE = 200  # Items a round trip.
 _FIELDS = ("v", "e", "c", "u", "t", "x")
 
 

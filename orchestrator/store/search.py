@@ -1,4 +1,4 @@
-"""What a search in a store compares: filters, namespaces, vectors and the texts of values.
+"""The comparisons of a store's search: filters, namespaces, vectors and the texts of values.
 
 The language of paths and filters is LangGraph's. `a.b` goes into dicts, `a[0]`, `a[-1]` and `a[*]`
 into lists, `*` into any value, `{a,b.c}` reads several fields, `$` is the whole value as JSON.
@@ -58,11 +58,11 @@ def _compares(value: Any, name: str, limit: Any) -> bool:
         return _EQUAL[name](value, limit)
     if name not in _ORDER:
         known = ", ".join([*_EQUAL, *_ORDER])
-        raise ValueError(f"{name!r} is no comparison of a filter; there are {known}")
+        raise ValueError(f"a filter's comparison must be one of {known} ({name!r})")
     number = _number(value)
     bound = _number(limit)
     if bound is None:
-        raise ValueError(f"a filter compares {name} with a number, not with {limit!r}")
+        raise ValueError(f"a filter's {name} must compare with a number ({limit!r})")
     return number is not None and _ORDER[name](number, bound)
 
 
@@ -89,7 +89,7 @@ def _matches(namespace: Namespace, condition: MatchCondition) -> bool:
     elif condition.match_type == "suffix":
         part = namespace[max(0, len(namespace) - count) :]
     else:
-        msg = f"{condition.match_type!r} is no way to match a namespace: 'prefix' or 'suffix'"
+        msg = f"match_type must be 'prefix' or 'suffix' ({condition.match_type!r})"
         raise ValueError(msg)
     return len(part) == count and all(
         wanted in {"*", label} for label, wanted in zip(part, path, strict=True)
@@ -136,7 +136,7 @@ class Embedder:
         if self._is_object:
             return self._checked(self._embed.embed_documents(texts), texts)
         if self._is_async:
-            msg = "the index's embed function is async: use the store's async methods, or give both"
+            msg = "the index's embed must not be async here: use the store's async methods"
             raise ValueError(msg)
         return self._checked(self._embed(texts), texts)
 
@@ -167,10 +167,10 @@ class Embedder:
     def _checked(self, vectors: Any, texts: list[str]) -> list[list[float]]:
         plain = [[float(number) for number in vector] for vector in vectors]
         if len(plain) != len(texts):
-            raise ValueError(f"{len(plain)} vectors for {len(texts)} texts: embed gives one each")
+            raise ValueError(f"embed must return a vector a text ({len(plain)} for {len(texts)})")
         for vector in plain:
             if self._dims is not None and len(vector) != self._dims:
-                msg = f"a vector of {len(vector)} numbers, where the index has dims={self._dims}"
+                msg = f"a vector must have dims={self._dims} numbers ({len(vector)})"
                 raise ValueError(msg)
         return plain
 
@@ -182,7 +182,10 @@ def cosine_similarity(one: Vector, other: Vector) -> float:
         ValueError: if one has more numbers than the other.
     """
     if len(one) != len(other):
-        msg = f"vectors of {len(one)} and {len(other)} numbers: embed changed; store the items anew"
+        msg = (
+            f"vectors must have the same length ({len(one)} and {len(other)}): embed changed, so "
+            f"store the items again"
+        )
         raise ValueError(msg)
     lengths = float(_dot(one, one) ** 0.5 * _dot(other, other) ** 0.5)
     return _dot(one, other) / lengths if lengths else 0.0
@@ -289,5 +292,5 @@ def _text(value: Any) -> Iterator[str]:
 
 
 def _json(value: Any) -> str:
-    # What JSON does not have, such as a date, is still something to look for.
+    # Values that JSON lacks, such as dates, are searched as texts.
     return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)

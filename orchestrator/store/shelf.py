@@ -1,8 +1,8 @@
-"""Where a store keeps its rows: the seam between what a store means and what it is made of.
+"""The seam between a store's meaning and its rows, and the one store over any shelf.
 
 A shelf knows nothing of values, filters, indexes and time: it keeps bytes by place.
 
-Rule 1: a session sees one instant, and what it changes is done together or not at all.
+Rule 1: a session sees one instant, and its changes are done together or not at all.
 Rule 2: rows come in the order in which their namespace, then they themselves, first arrived. A row
         that is put again keeps its place in that order, and the time of its creation.
 Rule 3: a namespace without rows is none.
@@ -114,12 +114,12 @@ Place = tuple[Namespace, str]
 
 @dataclass(slots=True)
 class _Work:
-    """A batch, checked and encoded, before anything is looked at or changed."""
+    """A batch, checked and encoded, before anything is read or changed."""
 
     ops: list[Op]
     puts: dict[Place, PutOp] = field(default_factory=dict)  # Of several to one place, the last.
     values: dict[Place, bytes] = field(default_factory=dict)
-    texts: dict[Place, list[str]] = field(default_factory=dict)  # What an index is to look at.
+    texts: dict[Place, list[str]] = field(default_factory=dict)  # The texts to index.
     queries: list[str] = field(default_factory=list)
     vectors: dict[str, list[float]] = field(default_factory=dict)  # Of the texts.
     query_vectors: dict[str, list[float]] = field(default_factory=dict)
@@ -129,7 +129,7 @@ class _Work:
 
 
 class ShelvedStore(BaseStore):
-    """A store over a shelf; what a value may be is what the codec can store."""
+    """A store over a shelf, of values that the codec can store."""
 
     supports_ttl = True
 
@@ -195,7 +195,7 @@ class ShelvedStore(BaseStore):
                 if op.query and self._embedder is not None and op.query not in work.queries:
                     work.queries.append(op.query)
             elif not isinstance(op, (GetOp, ListNamespacesOp)):
-                raise TypeError(f"{op!r} is no operation of a store")
+                raise TypeError(f"an operation must be one of a store's ({op!r})")
         for place, op in work.puts.items():
             if op.value is not None:
                 work.values[place] = self._encoded(op)
@@ -204,7 +204,7 @@ class ShelvedStore(BaseStore):
 
     def _encoded(self, op: PutOp) -> bytes:
         if not isinstance(op.value, Mapping) or not all(isinstance(key, str) for key in op.value):
-            msg = f"a store keeps dicts with texts as keys; {op.key!r} in {op.namespace} is none"
+            msg = f"a value must be a dict with texts as keys ({op.key!r} in {op.namespace})"
             raise TypeError(msg)
         return self._codec.encode(dict(op.value))
 
@@ -218,7 +218,7 @@ class ShelvedStore(BaseStore):
 
     def _done(self, work: _Work) -> list[Result]:
         now_ms = self._clock.now_ms()
-        used: dict[Place, int] = {}  # Until when what was read lives.
+        used: dict[Place, int] = {}  # Until when read rows live.
         results: list[Result] = [None] * len(work.ops)
         if len(work.puts) < len(work.ops):
             with self._shelf.session(writes=False) as session:
@@ -285,7 +285,9 @@ def _use(row: Row, now_ms: int, used: dict[Place, int]) -> None:
 
 def _listed(op: ListNamespacesOp, namespaces: Iterable[Namespace]) -> list[Namespace]:
     if op.limit < 0 or op.offset < 0:
-        raise ValueError(f"limit={op.limit} and offset={op.offset} of a list are at least 0")
+        raise ValueError(
+            f"limit and offset must be at least 0 (limit={op.limit}, offset={op.offset})"
+        )
     found = {name[: op.max_depth] for name in namespaces if matches(name, op.match_conditions)}
     return sorted(found)[op.offset : op.offset + op.limit]
 
@@ -310,21 +312,22 @@ def item_of(row: Row, decode: Decode) -> Item:
 def search(
     op: SearchOp, rows: Iterable[Row], decode: Decode, query: Sequence[float] | None
 ) -> list[tuple[Row, SearchItem]]:
-    """Return the page of rows that `op` asks for, with what the caller gets of them.
+    """Return the page of rows that `op` asks for, each with its item.
 
-    With a `query` vector, what is most like it comes first and what is in no index last; an item
+    With a `query` vector, the items most like it come first and those in no index last; an item
     with several vectors counts by the best. Without, the order is that of the rows.
 
     Raises:
-        ValueError: if the page is less than nothing, or the filter cannot be understood.
+        ValueError: if limit or offset is negative, or the filter is invalid.
     """
     if op.limit < 0 or op.offset < 0:
-        msg = f"limit={op.limit} and offset={op.offset} of a search are at least 0"
-        raise ValueError(msg)
+        raise ValueError(
+            f"limit and offset must be at least 0 (limit={op.limit}, offset={op.offset})"
+        )
     found = _fitting(op, rows, decode)
     if query is not None:
         scored = [(row, value, _score(row, decode, query)) for row, value, _ in found]
-        # Nothing is as unlike as -2; sorting keeps the order of what is equally like.
+        # No likeness is below -1; sorting keeps the order of equal scores.
         scored.sort(key=lambda each: -2.0 if each[2] is None else each[2], reverse=True)
         found = iter(scored)
     page = islice(found, op.offset, op.offset + op.limit)

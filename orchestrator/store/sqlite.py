@@ -16,7 +16,7 @@ from orchestrator.store.base import IndexConfig, TTLConfig
 from orchestrator.store.operations import Namespace
 from orchestrator.store.shelf import Row, ShelvedStore
 
-APPLICATION_ID = 1735619692  # "gstl"; tells the file from databases of others.
+APPLICATION_ID = 1735619692  # "gstl"; marks the file as a store.
 
 
 class SqliteStore(ShelvedStore):
@@ -44,7 +44,7 @@ class SqliteStore(ShelvedStore):
         super().__init__(_SqliteShelf(self._file), index=index, ttl=ttl, codec=codec, clock=clock)
 
     def close(self) -> None:
-        """Close the file. Whoever uses the store again opens it again."""
+        """Close the file. The next use opens it again."""
         self._file.close()
 
 

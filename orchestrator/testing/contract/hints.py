@@ -465,12 +465,12 @@ class AuditingContract(Contract):
         found: list[Damage] = []
         threads = 0
         for partition in range(driver.store.partitions):
-            cursor, looks = "", 0
-            while looks == 0 or cursor:
+            cursor, rounds = "", 0
+            while rounds == 0 or cursor:
                 audited = driver.store.audit(
                     partition, plan=plans, repair=repair, cursor=cursor, limit=limit
                 )
-                cursor, looks = audited.cursor, looks + 1
+                cursor, rounds = audited.cursor, rounds + 1
                 found += audited.found
                 threads += audited.threads
         return found, threads
