@@ -27,9 +27,9 @@ from typing import TypedDict
 from benchmarks.peers.contract import program, until
 from orchestrator import START, Client, StateGraph
 from orchestrator.checkpointer.redis import RedisCheckpointer
-from orchestrator.cli.processes import session_members
 from orchestrator.cli.embedded import EmbeddedServer
 from orchestrator.cli.ledger import account_of, add_up
+from orchestrator.cli.processes import session_members
 from orchestrator.config import Settings
 from orchestrator.step.context import StepContext
 

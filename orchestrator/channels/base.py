@@ -19,17 +19,6 @@ from typing import Any, Final, Self
 
 from orchestrator.errors import InvalidUpdateError
 
-__all__ = [
-    "MISSING",
-    "UNCHANGED",
-    "BaseChannel",
-    "Channel",
-    "Overwrite",
-    "overwrite_of",
-    "replacement_in",
-    "storable",
-]
-
 
 class _Mark(Enum):
     MISSING = "missing"

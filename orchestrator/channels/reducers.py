@@ -10,19 +10,6 @@ from typing import Any, get_origin
 from orchestrator.channels.base import MISSING, UNCHANGED, Channel, replacement_in
 from orchestrator.errors import InvalidUpdateError
 
-__all__ = [
-    "BinaryOperatorAggregate",
-    "NamedBarrierValue",
-    "NamedBarrierValueAfterFinish",
-    "Topic",
-    "declared_start",
-    "differs",
-    "is_same_rule",
-    "name_of",
-    "start_of",
-]
-
-
 _CONCATENATING = (operator.add, operator.iadd, operator.concat, operator.iconcat)
 
 

@@ -108,7 +108,7 @@ def demo(  # noqa: PLR0913  # One for each option.
 
     Starts a server and workers, submits a census of Python sources as several threads, kills a
     whole worker with SIGKILL while it runs steps, answers the reviews that the census asks for, and
-    shows what became of every step. Exit code 1 if one is lost or committed twice, or a thread is
+    shows the outcome of every step. Exit code 1 if one is lost or committed twice, or a thread is
     unfinished.
     """
     if kills >= workers and replace_after is None:

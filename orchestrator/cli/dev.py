@@ -173,7 +173,7 @@ def introduce(url: str, fleet: Fleet, flower: Flower | None) -> None:
     say("try this in another terminal, in this folder:")
     say("  graphstalk doctor                      # is everything well?")
     say("  graphstalk submit GRAPH INPUT --wait   # run a graph that is named in pyproject.toml")
-    say(f"  {f'kill -9 {victim.pid}':<39}# its steps are taken over; nothing is lost")
+    say(f"  {f'kill -9 {victim.pid}':<39}# other workers run its steps; nothing is lost")
     if not os.environ.get("REDIS_URL"):
         say(f"elsewhere, first: export REDIS_URL={url}")
     say("Ctrl-C stops everything.")

@@ -42,7 +42,7 @@ class CommandError(GraphstalkError):
 
 
 def exit_of(error: BaseException) -> Exit:
-    """Return the exit code that an error stands for."""
+    """Return the exit code of an error."""
     match error:
         case CommandError():
             return error.exit_code

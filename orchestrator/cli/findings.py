@@ -146,7 +146,7 @@ def state_survives_a_restart(facts: Facts) -> Iterator[Finding]:
             "since its last snapshot"
         )
         if replicas:
-            what += f" (unless one of its {replicas} replicas takes over)"
+            what += f" (unless one of its {replicas} replicas is promoted)"
         level = Level.WARN if replicas else Level.FAIL
         remedy = "start the server with --appendonly yes --appendfsync everysec"
         yield Finding(level, "PERSISTENCE_OFF", what, remedy)
@@ -155,7 +155,7 @@ def state_survives_a_restart(facts: Facts) -> Iterator[Finding]:
             Level.FAIL,
             "PERSISTENCE_BROKEN",
             "the last write to the append-only file failed",
-            "look at the disk of the server",
+            "check the disk of the server",
         )
 
 
@@ -291,7 +291,7 @@ def clocks_agree(facts: Facts) -> Iterator[Finding]:
         side = "ahead of" if ahead > 0 else "behind"
         what = (
             f"the server's clock is {abs(ahead):.0f} s {side} this machine's: leases are safe, "
-            "times look wrong"
+            "times seem wrong"
         )
         yield Finding(Level.WARN, "CLOCK_SKEW", what, "run a time service (NTP) on both machines")
 

@@ -12,7 +12,7 @@ Rule 4: a commit of a step that was not planned counts as duplicated: a result f
 Rule 5: a step ran again if its claim was taken from a dead worker and it was committed after that.
         A step that asked a question and got its answer ran twice as well, but by design: it is not
         counted.
-Rule 6: events without gaps, or no account at all: numbers from half the facts would be lies.
+Rule 6: events without gaps, or no account at all: numbers from half the facts would be wrong.
 """
 
 from __future__ import annotations
@@ -270,7 +270,7 @@ def judge(
     if status == GONE:
         found.append(("lost", "the thread was accepted, and the store does not know it"))
     elif status not in IDLE:
-        found.append(("stranded", f"its run is {status}, and did not come to rest"))
+        found.append(("stranded", f"its run is {status}, and did not pause or end"))
     if ran is not None:
         found += _contradictions(events, ran, silent)
     findings = [Finding(thread, *each) for each in found]
@@ -320,7 +320,7 @@ def takeover_times(
     The second needs a worker that is free; a step whose next worker died, too, has only the first.
 
     Args:
-        rerun: the steps that were taken over.
+        rerun: the steps that ran again.
         deaths: process → when it was killed, in the server's time (ms). Processes' numbers come
             again, so a process may have several.
     """
@@ -338,6 +338,6 @@ def takeover_times(
 
 
 def percentile(values: Sequence[float], part: float) -> float | None:
-    """Return the value below which a part of all lies; `None` if there are none."""
+    """Return the percentile of values; `None` if there are none."""
     ordered = sorted(values)
     return round(ordered[min(len(ordered) - 1, int(len(ordered) * part))], 3) if ordered else None

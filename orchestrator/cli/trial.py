@@ -98,7 +98,7 @@ class Sabotage:
                 claimed_ms = rerun.claimed_ms or rerun.released_ms
                 after_s = (claimed_ms - died_ms[rerun.owner]) / 1000
                 self.board.note(
-                    f"{step.task} was taken over {after_s:.1f} s after the kill and is committed"
+                    f"{step.task} was claimed again {after_s:.1f} s after the kill and is committed"
                 )
 
 

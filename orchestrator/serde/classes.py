@@ -22,8 +22,6 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-__all__ = ["Form", "Plain", "adds_nothing_to_str", "class_form", "has_class_form", "only", "tag_of"]
-
 Plain = Callable[[Any], Any]  # From a value to its plain form, or from the plain form back.
 _Parts = list[tuple[str, Any]]
 _Defaults = Mapping[str, Callable[[dict[str, Any]], Any]]  # From what an instance holds.

@@ -32,25 +32,13 @@ from orchestrator.envelope.damage import check_damage
 from orchestrator.errors import StateCorruptedError, UnknownTypeError, UnserializableValueError
 from orchestrator.serde.builtin_types import STANDARD
 from orchestrator.serde.classes import Form, Plain, class_form, has_class_form, tag_of
-from orchestrator.serde.registry import NATIVE, registered_form, registered_tag
 from orchestrator.serde.third_party import (
     is_third_party_tag,
     text_of,
     third_party_form,
     third_party_tag,
 )
-
-__all__ = [
-    "ALL_PLAIN",
-    "UNKNOWN_PLAIN",
-    "UNKNOWN_TYPED",
-    "USERS_TYPED",
-    "Codec",
-    "Placeholders",
-    "UnknownValue",
-    "hold_buffers",
-    "may_hold_bytes",
-]
+from orchestrator.serde.type_registry import NATIVE, registered_form, registered_tag
 
 _TAG = 1  # The one extension code: its payload is a tag.
 _KEPT_BYTES_MAX = 1 << 20  # A writer whose buffer grew beyond this is not kept.
@@ -135,7 +123,7 @@ class Codec:
         return packed[1:]
 
     def decode(self, data: bytes, placeholders: Placeholders | None = None) -> Any:
-        """Return the value that `data` stands for.
+        """Return the value that `data` encodes.
 
         Args:
             data: what `encode` returned.
@@ -164,7 +152,7 @@ class Codec:
         taken = self._by_tag.get(form.tag) or registered_tag(form.tag)
         if (taken is not None and taken.cls is not form.cls) or is_third_party_tag(form.tag):
             msg = (
-                f"the tag {form.tag!r} already stands for another type; "
+                f"the tag {form.tag!r} is already used by another type; "
                 f"give {form.cls.__qualname__} its own, with register_type"
             )
             raise ValueError(msg)
@@ -224,7 +212,7 @@ class _Writer:
         return packed
 
     def typed(self, value: Any) -> list[Any] | str:
-        """Return the list that stands for a value of a type that msgpack does not have, or a text.
+        """Return the list that encodes a value of a type that msgpack lacks, or a text.
 
         Raises:
             TypeError: if values of the type cannot be stored.
@@ -299,7 +287,7 @@ class _Reader:
         return _Tag(payload.decode())
 
     def list(self, items: list[Any]) -> Any:
-        """Return a list, or the value that it stands for."""
+        """Return a list, or the value that it encodes."""
         if not items or type(items[0]) is not _Tag:
             return items
         tag, plain = items
@@ -333,7 +321,7 @@ class _LenientReader(_Reader):
         self.placeholders = placeholders
 
     def list(self, items: list[Any]) -> Any:
-        """Return a list, the value that it stands for, or the placeholder of that value."""
+        """Return a list, the value that it encodes, or the placeholder of that value."""
         if not items or type(items[0]) is not _Tag:
             return items
         if not self.placeholders.replaces(self, items[0]):
@@ -398,7 +386,7 @@ def _unpacked(data: bytes, reader: _Reader) -> Any:
 
 
 class _Tag(str):
-    """The first item of a list that stands for a value."""
+    """The first item of a list that encodes a value."""
 
     __slots__ = ()
 
@@ -427,7 +415,7 @@ _REACH_MAX = 8
 
 def may_hold_bytes(packed: bytes) -> bool:
     """Return whether packed data may hold bytes; `False` is certain."""
-    # One of three heads stands before bytes: by their length, and always the shortest that fits.
+    # One of three heads precedes bytes: always the shortest that fits their length.
     return (
         (b"\xc4" in packed and _is_head_somewhere(packed, 0xC4))
         or (len(packed) > 0xFF and b"\xc5" in packed and _is_head_somewhere(packed, 0xC5))
@@ -447,11 +435,11 @@ def _is_head_somewhere(packed: bytes, byte: int) -> bool:
         else:
             return True
         at = packed.find(byte, at + 1)
-    return at >= 0  # With more of them, looking at the parts of the value is quicker.
+    return at >= 0  # With more of them, searching the parts of the value is quicker.
 
 
 def _is_head(packed: bytes, at: int) -> bool:
-    """Return whether the byte is a head for certain, if no bytes stand before it.
+    """Return whether the byte is a head for certain, if no bytes precede it.
 
     Then it is in a text, or reached by another head, or it is one. In a text, heads with a reach
     are what begins a character of two bytes (UTF-8), which ends with a byte of another kind.

@@ -21,8 +21,6 @@ from typing import Any
 from orchestrator.errors import UnknownTypeError
 from orchestrator.serde.classes import Form, adds_nothing_to_str, class_form, only
 
-__all__ = ["is_third_party_tag", "text_of", "third_party_form", "third_party_tag"]
-
 _Forms = dict[type, Form]
 
 _KINDS = ("AI", "Chat", "Function", "Human", "System", "Tool")
@@ -79,7 +77,7 @@ def is_third_party_tag(tag: str) -> bool:
 
 
 def third_party_tag(tag: str) -> Form | None:
-    """Return the form that `tag` stands for, if it is of a package known here.
+    """Return the form of `tag`, if it is of a package known here.
 
     Raises:
         UnknownTypeError: if it is, and this process does not have that package.

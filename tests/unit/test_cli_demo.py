@@ -289,7 +289,7 @@ def test_the_busiest_worker_is_killed_while_it_runs_a_step(
     doing.once(Claims(1_600, ()))
     said = capsys.readouterr().err
     assert "killed worker-2" in said
-    assert "t:2:parse:0 was taken over 0.5 s after the kill" in said
+    assert "t:2:parse:0 was claimed again 0.5 s after the kill" in said
 
 
 @pytest.mark.parametrize("committed", [0, 2])

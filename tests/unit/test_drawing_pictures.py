@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.graph.drawing import Drawing, DrawnEdge, DrawnNode
-from orchestrator.graph.drawing.model import SIGNS, clip
+from orchestrator.graph.drawing.nodes_and_edges import SIGNS, clip
 from orchestrator.graph.drawing.style import ICONS, text_width
 from tests.fixtures.drawings import AGENT, ALL, END, NESTED, START, drawing
 

@@ -45,7 +45,7 @@ class Plan:
     seconds: float
     threads: int  # In flight.
     fault_every_s: float
-    settle_s: float  # How long after the last fault a thread may take to come to rest.
+    settle_s: float  # How long after the last fault a thread may take to pause or end.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

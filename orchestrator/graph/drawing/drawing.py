@@ -10,7 +10,7 @@ from typing import Any, NoReturn, get_args
 from orchestrator.graph.drawing.ascii import ascii_text
 from orchestrator.graph.drawing.grouping import Group, grouped
 from orchestrator.graph.drawing.mermaid import front_matter, mermaid_text
-from orchestrator.graph.drawing.model import DrawingError, DrawnEdge, DrawnNode, NodeState
+from orchestrator.graph.drawing.nodes_and_edges import DrawingError, DrawnEdge, DrawnNode, NodeState
 from orchestrator.graph.drawing.reading import Opens, read_graph
 from orchestrator.graph.drawing.svg import svg_text
 from orchestrator.graph.spec import GraphSpec

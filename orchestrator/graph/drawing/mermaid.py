@@ -17,7 +17,13 @@ from operator import itemgetter
 from typing import Any
 
 from orchestrator.graph.drawing.grouping import Group
-from orchestrator.graph.drawing.model import SIGNS, DrawnEdge, DrawnNode, NodeState, last_name
+from orchestrator.graph.drawing.nodes_and_edges import (
+    SIGNS,
+    DrawnEdge,
+    DrawnNode,
+    NodeState,
+    last_name,
+)
 from orchestrator.graph.routing import END, START
 
 __all__ = ["COLORS", "front_matter", "mermaid_text"]

@@ -13,9 +13,6 @@ from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver
 
-__all__ = ["AcceptingContract", "AnsweringContract", "QueuedRunsContract"]
-
-
 # ---- accepted runs --------------------------------------------------------------------------
 # A run is accepted once, whole, and under its idempotency key. (INV-1)
 

@@ -16,9 +16,6 @@ from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver, guard
 
-__all__ = ["ChildrenContract"]
-
-
 _LONG_S = 20.0  # Far longer than waking up takes.
 _NAMESPACES = (
     *("node", "node:1", "node|inner", "*", "{1}", "head", "ü→🜂", "n" * limits.NAMESPACE_CHARS_MAX),

@@ -8,8 +8,6 @@ from orchestrator.checkpoint.commit import Commit, EventDraft, ReadyStep, Stored
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.ids import step_id
 
-__all__ = ["ALL_BYTES", "FIRST", "QUEUE", "RUN", "checkpoint", "plan", "ready", "starting"]
-
 FIRST = 1_763_000_000_000_001  # The first checkpoint of a thread: as many digits as a real one.
 RUN = "run-1"
 QUEUE = "steps"

@@ -16,9 +16,6 @@ from orchestrator.testing.contract.base import Contract
 from orchestrator.testing.contract.driver import Driver, guard
 from orchestrator.testing.contract.stored_values import NAMES
 
-__all__ = ["LoggingContract"]
-
-
 _LONG_S = 20.0  # Far longer than waking up takes.
 
 

@@ -25,17 +25,6 @@ from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver
 
-__all__ = [
-    "AuditingContract",
-    "Damaging",
-    "HintsContract",
-    "PushingContract",
-    "Queue",
-    "UnsentContract",
-    "render",
-]
-
-
 # ---- lost messages --------------------------------------------------------------------------
 # Messages are hints: lost ones are sent again, and only those of ready steps. (INV-7)
 
@@ -476,12 +465,12 @@ class AuditingContract(Contract):
         found: list[Damage] = []
         threads = 0
         for partition in range(driver.store.partitions):
-            cursor, looks = "", 0
-            while looks == 0 or cursor:
+            cursor, rounds = "", 0
+            while rounds == 0 or cursor:
                 audited = driver.store.audit(
                     partition, plan=plans, repair=repair, cursor=cursor, limit=limit
                 )
-                cursor, looks = audited.cursor, looks + 1
+                cursor, rounds = audited.cursor, rounds + 1
                 found += audited.found
                 threads += audited.threads
         return found, threads

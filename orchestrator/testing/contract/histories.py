@@ -17,9 +17,6 @@ from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver, guard
 
-__all__ = ["DeletingContract", "NamingContract", "ReadingContract"]
-
-
 # ---- lists and loads ------------------------------------------------------------------------
 # Threads, checkpoints and history are listed and loaded in order.
 

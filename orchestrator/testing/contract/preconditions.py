@@ -24,9 +24,6 @@ from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver, guard
 
-__all__ = ["FencingContract", "RefusingContract"]
-
-
 # ---- preconditions --------------------------------------------------------------------------
 # A commit whose preconditions do not hold is refused and changes nothing.
 

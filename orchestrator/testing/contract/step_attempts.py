@@ -14,9 +14,6 @@ from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver, guard
 from orchestrator.testing.contract.stored_values import NAMES
 
-__all__ = ["NotingContract", "TimingContract"]
-
-
 # ---- timers and counters --------------------------------------------------------------------
 # A step that does not complete waits, is retried, and counts its attempts.
 

@@ -27,9 +27,6 @@ from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver
 
-__all__ = ["ClaimingContract", "CompletingContract", "LifecycleContract"]
-
-
 # ---- claims ---------------------------------------------------------------------------------
 # Only a ready step of an active run is claimed, once, with all records it needs. (INV-2)
 

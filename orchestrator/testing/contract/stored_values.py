@@ -15,9 +15,6 @@ from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract
 from orchestrator.testing.contract.driver import Driver
 
-__all__ = ["GrowingContract", "StoringContract"]
-
-
 # ---- values ---------------------------------------------------------------------------------
 # A load returns every field of a commit, byte for byte. (INV-10)
 

@@ -11,13 +11,11 @@ from orchestrator.cache.base import BaseCache, FullKey, Namespace
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.sqlitefile import SqliteFile, statements
 
-__all__ = ["SqliteCache"]
-
-APPLICATION_ID = 1735619683  # "gstc"; tells the file from databases of others.
+APPLICATION_ID = 1735619683  # "gstc"; marks the file as a cache.
 
 
 class SqliteCache(BaseCache):
-    """A cache in the file at `path`; writing removes what has ended."""
+    """A cache in the file at `path`; writing removes expired entries."""
 
     def __init__(self, path: str | os.PathLike[str], *, clock: Clock | None = None) -> None:
         """Open the file, or make it.
@@ -26,13 +24,15 @@ class SqliteCache(BaseCache):
             GraphstalkError: if it cannot be opened or made.
             StateCorruptedError: if it is a database of something else.
         """
-        schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+        schema = (
+            resources.files(__package__).joinpath("sqlite_schema.sql").read_text(encoding="utf-8")
+        )
         self._file = SqliteFile(path, schema, APPLICATION_ID)
-        self._sql = statements(__package__, "statements")
+        self._sql = statements(__package__, "sqlite_statements")
         self._clock = clock or SystemClock()
 
     def get(self, keys: Sequence[FullKey]) -> dict[FullKey, bytes]:
-        """Return what is there of `keys`."""
+        """Return the values of those `keys` that are cached."""
         now_ms = self._clock.now_ms()
         found = {}
         with self._file.transaction(writes=False) as connection:
@@ -60,7 +60,7 @@ class SqliteCache(BaseCache):
                 connection.execute(self._sql["clear"], (_text(namespace),))
 
     def close(self) -> None:
-        """Close the file. Whoever uses the cache again opens it again."""
+        """Close the file. The next use opens it again."""
         self._file.close()
 
 

@@ -1,4 +1,4 @@
-"""When a node's result may be taken from the cache: the input's digest and how long it holds."""
+"""Policies of cached results: the digest of a node's input, and how long a result is used."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from typing import Any
 
 from orchestrator import limits
 
-__all__ = ["CachePolicy", "default_cache_key"]
-
 
 def default_cache_key(*args: Any, **kwargs: Any) -> str:
     """Return a digest of plain data: equal for equal arguments, in every process.
 
-    It looks at values, types and nesting; not at the order of a dict or set. Dataclasses and
+    It depends on values, types and nesting; not on the order of a dict or set. Dataclasses and
     pydantic models count by their class and fields. Nothing is pickled.
 
     Raises:
@@ -49,10 +47,10 @@ class CachePolicy:
 
     def __post_init__(self) -> None:
         if self.ttl is not None and self.ttl <= 0:
-            raise ValueError(f"ttl={self.ttl} of a CachePolicy is more than 0 seconds, or None")
+            raise ValueError(f"ttl must be greater than 0 seconds, or None (ttl={self.ttl})")
 
 
-# What counts by its type and `repr`, which are the same in every process.
+# Types whose `repr` is the same in every process.
 _BY_REPR = (
     *(type(None), bool, int, float, complex, decimal.Decimal, uuid.UUID),
     *(dt.datetime, dt.date, dt.time, dt.timedelta, dt.timezone),
@@ -62,7 +60,7 @@ _REMEDY = "give CachePolicy(key_func=…), a function of the node's input"
 
 
 def _tokens(value: Any, path: str = "input") -> Iterator[bytes]:
-    """Yield what stands for a value: for each part its type, then its bytes or its parts."""
+    """Yield the tokens of a value: for each part its type, then its bytes or its parts."""
     todo = [(value, path, 0)]
     while todo:
         part, path, depth = todo.pop()
@@ -90,7 +88,7 @@ def _kind(part: Any) -> bytes:
 
 
 def _leaf(part: Any) -> bytes | None:
-    """Return what stands for a part that has no parts itself."""
+    """Return the bytes of a part that has no parts itself."""
     if isinstance(part, enum.Flag):
         return repr(part.value).encode()  # Several have no one name.
     if isinstance(part, enum.Enum):
@@ -107,7 +105,7 @@ def _leaf(part: Any) -> bytes | None:
 
 
 def _children(part: Any, path: str) -> list[tuple[Any, str]]:
-    """Return the parts of a part, in an order that its history has no say in."""
+    """Return the parts of a part, in an order that depends on their values only."""
     if isinstance(part, Mapping):
         pairs = [((key, path), (part[key], f"{path}[{key!r}]")) for key in _ordered(part, path)]
         return [each for pair in pairs for each in pair]
@@ -124,7 +122,7 @@ def _children(part: Any, path: str) -> list[tuple[Any, str]]:
 
 
 def _ordered(items: Iterable[Any], path: str) -> list[Any]:
-    # By what stands for them, because they need not be comparable.
+    # By their tokens, because they need not be comparable.
     return sorted(items, key=lambda item: b"".join(_tokens(item, path)))
 
 

@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  sorted set: the paths of the namespaces, by their arrival
 -- KEYS[2]  sorted set: the keys in this namespace, by their arrival
--- KEYS[3…] the items to look for
+-- KEYS[3…] the items to check
 -- ARGV[1]  the path of the namespace
 -- ARGV[2…] the key of each item, in the order of KEYS[3…]
 -- Result   how many keys were taken out

@@ -14,12 +14,9 @@ from orchestrator.serde.codec import Codec
 from orchestrator.sqlitefile import SqliteFile, statements
 from orchestrator.store.base import IndexConfig, TTLConfig
 from orchestrator.store.operations import Namespace
-from orchestrator.store.shelf import Row
-from orchestrator.store.shelved import ShelvedStore
+from orchestrator.store.shelf import Row, ShelvedStore
 
-__all__ = ["SqliteStore"]
-
-APPLICATION_ID = 1735619692  # "gstl"; tells the file from databases of others.
+APPLICATION_ID = 1735619692  # "gstl"; marks the file as a store.
 
 
 class SqliteStore(ShelvedStore):
@@ -40,12 +37,14 @@ class SqliteStore(ShelvedStore):
             GraphstalkError: if it cannot be opened or made.
             StateCorruptedError: if it is a database of something else.
         """
-        schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+        schema = (
+            resources.files(__package__).joinpath("sqlite_schema.sql").read_text(encoding="utf-8")
+        )
         self._file = SqliteFile(path, schema, APPLICATION_ID)
         super().__init__(_SqliteShelf(self._file), index=index, ttl=ttl, codec=codec, clock=clock)
 
     def close(self) -> None:
-        """Close the file. Whoever uses the store again opens it again."""
+        """Close the file. The next use opens it again."""
         self._file.close()
 
 
@@ -54,7 +53,7 @@ class _SqliteShelf:
 
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
-        self._sql = statements(__package__, "statements")
+        self._sql = statements(__package__, "sqlite_statements")
 
     @contextmanager
     def session(self, *, writes: bool) -> Iterator[_SqliteSession]:

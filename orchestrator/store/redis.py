@@ -1,6 +1,6 @@
 """A store on a Redis or Valkey server, for all processes of a fleet.
 
-Keys, all with one hash tag, so that they lie on one node of a cluster:
+Keys, all with one hash tag, so that one node of a cluster holds them:
 
 - `<prefix>seq`: string, the number of the last arrival
 - `<prefix>namespaces`: sorted set, path → number of its arrival
@@ -27,12 +27,9 @@ from orchestrator.redisconnection import client_for
 from orchestrator.serde.codec import Codec
 from orchestrator.store.base import IndexConfig, TTLConfig
 from orchestrator.store.operations import Namespace
-from orchestrator.store.shelf import Row
-from orchestrator.store.shelved import ShelvedStore
+from orchestrator.store.shelf import Row, ShelvedStore
 
-__all__ = ["RedisStore"]
-
-_PAGE = 200  # Items that one round trip brings.
+_PAGE = 200  # Items a round trip.
 _FIELDS = ("v", "e", "c", "u", "t", "x")
 
 
@@ -153,7 +150,7 @@ class _RedisShelf:
 
 
 def _source(name: str) -> str:
-    return resources.files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    return resources.files(__package__).joinpath(f"redis_{name}.lua").read_text(encoding="utf-8")
 
 
 def _path(namespace: Namespace) -> str:

@@ -1,4 +1,4 @@
-"""The types that a program adds to what can be stored, for the whole process.
+"""The types that a program makes storable, for the whole process.
 
 The state's schema names most types, and compiling a graph makes them known. This is for the others,
 and for a tag that stays when a class moves.
@@ -16,15 +16,13 @@ from orchestrator.serde.classes import Form, Plain, class_form
 from orchestrator.serde.classes import tag_of as default_tag
 from orchestrator.serde.third_party import is_third_party_tag
 
-__all__ = ["NATIVE", "register_type", "registered_form", "registered_tag"]
-
 NATIVE = frozenset({type(None), bool, int, float, str, bytes, list, dict})  # As msgpack has them.
 
 _C = TypeVar("_C", bound=type)
 
 _by_type: dict[type, Form] = {}
 _by_tag: dict[str, Form] = {}
-_lock = threading.Lock()  # Registering looks at both before it changes both.
+_lock = threading.Lock()  # Registering reads both before it changes both.
 
 _STANDARD_TYPES = NATIVE | {form.cls for form in STANDARD}
 _STANDARD_TAGS = frozenset(form.tag for form in STANDARD)
@@ -62,16 +60,16 @@ def register_type(
 
     Args:
         cls: the class; or the tag, when used as a decorator.
-        tag: what stored bytes call the type, for ever. By default the module and name of the
+        tag: the name of the type in stored bytes, for ever. By default the module and name of the
             class, so give one to be free to move or rename the class.
-        encode: returns what a value consists of, as data of which every part can be stored.
+        encode: returns the parts of a value, as data of which every part can be stored.
         decode: makes the value from that; it must not do anything else.
 
     Returns:
         the class, or a decorator.
 
     Raises:
-        ValueError: if the tag stands for another class, or the class has another tag.
+        ValueError: if another class has the tag, or the class has another tag.
         TypeError: if the class needs `encode` and `decode` and one of them is missing.
     """
     if cls is None or isinstance(cls, str):
@@ -92,20 +90,20 @@ def registered_form(cls: type) -> Form | None:
 
 
 def registered_tag(tag: str) -> Form | None:
-    """Return the form that `tag` stands for, if it was registered."""
+    """Return the form of `tag`, if it was registered."""
     return _by_tag.get(tag)
 
 
 def _form(cls: Any, tag: str | None, encode: Plain | None, decode: Plain | None) -> Form:
     if not isinstance(cls, type):
-        msg = f"register_type takes a class, not {cls!r:.80}"
+        msg = f"register_type must be given a class ({cls!r:.80})"
         raise TypeError(msg)
     if cls in _STANDARD_TYPES:
-        msg = f"{cls.__qualname__} is stored as it is: there is nothing to register"
+        msg = f"{cls.__qualname__} must not be registered: it can be stored already"
         raise ValueError(msg)
     tag = default_tag(cls) if tag is None else tag
     if not isinstance(tag, str) or not 0 < len(tag) <= limits.KEY_CHARS_MAX:
-        msg = f"a tag is a text of 1 to {limits.KEY_CHARS_MAX} characters, not {tag!r:.80}"
+        msg = f"a tag must be a text of 1 to {limits.KEY_CHARS_MAX} characters ({tag!r:.80})"
         raise ValueError(msg)
     tag.encode()  # Raises for what could not be stored, a lone surrogate.
     if (encode is None) != (decode is None):
@@ -119,12 +117,12 @@ def _form(cls: Any, tag: str | None, encode: Plain | None, decode: Plain | None)
 def _add(form: Form) -> None:
     other = _by_tag.get(form.tag)
     if form.tag in _STANDARD_TAGS or is_third_party_tag(form.tag):
-        msg = f"the tag {form.tag!r} stands for a type that is always known; choose another"
+        msg = f"the tag {form.tag!r} must not be that of a built-in type; choose another"
         raise ValueError(msg)
     if other is not None and other.cls is not form.cls:
         if not _is_again(form.cls, other.cls):
             msg = (
-                f"the tag {form.tag!r} already stands for {default_tag(other.cls)}; "
+                f"the tag {form.tag!r} is already used by {default_tag(other.cls)}; "
                 f"give {default_tag(form.cls)} its own"
             )
             raise ValueError(msg)
