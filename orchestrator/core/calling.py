@@ -19,11 +19,12 @@ from orchestrator.checkpoint.commit import (
     StepUpdate,
 )
 from orchestrator.checkpoint.events import InterruptAnswered, RunResumed, run_ended
+from orchestrator.checkpoint.lifecycle import RUNS, RunMove
 from orchestrator.checkpoint.model import Checkpoint, RunStatus
 from orchestrator.core.accepting import check_idle, go_on, marks_in
-from orchestrator.core.questions import CAN_GO_ON, answers_given, open_questions
+from orchestrator.core.questions import answers_given, open_questions
 from orchestrator.core.records import Records
-from orchestrator.core.stepping import ACTIVE, Placement
+from orchestrator.core.stepping import Placement
 from orchestrator.errors import ResumesExhaustedError, UnknownThreadError
 from orchestrator.graph.routing import START
 from orchestrator.record import replace
@@ -86,7 +87,7 @@ def answer(
         thread_id=thread_id,
         expect_head=checkpoint.id,
         expect_run=loaded.head.run_id,
-        expect_status=(loaded.head.status,) if resumes else CAN_GO_ON,
+        expect_status=(loaded.head.status,) if resumes else RUNS[RunMove.ANSWER].before,
         answers=tuple(
             Answer(questions[i].step.step_id, i, records.encode(value))
             for i, value in given.items()
@@ -233,7 +234,7 @@ def cancel(thread_id: str, loaded: LoadedThread) -> Commit | None:
     return Commit(
         thread_id=thread_id,
         expect_run=loaded.head.run_id,
-        expect_status=(*ACTIVE, RunStatus.PAUSED),
+        expect_status=RUNS[RunMove.CANCEL].before,
         status=RunStatus.CANCELLED,
         revoke=True,
         events=(run_ended(RunStatus.CANCELLED),),

@@ -36,6 +36,7 @@ from orchestrator.checkpoint.events import (
     of_step,
     run_ended,
 )
+from orchestrator.checkpoint.lifecycle import ACTIVE
 from orchestrator.checkpoint.model import (
     Checkpoint,
     Head,
@@ -55,7 +56,6 @@ from orchestrator.ids import root_thread
 from orchestrator.record import record, replace
 
 __all__ = [
-    "ACTIVE",
     "ASLEEP",
     "IN_SUBGRAPH",
     "TURN",
@@ -74,7 +74,6 @@ __all__ = [
     "tracked_writes",
 ]
 
-ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
 ASLEEP = "it sleeps"  # Why a step waits whose node does.
 IN_SUBGRAPH = "its subgraph runs"  # Why a step waits whose node is a graph.
 # Why a step waits whose subgraph remembers what it does: steps before it in the plan come first.

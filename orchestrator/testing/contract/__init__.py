@@ -58,6 +58,7 @@ from orchestrator.testing.contract.step_attempts import (
 from orchestrator.testing.contract.step_states import (
     ClaimingContract,
     CompletingContract,
+    LifecycleContract,
 )
 from orchestrator.testing.contract.stored_values import (
     GrowingContract,
@@ -72,6 +73,7 @@ class CheckpointerContract(
     RefusingContract,
     StoringContract,
     ClaimingContract,
+    LifecycleContract,
     FencingContract,
     DeletingContract,
     CompletingContract,

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
+from typing import Any
 
 import pytest
 
-from orchestrator.checkpoint.commit import WITHDRAWN, Answer, Refusal, StepUpdate, Take, Wait
+from orchestrator.checkpoint.commit import (
+    WITHDRAWN,
+    Answer,
+    Claim,
+    LoadedStep,
+    Refusal,
+    StepGuard,
+    StepUpdate,
+    Take,
+    Wait,
+)
+from orchestrator.checkpoint.lifecycle import ACTIVE, STEPS, RunMove, RunRow, StepMove, StepState
+from orchestrator.checkpoint.lifecycle import RUNS as RUN_TABLE
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver
 
-__all__ = ["ClaimingContract", "CompletingContract"]
+__all__ = ["ClaimingContract", "CompletingContract", "LifecycleContract"]
 
 
 # ---- claims ---------------------------------------------------------------------------------
@@ -447,3 +461,103 @@ class CompletingContract(Contract):
         assert driver.head_id() == drafts.FIRST + 1 + won
         assert [s.step.node for s in driver.load().steps.values()] == [f"n{won}"]
         assert driver.store.history(driver.thread_id) == [drafts.FIRST + 1 + won, drafts.FIRST]
+
+
+# ---- the tables of states -------------------------------------------------------------------
+# Every move of the tables, from every state: made as they say, or refused. (INV-2, INV-3)
+
+_WAITS = {Wait.TIMER: StepState.TIMER, Wait.ANSWER: StepState.ANSWER, Wait.PERSON: StepState.PERSON}
+_UPDATES: dict[StepMove, dict[str, Any]] = {  # What a process with a claim commits.
+    StepMove.WAIT: {"wait": Wait.TIMER, "delay_ms": _HOUR_MS},
+    StepMove.ASK: {"wait": Wait.ANSWER, "asks": {"question": b"?"}},
+    StepMove.PARK: {"wait": Wait.PERSON, "error": b"error"},
+    StepMove.HAND_BACK: {},
+}
+
+
+def _state(step: LoadedStep) -> StepState:
+    if step.completed:
+        return StepState.COMPLETED
+    return StepState.CLAIMED if step.owner else _WAITS.get(step.wait, StepState.READY)
+
+
+def _bring(driver: Driver, state: StepState) -> Claim:
+    """Start a thread of two steps and bring the first to a state; return the claim it had."""
+    driver.start("a", "b")
+    claim = driver.claimed("a")
+    moves = {row.after: move for move, row in STEPS.items() if move in _UPDATES}
+    if state is StepState.COMPLETED:
+        driver.complete(claim)
+    elif state is not StepState.CLAIMED:
+        driver.update(claim, **_UPDATES[moves[state]])
+    assert _state(driver.step("a")) is state
+    return claim
+
+
+def _try(driver: Driver, move: StepMove, claim: Claim) -> bool:
+    """Try to move the step; return whether the store did."""
+    assert claim.step is not None
+    guard = StepGuard(claim.step.step_id, claim.fence)
+    match move:
+        case StepMove.CLAIM:
+            return driver.claim("a", owner="other").refused is None
+        case StepMove.COMPLETE:
+            return driver.commit(guard=guard, completed=b"other").refused is None
+        case StepMove.RELEASE:
+            driver.store.release("worker")
+            return _state(driver.step("a")) is StepState.READY
+        case StepMove.WAKE:
+            driver.change(updates=(StepUpdate(step=claim.step, reset=True),))
+            return _state(driver.step("a")) is StepState.READY
+        case _:
+            updates = (StepUpdate(step=claim.step, **_UPDATES[move]),)
+            return driver.commit(guard=guard, updates=updates).refused is None
+
+
+class LifecycleContract(Contract):
+    """The tables of states."""
+
+    @pytest.mark.parametrize(
+        ("move", "state"),
+        [
+            (move, state)
+            for move, state in itertools.product(StepMove, StepState)
+            # A release of a step without a claim changes nothing.
+            if move is not StepMove.RELEASE or state is StepState.CLAIMED
+        ],
+    )
+    def test_a_step_moves_as_the_table_says(
+        self, driver: Driver, move: StepMove, state: StepState
+    ) -> None:
+        claim = _bring(driver, state)
+        before, after = STEPS[move]
+        moved = _try(driver, move, claim)
+        assert moved is (state in before)
+        assert _state(driver.step("a")) is (after if moved else state)
+
+    @pytest.mark.parametrize("state", list(StepState))
+    def test_only_a_settled_step_lets_its_superstep_end(
+        self, driver: Driver, state: StepState
+    ) -> None:
+        _bring(driver, state)
+        assert driver.load().head.open == 1 + (not state.settled)
+
+    @pytest.mark.parametrize("status", list(RunStatus))
+    def test_steps_of_active_runs_only_are_claimed(self, driver: Driver, status: RunStatus) -> None:
+        driver.start("a", "b")
+        driver.change(status=status)
+        claimed = driver.claim("a").refused is None
+        assert claimed is (status in ACTIVE) is (status in RUN_TABLE[RunMove.CLAIM].before)
+        assert driver.load().head.status is (RunStatus.RUNNING if claimed else status)
+
+    @pytest.mark.parametrize("status", list(RunStatus))
+    @pytest.mark.parametrize("move", [move for move in RunMove if move is not RunMove.CLAIM])
+    def test_a_run_moves_as_the_table_says(
+        self, driver: Driver, move: RunMove, status: RunStatus
+    ) -> None:
+        driver.start("a")
+        driver.change(status=status)
+        row: RunRow = RUN_TABLE[move]
+        refused = driver.commit(expect_status=row.before, status=row.after).refused
+        assert (refused is None) is (status in row.before)
+        assert driver.load().head.status is (status if refused else row.after)
