@@ -55,7 +55,7 @@ DIFFERS = {
     "langgraph.types.RetryPolicy": "attempts are counted where the thread is kept, over crashes",
     "langgraph.types.CachePolicy": "the key is a digest, never a pickle; `name` names its code",
     "langgraph.types.All": 'write `"*"`',
-    "langgraph.types.Durability": '"sync" is the default; on a fleet all commits are as with "sync"',
+    "langgraph.types.Durability": '"sync" by default; on a fleet every commit is as with "sync"',
     "langgraph.types.StreamMode": "`orchestrator.client.options.StreamMode`",
     "langgraph.errors.UnknownInterruptError": (
         "raised always, not only in strict mode; a kind of `NoPendingInterruptError`"
