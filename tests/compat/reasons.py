@@ -36,7 +36,7 @@ DIFFERS = {
         'an update of an unknown key is an error; `unknown_keys="ignore"` drops it, as there'
     ),
     "langgraph.graph.state.StateGraph": "as `langgraph.graph.StateGraph`",
-    "langgraph.graph.StateGraph.compile": "takes an `executor`, too: who runs the steps",
+    "langgraph.graph.StateGraph.compile": "has an `executor`, too, which runs the steps",
     "langgraph.graph.StateGraph.add_node": "takes a `queue`, too; `timeout` stops sync nodes",
     f"{_GRAPH}.invoke": (
         "resumes strictly: an answer to a thread that asks nothing is an error; a thread with an "
@@ -55,7 +55,7 @@ DIFFERS = {
     "langgraph.types.RetryPolicy": "attempts are counted where the thread is kept, over crashes",
     "langgraph.types.CachePolicy": "the key is a digest, never a pickle; `name` names its code",
     "langgraph.types.All": 'write `"*"`',
-    "langgraph.types.Durability": 'any is accepted; every commit is as with "sync"',
+    "langgraph.types.Durability": '"sync" by default; on a fleet every commit is as with "sync"',
     "langgraph.types.StreamMode": "`orchestrator.client.options.StreamMode`",
     "langgraph.errors.UnknownInterruptError": (
         "raised always, not only in strict mode; a kind of `NoPendingInterruptError`"

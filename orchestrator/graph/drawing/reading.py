@@ -21,11 +21,9 @@ from typing import Any, Final, NamedTuple
 
 from orchestrator.channels import MISSING, UNCHANGED
 from orchestrator.graph.drawing.model import DrawnEdge, DrawnNode
+from orchestrator.graph.drawing.nodes_and_edges import DrawnEdge, DrawnNode
 from orchestrator.graph.routing import END, START, branch_channel
 from orchestrator.graph.spec import GraphSpec, NodeSpec
-from orchestrator.graph.drawing.nodes_and_edges import DrawnEdge, DrawnNode
-from orchestrator.graph.routing import END, START
-from orchestrator.graph.spec import Branch, GraphSpec, NodeSpec
 
 __all__ = ["Opens", "Read", "read_graph"]
 
