@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ from orchestrator.graph.routing import START, channel_name
 from orchestrator.graph.schema import CONTROL
 from orchestrator.ids import check_thread_id, checkpoint_text
 from orchestrator.record import record, replace
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import UNKNOWN_PLAIN, Codec
 from orchestrator.step.surroundings import PREVIOUS
 
 __all__ = ["CheckpointTuple", "SavedThreads"]
@@ -89,7 +90,8 @@ class SavedThreads:
         for each in classes.values():
             with suppress(ValueError):  # Another class has its tag; values are shown as plain data.
                 codec.register_class(each)
-        return cls(store, Records(codec.encode, codec.decode_known), facts)
+        decode = partial(codec.decode, placeholders=UNKNOWN_PLAIN)
+        return cls(store, Records(codec.encode, decode), facts)
 
     # ---- reading ------------------------------------------------------------------------
 
