@@ -27,8 +27,9 @@ from orchestrator.errors import GraphstalkError, UnknownThreadError
 from orchestrator.graph.routing import START, channel_name
 from orchestrator.graph.schema import CONTROL
 from orchestrator.ids import check_thread_id, checkpoint_text
-from orchestrator.record import record
+from orchestrator.record import record, replace
 from orchestrator.serde.codec import UNKNOWN_PLAIN, Codec
+from orchestrator.step.surroundings import PREVIOUS
 
 __all__ = ["CheckpointTuple", "SavedThreads"]
 
@@ -156,11 +157,14 @@ class SavedThreads:
             empty = _checkpoint_of(Checkpoint(id=loaded.checkpoint.id), Facts(), "", {})
             return CheckpointTuple(shot.config, empty, metadata, None, [])
         checkpoint = self.records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
+        facts = self._facts(thread_id, _Past.of(checkpoint, loaded, self.records))
+        if PREVIOUS in facts.versions:
+            facts = _of_workflow(facts, loaded.head.graph)
         return CheckpointTuple(
             config=shot.config,
             checkpoint=_checkpoint_of(
                 checkpoint,
-                self._facts(thread_id, _Past.of(checkpoint, loaded, self.records)),
+                facts,
                 shot.created_at or "",
                 dict(shot.values),
             ),
@@ -356,6 +360,12 @@ def _see(
         if step.index < 0:
             triggers = {_channel(each) for each in step.triggers}
             own |= {k: v for k, v in versions.items() if k in triggers or _leads(k, step.node)}
+
+
+def _of_workflow(facts: Facts, graph: str) -> Facts:
+    """Return facts in which a workflow has its name; a graph keeps it as the step of its START."""
+    name = graph.rpartition("|")[2]
+    return replace(facts, seen={name if k == START else k: v for k, v in facts.seen.items()})
 
 
 def _leads(channel: str, node: str) -> bool:

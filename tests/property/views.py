@@ -21,6 +21,7 @@ from tests.property.plans import BoomError, Brief
 LIMIT = 9  # Supersteps of one call.
 CONFIG = {"configurable": {"thread_id": "t"}}
 ROOT = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+DURABILITIES = ("sync", "async", "exit")
 MODES = ["updates", "values", "tasks", "custom"]
 RECURSION = (orchestrator.GraphRecursionError, langgraph.errors.GraphRecursionError)
 KINDS: dict[type[Exception], str] = {

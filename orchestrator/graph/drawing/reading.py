@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from orchestrator.channels import MISSING, UNCHANGED
-from orchestrator.graph.drawing.model import DrawnEdge, DrawnNode
 from orchestrator.graph.drawing.nodes_and_edges import DrawnEdge, DrawnNode
 from orchestrator.graph.routing import END, START, branch_channel
 from orchestrator.graph.spec import GraphSpec, NodeSpec
