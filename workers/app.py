@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from workers.draining import Drain
 __all__ = ["app", "make_app"]
 
 _HEARTBEAT_S = 5
+_FLOWER_FORGETS_S = 60  # After its last sign of life, a dead worker is shown for so long.
 _SQS_VISIBILITY_S = 12 * 3600  # The longest that SQS allows; its default is 30 minutes.
 
 
@@ -107,6 +109,10 @@ def _restore_what_can_be(qos: Any) -> list[Any]:
 
 _qos: Any = kombu.transport.virtual.base.QoS
 _qos.restore_unacked = _restore_what_can_be
+
+# Flower reads its options from the environment after this module. By default it shows a worker that
+# was killed for ever, with the nodes it ran then as active ones.
+os.environ.setdefault("FLOWER_PURGE_OFFLINE_WORKERS", str(_FLOWER_FORGETS_S))
 
 app = make_app(Settings.from_env())
 app.steps["worker"].update((LeaseKeeper, Heartbeat, Drain))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from orchestrator.checkpoint.commit import ReadyStep
-from orchestrator.checkpointer.redis.fleet import Fleet
 from orchestrator.checkpointer.redis.store import RedisCheckpointer, connect
+from orchestrator.checkpointer.redis.workers import Fleet
 from orchestrator.config import Settings
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.execute.messages import (

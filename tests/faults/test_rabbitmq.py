@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from orchestrator import Client
 from orchestrator.config import Settings
+from tests.e2e.test_cli import graphstalk
 from tests.faults.proxy import Proxy
 from tests.fixtures.own_rabbitmq import RabbitMQ, own_rabbitmq
 from tests.integration.accounts import assert_settled
@@ -108,3 +110,17 @@ def test_a_worker_that_is_killed_leaves_its_steps_to_another(fleet: Fleet) -> No
     fleet.open("two")
     assert fleet.result()["total"] == 3
     assert_settled(fleet)
+
+
+def test_a_storm_of_faults_on_rabbitmq_loses_nothing_and_leaves_no_queue(
+    rabbit: RabbitMQ,
+) -> None:
+    before = rabbit.queues()
+    arguments = ["--minutes", "0.2", "--fault-every", "0.6", "--seed", "3", "--json"]
+    done = graphstalk("chaos", *arguments, "--broker", rabbit.url)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert (said["lost"], said["duplicated"], said["stranded"]) == (0, 0, 0)
+    assert (said["different"], said["gaps"]) == (0, 0)
+    assert {"lose_message", "double_message", "kill_process"} <= said["faults_by_kind"].keys()
+    assert rabbit.queues() <= before

@@ -80,7 +80,7 @@ def assert_deletable(world: World, gone: tuple[bytes, ...]) -> None:
 
 Choice = Callable[[World], list[tuple[bytes, ...]]]
 CHOICES: dict[str, Choice] = {
-    "one": lambda world: [(key,) for key in world.own if not key.endswith(b":children")],
+    "one": lambda world: [(key,) for key in world.own],
     "all but one": lambda world: [tuple({*world.own} - {key}) for key in world.own],
     "all": lambda world: [tuple(world.own)],
     "heads": lambda world: [tuple(key for key in world.own if key.endswith(b":head"))],

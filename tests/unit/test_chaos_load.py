@@ -2,6 +2,8 @@
 
 from itertools import islice
 
+import pytest
+
 from orchestrator.cli.chaos.faults import Kind, drawn
 from orchestrator.cli.chaos.injector import possible
 from orchestrator.cli.chaos.load import ROUNDS, WIDTH_MAX, drawn_input, undisturbed
@@ -30,9 +32,11 @@ def test_the_server_of_somebody_else_is_never_killed(tmp_path) -> None:
     assert theirs == set(Kind) - {Kind.KILL_SERVER}
 
 
-def test_messages_of_a_broker_that_is_no_redis_are_left_alone(tmp_path) -> None:
-    kinds = possible(Site("redis://x", tmp_path), "amqp://x")
-    assert not kinds & {Kind.LOSE_MESSAGE, Kind.DOUBLE_MESSAGE}
+def test_messages_are_lost_and_doubled_on_redis_and_rabbitmq_only(tmp_path) -> None:
+    mine, of_messages = Site("redis://x", tmp_path), {Kind.LOSE_MESSAGE, Kind.DOUBLE_MESSAGE}
+    assert of_messages <= possible(mine, "redis://x")
+    assert of_messages <= possible(mine, "amqp://x")
+    assert not of_messages & possible(mine, "sqs://x")
 
 
 def test_a_seed_draws_the_same_inputs_again_and_they_vary() -> None:
@@ -42,8 +46,11 @@ def test_a_seed_draws_the_same_inputs_again_and_they_vary() -> None:
     assert {value["rounds"] for value in inputs} == set(ROUNDS)
 
 
-def test_an_undisturbed_run_ends_with_everything_seen_in_the_order_of_the_plan() -> None:
+def test_an_undisturbed_run_ends_with_everything_seen_in_the_order_of_the_plan(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     state = undisturbed({"width": 3, "rounds": 2})
+    assert caplog.records == []  # What a person watches is the fleet.
     assert state["seen"] == [
         *("plan", "left", "right", "join", "piece 0", "piece 1", "piece 2", "gather"),
         *("turn", "turn", "flaky", "ask", "last"),

@@ -10,7 +10,10 @@ import copy
 import importlib
 import importlib.util
 import json
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from importlib import metadata
@@ -37,6 +40,13 @@ from tests.fixtures.deployment import (
 )
 
 EXAMPLE = ROOT / "deploy" / "compose.env.example"
+OFFLINE = "FLOWER_PURGE_OFFLINE_WORKERS"
+AS_FLOWER_READS_IT = """
+import workers.app
+from flower.command import apply_env_options, options
+apply_env_options()
+print(options.purge_offline_workers)
+"""
 ENV = {**environment_file(EXAMPLE), "FLOWER_PASSWORD": "secret"}
 SERVICES = services(ENV)
 OURS = [name for name, service in SERVICES.items() if service.is_ours]
@@ -238,6 +248,16 @@ def test_flower_can_only_look_and_asks_for_a_password() -> None:
     flower = SERVICES["flower"]
     assert "--read_only=true" in flower.argv
     assert flower.spec["environment"]["FLOWER_BASIC_AUTH"] == "graphstalk:secret"
+
+
+@pytest.mark.parametrize(("given", "shown"), [({}, "60"), ({OFFLINE: "5"}, "5")])
+def test_flower_removes_workers_that_are_gone(given: dict[str, str], shown: str) -> None:
+    env = {k: v for k, v in os.environ.items() if not k.startswith("FLOWER_")}
+    argv = [sys.executable, "-c", AS_FLOWER_READS_IT]
+    done = subprocess.run(
+        argv, env={**env, **given}, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == shown
 
 
 # Commands

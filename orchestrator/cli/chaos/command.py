@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from orchestrator.cli.chaos.drill import Drill, Load
     from orchestrator.cli.chaos.injector import Injector
     from orchestrator.cli.chaos.site import Site
-    from orchestrator.client.client import Client
 
 __all__ = ["chaos"]
 
@@ -110,6 +109,12 @@ class Order:
     help="A server to use, in a namespace of our own. It is never killed. Default: $REDIS_URL, "
     "else one that is started here.",
 )
+@click.option(
+    "--broker",
+    metavar="URL",
+    help="A RabbitMQ or Redis for the messages, in a queue of our own. It is never killed. "
+    "Default: the server.",
+)
 @click.option("--keep", is_flag=True, help="Keep the data and the logs, and say where.")
 @as_json_option
 @debug_option
@@ -125,6 +130,7 @@ def chaos(  # noqa: PLR0913  # One for each option.
     graphs: dict[str, str],
     text: str | None,
     url: str | None,
+    broker: str | None,
     keep: bool,
     as_json: bool,
 ) -> int:
@@ -155,7 +161,7 @@ def chaos(  # noqa: PLR0913  # One for each option.
         graphs=graphs,
         input=read_json(text, "--input"),
     )
-    with raise_on_stop_signals(), site(url) as where:
+    with raise_on_stop_signals(), site(url, broker) as where:
         drill, report = perform(where, order)
         where.keep = keep or bool(drill.verdict.findings)
         if drill.verdict.findings:
@@ -169,7 +175,7 @@ def perform(where: Site, order: Order) -> tuple[Drill, dict[str, Any]]:
     from orchestrator.cli.board import LineBoard
     from orchestrator.cli.chaos.drill import Drill, Plan, Witness
     from orchestrator.cli.chaos.faults import drawn
-    from orchestrator.cli.chaos.injector import possible
+    from orchestrator.cli.chaos.injector import Injector, opened_queue, possible
     from orchestrator.cli.worker import from_workers
     from orchestrator.client.client import Client
     from orchestrator.config import Settings
@@ -190,6 +196,8 @@ def perform(where: Site, order: Order) -> tuple[Drill, dict[str, Any]]:
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(Client(graphs=registry, settings=settings))
         store = stack.enter_context(contextlib.closing(RedisCheckpointer(settings=settings)))
+        name = settings.queue_prefix + settings.queue
+        queue = stack.enter_context(opened_queue(settings.broker_url, name))
         crew = hired(where, order, targets, {settings.queue, *queues})
         stack.callback(crew.close)
         crew.start(lambda: [worker.pid for worker in client.workers()])
@@ -201,9 +209,8 @@ def perform(where: Site, order: Order) -> tuple[Drill, dict[str, Any]]:
             settle_s=order.settle_s,
         )
         drill = Drill(client, store, crew, load_of(order), plan, witness, note)
-        with injecting(where, crew, client) as injector:
-            faults = drawn(order.seed, possible(where, settings.broker_url))
-            drill.run(injector, faults)
+        injector = Injector(crew, where, queue, clock_of(settings.url))
+        drill.run(injector, drawn(order.seed, possible(where, settings.broker_url)))
         report = report_of(order, drill, injector, crew, stale_refused(store))
     for text in crew.unasked:
         say(text)
@@ -227,21 +234,14 @@ def hired(where: Site, order: Order, targets: Mapping[str, str], queues: set[str
     return Crew(env, arguments, where.folder, order.workers)
 
 
-@contextlib.contextmanager
-def injecting(where: Site, crew: Crew, client: Client) -> Iterator[Injector]:
-    """Return who does the faults."""
+def clock_of(url: str) -> Callable[[], float]:
+    """Return what returns the time of a server, in milliseconds."""
     import redis
 
-    from orchestrator.cli.chaos.injector import Injector
-
-    settings = client.settings
-    queue = settings.queue_prefix + settings.queue
-    with redis.Redis.from_url(settings.url) as server:
+    with redis.Redis.from_url(url) as server:
         seconds, micros = server.time()
     ahead_ms = seconds * 1000 + micros / 1000 - time.time() * 1000
-    retry = redis.retry.Retry(redis.backoff.ConstantBackoff(0.1), 30)
-    with redis.Redis.from_url(settings.broker_url, retry=retry) as messages:
-        yield Injector(crew, where, messages, queue, lambda: time.time() * 1000 + ahead_ms)
+    return lambda: time.time() * 1000 + ahead_ms
 
 
 def load_of(order: Order) -> Load:

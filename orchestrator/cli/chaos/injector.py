@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from orchestrator.cli.chaos.faults import Fault, Kind
+from orchestrator.execute.dispatch import speaks_amqp
 
 if TYPE_CHECKING:
     from orchestrator.cli.chaos.crew import Crew
     from orchestrator.cli.chaos.site import Site
 
-__all__ = ["Injector", "possible"]
+__all__ = ["Injector", "opened_queue", "possible"]
+
+_T = TypeVar("_T")
 
 AWAY_MAX_S = 1.5  # How long a server that was killed is away at most.
+BROKER_ANSWER_S = 2.0
+REDIS_SCHEMES = ("redis://", "rediss://")
+
+
+class Queue(Protocol):
+    """The messages that wait in a queue of the broker; both methods say whether there was one."""
+
+    def lose(self, fault: Fault) -> bool:
+        """Delete a message."""
+        ...
+
+    def double(self, fault: Fault) -> bool:
+        """Send a message once more."""
+        ...
 
 
 def possible(site: Site, broker_url: str) -> set[Kind]:
@@ -22,7 +40,7 @@ def possible(site: Site, broker_url: str) -> set[Kind]:
     kinds = set(Kind)
     if site.server is None:
         kinds.remove(Kind.KILL_SERVER)
-    if not broker_url.startswith(("redis://", "rediss://")):
+    if not (broker_url.startswith(REDIS_SCHEMES) or speaks_amqp(broker_url)):
         kinds -= {Kind.LOSE_MESSAGE, Kind.DOUBLE_MESSAGE}
     return kinds
 
@@ -34,8 +52,7 @@ class Injector:
         self,
         crew: Crew,
         site: Site,
-        messages: Any,  # redis-py types what it gives back as if it were decoded.
-        queue: str,
+        queue: Queue,
         server_ms: Callable[[], float],
     ) -> None:
         """Do nothing yet.
@@ -43,13 +60,12 @@ class Injector:
         Args:
             crew: the workers.
             site: the server, if it is ours.
-            messages: where the queue is.
-            queue: its name.
-            server_ms: tells the time of the server that holds the checkpoints.
+            queue: where the messages of the workers wait.
+            server_ms: returns the time of the server that holds the checkpoints.
         """
         self.hits: Counter[Kind] = Counter()
         self._crew, self._site, self._server_ms = crew, site, server_ms
-        self._messages, self._queue = messages, queue
+        self._queue = queue
         self._how: dict[Kind, Callable[[Fault], str]] = {
             Kind.KILL_PROCESS: self._kill_process,
             Kind.KILL_MAIN: self._kill_main,
@@ -124,18 +140,94 @@ class Injector:
         return f"our server, for {away_s:.1f} s"
 
     def _lose_message(self, fault: Fault) -> str:
-        message = self._message(fault)
-        if message is None or not self._messages.lrem(self._queue, 1, message):
-            return ""
-        return "one of the queue"
+        return "one of the queue" if self._queue.lose(fault) else ""
 
     def _double_message(self, fault: Fault) -> str:
+        return "one of the queue" if self._queue.double(fault) else ""
+
+
+class RedisQueue:
+    """A queue of a Redis."""
+
+    def __init__(self, client: Any, name: str) -> None:
+        """Use the list of that name."""
+        self._client, self._name = client, name
+
+    def lose(self, fault: Fault) -> bool:
+        """See `Queue`."""
         message = self._message(fault)
-        if message is None:
-            return ""
-        self._messages.lpush(self._queue, message)
-        return "one of the queue"
+        return message is not None and bool(self._client.lrem(self._name, 1, message))
+
+    def double(self, fault: Fault) -> bool:
+        """See `Queue`."""
+        message = self._message(fault)
+        return message is not None and bool(self._client.lpush(self._name, message))
 
     def _message(self, fault: Fault) -> bytes | None:
-        waiting: list[bytes] = self._messages.lrange(self._queue, 0, -1)
+        waiting: list[bytes] = self._client.lrange(self._name, 0, -1)
         return fault.pick(waiting) if waiting else None
+
+
+class AmqpQueue:
+    """A queue of RabbitMQ: its first message, since no other can be chosen there."""
+
+    def __init__(self, url: str, name: str) -> None:
+        """Connect for each fault: the broker may be away between two."""
+        self._url, self._name = url, name
+
+    def lose(self, fault: Fault) -> bool:
+        """See `Queue`."""
+        del fault
+        return self._with_first(lambda channel, message: channel.basic_ack(message.delivery_tag))
+
+    def double(self, fault: Fault) -> bool:
+        """See `Queue`."""
+        del fault
+        return self._with_first(self._send_again)
+
+    def delete(self) -> None:
+        """Delete the queue with what is in it."""
+        self._with_channel(lambda channel: channel.queue_delete(self._name))
+
+    def _send_again(self, channel: Any, message: Any) -> None:
+        from amqp import Message
+
+        channel.basic_publish(Message(message.body, **message.properties), routing_key=self._name)
+        channel.basic_reject(message.delivery_tag, requeue=True)
+
+    def _with_first(self, act: Callable[[Any, Any], object]) -> bool:
+        def on(channel: Any) -> bool:
+            message = channel.basic_get(self._name)
+            if message is not None:
+                act(channel, message)
+            return message is not None
+
+        return bool(self._with_channel(on))
+
+    def _with_channel(self, act: Callable[[Any], _T]) -> _T | None:
+        """Act on a channel; return `None` if the broker is away, or refuses."""
+        from kombu.connection import Connection
+
+        connect: Any = Connection
+        with connect(self._url, connect_timeout=BROKER_ANSWER_S) as connection:
+            lost = (*connection.connection_errors, *connection.channel_errors)
+            with contextlib.suppress(*lost), connection.channel() as channel:
+                return act(channel)
+        return None
+
+
+@contextlib.contextmanager
+def opened_queue(broker_url: str, name: str) -> Iterator[Queue]:
+    """Have a queue of the broker, which is deleted at the end if the broker is RabbitMQ."""
+    if speaks_amqp(broker_url):
+        queue = AmqpQueue(broker_url, name)
+        try:
+            yield queue
+        finally:
+            queue.delete()
+        return
+    import redis
+
+    retry = redis.retry.Retry(redis.backoff.ConstantBackoff(0.1), 30)
+    with redis.Redis.from_url(broker_url, retry=retry) as client:
+        yield RedisQueue(client, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import tempfile
@@ -16,11 +17,13 @@ from urllib.parse import urlsplit
 from orchestrator.cli.demo import own_namespace
 from orchestrator.cli.embedded import EmbeddedServer, find_server
 from orchestrator.cli.output import say
+from orchestrator.config import without_password
 
 __all__ = ["Site", "site"]
 
 POLL_S = 0.02
 BROKER_VARIABLES = ("GRAPHSTALK_BROKER_URL", "CELERY_BROKER_URL")
+QUEUE_VARIABLES = ("GRAPHSTALK_NAMESPACE", "GRAPHSTALK_QUEUE")
 
 
 @dataclass(slots=True)
@@ -58,32 +61,43 @@ class Site:
 
 
 @contextlib.contextmanager
-def broker_unset() -> Iterator[None]:
-    """Forget the broker of somebody: a server of our own carries our messages too."""
-    before = {name: os.environ.pop(name) for name in BROKER_VARIABLES if name in os.environ}
+def broker_set(url: str | None) -> Iterator[None]:
+    """Let messages go through a broker, or through our server, whatever was set."""
+    names = [*BROKER_VARIABLES, *QUEUE_VARIABLES]
+    before = {name: os.environ[name] for name in names if name in os.environ}
+    for name in BROKER_VARIABLES:
+        os.environ.pop(name, None)
+    if url is not None:
+        os.environ[BROKER_VARIABLES[0]] = url
+        os.environ.update(dict.fromkeys(QUEUE_VARIABLES, f"chaos-{secrets.token_hex(4)}"))
+        say(f"messages go through {without_password(url)}, which is never killed")
     try:
         yield
     finally:
+        for name in names:
+            os.environ.pop(name, None)
         os.environ.update(before)
 
 
 @contextlib.contextmanager
-def site(url: str | None) -> Iterator[Site]:
+def site(url: str | None, broker: str | None = None) -> Iterator[Site]:
     """Have a folder and a server for as long as the context lasts.
 
     Args:
-        url: somebody's server, of which a namespace and a queue of our own are used; `None`: what
-            `REDIS_URL` names, else a server of our own.
+        url: a server that runs already, of which a namespace and a queue of our own are used;
+            `None`: what `REDIS_URL` names, else a server of our own.
+        broker: where messages go; `None`: the server of our own, or what the environment names.
     """
     found = find_server({**os.environ, "REDIS_URL": url} if url else None)
     with contextlib.ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="graphstalk-chaos-"))
+        if broker is not None or found.url is None:
+            stack.enter_context(broker_set(broker))
         if found.url is not None:
             stack.enter_context(own_namespace(found.url, keep=False, prefix="chaos"))
             say("the server is not ours: it is never killed; of workers, only ours are")
             here = Site(found.url, folder)
         else:
-            stack.enter_context(broker_unset())
             server = EmbeddedServer(folder / "data", binary=found.binary)
             server.start()
             here = Site(server.url, folder, server, found.binary)
