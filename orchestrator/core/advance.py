@@ -84,8 +84,7 @@ def advance(
         if value is not MISSING:
             applied.changed.setdefault(key, value)
     control, sends = applied.control, applied.sends
-    steered = is_steered(before)
-    kept = kept_in(before) if steered else []
+    kept = kept_in(before)
     if spec.lineage.renames:
         kept = [replace(k, node=spec.lineage.node(k.node)) for k in kept]
     steps: tuple[PlannedStep, ...] = ()
@@ -121,7 +120,7 @@ def advance(
         applied.values,
         applied.changed,
         tuple(sends),
-        steered,
+        is_steered(before),
         applied.appended,
         frame.values,
     )
