@@ -54,7 +54,7 @@ _MODULES = {
     "graph.runtime": "ExecutionInfo RunControl Runtime ServerInfo StreamWriter",
     "graph.scope": "get_config get_runtime get_store get_stream_writer",
     "serde": "register_type",
-    "serde.msgpack": "UnknownValue",
+    "serde.codec": "UnknownValue",
     "step.context": "StepContext",
     "store": "BaseStore InMemoryStore Item SearchItem",
 }

@@ -100,7 +100,7 @@ from orchestrator.graph.scope import get_runtime as get_runtime
 from orchestrator.graph.scope import get_store as get_store
 from orchestrator.graph.scope import get_stream_writer as get_stream_writer
 from orchestrator.serde import register_type as register_type
-from orchestrator.serde.msgpack import UnknownValue as UnknownValue
+from orchestrator.serde.codec import UnknownValue as UnknownValue
 from orchestrator.step.context import StepContext as StepContext
 from orchestrator.store import BaseStore as BaseStore
 from orchestrator.store import InMemoryStore as InMemoryStore

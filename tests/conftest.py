@@ -10,7 +10,7 @@ import redis
 from orchestrator import limits
 from orchestrator.cli.embedded import EmbeddedServer, ServerNotFoundError, find_server
 from orchestrator.config import Settings
-from orchestrator.testing.clock import ManualClock
+from orchestrator.testing.manual_clock import ManualClock
 
 _SERVER = "redis_url"  # Whoever asks for this fixture, itself or through others, needs a server.
 

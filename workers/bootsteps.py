@@ -19,7 +19,7 @@ from typing import Any
 from celery import bootsteps
 from celery.signals import worker_process_init
 
-from orchestrator.checkpointer.redis.fleet import Fleet, Worker
+from orchestrator.checkpointer.redis.workers import Fleet, Worker
 from orchestrator.config import Settings
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.execute.dispatch import open_store

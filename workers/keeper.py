@@ -31,10 +31,9 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.checkpointer.redis.epochfile import EpochFile
-from orchestrator.checkpointer.redis.epochs import Epochs
-from orchestrator.checkpointer.redis.fleet import Fleet, Worker
+from orchestrator.checkpointer.redis.rollback_guard import EpochFile, Epochs
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
+from orchestrator.checkpointer.redis.workers import Fleet, Worker
 from orchestrator.config import Settings
 from orchestrator.coordinate.auditor import Auditor
 from orchestrator.coordinate.sweeper import Sweeper

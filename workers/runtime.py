@@ -17,7 +17,7 @@ from pathlib import Path
 
 from orchestrator.checkpoint.commit import ReadyStep
 from orchestrator.checkpoint.model import RunStatus
-from orchestrator.checkpointer.redis import holding
+from orchestrator.checkpointer.redis import claims
 from orchestrator.client.children import Children
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.config import Settings
@@ -299,7 +299,7 @@ def _make() -> Runtime:
     template = os.environ.get(TEMPLATE_VARIABLE)
     store = open_store(settings, template, answer_s=_ANSWER_S)
     owner = new_owner()
-    lost = partial(holding.lost, store, owner)
+    lost = partial(claims.lost, store, owner)
     access = Access(store, owner, attempts_max=float("inf"), finds_lost=lost)
     gc.freeze()  # What is there stays: no collection need look at it again.
     dispatch = partial(store.push, again=False) if store.pushes else dispatcher(store, settings)

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.checkpointer.redis.holding import HeldClaim, fenced, held_by
+from orchestrator.checkpointer.redis.claims import HeldClaim, fenced, held_by
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
 from orchestrator.errors import CheckpointerUnavailableError, StateCorruptedError
 from orchestrator.execute.dispatch import Dispatch

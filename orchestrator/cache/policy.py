@@ -48,7 +48,6 @@ class CachePolicy:
     name: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a time in which nothing can be used."""
         if self.ttl is not None and self.ttl <= 0:
             raise ValueError(f"ttl={self.ttl} of a CachePolicy is more than 0 seconds, or None")
 

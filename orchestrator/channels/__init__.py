@@ -17,7 +17,7 @@ from orchestrator.channels.last_value import (
     LastValueAfterFinish,
     UntrackedValue,
 )
-from orchestrator.channels.reduced import (
+from orchestrator.channels.reducers import (
     BinaryOperatorAggregate,
     NamedBarrierValue,
     NamedBarrierValueAfterFinish,

@@ -43,13 +43,13 @@ UNCHANGED: Final = _Mark.UNCHANGED
 class Channel:
     """The update rule of one key; the base class is the rule that keeps nothing."""
 
-    typ: Any = Any  # The type of the key, where the rule was told.
+    typ: Any = Any  # The type of the key, if the rule was given it.
     key: str = ""  # The key, for messages.
     kind = "channel"  # Part of the graph's fingerprint.
     transient = False  # Whether a superstep that writes nothing here clears the value.
     consumes = False  # Whether triggering a node uses the value up.
     finishes = False  # Whether the value only shows once the run has nothing else to do.
-    appends = False  # Whether `appended` may tell something.
+    appends = False  # Whether `appended` may return a list.
     persisted = True  # Whether the value is stored with the checkpoint.
     default: Callable[[], Any] | None = None  # Makes the default that the schema declares.
 
@@ -62,9 +62,9 @@ class Channel:
         raise NotImplementedError
 
     def appended(self, writes: Sequence[Any]) -> list[Any] | None:
-        """Return what `update` adds to the end of a list, whatever the list holds; else `None`.
+        """Return the items that `update` appends to any list, or `None` if it does more.
 
-        So a list that grows needs not be looked at to be stored.
+        So a growing list can be stored without reading the whole of it.
         """
         del writes
         return None
@@ -101,7 +101,7 @@ class Channel:
     def named(self, key: str, typ: Any) -> Self:
         """Return this rule for a key of the state whose annotation says `typ`.
 
-        A rule that stands in an annotation may be used for several keys, so it is copied.
+        A rule in an annotation may be used for several keys, so it is copied.
         """
         del typ
         named = copy.copy(self)
@@ -118,15 +118,12 @@ class Overwrite:
     __slots__ = ("value",)
 
     def __init__(self, value: Any) -> None:
-        """Hold the replacement."""
         self.value = value
 
     def __repr__(self) -> str:
-        """Show the replacement."""
         return f"Overwrite({self.value!r})"
 
     def __eq__(self, other: object) -> bool:
-        """Compare by replacement."""
         return isinstance(other, Overwrite) and other.value == self.value
 
     __hash__ = None  # type: ignore[assignment]
@@ -144,7 +141,7 @@ def overwrite_of(write: Any) -> tuple[bool, Any]:
     if isinstance(write, dict):
         if len(write) == 1 and "__overwrite__" in write:
             return True, write["__overwrite__"]
-        # What JSON makes of LangGraph's `Overwrite`, a dataclass.
+        # LangGraph's `Overwrite`, a dataclass, as JSON has it.
         if write.get("type") == "__overwrite__" and "value" in write:
             return True, write["value"]
     return False, None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from orchestrator.channels.base import MISSING, UNCHANGED, Channel, replacement_in
-from orchestrator.channels.starting import declared_start, differs, name_of, start_of
+from orchestrator.channels.reducers import declared_start, differs, name_of, start_of
 from orchestrator.errors import InvalidGraphError
 
 __all__ = ["DeltaChannel"]

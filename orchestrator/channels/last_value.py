@@ -17,7 +17,6 @@ class LastValue(Channel):
     kind = "last"
 
     def __init__(self, typ: Any = Any, key: str = "") -> None:
-        """Remember type and key for messages."""
         self.typ, self.key = typ, key
 
     def update(self, value: Any, writes: Sequence[Any]) -> Any:
@@ -38,7 +37,6 @@ class LastValueAfterFinish(Channel):
     finishes = True
 
     def __init__(self, typ: Any = Any, key: str = "") -> None:
-        """Remember type and key for messages."""
         self.typ, self.key = typ, key
 
     def update(self, value: Any, writes: Sequence[Any]) -> Any:
@@ -66,7 +64,6 @@ class AnyValue(Channel):
     transient = True
 
     def __init__(self, typ: Any = Any, key: str = "") -> None:
-        """Remember type and key for messages."""
         self.typ, self.key = typ, key
 
     def update(self, value: Any, writes: Sequence[Any]) -> Any:

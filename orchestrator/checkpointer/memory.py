@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 from orchestrator import limits
@@ -27,11 +26,11 @@ from orchestrator.checkpoint.commit import (
     Wait,
 )
 from orchestrator.checkpoint.model import Head, RunStatus
-from orchestrator.checkpointer import sealing
 from orchestrator.checkpointer.base import Planner
-from orchestrator.checkpointer.eventrecords import opened_events
+from orchestrator.checkpointer.lease_trust import LEAD_MS, Trust
 from orchestrator.checkpointer.memory_audit import Auditing
-from orchestrator.checkpointer.memory_thread import (
+from orchestrator.checkpointer.saver import BaseCheckpointSaver, check_serde
+from orchestrator.checkpointer.transition import (
     Step,
     Thread,
     drop_history,
@@ -44,12 +43,11 @@ from orchestrator.checkpointer.memory_thread import (
     unready,
     update_step,
 )
-from orchestrator.checkpointer.news import news_in_log
-from orchestrator.checkpointer.saver import BaseCheckpointSaver, check_serde
-from orchestrator.checkpointer.sweeping import LEAD_MS, Trust
-from orchestrator.checkpointer.values import found_values, named_values
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.config import Settings
+from orchestrator.envelope import sealed_records
+from orchestrator.envelope.event_codec import opened_events
+from orchestrator.envelope.list_tails import found_values, named_values
 from orchestrator.ids import CHILD, below, partition_of, root_thread
 from orchestrator.record import replace
 
@@ -91,7 +89,7 @@ class MemoryCheckpointer(BaseCheckpointSaver):
     def commit(self, commit: Commit, meanwhile: Callable[[], None] | None = None) -> CommitResult:
         """See `Checkpointer.commit`."""
         del meanwhile  # It waits for nobody.
-        commit = sealing.sealed(commit)
+        commit = sealed_records.sealed(commit)
         with self._changed:
             now = self._clock.now_ms()
             thread = self._threads.get(commit.thread_id)
@@ -277,7 +275,7 @@ class MemoryCheckpointer(BaseCheckpointSaver):
             answers=dict(step.answers),
             notes=dict(step.notes),
         )
-        return sealing.opened_claim(step.ready.thread_id, claim)
+        return sealed_records.opened_claim(step.ready.thread_id, claim)
 
     def renew(self, owners: Sequence[str], *, ttl_s: float) -> None:
         """See `Checkpointer.renew`."""
@@ -405,7 +403,7 @@ class MemoryCheckpointer(BaseCheckpointSaver):
                 return None
             found = replace(found, head=opened_head(thread_id, found.head))
             named = named_values(thread.blobs.get, found.outcomes.values())
-            return sealing.opened_thread(thread_id, found, named)
+            return sealed_records.opened_thread(thread_id, found, named)
 
     def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
         """See `Checkpointer.history`."""
@@ -440,12 +438,6 @@ class MemoryCheckpointer(BaseCheckpointSaver):
                 self._changed.wait_for(lambda: bool(newer()), timeout=wait_s)
             return opened_events(thread_id, newer())
 
-    def news(
-        self, thread_id: str, *, after: int
-    ) -> AbstractContextManager[Callable[[float], bool]]:
-        """See `Checkpointer.news`."""
-        return news_in_log(self, thread_id, after)
-
     # ---- what an overlay does with it -----------------------------------------------------
 
     def restore(self, thread_id: str, thread: Thread) -> None:
@@ -458,7 +450,7 @@ class MemoryCheckpointer(BaseCheckpointSaver):
         with self._changed:
             thread = self._threads.get(thread_id)
             if thread is not None and values:
-                sealed = sealing.sealed(Commit(thread_id=thread_id, blobs=values)).blobs
+                sealed = sealed_records.sealed(Commit(thread_id=thread_id, blobs=values)).blobs
                 thread.blobs = {**sealed, **thread.blobs}
 
     def knows(self, thread_id: str, names: Collection[str]) -> bool:

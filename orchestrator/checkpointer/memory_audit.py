@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from orchestrator.checkpoint.audit import Audited, Damage, DamageCode
 from orchestrator.checkpoint.commit import EventDraft, Wait
 from orchestrator.checkpointer.base import Planner
-from orchestrator.checkpointer.eventrecords import sealed_event
-from orchestrator.checkpointer.memory_thread import Step, Thread
-from orchestrator.checkpointer.sealing import opened_checkpoint
-from orchestrator.checkpointer.steady import Change, Fault, KeptStep, faults
+from orchestrator.checkpointer.consistency import Change, Fault, KeptStep, faults
+from orchestrator.checkpointer.transition import Step, Thread
+from orchestrator.envelope.event_codec import sealed_event
+from orchestrator.envelope.sealed_records import opened_checkpoint
 from orchestrator.errors import StateCorruptedError
 from orchestrator.ids import root_thread
 

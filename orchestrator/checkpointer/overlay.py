@@ -32,12 +32,11 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import Checkpoint, Head, RunStatus
 from orchestrator.checkpointer.base import Checkpointer, Planner
-from orchestrator.checkpointer.behind import Behind, NotMadeError
 from orchestrator.checkpointer.memory import MemoryCheckpointer
-from orchestrator.checkpointer.memory_thread import thread_of
-from orchestrator.checkpointer.replay import Patiently, Replay
-from orchestrator.checkpointer.sealing import HEAD_FIELDS
+from orchestrator.checkpointer.replay import Behind, NotMadeError, Patiently, Replay
+from orchestrator.checkpointer.transition import thread_of
 from orchestrator.clock import SystemClock
+from orchestrator.envelope.sealed_records import HEAD_FIELDS
 from orchestrator.errors import CheckpointerUnavailableError, RunCancelledError
 from orchestrator.ids import root_thread
 from orchestrator.record import replace

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
@@ -17,6 +19,7 @@ from orchestrator.serde.classes import tag_of
 
 __all__ = ["BaseCheckpointSaver", "check_serde"]
 
+_PAUSE_PART, _PAUSE_MAX_S = 0.03, 0.01  # Between two reads of the log.
 _Config = Mapping[str, Any] | str
 _NO_SERDE = (
     "unexpected keyword argument 'serde': it must be left out, since values are stored by the one "
@@ -105,6 +108,30 @@ class BaseCheckpointSaver:
         found = self.list(config, filter=filter, before=before, limit=limit)
         while (each := await asyncio.to_thread(next, found, None)) is not None:
             yield each
+
+    # ---- waiting --------------------------------------------------------------------------
+
+    @contextmanager
+    def news(self: Any, thread_id: str, *, after: int) -> Iterator[Callable[[float], bool]]:
+        """Wait for run events by polling the thread's log; see `Checkpointer.news`.
+
+        Step events are ignored. The poll interval grows with the wait, so that it stays a small
+        part of the time that the run takes.
+        """
+        began, seen = time.monotonic(), after
+
+        def wait(wait_s: float) -> bool:
+            nonlocal seen
+            end = time.monotonic() + wait_s
+            while (left := end - time.monotonic()) > 0:
+                events = self.events(thread_id, after=seen, wait_s=left)
+                seen = events[-1].seq if events else seen
+                if any(event.type.startswith("run_") for event in events):
+                    return True
+                time.sleep(min(left, _PAUSE_MAX_S, _PAUSE_PART * (time.monotonic() - began)))
+            return False
+
+        yield wait
 
     # ---- deleting and copying -------------------------------------------------------------
 

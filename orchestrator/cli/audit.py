@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from orchestrator import limits
 from orchestrator.checkpoint.audit import Damage
 from orchestrator.checkpoint.model import RunStatus
-from orchestrator.checkpointer.redis.epochs import Halt, accept, halts
-from orchestrator.checkpointer.redis.fleet import Fleet
+from orchestrator.checkpointer.redis.rollback_guard import Halt, accept, halts
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
+from orchestrator.checkpointer.redis.workers import Fleet
 from orchestrator.cli.options import read_settings
 from orchestrator.config import Settings
 from orchestrator.coordinate.auditor import Auditor

@@ -75,7 +75,6 @@ class LineBoard:
     """One line when something changes, and now and then one with the sums."""
 
     def __init__(self) -> None:
-        """Start the clock."""
         self._began_s = time.monotonic()
         self._line_due_s = 0.0
         self._statuses: dict[str, str] = {}
@@ -101,7 +100,6 @@ class LiveBoard:
     """A table that is drawn again and again, with the latest notes under it."""
 
     def __init__(self, screen: Live) -> None:
-        """Take the screen to draw on."""
         self.notes: list[str] = []
         self._began_s = time.monotonic()
         self._screen = screen

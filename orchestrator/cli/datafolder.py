@@ -37,7 +37,6 @@ class DataFolder:
     """A folder that at most one embedded server uses at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Create the folder, for its owner only."""
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path.resolve()
         self._fd: int | None = None

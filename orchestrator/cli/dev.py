@@ -228,12 +228,10 @@ class Lines:
     """Prints the lines of many processes, each with the name of who said it."""
 
     def __init__(self) -> None:
-        """Start with no name seen."""
         self._colours: dict[str, str] = {}
         self._coloured = colour_allowed(sys.stdout)
 
     def __call__(self, name: str, line: str) -> None:
-        """Print one line."""
         colour = self._colours.setdefault(name, COLOURS[len(self._colours) % len(COLOURS)])
         label = f"{name:<9}|"
         with contextlib.suppress(BrokenPipeError):

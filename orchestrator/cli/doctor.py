@@ -68,7 +68,6 @@ def doctor(
 
 
 def _accept(url: str | None, *, as_json: bool) -> int:
-    """Accept a loss, if there is one."""
     from orchestrator.cli.audit import accepted
 
     found = {partition: str(halt) for partition, halt in accepted(url).items()}
@@ -84,7 +83,6 @@ def _accept(url: str | None, *, as_json: bool) -> int:
 
 
 def _threads(url: str | None, *, repair: bool, as_json: bool) -> int:
-    """Audit all threads."""
     from orchestrator.cli.audit import audited, orphans
 
     count, damages = audited(url, repair=repair)

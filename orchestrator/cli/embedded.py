@@ -192,7 +192,6 @@ class EmbeddedServer:
         return self._process is not None and self._process.poll() is None
 
     def __enter__(self) -> Self:
-        """Start the server."""
         self.start()
         return self
 
@@ -202,7 +201,6 @@ class EmbeddedServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop the server."""
         self.stop()
 
     def _start_on_a_port(self, binary: Path) -> None:

@@ -39,7 +39,6 @@ class CommandError(GraphstalkError):
     code = "COMMAND_FAILED"
 
     def __init__(self, message: str, exit_code: Exit = Exit.FAILURE) -> None:
-        """Keep how the process shall end beside the message."""
         super().__init__(message)
         self.exit_code = exit_code
 

@@ -154,7 +154,6 @@ class FolderGraphs(Mapping[str, "CompiledStateGraph"]):
     """
 
     def __init__(self) -> None:
-        """Read the configuration; nothing is loaded."""
         from orchestrator.cli.worker import from_workers
 
         self._registry: Any = from_workers(".registry")
@@ -175,11 +174,9 @@ class FolderGraphs(Mapping[str, "CompiledStateGraph"]):
         return graph
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the configured names."""
         return iter(self._targets)
 
     def __len__(self) -> int:
-        """Return how many graphs are configured."""
         return len(self._targets)
 
     def _loaded(self, name: str, target: str) -> CompiledStateGraph | None:

@@ -77,7 +77,7 @@ def plain(value: object) -> Any:  # JSON is any; one return for each kind.
             return value.isoformat()
         case list() | tuple():
             return [plain(item) for item in value]
-    from orchestrator.serde.msgpack import UnknownValue
+    from orchestrator.serde.codec import UnknownValue
 
     if isinstance(value, UnknownValue):
         return {"type": value.type, "value": plain(value.fields)}

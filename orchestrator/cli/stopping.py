@@ -36,7 +36,6 @@ class StopRequestedError(KeyboardInterrupt):
     """A person or a supervisor asked this process to stop."""
 
     def __init__(self, number: int) -> None:
-        """Keep which signal it was."""
         super().__init__(number)
         self.number = number
 

@@ -51,7 +51,6 @@ class Watch:
     """Some threads, as they are stored."""
 
     def __init__(self, store: Checkpointer, threads: Sequence[str]) -> None:
-        """Watch these threads of that store."""
         self._store = store
         self._open: dict[str, LoadedThread] = {}  # Those not ended, as last seen.
         self.threads = tuple(threads)

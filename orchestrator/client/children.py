@@ -27,6 +27,7 @@ from orchestrator.checkpoint.commit import (
     StepUpdate,
     Wait,
 )
+from orchestrator.checkpoint.lifecycle import ACTIVE, RUNS, RunMove
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
@@ -38,9 +39,9 @@ from orchestrator.client.snapshot import lasting_namespace, live_values, shown
 from orchestrator.client.threadconfig import ThreadConfig
 from orchestrator.core.accepting import RunConfig, left_behind, paused_by_node
 from orchestrator.core.branches import belongs, below, crowded, leaves
-from orchestrator.core.questions import CAN_GO_ON, open_questions
+from orchestrator.core.questions import open_questions
 from orchestrator.core.steering import Spot, spot_in
-from orchestrator.core.stepping import ACTIVE, IN_SUBGRAPH, TURN, TURN_ABOVE, Placement
+from orchestrator.core.stepping import IN_SUBGRAPH, TURN, TURN_ABOVE, Placement
 from orchestrator.core.turns import gives_way, is_before
 from orchestrator.errors import (
     GraphInterrupt,
@@ -353,7 +354,7 @@ class _Child:
             return calls.accept(self.thread_id, loaded.head.graph, mine, self._config())[1]
         known = self._answers()
         given = {i: known[i] for i in open_questions(loaded) if i in known}
-        if given and status in CAN_GO_ON:  # What was cancelled asks again first.
+        if given and status in RUNS[RunMove.ANSWER].before:  # What was cancelled asks again first.
             return calls.answer(self.thread_id, given, call=self._config().call)
         return calls.carry_on(self.thread_id, call=self._config().call)
 

@@ -11,8 +11,8 @@ from typing import Any, Self, Unpack
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Event, LoadedThread, ReadyStep
 from orchestrator.checkpoint.model import RunStatus
-from orchestrator.checkpointer.redis.fleet import Fleet, Worker
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
+from orchestrator.checkpointer.redis.workers import Fleet, Worker
 from orchestrator.client.beginning import checked_input, checked_submitted, run_config
 from orchestrator.client.calls import Calls
 from orchestrator.client.checking import Trouble, check_threads
@@ -56,7 +56,7 @@ from orchestrator.ids import (
     new_uuid,
     short_hash,
 )
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import UNKNOWN_TYPED, Codec
 from orchestrator.step.carrying import CARRYING
 from orchestrator.step.surroundings import context_for
 
@@ -101,7 +101,7 @@ class Client:
         self._writer: RedisCheckpointer | None = None
         self._dispatch: Dispatch | None = None  # Where another server is the broker.
         codec = Codec()
-        self._plain = Records(codec.encode, codec.decode_showing)
+        self._plain = Records(codec.encode, partial(codec.decode, placeholders=UNKNOWN_TYPED))
 
     def __enter__(self) -> Self:
         """Return the client itself."""

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, Unpack, cast, overload
 
 from orchestrator import limits
@@ -42,7 +43,7 @@ from orchestrator.graph.routing import START, Command
 from orchestrator.graph.settings import checked_dispatch, checked_queue
 from orchestrator.graph.spec import DEFAULT_NAME, GraphSpec
 from orchestrator.ids import ThreadId
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import UNKNOWN_TYPED, USERS_TYPED, Codec
 from orchestrator.step.access import Access, new_owner
 from orchestrator.step.bridge import prepare_handlers
 from orchestrator.step.caching import node_namespaces
@@ -137,9 +138,11 @@ class CompiledStateGraph(
                 codec.register_class(cls)
         self.records = Records(codec.encode, codec.decode, spec.lineage)
         # What calls on threads of a fleet use: they read no values, but may bring some.
-        self.carrying = Records(codec.encode, codec.decode_carrying)
+        self.carrying = Records(codec.encode, partial(codec.decode, placeholders=USERS_TYPED))
         # What shows values, also of types that only other processes know.
-        self.showing = Records(codec.encode, codec.decode_showing, spec.lineage)
+        self.showing = Records(
+            codec.encode, partial(codec.decode, placeholders=UNKNOWN_TYPED), spec.lineage
+        )
         prepare_handlers()
         self.config: Mapping[str, Any] = {}  # What holds for all calls; see `with_config`.
         self.owner = new_owner()

@@ -9,12 +9,12 @@ from typing import Any
 from orchestrator import limits
 from orchestrator.checkpoint.commit import (
     Commit,
-    EventDraft,
     LoadedThread,
     ReadyStep,
     StepGuard,
     StepUpdate,
 )
+from orchestrator.checkpoint.events import ThreadCopied
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpoint.tails import is_list, tail_of
 from orchestrator.checkpointer.base import Checkpointer
@@ -207,7 +207,7 @@ class _Copy:
             "local": int(h.local),
             "owner": "",
         }
-        event = EventDraft("thread_copied", {"of": root_thread(self.source)[0]})
+        event = ThreadCopied(of=root_thread(self.source)[0]).draft()
         self.store.commit(Commit(thread_id=self.target, updates=updates))
         done = Commit(thread_id=self.target, status=h.status, head=fields, events=(event,))
         self.store.commit(done)

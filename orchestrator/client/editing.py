@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from orchestrator.checkpoint.commit import Commit, EventDraft, LoadedThread
+from orchestrator.checkpoint.commit import Commit, LoadedThread
+from orchestrator.checkpoint.events import StateEdited
 from orchestrator.checkpoint.model import Checkpoint, Head, Outcome, PlannedStep, RunStatus
 from orchestrator.core.accepting import (
     RunConfig,
@@ -25,7 +26,7 @@ from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.graph.inspecting import INJECTED
 from orchestrator.graph.routing import END, START, branch_channel, own, plain_name
 from orchestrator.graph.spec import NodeSpec
-from orchestrator.ids import checkpoint_text, mint_checkpoint_id
+from orchestrator.ids import mint_checkpoint_id
 from orchestrator.record import replace
 from orchestrator.step.call import leads, updates_of, writes_of_edit
 
@@ -342,7 +343,7 @@ class Editor:
         made = replace(following.checkpoint, metadata=metadata)
         following = replace(following, checkpoint=made)
         commit = self.stepping.next(self.thread_id, head, following)
-        edited = {"checkpoint": checkpoint_text(following.checkpoint.id), "node": what}
+        edited = StateEdited(checkpoint=following.checkpoint.id, node=what).draft()
         return replace(
             commit,
             expect_new=self.loaded is None,
@@ -351,7 +352,7 @@ class Editor:
             status=RunStatus.PAUSED if following.checkpoint.plan else RunStatus.SUCCEEDED,
             head=fields,
             results=left_behind(records, self.loaded) if self.loaded is not None else {},
-            events=(EventDraft("state_edited", edited), commit.events[0]),
+            events=(edited, commit.events[0]),
         )
 
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from orchestrator.checkpoint.commit import Event, LoadedStep, LoadedThread, Wait
+from orchestrator.checkpoint.events import StepEntry, StepInterrupted, StepPaused, read_event
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import ASLEEP, IN_SUBGRAPH
@@ -190,7 +191,7 @@ class _Explainer:
         if step.wait is Wait.ANSWER:
             asked = [self.facts.records.interrupt(step.asks[id_]) for id_ in step.questions]
             names = ", ".join(one.key or one.id for one in asked) or "its question"
-            since = self._since(step, "step_interrupted")
+            since = self._since(step, StepInterrupted)
             shown = "; ".join(f"{one.value!r:.100}" for one in asked)
             text = f"waiting for the answer to {names} of node {node}{_at(since)}: {shown}"
             return self._of(step, ReasonCode.ANSWER, text, since_ms=since)
@@ -202,7 +203,7 @@ class _Explainer:
             text = f"node {node} failed: {said}; the run fails when the other steps are settled"
             trace = error.traceback if error else ""
             return self._of(step, ReasonCode.FAILED, text, traceback=trace)
-        since = self._since(step, "step_paused")
+        since = self._since(step, StepPaused)
         text = f"paused at {node}{_at(since)}: {step.reason}; go on with: graphstalk resume {root}"
         return self._of(step, ReasonCode.PAUSED, text, since_ms=since)
 
@@ -276,11 +277,14 @@ class _Explainer:
             return self._of(step, ReasonCode.NO_GRAPH, text)
         return self._of(step, ReasonCode.QUEUED, f"{waits}: {len(takers)} alive")
 
-    def _since(self, step: LoadedStep, type_: str) -> int:
-        """Return when the log last told this of a step; 0: it does not."""
-        id_ = step.step.step_id.encode()
-        mine = (e.ts_ms for e in self.facts.events if e.type == type_ and e.fields["step"] == id_)
-        return next(mine, 0)
+    def _since(self, step: LoadedStep, entry: type[StepEntry]) -> int:
+        """Return when the log last has this event of a step, in ms; 0: never."""
+        for event in self.facts.events:
+            if event.type == entry.type:
+                found = read_event(event)
+                if isinstance(found, entry) and found.step == step.step.step_id:
+                    return event.ts_ms
+        return 0
 
 
 _SETTLED = {Wait.ANSWER, Wait.PERSON}

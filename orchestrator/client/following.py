@@ -11,18 +11,37 @@ Rule 2: events that cannot be read any more are a part, too: none is passed over
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from orchestrator.checkpoint.commit import Event, LoadedThread
+from orchestrator.checkpoint.events import (
+    Damaged,
+    Entry,
+    InterruptAnswered,
+    RunAccepted,
+    RunEnded,
+    RunPaused,
+    RunResumed,
+    RunWithdrawn,
+    StepCommitted,
+    StepEntry,
+    StepFailed,
+    StepInterrupted,
+    StreamCustom,
+    StreamMessages,
+    Superstep,
+    TaskCompleted,
+    read_event,
+)
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.client.beginning import left_in
 from orchestrator.client.options import OptionError
 from orchestrator.client.unseen import Unseen
 from orchestrator.core.records import Records
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import child_thread, parse_checkpoint_id
+from orchestrator.ids import child_thread
 from orchestrator.record import replace
 from orchestrator.step.carrying import CARRYING
 from orchestrator.step.facts import (
@@ -40,8 +59,6 @@ from orchestrator.step.facts import (
 __all__ = ["Follower", "Known", "StreamPart", "check_kept", "event_of", "parts_of_log"]
 
 _POLL_S = 2.0  # How long one read of the log waits for an event, at most.
-_ENDS = ("run_succeeded", "run_failed", "run_cancelled", "run_paused")
-_KEPT = "stream_messages"  # The type of an event that holds a message.
 _LOOK_EVENTS = 1000  # Among how many events one is searched for.
 _EVENT_BITS = 32  # A cursor is the number of an event, and, in this many bits, a part of it.
 
@@ -110,7 +127,8 @@ def check_kept(store: Checkpointer, thread_id: str, loaded: LoadedThread, after:
     configs += [CARRYING.decode(data)["config"] for data in loaded.line.values()]
     if any(config.get("messages") for config in configs):
         return
-    if any(e.type == _KEPT for e in store.events(thread_id, after=after, limit=_LOOK_EVENTS)):
+    found = store.events(thread_id, after=after, limit=_LOOK_EVENTS)
+    if any(event.type == StreamMessages.type for event in found):
         return
     msg = (
         f"stream_mode='messages' must be asked for when a run starts, so that its messages are "
@@ -183,11 +201,12 @@ class Follower:
                 self.awaited = ""  # It may be among what is missing.
                 yield event.seq - 1, self._missed(self.seq + 1, event.seq - 1, "trimmed")
             self.seq = event.seq
-            if self.awaited and not self._is_awaited(event):
+            entry = read_event(event)
+            if self.awaited and not self._is_awaited(entry):
                 continue
-            for fact in self._of(event):
+            for fact in self._of(event, entry):
                 yield event.seq, fact
-            if event.type in {*_ENDS, "run_withdrawn"} and "ns" not in event.fields:
+            if isinstance(entry, RunEnded | RunWithdrawn) and not entry.ns:
                 yield event.seq, None
 
     def facts_to(self, last: int) -> Iterator[Fact]:
@@ -205,66 +224,59 @@ class Follower:
     def _missed(self, first: int, last: int, reason: str) -> Missed:
         return Missed(thread_id=self.thread_id, first=first, last=last, reason=reason)
 
-    def _is_awaited(self, event: Event) -> bool:
+    def _is_awaited(self, entry: Entry) -> bool:
         """Return whether the awaited run begins, or never will."""
-        if event.type not in {"run_accepted", "run_withdrawn"}:
-            return False
-        if _text(event.fields["run"]) != self.awaited:
+        if not isinstance(entry, RunAccepted | RunWithdrawn) or entry.run != self.awaited:
             return False
         self.awaited = ""
         return True
 
-    def _of(self, event: Event) -> Iterator[Fact]:
-        found = self._read(event)
+    def _of(self, event: Event, entry: Entry) -> Iterator[Fact]:
+        if isinstance(entry, Damaged):
+            yield self._missed(event.seq, event.seq, "damaged")
+            return
+        found = self._read(entry)
         if found is None:  # It tells of a checkpoint that is there no more.
             yield self._missed(event.seq, event.seq, "pruned")
         else:
             for fact in found:
                 yield replace(fact, ts_ms=event.ts_ms)
 
-    def _read(self, event: Event) -> tuple[Fact, ...] | None:
-        """Return the facts of an event; `None` if what it tells of cannot be loaded."""
-        fields = event.fields
-        ns = _text(fields.get("ns", b""))
-        thread_id = child_thread(self.thread_id, ns)
-        match event.type:
-            case "damaged":
-                return (self._missed(event.seq, event.seq, "damaged"),)
-            case "run_accepted" | "superstep":
-                return self._advanced(thread_id, ns, fields)
-            case "run_resumed" | "interrupt_answered" if "checkpoint" in fields:
-                return self._resumed(thread_id, ns, fields)
-            case "step_committed":
-                return self._done(thread_id, ns, fields)
-            case "step_interrupted":
-                return self._ask(thread_id, ns, fields)
-            case "step_failed" | "task_done" | "stream_custom" | "stream_messages":
-                return tuple(self._logged(event.type, thread_id, ns, fields))
-            case "run_paused" if "break" in fields:
-                return (Stopped(thread_id=thread_id, spec=self._graph(thread_id, ns)[0]),)
+    def _read(self, entry: Entry) -> tuple[Fact, ...] | None:
+        """Return the facts of an event; `None` if its checkpoint cannot be loaded."""
+        thread_id = child_thread(self.thread_id, entry.ns)
+        match entry:
+            case RunAccepted() | Superstep():
+                return self._advanced(thread_id, entry)
+            case RunResumed(checkpoint=int()) | InterruptAnswered(checkpoint=int()):
+                return self._resumed(thread_id, entry)
+            case StepCommitted():
+                return self._done(thread_id, entry)
+            case StepInterrupted():
+                return self._ask(thread_id, entry)
+            case StepFailed() | TaskCompleted() | StreamCustom() | StreamMessages():
+                return tuple(self._logged(thread_id, entry))
+            case RunPaused(break_=True):
+                return (Stopped(thread_id=thread_id, spec=self._graph(thread_id, entry.ns)[0]),)
         return ()
 
     def _logged(
-        self, kind: str, thread_id: str, ns: str, fields: Mapping[str, bytes]
+        self, thread_id: str, entry: StepFailed | TaskCompleted | StreamCustom | StreamMessages
     ) -> Iterator[Fact]:
-        """Return what the log itself holds."""
-        spec, records = self._graph(thread_id, ns)
+        """Return the facts that the log itself holds."""
+        spec, records = self._graph(thread_id, entry.ns)
         of: dict[str, Any] = {"thread_id": thread_id, "spec": spec}
-        if kind == "step_failed":
-            error = records.error(fields["error"])
-            if error is not None:
-                yield Failed(**of, **_step(fields), error=error)
-        elif kind == "task_done":
-            yield TaskDone(
-                **of,
-                number=int(fields["number"]),
-                id=_text(fields["id"]),
-                name=_text(fields["name"]),
-                result=records.decode(fields["data"]),
-            )
-        else:
-            mode, data = kind.removeprefix("stream_"), records.decode(fields["data"])
-            yield Written(**of, mode=mode, data=data)
+        match entry:
+            case StepFailed():
+                error = records.error(entry.error)
+                if error is not None:
+                    yield Failed(**of, **_step(entry), error=error)
+            case TaskCompleted():
+                of |= {"number": entry.number, "id": entry.id, "name": entry.name}
+                yield TaskDone(**of, result=records.decode(entry.data))
+            case _:
+                mode = "custom" if isinstance(entry, StreamCustom) else "messages"
+                yield Written(**of, mode=mode, data=records.decode(entry.data))
 
     def _graph(self, thread_id: str, ns: str) -> tuple[GraphSpec | None, Records]:
         """Return the graph of a thread, if it is known, and how it is stored."""
@@ -274,10 +286,10 @@ class Follower:
         return self._graphs[ns]
 
     def _at(
-        self, thread_id: str, ns: str, checkpoint: bytes
+        self, thread_id: str, ns: str, checkpoint: int | None
     ) -> tuple[LoadedThread, dict[str, Any], Records] | None:
-        """Return a thread at a checkpoint, what all facts about it say, and how it is stored."""
-        loaded = self.store.load(thread_id, checkpoint_id=parse_checkpoint_id(_text(checkpoint)))
+        """Return a thread at a checkpoint, the fields of its facts, and how it is stored."""
+        loaded = self.store.load(thread_id, checkpoint_id=checkpoint)
         if loaded is None:
             return None
         if ns not in self._graphs:
@@ -285,64 +297,51 @@ class Follower:
         spec, records = self._graphs[ns]
         return loaded, {"thread_id": thread_id, "spec": spec}, records
 
-    def _advanced(
-        self, thread_id: str, ns: str, fields: Mapping[str, bytes]
-    ) -> tuple[Fact, ...] | None:
-        found = self._at(thread_id, ns, fields["checkpoint"])
+    def _advanced(self, thread_id: str, entry: RunAccepted | Superstep) -> tuple[Fact, ...] | None:
+        found = self._at(thread_id, entry.ns, entry.checkpoint)
         if found is None:
             return None
         loaded, of, records = found
         frame = records.frame(loaded)
         checkpoint = frame.checkpoint
         changed = {k for k, version in checkpoint.versions.items() if version == checkpoint.id}
-        begins = checkpoint.plan if fields.get("live", b"1") == b"1" else ()
+        live = isinstance(entry, RunAccepted) or entry.live
+        begins = checkpoint.plan if live else ()
         return (Advanced(**of, frame=frame, changed=frozenset(changed), begins=begins),)
 
     def _resumed(
-        self, thread_id: str, ns: str, fields: Mapping[str, bytes]
+        self, thread_id: str, entry: RunResumed | InterruptAnswered
     ) -> tuple[Fact, ...] | None:
-        found = self._at(thread_id, ns, fields["checkpoint"])
+        found = self._at(thread_id, entry.ns, entry.checkpoint)
         if found is None:
             return None
         loaded, of, records = found
         frame = records.frame(loaded)
-        done = [i for i in _text(fields["done"]).split() if i in loaded.outcomes]
+        done = [i for i in entry.done or () if i in loaded.outcomes]
         completed = {i: records.outcome(loaded.outcome(i)).writes for i in done}
         left = left_in(loaded, records)
         plan = frame.checkpoint.plan
         of |= {"frame": frame, "changed": None, "begins": plan}
         return (Advanced(**of, completed=completed, left=left),)
 
-    def _done(
-        self, thread_id: str, ns: str, fields: Mapping[str, bytes]
-    ) -> tuple[Fact, ...] | None:
-        found = self._at(thread_id, ns, fields["checkpoint"])
-        if found is None:
+    def _done(self, thread_id: str, entry: StepCommitted) -> tuple[Fact, ...] | None:
+        found = self._at(thread_id, entry.ns, entry.checkpoint)
+        stored = found[0].outcomes.get(entry.step) if found else None
+        if found is None or stored is None:
             return None
-        loaded, of, records = found
-        stored = loaded.outcomes.get(_text(fields["step"]))
-        if stored is None:
-            return None
-        return (Done(**of, **_step(fields), writes=records.outcome(stored).writes),)
+        _, of, records = found
+        return (Done(**of, **_step(entry), writes=records.outcome(stored).writes),)
 
-    def _ask(self, thread_id: str, ns: str, fields: Mapping[str, bytes]) -> tuple[Fact, ...] | None:
-        found = self._at(thread_id, ns, fields["checkpoint"])
+    def _ask(self, thread_id: str, entry: StepInterrupted) -> tuple[Fact, ...] | None:
+        found = self._at(thread_id, entry.ns, entry.checkpoint)
         if found is None:
             return None
         loaded, of, records = found
-        stored = fields["value"]  # Empty: its subgraph stopped where it was told to.
-        questions = (records.interrupt(stored),) if stored else ()
+        # Without a question, its subgraph paused before or after a node.
+        questions = (records.interrupt(entry.value),) if entry.value else ()
         values = records.frame(loaded).values
-        return (Asked(**of, **_step(fields), interrupts=questions, values=values),)
+        return (Asked(**of, **_step(entry), interrupts=questions, values=values),)
 
 
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogatepass")
-
-
-def _step(fields: Mapping[str, bytes]) -> dict[str, Any]:
-    return {
-        "number": int(fields["number"]),
-        "step_id": _text(fields["step"]),
-        "node": _text(fields["node"]),
-    }
+def _step(entry: StepEntry) -> dict[str, Any]:
+    return {"number": entry.number, "step_id": entry.step, "node": entry.node}

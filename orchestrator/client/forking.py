@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.checkpoint.commit import Commit, EventDraft
+from orchestrator.checkpoint.commit import Commit
+from orchestrator.checkpoint.events import ThreadForked
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.client.calls import Calls
@@ -16,7 +17,6 @@ from orchestrator.core.branches import without_branch
 from orchestrator.core.calling import missing
 from orchestrator.core.steering import without_spots
 from orchestrator.core.stepping import Placement, steps_of
-from orchestrator.ids import checkpoint_text
 
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph
@@ -53,7 +53,7 @@ def fork_of(
     where = Placement(new_id, graph.name, graph.executor.default_queue)
     ready = steps_of(checkpoint, where, graph.spec)
     run = graph.run_config(parsed, {})
-    origin = {"of": thread_id, "checkpoint": checkpoint_text(before.id)}
+    origin = ThreadForked(of=thread_id, checkpoint=before.id)
     commit = Commit(
         thread_id=new_id,
         expect_new=True,
@@ -62,7 +62,7 @@ def fork_of(
         ready=ready,
         status=RunStatus.PAUSED if ready else RunStatus.SUCCEEDED,
         head=new_head(records, where, run, checkpoint.step + 1),
-        events=(EventDraft("thread_forked", origin),),
+        events=(origin.draft(),),
     )
     _check_arguments(loaded.blobs, [step.arg for step in ready if step.arg])
     if store.commit(commit).refused is not None:

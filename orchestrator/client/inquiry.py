@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.checkpoint.commit import Event, LoadedStep, LoadedThread, Wait
-from orchestrator.checkpointer.redis.epochs import halted_at
-from orchestrator.checkpointer.redis.fleet import Fleet
+from orchestrator.checkpointer.redis.rollback_guard import halted_at
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
+from orchestrator.checkpointer.redis.workers import Fleet
 from orchestrator.client.explaining import Claimed, Explanation, Facts, Station, explain
 from orchestrator.core.calling import missing
 from orchestrator.core.records import Records

@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from orchestrator.errors import UnknownThreadError
 from orchestrator.graph.routing import START, channel_name
 from orchestrator.graph.schema import CONTROL
 from orchestrator.ids import check_thread_id, checkpoint_text
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import UNKNOWN_PLAIN, Codec
 
 __all__ = ["CheckpointTuple", "SavedThreads"]
 
@@ -71,7 +72,7 @@ class SavedThreads:
         for each in classes.values():
             with suppress(ValueError):  # Another class has its tag; values are shown as plain data.
                 codec.register_class(each)
-        return cls(store, Records(codec.encode, codec.decode_known))
+        return cls(store, Records(codec.encode, partial(codec.decode, placeholders=UNKNOWN_PLAIN)))
 
     # ---- reading ------------------------------------------------------------------------
 

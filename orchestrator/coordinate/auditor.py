@@ -11,15 +11,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from orchestrator import limits
 from orchestrator.checkpoint.audit import Damage
-from orchestrator.checkpoint.commit import Commit, EventDraft, ReadyStep, StoredCheckpoint
+from orchestrator.checkpoint.commit import Commit, ReadyStep, StoredCheckpoint
+from orchestrator.checkpoint.events import ThreadDamaged
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import Placement, in_one_log, steps_of
 from orchestrator.errors import CheckpointerUnavailableError
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import ALL_PLAIN, Codec
 
 __all__ = ["Audit", "Auditor", "planned_by"]
 
@@ -105,8 +107,8 @@ class Auditor:
                 self._note(damage)
 
     def _note(self, damage: Damage) -> None:
-        fields = {"codes": damage.code.value, "why": damage.why, "remedy": damage.remedy}
-        event = EventDraft("thread_damaged", fields)
+        code, why, remedy = damage.code.value, damage.why, damage.remedy
+        event = ThreadDamaged(codes=code, why=why, remedy=remedy).draft()
         self.store.commit(in_one_log(Commit(thread_id=damage.thread_id, events=(event,))))
 
     def loop(self, stop: threading.Event) -> None:
@@ -125,6 +127,8 @@ class Auditor:
 def planned_by(thread_id: str, graph: str, stored: StoredCheckpoint) -> tuple[ReadyStep, ...]:
     """Return the steps that a checkpoint planned; see `Planner`."""
     codec = Codec()
-    records = Records(codec.encode, codec.decode_plain)  # Types of users are not known here.
+    records = Records(
+        codec.encode, partial(codec.decode, placeholders=ALL_PLAIN)
+    )  # Types of users are not known here.
     checkpoint = records.checkpoint(stored.header, stored.plan)
     return steps_of(checkpoint, Placement(thread_id, graph), None)

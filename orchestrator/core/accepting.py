@@ -13,12 +13,12 @@ from orchestrator import limits
 from orchestrator.channels import MISSING, storable
 from orchestrator.checkpoint.commit import (
     Commit,
-    EventDraft,
     LoadedStep,
     LoadedThread,
     ReadyStep,
     Wait,
 )
+from orchestrator.checkpoint.events import RunAccepted, RunResumed
 from orchestrator.checkpoint.model import Checkpoint, Outcome, PlannedStep, RunStatus
 from orchestrator.core import branches
 from orchestrator.core.advance import accept_input
@@ -37,7 +37,7 @@ from orchestrator.core.stepping import TURN, TURN_ABOVE, Placement, steps_of
 from orchestrator.errors import ThreadBusyError, UnserializableValueError
 from orchestrator.graph.routing import START, Send
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import checkpoint_text, mint_checkpoint_id
+from orchestrator.ids import mint_checkpoint_id
 
 __all__ = [
     "NO_MARKS",
@@ -212,14 +212,14 @@ def accept(
     kept = steering is not None and steering.kept is not None
     left = left_behind(records, loaded) if loaded is not None and not kept else {}
     rest = [s.step.node for s in (loaded.steps if loaded else {}).values() if not s.completed]
-    accepted = {
-        "run": config.run_id,
-        "graph": where.graph,
-        "checkpoint": checkpoint_text(checkpoint.id),
-        "steps": ready[0].step_id,
-        "abandoned": "" if kept else " ".join(rest),
+    accepted = RunAccepted(
+        run=config.run_id,
+        graph=where.graph,
+        checkpoint=checkpoint.id,
+        steps=(ready[0].step_id,),
+        abandoned="" if kept else " ".join(rest),
         **(_succeeds(loaded) if loaded else {}),
-    }
+    )
     return Commit(
         thread_id=where.thread_id,
         expect_new=loaded is None,
@@ -231,7 +231,7 @@ def accept(
         head=head if loaded else {name: value for name, value in head.items() if value},
         key=(config.key, config.run_id) if config.key is not None else None,
         results=left,
-        events=(EventDraft("run_accepted", accepted),),
+        events=(accepted.draft(),),
     )
 
 
@@ -263,13 +263,13 @@ def _command_of(config: RunConfig) -> Steering | None:
     return Steering(goto=config.goto, update=config.steers) if given else None
 
 
-def _succeeds(loaded: LoadedThread) -> Mapping[str, str | bytes]:
-    """Return what became of the run before, for who waits for it and comes too late."""
+def _succeeds(loaded: LoadedThread) -> Mapping[str, Any]:
+    """Return the previous run's outcome, for callers that are still waiting for it."""
     head = loaded.head
     return {
         "before": head.run_id,
         "before_status": str(head.status),
-        "before_checkpoint": checkpoint_text(head.checkpoint_id),
+        "before_checkpoint": head.checkpoint_id,
         "before_error": head.error,
     }
 
@@ -346,14 +346,13 @@ def accept_at(
     )
     ready = steps_of(checkpoint, where, spec)
     stands_on = replace(config, base=base.id)
-    accepted = {
-        "run": config.run_id,
-        "graph": where.graph,
-        "checkpoint": checkpoint_text(checkpoint.id),
-        "steps": " ".join(step.step_id for step in ready),
-        "abandoned": "",
+    accepted = RunAccepted(
+        run=config.run_id,
+        graph=where.graph,
+        checkpoint=checkpoint.id,
+        steps=tuple(step.step_id for step in ready),
         **_succeeds(loaded),
-    }
+    )
     return Commit(
         thread_id=where.thread_id,
         expect_head=loaded.head.checkpoint_id,
@@ -363,7 +362,7 @@ def accept_at(
         status=RunStatus.QUEUED if ready else RunStatus.SUCCEEDED,
         head=new_head(records, where, stands_on, checkpoint.step),
         results=left_behind(records, loaded),
-        events=(EventDraft("run_accepted", accepted),),
+        events=(accepted.draft(),),
     )
 
 
@@ -441,13 +440,13 @@ def go_on(
         steering=steering,
     )
     ready = steps_of(checkpoint, where, None)
-    resumed = {
-        "from": str(loaded.head.status),
-        "reason": reason,
-        "checkpoint": checkpoint_text(checkpoint.id),
-        "steps": ready[0].step_id,
-        "done": "",
-    }
+    resumed = RunResumed(
+        from_=str(loaded.head.status),
+        reason=reason,
+        checkpoint=checkpoint.id,
+        steps=(ready[0].step_id,),
+        done=(),
+    )
     return Commit(
         thread_id=where.thread_id,
         expect_head=loaded.head.checkpoint_id,
@@ -457,7 +456,7 @@ def go_on(
         ready=ready,
         status=RunStatus.RUNNING,
         head={**head, "stop": int(head["stop"]) + 1},
-        events=(EventDraft("run_resumed", resumed),),
+        events=(resumed.draft(),),
     )
 
 

@@ -18,14 +18,16 @@ from orchestrator.checkpoint.commit import (
     LoadedThread,
     StepUpdate,
 )
+from orchestrator.checkpoint.events import InterruptAnswered, RunResumed, run_ended
+from orchestrator.checkpoint.lifecycle import RUNS, RunMove
 from orchestrator.checkpoint.model import Checkpoint, RunStatus
 from orchestrator.core.accepting import check_idle, go_on, marks_in
-from orchestrator.core.questions import CAN_GO_ON, answers_given, open_questions
+from orchestrator.core.questions import answers_given, open_questions
 from orchestrator.core.records import Records
-from orchestrator.core.stepping import ACTIVE, Placement
+from orchestrator.core.stepping import Placement
 from orchestrator.errors import ResumesExhaustedError, UnknownThreadError
 from orchestrator.graph.routing import START
-from orchestrator.ids import checkpoint_text
+from orchestrator.record import replace
 
 __all__ = ["answer", "cancel", "carry_on", "missing", "reason_of"]
 
@@ -85,7 +87,7 @@ def answer(
         thread_id=thread_id,
         expect_head=checkpoint.id,
         expect_run=loaded.head.run_id,
-        expect_status=(loaded.head.status,) if resumes else CAN_GO_ON,
+        expect_status=(loaded.head.status,) if resumes else RUNS[RunMove.ANSWER].before,
         answers=tuple(
             Answer(questions[i].step.step_id, i, records.encode(value))
             for i, value in given.items()
@@ -138,33 +140,30 @@ def carry_on(
         status=RunStatus.RUNNING,
         head=_resumed(records, loaded, checkpoint, recursion_limit, call),
         events=(
-            EventDraft(
-                "run_resumed",
-                {
-                    "from": str(loaded.head.status),
-                    "reason": reason,
-                    **_point(loaded, checkpoint),
-                },
-            ),
+            RunResumed(
+                from_=str(loaded.head.status),
+                reason=reason,
+                checkpoint=checkpoint.id,
+                done=_completed(loaded),
+            ).draft(),
         ),
     )
 
 
-def _point(loaded: LoadedThread, checkpoint: Checkpoint) -> dict[str, str]:
-    """Return from where a run goes on, for who reads the log later."""
-    done = (step.step.step_id for step in loaded.steps.values() if step.completed)
-    return {"checkpoint": checkpoint_text(checkpoint.id), "done": " ".join(done)}
+def _completed(loaded: LoadedThread) -> tuple[str, ...]:
+    """Return the ids of the completed steps of the superstep."""
+    return tuple(step.step.step_id for step in loaded.steps.values() if step.completed)
 
 
 def _answered(
     loaded: LoadedThread, checkpoint: Checkpoint, given: Mapping[str, Any], *, goes_on: bool
 ) -> tuple[EventDraft, ...]:
-    """Return an event for each answer; the last tells from where the run goes on, if it does."""
-    events = [EventDraft("interrupt_answered", {"interrupt": i}) for i in given]
+    """Return an event for each answer; if the run continues, the last one holds where."""
+    events = [InterruptAnswered(interrupt=i) for i in given]
     if goes_on:
-        last = {**events[-1].fields, **_point(loaded, checkpoint)}
-        events[-1] = EventDraft("interrupt_answered", last)
-    return tuple(events)
+        done = _completed(loaded)
+        events[-1] = replace(events[-1], checkpoint=checkpoint.id, done=done)
+    return tuple(event.draft() for event in events)
 
 
 def reason_of(loaded: LoadedThread) -> str:
@@ -235,10 +234,10 @@ def cancel(thread_id: str, loaded: LoadedThread) -> Commit | None:
     return Commit(
         thread_id=thread_id,
         expect_run=loaded.head.run_id,
-        expect_status=(*ACTIVE, RunStatus.PAUSED),
+        expect_status=RUNS[RunMove.CANCEL].before,
         status=RunStatus.CANCELLED,
         revoke=True,
-        events=(EventDraft("run_cancelled", {}),),
+        events=(run_ended(RunStatus.CANCELLED),),
     )
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from orchestrator import limits
 from orchestrator.channels import MISSING
-from orchestrator.checkpoint.commit import Commit, EventDraft, LoadedThread
+from orchestrator.checkpoint.commit import Commit, LoadedThread
+from orchestrator.checkpoint.events import RunEnqueued, RunWithdrawn
 from orchestrator.core.accepting import RunConfig, accept, plain
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import Placement
@@ -57,7 +58,7 @@ def enqueue(
         "input": plain(value),
     }
     place = len(loaded.line) + 1
-    event = EventDraft("run_enqueued", {"run": config.run_id, "graph": where.graph, "place": place})
+    event = RunEnqueued(run=config.run_id, graph=where.graph, place=place).draft()
     return Commit(
         thread_id=where.thread_id,
         enqueue=(config.run_id, records.check("the input", begins)),
@@ -82,5 +83,5 @@ def begin(records: Records, thread_id: str, loaded: LoadedThread) -> Commit:
 
 def withdraw(thread_id: str, run_id: str, why: str = "") -> Commit:
     """Take a run from the line before it began."""
-    event = EventDraft("run_withdrawn", {"run": run_id, "reason": why})
+    event = RunWithdrawn(run=run_id, reason=why).draft()
     return Commit(thread_id=thread_id, dequeue=run_id, events=(event,))

@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.checkpoint.commit import LoadedStep, LoadedThread, Wait
-from orchestrator.checkpoint.model import Interrupt, RunStatus
-from orchestrator.core.stepping import ACTIVE
+from orchestrator.checkpoint.lifecycle import RUNS, RunMove
+from orchestrator.checkpoint.model import Interrupt
 from orchestrator.errors import NoPendingInterruptError, UnknownInterruptError
 
-__all__ = ["CAN_GO_ON", "answers_given", "answers_to", "id_named", "open_questions", "placed"]
-
-CAN_GO_ON = (*ACTIVE, RunStatus.PAUSED, RunStatus.FAILED)
+__all__ = ["answers_given", "answers_to", "id_named", "open_questions", "placed"]
 
 
 def open_questions(loaded: LoadedThread) -> dict[str, LoadedStep]:
@@ -66,7 +64,8 @@ def answers_given(
         NoPendingInterruptError: if nothing is open.
         UnknownInterruptError: if an id is not open, or several are and none is named.
     """
-    questions = open_questions(loaded) if loaded.head.status in CAN_GO_ON else {}
+    can_answer = loaded.head.status in RUNS[RunMove.ANSWER].before
+    questions = open_questions(loaded) if can_answer else {}
     if not questions:
         msg = (
             f"the thread {thread_id!r} ({loaded.head.status}) asks nothing, so there is nothing to "

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from orchestrator.checkpoint.commit import Commit, EventDraft, LoadedThread
+from orchestrator.checkpoint.commit import Commit, LoadedThread
+from orchestrator.checkpoint.events import CheckpointSetAside, run_ended
 from orchestrator.checkpoint.model import RunStatus, StepError
 from orchestrator.core.branches import branched
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import Placement, steps_of
-from orchestrator.damage import check_damage
+from orchestrator.envelope.damage import check_damage
 from orchestrator.errors import StateCorruptedError, UnknownTypeError
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import checkpoint_text, mint_checkpoint_id
+from orchestrator.ids import mint_checkpoint_id
 from orchestrator.record import replace
 
 __all__ = ["damage_to_state", "damage_to_steps", "set_back"]
@@ -89,12 +90,8 @@ def set_back(
     if lost:
         checkpoint = replace(checkpoint, plan=())
     ready = steps_of(checkpoint, where, spec)
-    aside = {
-        "checkpoint": checkpoint_text(loaded.head.checkpoint_id),
-        "back_to": checkpoint_text(before.id),
-        "reason": why,
-    }
-    events = [EventDraft("checkpoint_set_aside", aside)]
+    aside = CheckpointSetAside(checkpoint=loaded.head.checkpoint_id, back_to=before.id, reason=why)
+    events = [aside.draft()]
     status, error = None, b""
     if lost or (loaded.head.status.active and not ready):
         status = RunStatus.FAILED
@@ -102,7 +99,7 @@ def set_back(
         module = StateCorruptedError.__module__
         record = StepError(type="StateCorruptedError", module=module, message=what)
         error = records.store_error(record)
-        events.append(EventDraft("run_failed", {}))
+        events.append(run_ended(RunStatus.FAILED))
     elif not loaded.head.status.active:
         status = RunStatus.PAUSED if ready else RunStatus.SUCCEEDED
     return Commit(

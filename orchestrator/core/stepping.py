@@ -24,6 +24,19 @@ from orchestrator.checkpoint.commit import (
     StepUpdate,
     Wait,
 )
+from orchestrator.checkpoint.events import (
+    StepCommitted,
+    StepDeferred,
+    StepFailed,
+    StepHandedBack,
+    StepInterrupted,
+    StepPaused,
+    StepRetried,
+    Superstep,
+    of_step,
+    run_ended,
+)
+from orchestrator.checkpoint.lifecycle import ACTIVE
 from orchestrator.checkpoint.model import (
     Checkpoint,
     Head,
@@ -39,11 +52,10 @@ from orchestrator.core.records import Records
 from orchestrator.core.storing import kept_values
 from orchestrator.graph.routing import START, Send
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import checkpoint_text, root_thread
+from orchestrator.ids import root_thread
 from orchestrator.record import record, replace
 
 __all__ = [
-    "ACTIVE",
     "ASLEEP",
     "IN_SUBGRAPH",
     "TURN",
@@ -62,7 +74,6 @@ __all__ = [
     "tracked_writes",
 ]
 
-ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
 ASLEEP = "it sleeps"  # Why a step waits whose node does.
 IN_SUBGRAPH = "its subgraph runs"  # Why a step waits whose node is a graph.
 # Why a step waits whose subgraph remembers what it does: steps before it in the plan come first.
@@ -189,7 +200,7 @@ class Stepping:
             head=fields,
             events=(
                 _superstep(checkpoint, ready, live=status is None),
-                *((_ended(status, at_break=bool(checkpoint.plan)),) if status else ()),
+                *((run_ended(status, at_break=bool(checkpoint.plan)),) if status else ()),
             ),
         )
 
@@ -237,16 +248,16 @@ class Stepping:
         asks = {i: WITHDRAWN for i in claim.asks if i not in claim.answers}
         own = {q.id: self.records.store_interrupt(q) for q in questions}
         asked = [
-            EventDraft("step_interrupted", {**_where(step), "interrupt": q.id, "value": own[q.id]})
+            StepInterrupted(**of_step(step), interrupt=q.id, value=own[q.id]).draft()
             for q in questions
-        ] or [EventDraft("step_interrupted", {**_where(step), "interrupt": "", "value": b""})]
+        ] or [StepInterrupted(**of_step(step)).draft()]
         update = StepUpdate(step=step, wait=Wait.ANSWER, asks={**asks, **own})
         return self._settle(step, fence, update, RunStatus.PAUSED, asked)
 
     def pause(self, step: ReadyStep, fence: int, reason: str, notes: Mapping[str, bytes]) -> Commit:
         """Let a step wait for a person, because its node said so; it has not failed."""
         update = StepUpdate(step=step, wait=Wait.PERSON, error=b"", reason=reason)
-        event = EventDraft("step_paused", {**_where(step), "reason": reason})
+        event = StepPaused(**of_step(step), reason=reason).draft()
         commit = self._settle(step, fence, update, RunStatus.PAUSED, [event])
         return replace(commit, notes=notes)
 
@@ -268,7 +279,7 @@ class Stepping:
         update = StepUpdate(
             step=step, wait=Wait.PERSON, error=stored, failed=True, reason=error.message
         )
-        event = EventDraft("step_failed", {**_where(step), "error": stored})
+        event = StepFailed(**of_step(step), error=stored).draft()
         return self._settle(step, fence, update, RunStatus.FAILED, [event])
 
     def retry(self, step: ReadyStep, fence: int, error: StepError, delay_ms: int) -> Commit:
@@ -282,12 +293,8 @@ class Stepping:
             failed=True,
             reason=f"{error.type}: {error.message}",
         )
-        fields: dict[str, str | int | bytes] = {
-            **_where(step),
-            "error": stored,
-            "delay_ms": delay_ms,
-        }
-        return _updated(step, fence, update, EventDraft("step_retry", fields))
+        event = StepRetried(**of_step(step), error=stored, delay_ms=delay_ms).draft()
+        return _updated(step, fence, update, event)
 
     def _settle(
         self,
@@ -306,7 +313,7 @@ class Stepping:
             expect_head=step.checkpoint_id,
             status=status,
             head=head,
-            events=(*commit.events, _ended(status)),
+            events=(*commit.events, run_ended(status)),
         )
 
 
@@ -358,13 +365,13 @@ def in_one_log(commit: Commit) -> Commit:
 def defer(step: ReadyStep, fence: int, reason: str, delay_ms: int) -> Commit:
     """Hand a step back that this process cannot run; another may be able to."""
     update = StepUpdate(step=step, wait=Wait.TIMER, delay_ms=delay_ms, reason=reason)
-    event = EventDraft("step_deferred", {**_where(step), "reason": reason})
+    event = StepDeferred(**of_step(step), reason=reason).draft()
     return _updated(step, fence, update, event)
 
 
 def hand_back(step: ReadyStep, fence: int, reason: str) -> Commit:
     """Make a claimed step ready again: whoever ran it was told to stop."""
-    event = EventDraft("step_handed_back", {**_where(step), "reason": reason})
+    event = StepHandedBack(**of_step(step), reason=reason).draft()
     return _updated(step, fence, StepUpdate(step=step, reason=reason), event)
 
 
@@ -377,7 +384,7 @@ def ended(thread_id: str, checkpoint_id: int, status: RunStatus, error: bytes = 
         expect_settled=True,  # It may go on by now: answered, or carried on by a person.
         status=status,
         head={"error": error} if error else {},
-        events=(_ended(status),),
+        events=(run_ended(status),),
     )
 
 
@@ -390,7 +397,7 @@ def stopped(thread_id: str, run_id: str, status: RunStatus, error: bytes = b"") 
         revoke=True,
         status=status,
         head={"error": error} if error else {},
-        events=(_ended(status),),
+        events=(run_ended(status),),
     )
 
 
@@ -403,38 +410,21 @@ def _updated(step: ReadyStep, fence: int, update: StepUpdate, *events: EventDraf
     )
 
 
-def _where(step: ReadyStep) -> Mapping[str, str | int | bytes]:
-    return {
-        "step": step.step_id,
-        "node": step.node,
-        "number": step.number,
-        "checkpoint": checkpoint_text(step.checkpoint_id),
-    }
-
-
 def _committed(step: ReadyStep, outcome: Outcome) -> EventDraft:
-    fields: dict[str, str | int | bytes] = {
-        **_where(step),
-        "attempt": outcome.attempt,
-        "fence": outcome.fence,
-        "worker": outcome.worker,
-        "claimed_ms": outcome.claimed_ms,
-    }
-    return EventDraft("step_committed", fields)
+    return StepCommitted(
+        **of_step(step),
+        attempt=outcome.attempt,
+        fence=outcome.fence,
+        worker=outcome.worker,
+        claimed_ms=outcome.claimed_ms,
+    ).draft()
 
 
 def _superstep(checkpoint: Checkpoint, ready: tuple[ReadyStep, ...], *, live: bool) -> EventDraft:
-    fields: dict[str, str | int | bytes] = {
-        "checkpoint": checkpoint_text(checkpoint.id),
-        "number": checkpoint.step + 1,
-        "steps": " ".join(step.step_id for step in ready),
-        "nodes": "\n".join(step.node for step in ready),
-        "live": int(live),
-    }
-    return EventDraft("superstep", fields)
-
-
-def _ended(status: RunStatus, *, at_break: bool = False) -> EventDraft:
-    """Return the event that a run rests; `at_break`: between supersteps, as it was told."""
-    stopped = at_break and status is RunStatus.PAUSED
-    return EventDraft("run_" + status, {"break": 1} if stopped else {})
+    return Superstep(
+        checkpoint=checkpoint.id,
+        number=checkpoint.step + 1,
+        steps=tuple(step.step_id for step in ready),
+        nodes=tuple(step.node for step in ready),
+        live=live,
+    ).draft()

@@ -23,10 +23,11 @@ from queue import Empty, SimpleQueue
 
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Commit, LoadedThread, ReadyStep, StepUpdate, Wait
+from orchestrator.checkpoint.lifecycle import ACTIVE
 from orchestrator.checkpoint.model import RunStatus, StepError
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.core.stepping import ACTIVE, stopped
+from orchestrator.core.stepping import stopped
 from orchestrator.errors import CheckpointerUnavailableError, GraphDrained
 from orchestrator.graph.spec import NodeSpec
 from orchestrator.step.advancing import failed_step

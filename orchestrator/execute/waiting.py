@@ -8,7 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from orchestrator.checkpoint.commit import Event, LoadedThread
+from orchestrator.checkpoint.commit import LoadedThread
+from orchestrator.checkpoint.events import RunAccepted, RunWithdrawn, read_event
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.errors import (
@@ -17,7 +18,6 @@ from orchestrator.errors import (
     UnknownRunError,
     UnknownThreadError,
 )
-from orchestrator.ids import parse_checkpoint_id
 from orchestrator.step.cancelscope import check_cancelled, elsewhere
 
 __all__ = ["left_by", "run_of", "wait_for_rest", "wait_until"]
@@ -173,25 +173,26 @@ def left_by(
     if run_id in loaded.line:
         return replace(loaded, head=replace(head, status=RunStatus.QUEUED))
     event = _successor(store, thread_id, run_id)
-    if event.type == "run_withdrawn":
+    if isinstance(event, RunWithdrawn):
         return replace(loaded, head=replace(head, status=RunStatus.CANCELLED))
-    fields = event.fields
-    left = parse_checkpoint_id(fields["before_checkpoint"].decode())
+    left, error = event.before_checkpoint, event.before_error
+    assert left is not None  # It has a run before it.
+    assert error is not None
     then = store.load(thread_id, checkpoint_id=left, values=values)
-    status = RunStatus(fields["before_status"].decode())
-    status = status if status.final else RunStatus.CANCELLED  # It was asking; nobody can answer.
-    head = replace(head, status=status, error=fields["before_error"], checkpoint_id=left)
+    status = RunStatus(event.before_status or "")
+    status = status if status.final else RunStatus.CANCELLED  # It asked; no answer is possible.
+    head = replace(head, status=status, error=error, checkpoint_id=left)
     return replace(then or loaded, head=head, steps={})
 
 
-def _successor(store: Checkpointer, thread_id: str, run_id: str) -> Event:
-    """Return the event that tells what became of a run when the next one began."""
-    seq, name = 0, run_id.encode()
+def _successor(store: Checkpointer, thread_id: str, run_id: str) -> RunAccepted | RunWithdrawn:
+    """Return the event that ended a run's time on the thread: the next run, or its withdrawal."""
+    seq = 0
     while events := store.events(thread_id, after=seq):
-        for event in events:
-            of = "before" if event.type == "run_accepted" else "run"
-            if event.type in {"run_accepted", "run_withdrawn"} and event.fields.get(of) == name:
-                return event
+        for event in map(read_event, events):
+            match event:
+                case RunAccepted(before=run) | RunWithdrawn(run=run) if run == run_id:
+                    return event
         seq = events[-1].seq
     msg = (
         f"the thread {thread_id!r} has no run {run_id!r}, or no longer remembers it: look at its "

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, Unpack
 
 from orchestrator import limits
 from orchestrator.channels import Channel, LastValue
-from orchestrator.channels.reduced import is_same_rule
+from orchestrator.channels.reducers import is_same_rule
 from orchestrator.errors import InvalidGraphError
 from orchestrator.graph.inspecting import (
     action_of,

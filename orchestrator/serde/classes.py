@@ -1,9 +1,9 @@
-"""Enums, dataclasses, named tuples, attrs, texts and pydantic models as plain data and back.
+"""The stored form of a type, and the forms of enums, dataclasses, texts and pydantic models.
 
 Rule 1: a value is taken apart and put together by its attributes. Its `__init__`, `__post_init__`,
         validators and `__setattr__` do not run: they could change or refuse what was stored.
-Rule 2: everything an instance holds is kept, also what is no field. Left out is only what is worked
-        out again when asked for: a `cached_property`.
+Rule 2: every attribute of an instance is stored, also those that are no fields. Only the values of
+        a `cached_property`, which are computed again, are left out.
 Rule 3: parts are stored by name, never by place or number, so that a class may change. A part that
         a class got later, with a default, gets it when an older value is loaded; a required one is
         an error that names it; one that was absent stays absent.
@@ -22,15 +22,45 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from orchestrator.serde.forms import Form, only
+__all__ = ["Form", "Plain", "adds_nothing_to_str", "class_form", "has_class_form", "only", "tag_of"]
 
-__all__ = ["adds_nothing_to_str", "class_form", "has_class_form", "tag_of"]
-
+Plain = Callable[[Any], Any]  # From a value to its plain form, or from the plain form back.
 _Parts = list[tuple[str, Any]]
 _Defaults = Mapping[str, Callable[[dict[str, Any]], Any]]  # From what an instance holds.
 _UNDEFINED = "PydanticUndefinedType"
 _PRIVATE = "__pydantic_private__"
 _ATTRS_HASH = "_attrs_cached_hash"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Form:
+    """How values of one type are stored.
+
+    Attributes:
+        tag: the name of the type in stored bytes; it never changes, unlike the class's module.
+        cls: the type, exactly: an instance of a subclass has another form or none.
+        to_plain: returns data of which every part can be stored.
+        from_plain: makes the value again; it may raise any exception for damaged data.
+        parts: the paths inside a value with their items, for error messages.
+    """
+
+    tag: str
+    cls: type
+    to_plain: Plain
+    from_plain: Plain
+    parts: Callable[[Any], list[tuple[str, Any]]] | None = None
+
+
+def only(kind: type, plain: Any) -> Any:
+    """Return `plain`; damaged data may hold another type, which could cost any time or memory.
+
+    Raises:
+        TypeError: if it is not of exactly this type.
+    """
+    if type(plain) is not kind:
+        msg = f"expected a stored {kind.__name__}, found a {type(plain).__name__}"
+        raise TypeError(msg)
+    return plain
 
 
 def has_class_form(cls: type) -> bool:
@@ -119,7 +149,7 @@ def _enum_form(cls: Any, tag: str) -> Form:
 
 
 def _by_value(cls: Any, value: Any) -> Any:
-    """Return the member for a value, whatever the class does to find it; `None`: it has none."""
+    """Return the member for a value, or `None` if the class has none or raises."""
     try:
         found = cls(value)
     except Exception:  # noqa: BLE001 - `_missing_` is user code, and refuses by raising
@@ -424,7 +454,7 @@ def _hidden(cls: type) -> frozenset[str]:
         for name, item in vars(base).items()
         if isinstance(item, functools.cached_property)
     }
-    # What `typing` notes on an instance made by `Pair[int](...)`: no part of its value.
+    # `typing` sets it on an instance made by `Pair[int](...)`: no part of its value.
     return frozenset(cached | {"__orig_class__"})
 
 

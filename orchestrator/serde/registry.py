@@ -11,11 +11,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from orchestrator import limits
-from orchestrator.serde.classes import class_form
+from orchestrator.serde.builtin_types import STANDARD
+from orchestrator.serde.classes import Form, Plain, class_form
 from orchestrator.serde.classes import tag_of as default_tag
-from orchestrator.serde.foreign import is_foreign_tag
-from orchestrator.serde.forms import Form, Plain
-from orchestrator.serde.standard import STANDARD
+from orchestrator.serde.third_party import is_third_party_tag
 
 __all__ = ["NATIVE", "register_type", "registered_form", "registered_tag"]
 
@@ -119,7 +118,7 @@ def _form(cls: Any, tag: str | None, encode: Plain | None, decode: Plain | None)
 
 def _add(form: Form) -> None:
     other = _by_tag.get(form.tag)
-    if form.tag in _STANDARD_TAGS or is_foreign_tag(form.tag):
+    if form.tag in _STANDARD_TAGS or is_third_party_tag(form.tag):
         msg = f"the tag {form.tag!r} stands for a type that is always known; choose another"
         raise ValueError(msg)
     if other is not None and other.cls is not form.cls:

@@ -24,7 +24,7 @@ from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core.stepping import defer, in_one_log
-from orchestrator.damage import is_damaged
+from orchestrator.envelope.damage import is_damaged
 from orchestrator.errors import (
     CheckpointerUnavailableError,
     SlowTransferError,

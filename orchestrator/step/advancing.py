@@ -13,11 +13,12 @@ from orchestrator.checkpoint.commit import (
     StepUpdate,
     Wait,
 )
+from orchestrator.checkpoint.lifecycle import ACTIVE
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.core.accepting import planned
 from orchestrator.core.adopting import control_written, mismatch
 from orchestrator.core.advance import Frame
-from orchestrator.core.stepping import ACTIVE, ended
+from orchestrator.core.stepping import ended
 from orchestrator.core.turns import turns
 from orchestrator.errors import GraphstalkError, InvalidUpdateError, StateCorruptedError
 from orchestrator.record import replace

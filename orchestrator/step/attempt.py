@@ -21,7 +21,7 @@ from orchestrator.core.accepting import planned
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import HANDLED
 from orchestrator.core.steering import carried_in, reason_in, timeout_of
-from orchestrator.damage import check_damage
+from orchestrator.envelope.damage import check_damage
 from orchestrator.errors import (
     GraphBubbleUp,
     NodeCancelledError,

@@ -5,10 +5,12 @@ Values of users' types are not read: they are carried, and stored again as they 
 
 from __future__ import annotations
 
+from functools import partial
+
 from orchestrator.core.records import Records
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import USERS_TYPED, Codec
 
 __all__ = ["CARRYING"]
 
 _codec = Codec()
-CARRYING = Records(_codec.encode, _codec.decode_carrying)
+CARRYING = Records(_codec.encode, partial(_codec.decode, placeholders=USERS_TYPED))

@@ -18,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.checkpoint.commit import Commit, EventDraft, StepGuard
+from orchestrator.checkpoint.events import TaskCompleted
 from orchestrator.checkpoint.model import Interrupt
 from orchestrator.errors import GraphBubbleUp, GraphDrained, GraphInterrupt, NodeInterrupt
 from orchestrator.graph.interrupt import Scratchpad
@@ -276,9 +277,9 @@ class _Task:
         step = self.attempt.step
         if not step.queue and not self.attempt.protocol.live.logs:
             return None
-        fields: dict[str, str | int | bytes] = {"step": step.step_id, "number": step.number}
-        fields |= {"name": self.call.name, "id": self.id, "data": data}
-        return EventDraft("task_done", fields)
+        return TaskCompleted(
+            step=step.step_id, number=step.number, name=self.call.name, id=self.id, data=data
+        ).draft()
 
     def _tell(self, kind: type[Fact], **fields: Any) -> None:
         number = self.attempt.step.number

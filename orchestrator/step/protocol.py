@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import RESUMED, Claim, Commit, EventDraft, ReadyStep, Refusal
+from orchestrator.checkpoint.commit import RESUMED, Claim, Commit, ReadyStep, Refusal
+from orchestrator.checkpoint.events import STREAMS
 from orchestrator.checkpoint.model import Head, Interrupt, Outcome, PlannedStep, RunStatus
 from orchestrator.checkpoint.tails import Encoded
 from orchestrator.checkpointer.overlay import Overlay
@@ -511,5 +512,5 @@ class StepProtocol:
     def log(self, step: ReadyStep, mode: str, data: Any) -> None:
         """Write to the thread's log what a node streams. It shows that the step is alive, too."""
         encoded = self.records.check(f"what the node {step.node!r} streams", data)
-        event = EventDraft("stream_" + mode, {"step": step.step_id, "data": encoded})
+        event = STREAMS[mode](step=step.step_id, data=encoded).draft()
         self.access.commit(Commit(thread_id=step.thread_id, events=(event,)))

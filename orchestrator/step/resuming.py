@@ -14,13 +14,12 @@ from orchestrator.checkpoint.commit import (
     EventDraft,
     LoadedThread,
 )
+from orchestrator.checkpoint.events import CheckpointResumed
 from orchestrator.checkpoint.model import RunStatus
-from orchestrator.ids import checkpoint_text
 from orchestrator.step.access import Access
 
-__all__ = ["EVENT", "Resume", "record_takeover"]
+__all__ = ["Resume", "record_takeover"]
 
-EVENT = "checkpoint_resume"
 _log = logging.getLogger(__name__)
 
 
@@ -48,27 +47,26 @@ class Resume:
         """Return the record."""
         steps = loaded.steps.values()
         left = [step.step for step in steps if not step.completed]
-        fields: dict[str, str | int | bytes] = {
-            "run_id": loaded.head.run_id,
-            "checkpoint_id": checkpoint_text(loaded.head.checkpoint_id),
-            "step": left[0].number if left else 0,
-            "phase": " ".join(dict.fromkeys(step.node for step in left)),
-            "age_ms": max(0, loaded.now_ms - loaded.head.updated_ms),
-            "load_ms": f"{self.load_ms:.3f}",
-            "reconstruct_ms": f"{self.reconstruct_ms:.3f}",
-            "skipped_steps": sum(step.completed for step in steps),
-            "reason": self.reason,
-        }
-        return EventDraft(EVENT, fields)
+        return CheckpointResumed(
+            run_id=loaded.head.run_id,
+            checkpoint_id=loaded.head.checkpoint_id,
+            step=left[0].number if left else 0,
+            phase=" ".join(dict.fromkeys(step.node for step in left)),
+            age_ms=max(0, loaded.now_ms - loaded.head.updated_ms),
+            load_ms=f"{self.load_ms:.3f}",
+            reconstruct_ms=f"{self.reconstruct_ms:.3f}",
+            skipped_steps=sum(step.completed for step in steps),
+            reason=self.reason,
+        ).draft()
 
     @staticmethod
     def log(commit: Commit) -> None:
-        """Say it in the log of the process, once it is committed."""
+        """Log the record, once it is committed."""
         if _log.isEnabledFor(logging.INFO):
             for event in commit.events:
-                if event.type == EVENT:
-                    told = " ".join(f"{key}={value!s}" for key, value in event.fields.items())
-                    _log.info("event=%s thread_id=%s %s", EVENT, commit.thread_id, told)
+                if event.type == CheckpointResumed.type:
+                    shown = " ".join(f"{key}={value!s}" for key, value in event.fields.items())
+                    _log.info("event=%s thread_id=%s %s", event.type, commit.thread_id, shown)
 
 
 def record_takeover(access: Access, claim: Claim) -> None:

@@ -48,11 +48,9 @@ class NotProvided:
     """The type of `NOT_PROVIDED`: an argument that was left out, where `None` means something."""
 
     def __bool__(self) -> Literal[False]:
-        """Be false."""
         return False
 
     def __repr__(self) -> str:
-        """Show what it stands for."""
         return "NOT_GIVEN"
 
 

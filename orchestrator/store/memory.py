@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from orchestrator.clock import Clock
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 from orchestrator.store.base import IndexConfig, TTLConfig
 from orchestrator.store.operations import Namespace
 from orchestrator.store.shelf import Row

@@ -117,7 +117,6 @@ class Item:
         created_at: datetime | str,
         updated_at: datetime | str,
     ) -> None:
-        """Hold them; times may come as ISO texts."""
         self.value, self.key, self.namespace = value, key, tuple(namespace)
         self.created_at, self.updated_at = _time(created_at), _time(updated_at)
 
@@ -132,17 +131,14 @@ class Item:
         }
 
     def __eq__(self, other: object) -> bool:
-        """Compare all but a score."""
         return isinstance(other, Item) and all(
             getattr(self, name) == getattr(other, name) for name in Item.__slots__
         )
 
     def __hash__(self) -> int:
-        """Hash the place."""
         return hash((self.namespace, self.key))
 
     def __repr__(self) -> str:
-        """Show all of it."""
         fields = ", ".join(f"{name}={value!r}" for name, value in self.dict().items())
         return f"{type(self).__name__}({fields})"
 
@@ -161,7 +157,6 @@ class SearchItem(Item):
         updated_at: datetime | str,
         score: float | None = None,
     ) -> None:
-        """Hold them."""
         super().__init__(
             value=value,
             key=key,

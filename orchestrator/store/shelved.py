@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 from orchestrator.store.base import BaseStore, IndexConfig, TTLConfig, validate_op_namespace
 from orchestrator.store.likeness import Embedder
 from orchestrator.store.matching import matches

@@ -1,5 +1,9 @@
-"""What tests of this project, and of backends by others, are built from.
+"""Building blocks of tests, of this project, of users' graphs and of third-party backends.
 
-A backend proves itself by inheriting the contract suites in `orchestrator.testing.contract`. They
-need pytest; nothing else of the package imports this one.
+A backend inherits the contract suites in `orchestrator.testing.contract`. They need pytest; nothing
+else of the package imports this one.
 """
+
+from orchestrator.testing.manual_clock import ManualClock
+
+__all__ = ["ManualClock"]

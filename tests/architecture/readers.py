@@ -49,7 +49,8 @@ def _base(source: Source, level: int, module: str | None) -> str:
 
 def named_outside_python(root: Path) -> Iterator[str]:
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    yield from (target.partition(":")[0] for target in project["scripts"].values())
+    for targets in (project["scripts"], *project["entry-points"].values()):
+        yield from (target.partition(":")[0] for target in targets.values())
     stub = root / "orchestrator" / "__init__.pyi"  # The public names, imported when first used.
     for path in (stub, root / "docker-compose.yml", *(root / "deploy").rglob("*")):
         if path.is_file() and path.suffix != ".py":

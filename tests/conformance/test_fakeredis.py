@@ -7,16 +7,12 @@ import fakeredis
 import pytest
 
 from orchestrator.checkpointer.redis import RedisCheckpointer
-from orchestrator.testing.contract.children import ChildrenContract
-from orchestrator.testing.contract.completing import CompletingContract
-from orchestrator.testing.contract.deleting import DeletingContract
-from orchestrator.testing.contract.fencing import FencingContract
-from orchestrator.testing.contract.leading import LeadingContract
-from orchestrator.testing.contract.leases import LeasesContract
-from orchestrator.testing.contract.noting import NotingContract
-from orchestrator.testing.contract.owning import OwningContract
-from orchestrator.testing.contract.refusing import RefusingContract
-from orchestrator.testing.contract.timing import TimingContract
+from orchestrator.testing.contract.child_threads import ChildrenContract
+from orchestrator.testing.contract.histories import DeletingContract
+from orchestrator.testing.contract.leases import LeadingContract, LeasesContract, OwningContract
+from orchestrator.testing.contract.preconditions import FencingContract, RefusingContract
+from orchestrator.testing.contract.step_attempts import NotingContract, TimingContract
+from orchestrator.testing.contract.step_states import CompletingContract
 from tests.fixtures.stores import kept_on
 
 

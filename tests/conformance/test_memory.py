@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.checkpointer.memory import MemoryCheckpointer
-from orchestrator.testing.clock import ManualClock
 from orchestrator.testing.contract import CheckpointerContract, UnsentContract
+from orchestrator.testing.manual_clock import ManualClock
 
 
 class TestMemory(CheckpointerContract, UnsentContract):

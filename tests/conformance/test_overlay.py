@@ -10,17 +10,14 @@ from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.checkpointer.sqlite import SqliteCheckpointer
 from orchestrator.errors import RunCancelledError
-from orchestrator.testing.contract.accepting import AcceptingContract
-from orchestrator.testing.contract.answering import AnsweringContract
+from orchestrator.testing.contract.admission import AcceptingContract, AnsweringContract
 from orchestrator.testing.contract.base import SETTINGS
-from orchestrator.testing.contract.claiming import ClaimingContract
-from orchestrator.testing.contract.completing import CompletingContract
 from orchestrator.testing.contract.drafts import FIRST, checkpoint
 from orchestrator.testing.contract.driver import Driver, guard
-from orchestrator.testing.contract.growing import GrowingContract
-from orchestrator.testing.contract.noting import NotingContract
-from orchestrator.testing.contract.refusing import RefusingContract
-from orchestrator.testing.contract.storing import StoringContract
+from orchestrator.testing.contract.preconditions import RefusingContract
+from orchestrator.testing.contract.step_attempts import NotingContract
+from orchestrator.testing.contract.step_states import ClaimingContract, CompletingContract
+from orchestrator.testing.contract.stored_values import GrowingContract, StoringContract
 
 THREADS = ("thread", "another", "nobody")
 CHILD = "thread\x1fsub:step"

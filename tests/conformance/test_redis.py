@@ -14,26 +14,25 @@ import redis
 from orchestrator.checkpoint.audit import DamageCode
 from orchestrator.checkpoint.commit import Commit, EventDraft, Refusal, Take, Wait
 from orchestrator.checkpoint.model import RunStatus
-from orchestrator.checkpointer.redis import RedisCheckpointer, deleting
-from orchestrator.checkpointer.redis.arguments import commit_arguments
+from orchestrator.checkpointer.redis import RedisCheckpointer, deletion
+from orchestrator.checkpointer.redis.encode import commit_arguments
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.execute.waiting import wait_for_rest
 from orchestrator.ids import child_thread
+from orchestrator.testing.concurrency import wait_until
 from orchestrator.testing.contract import (
     SETTINGS,
     CheckpointerContract,
     PushingContract,
     UnsentContract,
 )
-from orchestrator.testing.contract.accepting import AcceptingContract
-from orchestrator.testing.contract.completing import CompletingContract
+from orchestrator.testing.contract.admission import AcceptingContract
 from orchestrator.testing.contract.drafts import ALL_BYTES, QUEUE, checkpoint, plan
 from orchestrator.testing.contract.driver import Driver, guard
-from orchestrator.testing.contract.hints import HintsContract
+from orchestrator.testing.contract.hints import HintsContract, render
 from orchestrator.testing.contract.leases import LeasesContract
-from orchestrator.testing.contract.pushing import render
-from orchestrator.testing.contract.timing import TimingContract
-from orchestrator.testing.waiting import wait_until
+from orchestrator.testing.contract.step_attempts import TimingContract
+from orchestrator.testing.contract.step_states import CompletingContract
 from tests.fixtures.stores import kept_on
 
 
@@ -94,8 +93,8 @@ class TestRedis(OnServer, CheckpointerContract, UnsentContract):
 
     @pytest.mark.parametrize("calls", [1, 2, 3])
     def test_a_delete_that_was_cut_off_can_be_repeated(self, driver, monkeypatch, calls):
-        monkeypatch.setattr(deleting, "_STEPS_MAX", 5)
-        monkeypatch.setattr(deleting, "_CHILDREN_MAX", 2)
+        monkeypatch.setattr(deletion, "_STEPS_MAX", 5)
+        monkeypatch.setattr(deletion, "_CHILDREN_MAX", 2)
         root = driver.on("doomed-thread")
         root.start(*(f"n{n}" for n in range(12)), status=RunStatus.CANCELLED)
         for n in range(5):

@@ -8,8 +8,8 @@ import pytest
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Refusal, Take
 from orchestrator.checkpointer.redis import RedisCheckpointer
-from orchestrator.checkpointer.redis.epochfile import EpochFile
-from orchestrator.checkpointer.redis.epochs import (
+from orchestrator.checkpointer.redis.rollback_guard import (
+    EpochFile,
     Epochs,
     ServerWentBackError,
     accept,

@@ -6,7 +6,7 @@ from time import sleep
 import pytest
 
 from orchestrator.checkpointer.redis import RedisCheckpointer
-from orchestrator.checkpointer.redis.holding import fenced, held_by
+from orchestrator.checkpointer.redis.claims import fenced, held_by
 from orchestrator.ids import child_thread
 from orchestrator.testing.contract.driver import Driver, guard
 from workers.busy import Busy, busy_file

@@ -18,9 +18,9 @@ from orchestrator.checkpoint.commit import Commit, EventDraft, Refusal, StepGuar
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.checkpointer.sqlite import SqliteCheckpointer
-from orchestrator.testing.clock import ManualClock
 from orchestrator.testing.contract import CheckpointerContract, UnsentContract, drafts
 from orchestrator.testing.contract.base import observed
+from orchestrator.testing.manual_clock import ManualClock
 
 ROOT = Path(__file__).parents[2]
 NODES = [f"n{n}" for n in range(150)]

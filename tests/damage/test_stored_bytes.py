@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from orchestrator import START, Command, StateCorruptedError, StateGraph, interrupt
-from orchestrator.damage import is_damaged
+from orchestrator.envelope.damage import is_damaged
 from orchestrator.errors import GraphstalkError, StepFailedError
 from orchestrator.step.context import StepContext
 from tests.damage.stored import Cell, MemoryCells, RedisCells, SqliteCells, Stored

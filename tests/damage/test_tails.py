@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import END, START, Overwrite, StateCorruptedError, StateGraph, StepFailedError
 from orchestrator.checkpoint.model import blob_key
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 from tests.damage.stored import Cell, MemoryCells, RedisCells, SqliteCells, Stored
 
 STEPS, ITEM_BYTES = 30, 10_000

@@ -6,6 +6,7 @@ in which `…` stands for anything; a block without any may print what it likes.
 block, which no reader sees, say more:
 
 `<!-- file: NAME -->` the block is also saved as that file.
+`<!-- saved: NAME -->` the block is only saved; a shell line of the page runs the file.
 `<!-- with a fleet -->` a server and a worker run; with `: NAME = ATTRIBUTE`, the worker knows that
 graph of the blocks before.
 `<!-- not run: reason -->` the block is not run. Its `graphstalk` commands must be right anyway.
@@ -32,7 +33,7 @@ BLOCK = re.compile(
     r"(?P<marks>(?:<!-- [^\n]+ -->\n+)*)```(?P<language>python|sh|toml)\n(?P<code>.*?)^```",
     re.MULTILINE | re.DOTALL,
 )
-MARK = re.compile(r"<!-- (file|with a fleet|not run)(?:: ([^\n]+))? -->")
+MARK = re.compile(r"<!-- (file|saved|with a fleet|not run)(?:: ([^\n]+))? -->")
 SPARED_MAX = 8  # Blocks that are not run, in all files: they install packages or use Docker.
 FILES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 GRAPHS = "graphs_of_the_page"
@@ -84,9 +85,9 @@ class Page:
 
     def run(self, block):
         where = f"{self.path.name}:{block.line}"
-        if name := block.marks.get("file"):
+        if name := block.marks.get("file") or block.marks.get("saved"):
             (self.person.folder / name).write_text(block.code, encoding="utf-8")
-        if "not run" in block.marks or block.language == "toml":
+        if {"not run", "saved"} & set(block.marks) or block.language == "toml":
             return
         if "with a fleet" in block.marks:
             self.have_fleet(block.marks["with a fleet"])
@@ -152,6 +153,12 @@ def test_few_blocks_are_not_run():
     spared = [b.marks["not run"] for path in FILES for b in blocks(path) if "not run" in b.marks]
     assert len(spared) <= SPARED_MAX
     assert all(spared)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_block_that_is_only_saved_is_run_by_a_shell_line(path):
+    typed = "\n".join(block.code for block in blocks(path) if block.language == "sh")
+    assert [b.marks["saved"] for b in blocks(path) if b.marks.get("saved", "") not in typed] == []
 
 
 def commands(path):

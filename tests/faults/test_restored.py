@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checkpointer.redis.epochs import halts
+from orchestrator.checkpointer.redis.rollback_guard import halts
 from tests.integration.accounts import assert_settled, assert_whole
 from tests.integration.fleet import ROOT, Fleet, Ran, stopped
 

@@ -19,15 +19,15 @@ from typing import Any
 import pytest
 
 from orchestrator.checkpointer.redis import RedisCheckpointer
-from orchestrator.checkpointer.redis.epochs import Epochs
-from orchestrator.checkpointer.redis.fleet import Fleet, Worker
+from orchestrator.checkpointer.redis.rollback_guard import Epochs
+from orchestrator.checkpointer.redis.workers import Fleet, Worker
 from orchestrator.cli import findings
 from orchestrator.cli.embedded import HOST, free_port
 from orchestrator.cli.facts import gather
 from orchestrator.cli.findings import Finding, Level, judge
 from orchestrator.config import Settings
+from orchestrator.testing.concurrency import wait_until
 from orchestrator.testing.contract import drafts
-from orchestrator.testing.waiting import wait_until
 from tests.fixtures.deployment import ROOT
 from tests.fixtures.own_server import OwnServer, own_server
 from tests.fixtures.processes import running

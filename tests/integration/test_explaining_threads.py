@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.checkpointer.redis.fleet import Fleet, Worker
+from orchestrator.checkpointer.redis.workers import Fleet, Worker
 from orchestrator.cli import main
 from orchestrator.config import Settings
 from orchestrator.errors import UnknownThreadError

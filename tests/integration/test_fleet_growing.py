@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 from tests.integration.fleet import Fleet
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import limits
-from orchestrator.checkpointer.redis.epochs import Epochs, halts
+from orchestrator.checkpointer.redis.rollback_guard import Epochs, halts
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
 from orchestrator.cli.embedded import HOST
 from orchestrator.config import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.checkpoint.commit import ReadyStep
 from orchestrator.checkpoint.model import blob_key
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 
 __all__ = ["GrowingLists"]
 

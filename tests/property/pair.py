@@ -9,7 +9,7 @@ from orchestrator.checkpoint.commit import Swept
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.config import Settings
-from orchestrator.testing.clock import ManualClock
+from orchestrator.testing.manual_clock import ManualClock
 
 __all__ = ["Pair", "World"]
 

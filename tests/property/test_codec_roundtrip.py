@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from orchestrator import END, START, Interrupt, MemoryCheckpointer, Overwrite, Send, StateGraph
 from orchestrator.errors import StateCorruptedError, UnserializableValueError
 from orchestrator.graph.schema import codec_classes
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 

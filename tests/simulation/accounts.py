@@ -23,7 +23,7 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.memory import MemoryCheckpointer
-from orchestrator.checkpointer.memory_thread import Thread
+from orchestrator.checkpointer.transition import Thread
 from orchestrator.ids import root_thread
 from tests.simulation.world import Process, World
 

@@ -18,7 +18,7 @@ from tests.mutation.copies import Edit, broken_copy, environment
 STEPS_MAX = 60_000  # How many steps a bug may hide.
 SEED = 1
 MEMORY = "orchestrator/checkpointer/memory.py"
-THREAD = "orchestrator/checkpointer/memory_thread.py"
+THREAD = "orchestrator/checkpointer/transition.py"
 ADVANCING = "orchestrator/step/advancing.py"
 
 

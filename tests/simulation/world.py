@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from greenlet import getcurrent, greenlet
 
-from orchestrator.testing.clock import ManualClock
+from orchestrator.testing.manual_clock import ManualClock
 from tests.simulation.faults import Faults, Killed, Terminated, Violation
 
 __all__ = ["Process", "World", "here"]

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator import START, MemoryCheckpointer, RetryPolicy, StateGraph
 from orchestrator.execute.inprocess import InProcess
-from orchestrator.testing.clock import ManualClock
+from orchestrator.testing.manual_clock import ManualClock
 
 
 class State(TypedDict, total=False):

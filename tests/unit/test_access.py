@@ -8,8 +8,8 @@ from orchestrator import MemoryCheckpointer
 from orchestrator.checkpoint.commit import Claim, Commit, Refusal, StepGuard
 from orchestrator.checkpoint.model import blob_key
 from orchestrator.checkpoint.tails import Encoded, whole
-from orchestrator.damage import is_damaged
-from orchestrator.serde.msgpack import Codec
+from orchestrator.envelope.damage import is_damaged
+from orchestrator.serde.codec import Codec
 from orchestrator.step.access import Access, values_after
 from orchestrator.testing.contract import drafts
 

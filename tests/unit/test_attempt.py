@@ -23,7 +23,7 @@ from orchestrator import (
     interrupt,
 )
 from orchestrator.execute.inprocess import InProcess
-from orchestrator.testing.clock import ManualClock
+from orchestrator.testing.manual_clock import ManualClock
 from tests.fixtures.bench import State, boom
 
 

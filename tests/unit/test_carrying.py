@@ -15,7 +15,7 @@ from orchestrator.client.calls import Calls
 from orchestrator.core.accepting import RunConfig
 from orchestrator.core.records import Records
 from orchestrator.errors import StateCorruptedError, UnknownTypeError
-from orchestrator.serde.msgpack import Codec, UnknownValue
+from orchestrator.serde.codec import UNKNOWN_TYPED, Codec, UnknownValue
 from orchestrator.step.carrying import CARRYING
 from orchestrator.step.line import begin_next
 
@@ -102,7 +102,7 @@ def test_a_thread_whose_type_is_not_known_is_not_set_back_nor_begun_anew() -> No
 
 def test_what_is_shown_names_its_type_and_is_stored_again_as_it_was() -> None:
     stored = graph.records.encode({"order": Order(1, ("a",)), "n": 1})
-    shown = Codec().decode_showing(stored)
+    shown = Codec().decode(stored, UNKNOWN_TYPED)
     assert shown["n"] == 1
     assert repr(shown["order"]) == f"<{__name__}.Order {{'number': 1, 'lines': ('a',)}}>"
     assert json.loads(json_line(shown)) == {

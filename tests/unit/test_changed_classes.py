@@ -18,7 +18,7 @@ import pytest
 
 from orchestrator import START, MemoryCheckpointer, SqliteCheckpointer, StateGraph, interrupt
 from orchestrator.errors import StateCorruptedError, UnserializableValueError
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 
 
 @pytest.fixture(params=["memory", "sqlite"])

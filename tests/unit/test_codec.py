@@ -21,7 +21,7 @@ import pytest
 
 from orchestrator import limits
 from orchestrator.errors import StateCorruptedError, UnserializableValueError
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 from tests.fixtures.ids import plain
 
 CODEC = Codec()

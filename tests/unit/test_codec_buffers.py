@@ -10,8 +10,7 @@ import msgpack
 import pytest
 
 from orchestrator.errors import UnserializableValueError
-from orchestrator.serde.buffers import hold_buffers, may_hold_bytes
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec, hold_buffers, may_hold_bytes
 from tests.fixtures.ids import plain
 
 CODEC = Codec()

@@ -19,7 +19,7 @@ import pytest
 from orchestrator.errors import StateCorruptedError, UnserializableValueError
 from orchestrator.graph.schema import codec_classes
 from orchestrator.serde.classes import class_form, has_class_form, tag_of
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 
 T = TypeVar("T")
 

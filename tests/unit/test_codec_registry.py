@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.errors import StateCorruptedError, UnserializableValueError
 from orchestrator.serde import register_type
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 
 TAGS = (f"test.{number}" for number in itertools.count())  # The registry is the whole process's.
 

@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage
 from orchestrator import START, MemoryCheckpointer, StateGraph, register_type
 from orchestrator.errors import UnserializableValueError
 from orchestrator.graph.schema import codec_classes
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 
 
 class UserId(str):  # noqa: SLOT000 - as people write it

@@ -10,9 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator import limits
-from orchestrator.compression import compressed, decompressed
-from orchestrator.damage import is_damaged
-from orchestrator.seal import needs, seal, seal_needing, unseal, unseal_needing
+from orchestrator.envelope.damage import is_damaged
+from orchestrator.envelope.seal import (
+    compressed,
+    decompressed,
+    needs,
+    seal,
+    seal_needing,
+    unseal,
+    unseal_needing,
+)
 
 TEXT = b"a paragraph that says the same again. " * 100
 NOISE = os.urandom(10_000)

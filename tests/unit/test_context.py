@@ -20,7 +20,7 @@ from orchestrator import (
 )
 from orchestrator.errors import UnserializableValueError
 from orchestrator.step.context import StepContext
-from orchestrator.testing.clock import ManualClock
+from orchestrator.testing.manual_clock import ManualClock
 from tests.fixtures.bench import State
 
 

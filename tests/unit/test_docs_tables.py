@@ -12,6 +12,7 @@ from pathlib import Path
 import orchestrator
 import workers
 from orchestrator.checkpoint.audit import DamageCode
+from orchestrator.checkpoint.lifecycle import RUNS, STEPS, diagram
 from orchestrator.cli import findings
 from orchestrator.client.explaining import ReasonCode
 from orchestrator.config import Settings
@@ -98,3 +99,9 @@ def test_the_page_of_settings_has_the_defaults() -> None:
             value = getattr(plain, name)
             text = value if isinstance(value, str) else f"{float(value):g}"
             assert f"`{text}`" == shown, name
+
+
+def test_the_diagrams_of_states_are_those_of_the_tables() -> None:
+    text = (ROOT / "docs" / "lifecycle.md").read_text(encoding="utf-8")
+    drawn = re.findall(r"^```mermaid\n(.*?)\n```$", text, re.MULTILINE | re.DOTALL)
+    assert drawn == [diagram(RUNS), diagram(STEPS)]

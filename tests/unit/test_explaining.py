@@ -14,12 +14,14 @@ from orchestrator.checkpoint.commit import (
     ReadyStep,
     StoredCheckpoint,
     Wait,
+    as_bytes,
 )
+from orchestrator.checkpoint.events import Entry, StepInterrupted, StepPaused
 from orchestrator.checkpoint.model import Head, Interrupt, RunStatus, StepError
 from orchestrator.client.explaining import Claimed, Facts, Station, explain
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import ASLEEP
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 
 NOW = 1_800_000_000_000
 CODEC = Codec()
@@ -61,8 +63,9 @@ def facts(
     return Facts(thread_id=thread, loaded=loaded, records=RECORDS, **fields)
 
 
-def told(type_: str, **fields: str) -> Event:
-    return Event(1, NOW - 3000, type_, {key: value.encode() for key, value in fields.items()})
+def logged(entry: Entry) -> Event:
+    draft = entry.draft()
+    return Event(1, NOW - 3000, draft.type, {k: as_bytes(v) for k, v in draft.fields.items()})
 
 
 def said(given: Facts, run_id: str = "") -> tuple[str, str]:
@@ -157,7 +160,8 @@ def test_a_step_that_a_worker_could_not_run() -> None:
 def test_a_question() -> None:
     asked = RECORDS.store_interrupt(Interrupt("ok to pay?", "i" * 32, "approve"))
     asking = step(wait=Wait.ANSWER, asks={"i" * 32: asked})
-    events = [told("step_interrupted", step="else"), told("step_interrupted", step="pay-id")]
+    where: dict[str, Any] = {"node": "pay", "number": 1, "checkpoint": 1}
+    events = [logged(StepInterrupted(step=id_, **where)) for id_ in ("else", "pay-id")]
     assert said(facts(asking, status=RunStatus.PAUSED, events=events)) == (
         "ANSWER",
         "waiting for the answer to approve of node pay since 2027-01-15 07:59:57 UTC: 'ok to pay?'",
@@ -168,7 +172,8 @@ def test_a_question() -> None:
 
 def test_a_node_that_paused() -> None:
     paused = step("review", wait=Wait.PERSON, reason="somebody should look")
-    events = [told("step_paused", step="review-id")]
+    entry = StepPaused(step="review-id", node="review", number=1, checkpoint=1, reason="r")
+    events = [logged(entry)]
     assert said(facts(paused, status=RunStatus.PAUSED, events=events)) == (
         "PAUSED",
         (

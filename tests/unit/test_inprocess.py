@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator import END, START, Command, MemoryCheckpointer, RetryPolicy, Send, StateGraph
 from orchestrator.execute.inprocess import InProcess
-from orchestrator.testing.clock import ManualClock
+from orchestrator.testing.manual_clock import ManualClock
 
 
 class State(TypedDict, total=False):

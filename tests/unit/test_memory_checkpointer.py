@@ -3,8 +3,8 @@
 from orchestrator.checkpoint.commit import Refusal
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.config import Settings
-from orchestrator.testing.clock import ManualClock
 from orchestrator.testing.contract.driver import Driver, guard
+from orchestrator.testing.manual_clock import ManualClock
 
 
 def driven(store, clock=None):

@@ -22,7 +22,7 @@ from orchestrator.graph.messages import (
     push_message,
 )
 from orchestrator.graph.schema import channels_of
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 
 # ---- with langchain-core -----------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ from orchestrator.checkpoint.commit import Commit
 from orchestrator.checkpointer.redis import RedisCheckpointer
 from orchestrator.config import Settings
 from orchestrator.errors import PartitionsDifferError
+from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
-from orchestrator.testing.racing import race
 
 CALLS: dict[str, Callable[[RedisCheckpointer], object]] = {
     "commit": lambda store: store.commit(drafts.starting("new", "a")),

@@ -18,7 +18,7 @@ from orchestrator.core.accepting import RunConfig
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.ids import CHILD
 from orchestrator.step.access import Access
-from orchestrator.testing.clock import ManualClock
+from orchestrator.testing.manual_clock import ManualClock
 from workers.busy import Busy, sign_of, signs_in
 from workers.runtime import Runtime
 

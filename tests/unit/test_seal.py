@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.damage import is_damaged
-from orchestrator.seal import needs, seal, seal_needing, unseal, unseal_needing
+from orchestrator.envelope.damage import is_damaged
+from orchestrator.envelope.seal import needs, seal, seal_needing, unseal, unseal_needing
 
 NAMES = ("\x1flog\x1f6460a", "\ud800 two words")
 NEEDING = seal_needing("place", NAMES, b"\n\nrecord")

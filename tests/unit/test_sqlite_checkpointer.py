@@ -22,10 +22,10 @@ from orchestrator.errors import (
     GraphstalkError,
     StateCorruptedError,
 )
-from orchestrator.testing.clock import ManualClock
+from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import observed
-from orchestrator.testing.racing import race
+from orchestrator.testing.manual_clock import ManualClock
 
 NODES = [f"n{n}" for n in range(150)]
 
@@ -368,7 +368,7 @@ def test_every_index_of_the_sweeper_is_used(store):
         "lost": "step_sent",
         "idle": "head_idle",
     }
-    sql = statements("sweeping")
+    sql = statements("upkeep")
     with store._database.reading() as connection:
         for name, index in used.items():
             values = [0] * sql[name].count("?")
@@ -380,9 +380,9 @@ def test_every_index_of_the_sweeper_is_used(store):
             assert [row[-1] for row in plan if "SCAN" in row[-1]] == ["SCAN c"]
 
 
-@pytest.mark.parametrize("name", statements("writing"))
+@pytest.mark.parametrize("name", statements("writes"))
 def test_no_statement_of_a_step_looks_at_more_than_its_rows(store, name):
-    text = statements("writing")[name]
+    text = statements("writes")[name]
     values = dict.fromkeys(HEAD, 0) if ":" in text else [0] * text.count("?")
     with store._database.reading() as connection:
         plan = connection.execute(f"EXPLAIN QUERY PLAN {text}", values).fetchall()
@@ -393,6 +393,6 @@ def test_steps_of_local_runs_stand_in_no_index_of_hints(store):
     store.commit(drafts.starting("t", "a", queue=""))
     store.commit(drafts.starting("u", "a"))
     with store._database.reading() as connection:
-        sql = statements("sweeping")["unsent"]
+        sql = statements("upkeep")["unsent"]
         found = connection.execute(sql, (2**62, 10)).fetchall()
     assert [row[0] for row in found] == ["u"]

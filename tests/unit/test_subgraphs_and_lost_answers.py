@@ -17,7 +17,7 @@ from orchestrator.coordinate.sweeper import Sweeper
 from orchestrator.core.accepting import RunConfig
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.step.access import Access
-from orchestrator.testing.clock import ManualClock
+from orchestrator.testing.manual_clock import ManualClock
 from workers.runtime import Runtime
 
 CALLS_MAX = 100  # More than the whole run makes.

@@ -27,7 +27,7 @@ from orchestrator import (
     task,
 )
 from orchestrator.execute.inprocess import InProcess
-from orchestrator.testing.clock import ManualClock
+from orchestrator.testing.manual_clock import ManualClock
 from tests.fixtures.bench import State, boom
 
 

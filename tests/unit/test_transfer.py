@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator import limits
-from orchestrator.checkpointer.redis.transfer import check_size
+from orchestrator.checkpointer.redis.scripts import check_size
 from orchestrator.errors import ValueTooLargeError
 
 

@@ -4,9 +4,8 @@ import threading
 
 import pytest
 
-from orchestrator.testing.clock import ManualClock
-from orchestrator.testing.racing import race
-from orchestrator.testing.waiting import wait_until
+from orchestrator.testing.concurrency import race, wait_until
+from orchestrator.testing.manual_clock import ManualClock
 
 
 def test_a_clock_moves_only_when_it_is_told_to():

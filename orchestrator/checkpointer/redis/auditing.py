@@ -20,15 +20,15 @@ from orchestrator import limits
 from orchestrator.checkpoint.audit import Audited, Damage, DamageCode
 from orchestrator.checkpoint.commit import Event, EventDraft, ReadyStep, StoredCheckpoint
 from orchestrator.checkpointer.base import Planner
-from orchestrator.checkpointer.eventrecords import sealed_event
+from orchestrator.checkpointer.redis.decode import events
 from orchestrator.checkpointer.redis.judging import ThreadJudge
 from orchestrator.checkpointer.redis.keys import Keys
 from orchestrator.checkpointer.redis.looking import Look
-from orchestrator.checkpointer.redis.reading import events
-from orchestrator.checkpointer.redis.scripting import Scripts, available
+from orchestrator.checkpointer.redis.scripts import Scripts, available
 from orchestrator.checkpointer.redis.stepjudging import Change, Fix, is_number
 from orchestrator.checkpointer.redis.unsealing import unsealed
-from orchestrator.checkpointer.sealing import (
+from orchestrator.envelope.event_codec import sealed_event
+from orchestrator.envelope.sealed_records import (
     HEAD_FIELDS,
     opened_checkpoint,
 )

@@ -34,7 +34,7 @@ A commit may name another thread of the partition whose `ev` takes its events, a
 numbers them: a subgraph's thread lies in the partition of its root, and writes the root's log. Of
 that thread it changes nothing else.
 
-A step's hash: `step` (see `steprecords.py`), `cp` its checkpoint, `queue`, `wait`, `owner`,
+A step's hash: `step` (see `encode.py`), `cp` its checkpoint, `queue`, `wait`, `owner`,
 `fence`, `attempt`, `claimed` (when), `failures`, `deaths`, `due`, `settled`, `reason`, `error`,
 `ask:<id>`, `ans:<id>`, and until it is completed `note:<name>`, with `noted` if there are any. It
 is ready unless it is in `done`, has an owner, or waits.
@@ -56,14 +56,14 @@ Per partition, where a *member* is `<step id>` (32 hex digits) followed by the t
 | `<p>sweep` | hash | `leader`, `until`; `last`, `since` of `Trust`; and see below |
 | `<p>gaps` | zset | mark after which nobody looked for a while → when somebody did |
 
-In `<p>sweep` also stand the `epoch` and `mark` (see `epochs.py`), `was` (former epochs), `halted`
-(why nothing runs), `slipped` (claims are still to be taken away), `floor` (no fence below it is
-given: a time, or greater than any fence of a deleted thread); a step is claimed only between
+`<p>sweep` also has the `epoch` and `mark` (see `rollback_guard.py`), `was` (former epochs),
+`halted` (why nothing runs), `slipped` (claims that must still be ended), `floor` (no fence below it
+is given: a time, or greater than any fence of a deleted thread); a step is claimed only between
 `opens` and `shuts`.
 
-`<t>children` has all child threads if the head has `kin`. An earlier version made the others, whose
-child threads are found by their keys; so are those of a list that is gone although `kin` is 2: it
-was not empty.
+`<t>children` has all child threads if the head has `kin`. An earlier version made the others,
+whose child threads are found by their keys; so are those of a list that is gone although `kin` is
+2, which means that it had one.
 
 What an audit finds to be of another type than it should be is renamed to `<key>:aside` and kept.
 
@@ -71,16 +71,32 @@ What an audit finds to be of another type than it should be is renamed to `<key>
 
 Outside of the partitions: `<namespace>:partitions` (string), how many there are; written once, and
 compared by every process that connects; and where this server is the broker, `<namespace>:queue:
-<queue>` (list), the messages of a queue. For those of workers see `fleet.py`.
+<queue>` (list), the messages of a queue. For those of workers see `workers.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import redis
+
+from orchestrator.errors import PartitionsDifferError
 from orchestrator.ids import partition_of
 
-__all__ = ["STEP_ID_CHARS", "Keys"]
-
 STEP_ID_CHARS = 32
+
+
+class Deployment(Protocol):
+    """What queries about claims and lost data need of a `RedisCheckpointer`."""
+
+    client: redis.Redis
+    keys: Keys
+    partitions: int
+
+    def release_in(self, partition: int, owner: str | bytes) -> int:
+        """Take all claims of one partition from an owner that must stop; return how many."""
+        ...
 
 
 class Keys:
@@ -108,3 +124,65 @@ class Keys:
     def partition_count(self) -> str:
         """Return the key that holds the number of partitions."""
         return f"{self.namespace}:partitions"
+
+
+_PARTITIONS_MAX = 256  # Of a store that an earlier version made, which did not write the number.
+_INDEXES = ("threads", "leases", "sweep")  # What a partition has that was ever used.
+_NAMES_MAX = 20
+
+
+def agree(client: redis.Redis, keys: Keys) -> None:
+    """Write the number of partitions if it is not there, else compare it.
+
+    Raises:
+        PartitionsDifferError: if the store has another number.
+    """
+    key = keys.partition_count
+    stored: Any = client.get(key)
+    if stored is None:
+        stored = _found(client, keys)
+        if stored is None and client.set(key, keys.partitions, nx=True):
+            return
+        if stored is None:
+            stored = client.get(key)
+    if int(stored) != keys.partitions:
+        raise _differs(keys, int(stored))
+
+
+def _found(client: redis.Redis, keys: Keys) -> int | None:
+    """Return the number of a store whose number was not written, if it is another; or `None`."""
+    pipe = client.pipeline(transaction=False)
+    for partition in range(_PARTITIONS_MAX):
+        prefix = keys.prefix(partition)
+        pipe.exists(*(prefix + name for name in _INDEXES))
+    used = [partition for partition, count in enumerate(pipe.execute()) if count]
+    if not used:
+        return None
+    names = list(_names(client, keys, used))
+    widest = used[-1] + 1
+    if widest <= keys.partitions and _fits(names, keys.partitions):
+        return None
+    counts = (n for n in range(widest, _PARTITIONS_MAX + 1) if n != keys.partitions)
+    return next((n for n in counts if _fits(names, n)), widest)
+
+
+def _names(client: redis.Redis, keys: Keys, used: list[int]) -> Iterator[tuple[int, str]]:
+    """Iterate over some threads, and the partitions in which they are."""
+    pipe = client.pipeline(transaction=False)
+    for partition in used:
+        pipe.zrange(keys.prefix(partition) + "threads", 0, _NAMES_MAX - 1)
+    for partition, found in zip(used, pipe.execute(), strict=True):
+        for name in found:
+            yield partition, name.decode("utf-8", "surrogatepass")
+
+
+def _fits(names: list[tuple[int, str]], partitions: int) -> bool:
+    return all(partition_of(name, partitions) == partition for partition, name in names)
+
+
+def _differs(keys: Keys, stored: int) -> PartitionsDifferError:
+    return PartitionsDifferError(
+        f"the number of partitions must be {stored}, which the store has under the namespace "
+        f"{keys.namespace!r} (partitions={keys.partitions}). Nothing was changed; set "
+        f"GRAPHSTALK_PARTITIONS={stored}, or use another GRAPHSTALK_NAMESPACE"
+    )

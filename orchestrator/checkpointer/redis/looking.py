@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from orchestrator.checkpointer.redis.arguments import checkpoint_records
+from orchestrator.checkpointer.redis.encode import checkpoint_records
 
 __all__ = ["SEEN_SEPARATOR", "Look", "SeenHead", "SeenStep"]
 

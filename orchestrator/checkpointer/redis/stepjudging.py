@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.checkpoint.audit import DamageCode
 from orchestrator.checkpoint.commit import Commit, Event, ReadyStep, StepUpdate, Wait
+from orchestrator.checkpointer.redis.encode import step_of, step_record
 from orchestrator.checkpointer.redis.looking import SeenStep, has_record
-from orchestrator.checkpointer.redis.steprecords import step_of, step_record
-from orchestrator.checkpointer.sealing import sealed
+from orchestrator.envelope.sealed_records import sealed
 from orchestrator.errors import StateCorruptedError
 
 __all__ = ["Change", "Fix", "StepJudge", "is_number"]

@@ -29,27 +29,24 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.base import Planner, Renderer
-from orchestrator.checkpointer.news import news_in_log
-from orchestrator.checkpointer.redis import reading
-from orchestrator.checkpointer.redis.arguments import commit_arguments
+from orchestrator.checkpointer.redis import decode
 from orchestrator.checkpointer.redis.auditing import Auditing
-from orchestrator.checkpointer.redis.deleting import Deleting
-from orchestrator.checkpointer.redis.epochs import Epochs, halted_error
-from orchestrator.checkpointer.redis.holding import HeldClaim
-from orchestrator.checkpointer.redis.keys import Keys
-from orchestrator.checkpointer.redis.listening import Listeners
-from orchestrator.checkpointer.redis.partitioning import agree
-from orchestrator.checkpointer.redis.scripting import Scripts, available
-from orchestrator.checkpointer.redis.steprecords import steps_in
-from orchestrator.checkpointer.redis.sweeping import Sweeping
+from orchestrator.checkpointer.redis.claims import HeldClaim
+from orchestrator.checkpointer.redis.deletion import Deleting
+from orchestrator.checkpointer.redis.encode import commit_arguments, steps_in
+from orchestrator.checkpointer.redis.keys import Keys, agree
+from orchestrator.checkpointer.redis.pubsub import Listeners
+from orchestrator.checkpointer.redis.rollback_guard import Epochs, halted_error
+from orchestrator.checkpointer.redis.scripts import Scripts, available
+from orchestrator.checkpointer.redis.sweep import PartitionSweeper
 from orchestrator.checkpointer.saver import BaseCheckpointSaver, check_serde
-from orchestrator.checkpointer.sealing import (
+from orchestrator.config import Settings
+from orchestrator.envelope.sealed_records import (
     opened_claim,
     opened_thread,
     parsing,
     sealed,
 )
-from orchestrator.config import Settings
 from orchestrator.errors import NotReplicatedError
 from orchestrator.redisconnection import client_for
 
@@ -123,7 +120,9 @@ class RedisCheckpointer(BaseCheckpointSaver):
         self._scripts = Scripts(self.client, partial(agree, self.client, self.keys))
         self._run = self._scripts.call
         self.epochs: Epochs | None = None  # What it has seen of the server, where it watches that.
-        self._sweeping = Sweeping(self, self._scripts, is_empty)
+        self._sweeping = PartitionSweeper(
+            self.settings, self.client, self.keys, self._scripts, is_empty, pushes=self.pushes
+        )
         self._deleting = Deleting(self.client, self._scripts, self.keys)
         # The client gives up on an answer that takes longer than its time-out.
         patience_s = self.client.connection_pool.connection_kwargs.get("socket_timeout")
@@ -210,7 +209,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
                 refused=Refusal(answer[0].decode()), detail=answer[1].decode(), now_ms=answer[2]
             )
         with parsing(thread_id):
-            return opened_claim(thread_id, reading.claim(thread_id, step_id, answer))
+            return opened_claim(thread_id, decode.claim(thread_id, step_id, answer))
 
     def _check_safe(self, reached: Any) -> None:
         """Refuse to call a commit made that fewer have than the settings ask for."""
@@ -264,7 +263,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
 
     def sweep(self, partition: int, *, leader: str) -> Swept:
         """See `Checkpointer.sweep`."""
-        return self._sweeping.once(partition, leader)
+        return self._sweeping.once(partition, leader, self.epochs)
 
     def push(self, steps: Sequence[ReadyStep], *, again: bool = True) -> None:
         """Send the messages of steps, where this server is the broker.
@@ -342,7 +341,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
         wanted = "" if checkpoint_id is None else f"{checkpoint_id:016x}"
         answer = self._run("load", self.keys.of_thread(thread_id), [wanted, int(values)])
         with parsing(thread_id):
-            loaded = reading.load(thread_id, answer)
+            loaded = decode.load(thread_id, answer)
         return loaded and opened_thread(thread_id, *loaded)
 
     def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
@@ -363,7 +362,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
         for partition in range(self.partitions):
             with available():
                 prefix = self.keys.partition(partition)
-                found += reading.threads(self.client, prefix, status, limit)
+                found += decode.threads(self.client, prefix, status, limit)
         return sorted(found, key=lambda pair: -pair[1].updated_ms)[:limit]
 
     def events(
@@ -380,7 +379,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
                 answer: Any = self.client.xread({key: f"{after}-0"}, count=limit, block=block_ms)
                 found = answer[0][1] if answer else []
         # An entry may have events up to the one that is known.
-        return [e for e in reading.events(thread_id, found) if e.seq > after][:limit]
+        return [e for e in decode.events(thread_id, found) if e.seq > after][:limit]
 
     @contextmanager
     def news(self, thread_id: str, *, after: int) -> Iterator[Callable[[float], bool]]:
@@ -390,7 +389,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
                 listening = self._listeners.on(self.keys.of_thread(thread_id)[1] + "news")
                 wait = stack.enter_context(listening)
             except redis.exceptions.NoPermissionError:
-                wait = stack.enter_context(news_in_log(self, thread_id, after))
+                wait = stack.enter_context(super().news(thread_id, after=after))
             yield wait
 
     def close(self) -> None:
@@ -401,7 +400,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
 def _taken(commit: Commit, answer: Sequence[Any], now_ms: int) -> Claim:
     """Return the claim that was made with a commit: what the store alone knew, and the commit."""
     with parsing(commit.thread_id):
-        return reading.taken(commit, answer, now_ms)
+        return decode.taken(commit, answer, now_ms)
 
 
 def _patience_s(settings: Settings) -> float:

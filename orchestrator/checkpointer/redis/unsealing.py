@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from orchestrator.checkpoint.commit import Event
-from orchestrator.checkpointer.sealing import head_seal
+from orchestrator.envelope.sealed_records import head_seal
 
 __all__ = ["unsealed"]
 

@@ -18,20 +18,17 @@ from orchestrator.checkpoint.commit import (
     Wait,
 )
 from orchestrator.checkpoint.model import RunStatus
-from orchestrator.checkpointer.sealing import opened_claim
-from orchestrator.checkpointer.sqlite import reading
-from orchestrator.checkpointer.sqlite.committing import add_events, find_head, find_step
-from orchestrator.checkpointer.sqlite.packing import text, to_text
-from orchestrator.checkpointer.sqlite.rows import HeadFields, HeadRow, StepRow
+from orchestrator.checkpointer.sqlite import queries
+from orchestrator.checkpointer.sqlite.commits import add_events, find_head, find_step
+from orchestrator.checkpointer.sqlite.rows import HeadFields, HeadRow, StepRow, text, to_text
 from orchestrator.checkpointer.sqlite.statements import statements
-from orchestrator.checkpointer.values import found_values, opened_values
+from orchestrator.envelope.list_tails import found_values, opened_values
+from orchestrator.envelope.sealed_records import opened_claim
 from orchestrator.ids import below, root_thread
 from orchestrator.record import replace
 
-__all__ = ["Asked", "claim", "release", "renew", "take_away", "taken"]
-
-_SQL = statements("writing")
-_SWEEP = statements("sweeping")
+_SQL = statements("writes")
+_SWEEP = statements("upkeep")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +45,7 @@ class Asked:
 
 def claim(connection: sqlite3.Connection, asked: Asked, lease_ms: int, now: int) -> Claim:
     """Give the right to run a ready step, or refuse."""
-    found = reading.head(connection, asked.thread_id)
+    found = queries.head(connection, asked.thread_id)
     if found is None:
         return Claim(refused=Refusal.UNKNOWN_THREAD, detail=asked.thread_id, now_ms=now)
     head = found.fields
@@ -96,7 +93,7 @@ def taken(
         connection.execute(_SQL["set_status"], (status.value, thread))
     renew(connection, take.owner, now + lease_ms, lease_ms // 2)
     wanted = (*stored.refs, step.arg) if step.arg else stored.refs
-    found = found_values(partial(reading.blob, connection, thread), wanted, take.known)
+    found = found_values(partial(queries.blob, connection, thread), wanted, take.known)
     blobs, tails = opened_values(step.thread_id, found, wanted)
     return Claim(
         now_ms=now,
@@ -145,9 +142,9 @@ def _claimed(
     connection: sqlite3.Connection, head: HeadRow, step: StepRow, asked: Asked, now: int
 ) -> Claim:
     ready = step.step(asked.thread_id)
-    header, refs = reading.header(connection, step.thread, step.plan)
+    header, refs = queries.header(connection, step.thread, step.plan)
     wanted = (*refs, ready.arg) if ready.arg else refs
-    find = partial(reading.blob, connection, step.thread)
+    find = partial(queries.blob, connection, step.thread)
     assert step.fence is not None
     questions = connection.execute(_SQL["questions"], step.key).fetchall()
     return Claim(

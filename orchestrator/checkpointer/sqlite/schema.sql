@@ -2,7 +2,7 @@
 --
 -- Everything of a thread is keyed by its number, so that a name of any length is stored once. What a
 -- step changes lies in few, short rows: a page that is not touched is not written.
--- Text that is no Unicode (lone surrogates) is stored as bytes; see packing.py.
+-- Text that is no Unicode (lone surrogates) is stored as bytes; see rows.py.
 
 BEGIN IMMEDIATE;
 
@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS head (
   owner         TEXT NOT NULL,
   child         INTEGER NOT NULL,  -- Whether it is the thread of a subgraph.
   created_ms    INTEGER NOT NULL,
-  seal          TEXT NOT NULL      -- Over what callers say of the run; see `sealing.py`.
+  seal          TEXT NOT NULL      -- Over what callers say of the run; see `envelope/sealed_records.py`.
 );
 CREATE INDEX IF NOT EXISTS head_idle ON head (idle_since_ms) WHERE idle_since_ms > 0;
 
@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS checkpoint (
 ) WITHOUT ROWID;
 
 -- Values and arguments of `Send`s. Never changed, shared by all checkpoints that refer to them. A tail
--- of a list holds the name of the value that it goes on, and an outcome may name values; see seal.py.
+-- of a list holds the name of the value that it goes on, and an outcome may name values; see envelope/seal.py.
 CREATE TABLE IF NOT EXISTS blob (
   thread INTEGER NOT NULL,
   name   TEXT NOT NULL,

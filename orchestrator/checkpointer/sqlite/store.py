@@ -1,7 +1,7 @@
 """The checkpointer in one SQLite file.
 
 Each method is one transaction. What is stored where stands in `schema.sql`; what is checked in
-which order, in `memory.py` and `committing.py`, which do the same.
+which order, in `memory.py` and `commits.py`, which do the same.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Self
 
 from orchestrator.checkpoint.audit import Audited
@@ -25,21 +25,19 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.base import Planner
-from orchestrator.checkpointer.eventrecords import opened_events
-from orchestrator.checkpointer.news import news_in_log
 from orchestrator.checkpointer.saver import BaseCheckpointSaver, check_serde
-from orchestrator.checkpointer.sealing import (
+from orchestrator.checkpointer.sqlite import claiming, commits, queries, upkeep
+from orchestrator.checkpointer.sqlite.database import Database, Synchronous
+from orchestrator.checkpointer.sqlite.upkeep import Auditing, Sweeping, mark_sent
+from orchestrator.clock import Clock, SystemClock
+from orchestrator.config import Settings
+from orchestrator.envelope.event_codec import opened_events
+from orchestrator.envelope.sealed_records import (
     opened_claim,
     opened_thread,
     parsing,
     sealed,
 )
-from orchestrator.checkpointer.sqlite import claiming, committing, deleting, reading
-from orchestrator.checkpointer.sqlite.auditing import Auditing
-from orchestrator.checkpointer.sqlite.database import Database, Synchronous
-from orchestrator.checkpointer.sqlite.sweeping import Sweeping, mark_sent
-from orchestrator.clock import Clock, SystemClock
-from orchestrator.config import Settings
 from orchestrator.errors import NotSupportedError
 from orchestrator.record import replace
 
@@ -110,7 +108,7 @@ class SqliteCheckpointer(BaseCheckpointSaver):
     def refused_stale(self) -> int:
         """Return how many commits under an old fence were refused. (INV-3)"""
         with self._database.reading() as connection:
-            return reading.stat(connection, "stale_refused")
+            return queries.stat(connection, "stale_refused")
 
     # ---- commit and claim ---------------------------------------------------------------
 
@@ -120,7 +118,7 @@ class SqliteCheckpointer(BaseCheckpointSaver):
         plain, commit = commit, sealed(commit)
         now = self._clock.now_ms()
         with parsing(commit.thread_id), self._database.writing() as connection:
-            result, head = committing.commit(connection, commit, now)
+            result, head = commits.commit(connection, commit, now)
             if result.refused is not None or commit.takes is None:
                 return result
             claim = claiming.taken(connection, plain, head, self._lease_ms, now)
@@ -197,13 +195,13 @@ class SqliteCheckpointer(BaseCheckpointSaver):
     def children(self, thread_id: str) -> list[str]:
         """See `Checkpointer.children`."""
         with self._database.reading() as connection:
-            return deleting.children(connection, thread_id)
+            return upkeep.children(connection, thread_id)
 
     def delete(self, thread_id: str, *, keep_head: bool = False) -> Refusal | None:
         """See `Checkpointer.delete`."""
         with parsing(thread_id), self._database.writing() as connection:
             now = self._clock.now_ms()
-            return deleting.delete(connection, thread_id, now, keep_head=keep_head)
+            return upkeep.delete(connection, thread_id, now, keep_head=keep_head)
 
     # ---- reading ------------------------------------------------------------------------
 
@@ -213,20 +211,20 @@ class SqliteCheckpointer(BaseCheckpointSaver):
         """See `Checkpointer.load`."""
         with parsing(thread_id), self._database.reading() as connection:
             now = self._clock.now_ms()
-            loaded = reading.load(connection, thread_id, checkpoint_id, values=values, now=now)
+            loaded = queries.load(connection, thread_id, checkpoint_id, values=values, now=now)
         return loaded and opened_thread(thread_id, *loaded)
 
     def history(self, thread_id: str, *, before: int | None = None, limit: int = 100) -> list[int]:
         """See `Checkpointer.history`."""
         with self._database.reading() as connection:
-            return reading.history(connection, thread_id, before, limit)
+            return queries.history(connection, thread_id, before, limit)
 
     def threads(
         self, *, status: RunStatus | None = None, limit: int = 100
     ) -> list[tuple[str, Head]]:
         """See `Checkpointer.threads`."""
         with self._database.reading() as connection:
-            return reading.threads(connection, status, limit)
+            return queries.threads(connection, status, limit)
 
     def events(
         self, thread_id: str, *, after: int = 0, limit: int = 1000, wait_s: float = 0
@@ -236,18 +234,12 @@ class SqliteCheckpointer(BaseCheckpointSaver):
         while True:
             changes = self._database.changes
             with self._database.reading() as connection:
-                found = reading.events(connection, thread_id, after, limit)
+                found = queries.events(connection, thread_id, after, limit)
             left_s = end - time.monotonic()
             if found or left_s <= 0:
                 return opened_events(thread_id, found)
             # What this process writes wakes at once; for what others write one has to look.
             self._database.wait(changes, min(left_s, _LOOK_S) if self.shared else left_s)
-
-    def news(
-        self, thread_id: str, *, after: int
-    ) -> AbstractContextManager[Callable[[float], bool]]:
-        """See `Checkpointer.news`."""
-        return news_in_log(self, thread_id, after)
 
     def close(self) -> None:
         """Give back the file. Whoever uses the checkpointer again opens it again."""

@@ -34,7 +34,6 @@ class Crew:
     def __init__(
         self, env: Mapping[str, str], arguments: Sequence[str], folder: Path, size: int
     ) -> None:
-        """Remember how workers are started; none is yet."""
         self.fleet = Fleet(env, arguments, log_dir=folder)
         self.deaths: dict[int, list[float]] = defaultdict(list)  # Process → when it was killed.
         self.leaving: list[tuple[float, Child]] = []  # Asked to stop; until when they have time.

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import limits
-from orchestrator.checkpointer.redis.scripting import available
+from orchestrator.checkpointer.redis.scripts import available
 from orchestrator.cli.chaos.load import SILENT, ran_in
 from orchestrator.cli.chaos.verdict import AT_REST, GONE, Finding, Ran, Verdict, judge
 from orchestrator.errors import CheckpointerUnavailableError, NoPendingInterruptError
@@ -106,7 +106,6 @@ class Drill:
         witness: Witness | None,
         note: Callable[[str], None],
     ) -> None:
-        """Prepare; nothing is submitted yet."""
         self._note = note
         self.verdict = Verdict()
         self.failed = 0  # Threads whose run has failed; the graph itself may be the reason.
@@ -179,7 +178,6 @@ class Drill:
                 self._landed.popleft()
 
     def _move(self, thread: _Thread) -> None:
-        """Bring one thread on."""
         if not thread.status:
             self._client.submit(
                 thread.graph, thread.input, thread_id=thread.name, key=thread.name

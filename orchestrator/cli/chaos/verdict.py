@@ -43,7 +43,6 @@ class Finding:
     detail: str
 
     def __str__(self) -> str:
-        """Say it in one line."""
         return f"{self.thread}: {self.kind}: {self.detail}"
 
 
@@ -116,7 +115,6 @@ def _by_graph(events: Iterable[Fact]) -> Mapping[str, list[Fact]]:
 
 
 def _succeeded(events: Iterable[Fact]) -> bool:
-    """Whether the last run of a subgraph succeeded."""
     ends = [event.type for event in events if event.type in {ACCEPTED, SUCCEEDED}]
     return bool(ends) and ends[-1] == SUCCEEDED
 

@@ -24,7 +24,7 @@ import redis
 from orchestrator.clock import Clock
 from orchestrator.errors import GraphstalkError
 from orchestrator.redisconnection import client_for
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 from orchestrator.store.base import IndexConfig, TTLConfig
 from orchestrator.store.operations import Namespace
 from orchestrator.store.shelf import Row

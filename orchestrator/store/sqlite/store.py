@@ -10,7 +10,7 @@ from importlib import resources
 from typing import Any
 
 from orchestrator.clock import Clock
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 from orchestrator.sqlitefile import SqliteFile, statements
 from orchestrator.store.base import IndexConfig, TTLConfig
 from orchestrator.store.operations import Namespace

@@ -1,4 +1,4 @@
-"""What all suites share: the fixtures a backend gives, and the driver made of them."""
+"""The fixtures that a backend gives, and the driver made of them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.config import Settings
+from orchestrator.testing.concurrency import Tick, wait_until
 from orchestrator.testing.contract.driver import Driver
-from orchestrator.testing.waiting import Tick, wait_until
 
 __all__ = ["SETTINGS", "Contract", "observed"]
 

@@ -1,4 +1,4 @@
-"""Small records to commit: what a graph would have made, without a graph."""
+"""Small records to commit, as a graph would make them, without a graph."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALL_BYTES = bytes(range(256)) + b"\r\n\x00$-1\r\n"
 
 
 def checkpoint(checkpoint_id: int, refs: tuple[str, ...] = (), ns: str = "") -> StoredCheckpoint:
-    """Return a checkpoint whose bytes tell which one it is."""
+    """Return a checkpoint whose bytes hold its id."""
     header, plan_ = (
         b"header %d " % checkpoint_id + ALL_BYTES,
         b"plan %d " % checkpoint_id + ALL_BYTES,

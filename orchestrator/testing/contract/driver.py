@@ -1,4 +1,4 @@
-"""Drives one thread of a checkpointer, so that a test reads as what happens to the thread."""
+"""Drives one thread of a checkpointer, so that a test reads as the thread's history."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from orchestrator.checkpoint.commit import (
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.config import Settings
 from orchestrator.ids import partition_of
+from orchestrator.testing.concurrency import Tick, wait_until
 from orchestrator.testing.contract import drafts
-from orchestrator.testing.waiting import Tick, wait_until
 
 __all__ = ["Driver"]
 
@@ -57,8 +57,8 @@ class Driver:
         return int(self.settings.hint_grace_s * 1000)
 
     def now_ms(self) -> int:
-        """Return the store's own time: every refusal tells it."""
-        return self.store.commit(Commit(thread_id="nobody-has-this-name")).now_ms
+        """Return the store's own time, which every refusal holds."""
+        return self.store.commit(Commit(thread_id="no-such-thread")).now_ms
 
     def until(self, happened: Callable[[], _T | None]) -> _T:
         """Let time pass until something happens."""
@@ -169,7 +169,7 @@ class Driver:
 
 
 def guard(claim: Claim) -> StepGuard:
-    """Return the right that a claim gives."""
+    """Return the guard of a commit under a claim."""
     assert claim.step is not None
     return StepGuard(claim.step.step_id, claim.fence)
 

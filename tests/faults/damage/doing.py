@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from orchestrator.checkpointer.redis.steprecords import step_record
+from orchestrator.checkpointer.redis.encode import step_record
 from tests.faults.damage.world import THREAD, World
 from tests.fixtures.checkpoints import joined, kind_of, parts_of
 

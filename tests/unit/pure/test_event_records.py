@@ -6,14 +6,14 @@ import msgpack
 import pytest
 
 from orchestrator.checkpoint.commit import Event, EventDraft
-from orchestrator.checkpointer import eventrecords
-from orchestrator.checkpointer.eventrecords import (
+from orchestrator.envelope import event_codec
+from orchestrator.envelope.event_codec import (
     opened_events,
     opened_together,
     sealed_event,
     sealed_together,
 )
-from orchestrator.seal import SEAL_BYTES, seal
+from orchestrator.envelope.seal import SEAL_BYTES, seal
 
 STEP = "170ec2efa45deb1d16caf9efe146a760"
 COMMITTED = EventDraft("step_committed", {"step": STEP, "number": 1, "mine": "a"})
@@ -52,5 +52,5 @@ def test_an_event_by_itself_comes_back_as_it_was() -> None:
     [(0, "step"), (25, "break"), (26, "run_accepted"), (40, "checkpoint_resume")],
 )
 def test_the_words_stand_where_they_always_did(number: int, word: str) -> None:
-    assert eventrecords._WORDS[number] == word
-    assert len(eventrecords._WORDS) < eventrecords._BYTES_OF
+    assert event_codec._WORDS[number] == word
+    assert len(event_codec._WORDS) < event_codec._BYTES_OF

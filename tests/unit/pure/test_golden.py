@@ -16,9 +16,9 @@ import pytest
 from orchestrator.channels import Overwrite
 from orchestrator.checkpoint.model import Checkpoint, Interrupt, Outcome, PlannedStep, StepError
 from orchestrator.core.records import Records
+from orchestrator.envelope.seal import seal, unseal
 from orchestrator.graph.routing import Send
-from orchestrator.seal import seal, unseal
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 
 FILE = Path(__file__).with_name("golden.json")
 CODEC = Codec()

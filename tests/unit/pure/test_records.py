@@ -16,7 +16,7 @@ from orchestrator.core.records import Records
 from orchestrator.errors import NewerLayoutError, StateCorruptedError, UnserializableValueError
 from orchestrator.graph.policy import TimeoutPolicy
 from orchestrator.graph.routing import Send
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 
 CODEC = Codec()
 RECORDS = Records(CODEC.encode, CODEC.decode)

@@ -25,7 +25,7 @@ from orchestrator.core.steering import (
 )
 from orchestrator.graph.policy import TimeoutPolicy
 from orchestrator.graph.routing import Send
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 
 CODEC = Codec()
 

@@ -15,7 +15,7 @@ from orchestrator.core.apply import apply
 from orchestrator.core.records import Records
 from orchestrator.core.storing import kept_values
 from orchestrator.errors import UnserializableValueError
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 
 CODEC = Codec()
 OLD, NEW = 7, 8

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.checkpoint.tails import Grown, is_list, joined, tail_of, whole
-from orchestrator.serde.msgpack import Codec
+from orchestrator.serde.codec import Codec
 
 CODEC = Codec()
 encode = CODEC.encode

@@ -34,7 +34,7 @@ local function put_time(score) put(score and (tonumber(score) > now + 1000 and '
 
 local head = put_all(T .. 'head', {'status', 'checkpoint_id', 'run_id', 'graph', 'open', 'fence', 'seq', 'local', 'created_ms',
   'updated_ms', 'seal'})
--- See `head_seal` in `sealing.py`.
+-- See `head_seal` in `envelope/sealed_records.py`.
 local told = ask('HMGET', T .. 'head', 'graph', 'fingerprint', 'run_id', 'config', 'stop', 'breaks_seen', 'resumes', 'local', 'owner', 'error') or {}
 local any = false
 for i = 1, 10 do

@@ -1,4 +1,4 @@
--- A stored checkpoint; this stands before the scripts that read one. See `checkpoint_records` in `arguments.py`.
+-- A stored checkpoint; this stands before the scripts that read one. See `checkpoint_records` in `encode.py`.
 --
 -- The plan of a wide superstep, and the ids of its steps, stand in a field of their own, `<id>+`: who claims one of ten thousand
 -- steps must not read what all of them are. `get` returns a field of the thread's data, most often that of `data_of`.

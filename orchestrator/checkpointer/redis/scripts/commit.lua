@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  prefix of the thread's partition      KEYS[2]  prefix of the thread's keys
 -- KEYS[3..] the broker's lists that messages go to, if this server is the broker
--- ARGV     the commit, flat; see `arguments.py`, which writes it in the order it is read here. Each argument costs, also an
+-- ARGV     the commit, flat; see `encode.py`, which writes it in the order it is read here. Each argument costs, also an
 --          empty one: so what few commits have stands there by name, or not at all.
 --
 -- Returns {refusal, detail, now, open, 1 if the run has ended with others in line, {steps to be sent now}}, and
@@ -331,7 +331,7 @@ else
   redis.call('HSET', L .. 'head', 'seq', seq)
 end
 redis.call('HSET', head_key, unpack(news))
-if #told > 0 then -- See `head_seal` in `sealing.py`.
+if #told > 0 then -- See `head_seal` in `envelope/sealed_records.py`.
   local fields = redis.call('HMGET', head_key, 'graph', 'fingerprint', 'run_id', 'config', 'stop', 'breaks_seen', 'resumes', 'local', 'owner', 'error')
   for i = 1, 10 do
     local value = fields[i] or ''

@@ -1,7 +1,7 @@
 -- Bringing stored values; this stands before the scripts that do. (INV-11)
 --
 -- What begins with \2 or \4 needs other values to be whole: after its checksum stand their names, one a line, up to an empty
--- line; see `seal.py`. Nothing of that is trusted here: whoever reads the values checks them.
+-- line; see `envelope/seal.py`. Nothing of that is trusted here: whoever reads the values checks them.
 
 local function needs(stored)
   local names, at = {}, 10
