@@ -124,7 +124,7 @@ def _on_blocked(reason: str) -> None:
 
 @contextmanager
 def _leaving(connection: Any) -> Iterator[None]:
-    """After an error drop a connection without the handshake that closes it: it may get no answer."""
+    """After an error drop a connection without the closing handshake, which may get no answer."""
     try:
         yield
     except Exception:
