@@ -115,16 +115,16 @@ def broker_trouble(settings: Settings) -> str:
 
 
 def _on_blocked(reason: str) -> None:
-    """Fail at once: RabbitMQ has said that it reads nothing from this connection for now."""
+    """Fail at once: RabbitMQ reports that it reads nothing from this connection for now."""
     from amqp.exceptions import RecoverableConnectionError  # noqa: PLC0415 - only senders need it
 
-    msg = f"RabbitMQ is short of memory or of disk, and blocks who sends: {reason}"
+    msg = f"RabbitMQ is short of memory or of disk, and blocks publishers: {reason}"
     raise RecoverableConnectionError(msg)
 
 
 @contextmanager
 def _leaving(connection: Any) -> Iterator[None]:
-    """After an error drop a connection without the farewell, which a broker may never answer."""
+    """After an error drop a connection without the closing handshake, which may get no answer."""
     try:
         yield
     except Exception:

@@ -129,7 +129,7 @@ class Proxy:
             link.close()
 
     def lead_to(self, url: str) -> None:
-        """Connect who comes from now on to another server; connections that are there stay."""
+        """Connect later clients to another server; open connections stay."""
         self._target = int(url.rsplit(":", 1)[1].partition("/")[0])
 
     @contextlib.contextmanager
