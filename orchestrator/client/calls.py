@@ -245,7 +245,7 @@ class Calls:
         return self.store.load(thread_id, values=needs_values)
 
     def _hold(self, owner: str) -> None:
-        """Let a process hold a lease before a run is its own, or it would be nobody's at first."""
+        """Take the lease before the ownership, so that the run never seems abandoned."""
         if owner:
             self.store.renew([owner], ttl_s=LEASE_TTL_S)
 
@@ -484,7 +484,7 @@ def _ready(commit: Commit) -> tuple[ReadyStep, ...]:
 
 
 def _has_ended(loaded: LoadedThread) -> bool:
-    """Return whether a thread is free: its run has ended, and nobody is in line."""
+    """Return whether a thread is free: its run has ended, and no run waits in line."""
     return loaded.head.status.final and not loaded.line
 
 
