@@ -30,7 +30,7 @@ from orchestrator.errors import (
     SlowTransferError,
     ValueTooLargeError,
 )
-from orchestrator.record import replace
+from orchestrator.frozen import replace
 from orchestrator.step.cache import BlobCache
 from orchestrator.step.report import Report
 

@@ -41,10 +41,10 @@ from orchestrator.errors import (
     ValueTooLargeError,
     WorkerLostError,
 )
+from orchestrator.frozen import replace
 from orchestrator.graph.policy import delay_after
 from orchestrator.graph.spec import DispatchMode, GraphSpec, handler_name
 from orchestrator.ids import mint_checkpoint_id, root_thread
-from orchestrator.record import replace
 from orchestrator.step.access import Access, values_after
 from orchestrator.step.advancing import advance_thread
 from orchestrator.step.ahead import Ahead

@@ -24,8 +24,8 @@ from orchestrator.checkpointer.sqlite.rows import HeadFields, HeadRow, StepRow, 
 from orchestrator.checkpointer.sqlite.statements import statements
 from orchestrator.envelope.list_tails import found_values, opened_values
 from orchestrator.envelope.sealed_records import opened_claim
+from orchestrator.frozen import replace
 from orchestrator.ids import below, root_thread
-from orchestrator.record import replace
 
 _SQL = statements("writes")
 _SWEEP = statements("upkeep")
