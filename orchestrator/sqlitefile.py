@@ -51,7 +51,7 @@ class SqliteFile:
 
         Args:
             path: its path, or `:memory:`.
-            schema: statements that create what is not there yet.
+            schema: statements that create missing tables.
             application_id: the number in the header that marks files of this kind.
 
         Raises:

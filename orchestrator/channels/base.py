@@ -1,4 +1,4 @@
-"""What a channel must promise.
+"""The promises of a channel.
 
 A channel is the update rule of one key of the state. It holds no state of its own: its methods
 take the stored value (`MISSING` while there is none) and return the next one, so one frozen graph
@@ -59,7 +59,7 @@ class Channel:
         return None
 
     def get(self, value: Any) -> Any:
-        """Return what a node sees of the stored value, or `MISSING`."""
+        """Return the value that nodes see, or `MISSING`."""
         return value
 
     def consume(self, value: Any) -> Any:

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from orchestrator.checkpoint.model import Head, PlannedStep, RunStatus
 from orchestrator.errors import StateCorruptedError
-from orchestrator.record import record
+from orchestrator.frozen import frozen
 
 __all__ = [
     "CRASHED",
@@ -75,7 +75,7 @@ class Wait(StrEnum):
     PERSON = "person"  # It failed for good.
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class ReadyStep:
     """A step that is due and must reach a queue: enough to send its message, nothing more."""
 
@@ -110,7 +110,7 @@ class ReadyStep:
         return f"{self.graph}.{self.node}"
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class StoredCheckpoint:
     """A checkpoint as it is stored."""
 
@@ -121,7 +121,7 @@ class StoredCheckpoint:
     refs: tuple[str, ...] = ()  # The blobs that hold the state's values.
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class StepGuard:
     """The right under which a step is changed: it must still be claimed with this fence. (INV-3)"""
 
@@ -129,7 +129,7 @@ class StepGuard:
     fence: int
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class StepUpdate:
     """What becomes of a step that is not completed."""
 
@@ -143,7 +143,7 @@ class StepUpdate:
     reason: str = ""  # For people: why it waits.
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Answer:
     """The answer to an open interrupt of a step. (INV-8)"""
 
@@ -152,7 +152,7 @@ class Answer:
     value: bytes
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Take:
     """The wish to go on in place: to claim the one step that a commit makes ready, at once.
 
@@ -170,7 +170,7 @@ def as_bytes(value: str | int | bytes) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class EventDraft:
     """An event before it has its number."""
 
@@ -188,7 +188,7 @@ class Event:
     fields: Mapping[str, bytes]
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class Commit:
     """One atomic change of a thread: all of it, or nothing.
 
@@ -262,7 +262,7 @@ class Commit:
         return bool(self.notes) and not settles
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class CommitResult:
     """What a commit did. A refused one changed nothing; a stale one is counted."""
 
@@ -275,7 +275,7 @@ class CommitResult:
     waiting: bool = False  # The run has ended and others are in line: somebody begins the next.
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class Claim:
     """The right to run a step, with all that running it needs; or why not."""
 
@@ -298,7 +298,7 @@ class Claim:
     notes: Mapping[str, bytes] = field(default_factory=dict)  # Of this and earlier attempts.
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class LoadedStep:
     """A step of the current plan as it stands."""
 
@@ -322,7 +322,7 @@ class LoadedStep:
         return tuple(key for key, asked in self.asks.items() if asked and key not in self.answers)
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class LoadedThread:
     """One checkpoint of a thread with its values, and the thread's head."""
 
@@ -347,7 +347,7 @@ class LoadedThread:
         return self.outcomes[step_id]
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class Swept:
     """What one look at a partition found to do."""
 

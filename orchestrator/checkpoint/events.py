@@ -16,8 +16,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from orchestrator.checkpoint.commit import Event, EventDraft, ReadyStep
 from orchestrator.checkpoint.model import RunStatus
+from orchestrator.frozen import frozen
 from orchestrator.ids import checkpoint_text, parse_checkpoint_id
-from orchestrator.record import record
 
 # The annotations of fields: each has a form in the log.
 Words = tuple[str, ...]  # Separated by spaces.
@@ -61,7 +61,7 @@ def _layout(cls: type[Entry]) -> tuple[tuple[str, str, _Form], ...]:
     )
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class Entry:
     """One event of the catalogue.
 
@@ -98,14 +98,14 @@ class Entry:
         return cls(ns=_text(stored.get("ns", b"")), **read)
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class Unknown(Entry):
     """An event that has no record here, as one of a newer version."""
 
     name: str
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class Damaged(Entry):
     """An event that cannot be read. Readers make it; it is never stored."""
 
@@ -115,7 +115,7 @@ class Damaged(Entry):
 # ---- Runs -----------------------------------------------------------------------------------
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class RunAccepted(Entry):
     """A run was accepted; the fields `before…` describe the run that it succeeds, if any."""
 
@@ -131,7 +131,7 @@ class RunAccepted(Entry):
     before_error: bytes | None = None
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class RunEnqueued(Entry):
     """A run was put into its thread's queue, at `place` (1 is next)."""
 
@@ -141,7 +141,7 @@ class RunEnqueued(Entry):
     place: int
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class RunWithdrawn(Entry):
     """A queued run was removed before it began."""
 
@@ -150,7 +150,7 @@ class RunWithdrawn(Entry):
     reason: str
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class RunResumed(Entry):
     """A run that had ended or paused continues at a checkpoint; `done` lists completed steps."""
 
@@ -162,7 +162,7 @@ class RunResumed(Entry):
     done: Words
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class InterruptAnswered(Entry):
     """A question was answered; with `checkpoint`, the run continues there."""
 
@@ -172,7 +172,7 @@ class InterruptAnswered(Entry):
     done: Words | None = None
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class RunPaused(Entry):
     """A run paused; `break_`: before or after a node, as the graph or the call demands."""
 
@@ -180,21 +180,21 @@ class RunPaused(Entry):
     break_: Flag | None = None
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class RunSucceeded(Entry):
     """A run ended with its result."""
 
     type = "run_succeeded"
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class RunFailed(Entry):
     """A run ended with an error."""
 
     type = "run_failed"
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class RunCancelled(Entry):
     """A run was cancelled."""
 
@@ -221,7 +221,7 @@ def run_ended(status: RunStatus, *, at_break: bool = False) -> EventDraft:
 # ---- Supersteps and steps -------------------------------------------------------------------
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class Superstep(Entry):
     """A checkpoint became the head and planned steps; `live`: the run continues with them."""
 
@@ -233,7 +233,7 @@ class Superstep(Entry):
     live: Flag = True
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class StepEntry(Entry):
     """An event of one planned step."""
 
@@ -253,7 +253,7 @@ def of_step(step: ReadyStep) -> dict[str, Any]:
     }
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class StepCommitted(StepEntry):
     """A step completed; its result is stored with its checkpoint."""
 
@@ -264,7 +264,7 @@ class StepCommitted(StepEntry):
     claimed_ms: int
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class StepInterrupted(StepEntry):
     """A step asks a question; without one, its subgraph paused."""
 
@@ -273,7 +273,7 @@ class StepInterrupted(StepEntry):
     value: bytes = b""
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class StepPaused(StepEntry):
     """A node paused its step."""
 
@@ -281,7 +281,7 @@ class StepPaused(StepEntry):
     reason: str
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class StepFailed(StepEntry):
     """A step failed and is not retried."""
 
@@ -289,7 +289,7 @@ class StepFailed(StepEntry):
     error: bytes
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class StepRetried(StepEntry):
     """An attempt failed; the step is due again after `delay_ms`."""
 
@@ -298,7 +298,7 @@ class StepRetried(StepEntry):
     delay_ms: int
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class StepDeferred(StepEntry):
     """A process returned a step that it cannot run."""
 
@@ -306,7 +306,7 @@ class StepDeferred(StepEntry):
     reason: str
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class StepHandedBack(StepEntry):
     """A process that stops returned a claimed step."""
 
@@ -314,7 +314,7 @@ class StepHandedBack(StepEntry):
     reason: str
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class StepReleased(Entry):
     """A store ended the claim of an owner that did not renew its lease."""
 
@@ -324,7 +324,7 @@ class StepReleased(Entry):
     fence: int
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class CommitRefused(Entry):
     """A store refused a commit under an old fence. (INV-3)"""
 
@@ -334,7 +334,7 @@ class CommitRefused(Entry):
     fence: int
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class TaskCompleted(Entry):
     """A task that a step called has a result."""
 
@@ -346,7 +346,7 @@ class TaskCompleted(Entry):
     data: bytes
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class StreamCustom(Entry):
     """A node wrote a chunk to its stream."""
 
@@ -355,7 +355,7 @@ class StreamCustom(Entry):
     data: bytes
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class StreamMessages(Entry):
     """A node streamed a token or a message."""
 
@@ -373,7 +373,7 @@ STREAMS: Mapping[str, type[StreamCustom | StreamMessages]] = {
 # ---- Recovery, edits, audit -----------------------------------------------------------------
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class CheckpointResumed(Entry):
     """A run was loaded and continues: how long that took, and how much is skipped."""
 
@@ -389,7 +389,7 @@ class CheckpointResumed(Entry):
     reason: str
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class CheckpointSetAside(Entry):
     """A damaged checkpoint was replaced as the head by a copy of `back_to`."""
 
@@ -399,7 +399,7 @@ class CheckpointSetAside(Entry):
     reason: str
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class StateEdited(Entry):
     """A caller edited the state, as `node`."""
 
@@ -408,7 +408,7 @@ class StateEdited(Entry):
     node: str
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class ThreadForked(Entry):
     """The thread was created from a checkpoint of the thread `of`."""
 
@@ -417,7 +417,7 @@ class ThreadForked(Entry):
     checkpoint: CheckpointId
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class ThreadCopied(Entry):
     """The thread is a copy of the thread `of`, with its history."""
 
@@ -425,7 +425,7 @@ class ThreadCopied(Entry):
     of: str
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class ThreadDamaged(Entry):
     """The audit found damage that it cannot repair."""
 
@@ -435,7 +435,7 @@ class ThreadDamaged(Entry):
     remedy: str = ""
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class ThreadRepaired(Entry):
     """The audit repaired records of the thread."""
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
+from orchestrator.frozen import frozen, replace
 from orchestrator.ids import step_id
-from orchestrator.record import record, replace
 
 __all__ = [
     "Checkpoint",
@@ -66,7 +66,7 @@ def send_key(ns: str, version: int, index: int) -> str:
     return f"{ns}\x1f\x1f{version:x}.{index}"
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class PlannedStep:
     """One node to run in a superstep; its place in the plan decides the order of its writes."""
 
@@ -85,7 +85,7 @@ class PlannedStep:
         return (0, self.node, 0) if self.index < 0 else (1, "", self.index)
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class Checkpoint:
     """The state after a superstep, and what comes next."""
 
@@ -121,7 +121,7 @@ class Checkpoint:
         return replace(self, plan=plan, **changes)
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class Head:
     """The thread's small mutable record."""
 
@@ -192,7 +192,7 @@ class Interrupt:
     response_schema: Any = None
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class Outcome:
     """What a completed step did; kept with the checkpoint that planned it."""
 

@@ -54,8 +54,8 @@ from orchestrator.config import Settings
 from orchestrator.envelope import sealed_records
 from orchestrator.envelope.event_codec import opened_events
 from orchestrator.envelope.list_tails import found_values, named_values
+from orchestrator.frozen import replace
 from orchestrator.ids import CHILD, partition_of, root_thread
-from orchestrator.record import replace
 
 __all__ = ["MemoryCheckpointer"]
 

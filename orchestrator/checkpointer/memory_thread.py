@@ -27,7 +27,7 @@ from orchestrator.checkpointer.transition import SETTLED, Change
 from orchestrator.envelope.list_tails import found_values
 from orchestrator.envelope.seal import needs
 from orchestrator.envelope.sealed_records import opened_config, opened_error, sealed
-from orchestrator.record import replace
+from orchestrator.frozen import replace
 
 
 @dataclass(slots=True)

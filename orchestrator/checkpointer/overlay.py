@@ -39,8 +39,8 @@ from orchestrator.checkpointer.replay import Behind, NotMadeError, Patiently, Re
 from orchestrator.clock import SystemClock
 from orchestrator.envelope.sealed_records import HEAD_FIELDS
 from orchestrator.errors import CheckpointerUnavailableError, RunCancelledError
+from orchestrator.frozen import replace
 from orchestrator.ids import root_thread
-from orchestrator.record import replace
 
 __all__ = ["Headers", "Overlay"]
 

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Claim, Commit, CommitResult, Refusal, StepGuard
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.record import replace
+from orchestrator.frozen import replace
 
 _T = TypeVar("_T")
 

@@ -132,7 +132,7 @@ def redelivery_facts(settings: Settings) -> dict[str, Any]:
     except ImportError:
         return {}
     if options.get("ack_emulation") is False:
-        return {}  # The broker keeps no book of what it delivered, so it repeats nothing.
+        return {}  # The broker does not record its deliveries, so it repeats none.
     return {"visibility_timeout_s": options.get("visibility_timeout")}
 
 

@@ -64,7 +64,7 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Takeover:
-    """A step whose worker died: when that was noticed, and when another worker took it."""
+    """A step whose worker died: when that was noticed, and when another worker claimed it."""
 
     step: str
     owner: str  # Who died.
@@ -246,14 +246,14 @@ def judge(
     ran: Sequence[Ran] | None = None,
     silent: Collection[str] = (),
 ) -> list[Finding]:
-    """Judge one thread, add it to the verdict, and return what was found.
+    """Judge one thread, add it to the verdict, and return its findings.
 
     Args:
         verdict: where it is added.
         thread: its name.
         events: all of its events, in order.
         status: of its run, as stored.
-        ran: what a witness saw of it; `None` if there was no witness.
+        ran: the attempts that a witness saw; `None` if there was no witness.
         silent: the nodes that a witness never sees.
     """
     found: list[tuple[str, str]] = []

@@ -141,9 +141,9 @@ def state(
     with_traceback: bool,
     url: str | None,
 ) -> int:
-    """Show the state of THREAD: its values, what comes next, what failed, what it asks.
+    """Show the state of THREAD: its values, next nodes, errors and questions.
 
-    A value of a class that no graph here names is shown as its type and what it consists of.
+    A value of a class that no graph here names is shown as its type and fields.
     """
     snapshot = open_reader(url, graphs).get_state(thread)
     if as_json:

@@ -109,7 +109,7 @@ class Sabotage:
 
 GRAPH = "census"
 GRAPHS = {GRAPH: "examples.census:graph"}
-ANSWER = {"decision": "accept"}  # What a reviewer in a hurry says.
+ANSWER = {"decision": "accept"}  # The answer to every question.
 LOOK_EVERY_S = 0.25
 STOP_GRACE_S = 5.0
 
@@ -182,7 +182,7 @@ def run_trial(
         wall_s = time.monotonic() - began_s
     finally:
         fleet.stop(STOP_GRACE_S)
-    end = Watch(store, watch.threads)  # From the beginning: whatever came late counts too.
+    end = Watch(store, watch.threads)  # From the beginning: late events count too.
     end.poll()
     return report_of(end.accounts(), sabotage.kills, wall_s), end
 
@@ -214,7 +214,7 @@ def go_round(client: Client, watch: Watch, sabotage: Sabotage, fleet: Fleet, boa
 
 
 def report_of(accounts: Sequence[ThreadAccount], kills: Sequence[Kill], wall_s: float) -> Report:
-    """Return the report on threads whose accounts are drawn up."""
+    """Return the report on the accounts of threads."""
     ledger = add_up(accounts)
     delays = takeovers(accounts, kills)
     return Report(

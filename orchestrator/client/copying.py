@@ -23,8 +23,8 @@ from orchestrator.core.accepting import check_idle
 from orchestrator.core.calling import missing
 from orchestrator.core.records import Records
 from orchestrator.errors import NotSupportedError
+from orchestrator.frozen import replace
 from orchestrator.ids import child_thread, new_uuid, root_thread
-from orchestrator.record import replace
 
 __all__ = ["copy_of"]
 

@@ -40,9 +40,9 @@ from orchestrator.client.beginning import left_in
 from orchestrator.client.options import OptionError
 from orchestrator.client.unseen import Unseen
 from orchestrator.core.records import Records
+from orchestrator.frozen import replace
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import child_thread
-from orchestrator.record import replace
 from orchestrator.step.carrying import CARRYING
 from orchestrator.step.facts import (
     Advanced,

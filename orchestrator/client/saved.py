@@ -24,10 +24,10 @@ from orchestrator.core.branches import base_of
 from orchestrator.core.records import Records
 from orchestrator.core.steering import kept_in
 from orchestrator.errors import GraphstalkError, UnknownThreadError
+from orchestrator.frozen import frozen, replace
 from orchestrator.graph.routing import START, channel_name
 from orchestrator.graph.schema import CONTROL
 from orchestrator.ids import check_thread_id, checkpoint_text
-from orchestrator.record import record, replace
 from orchestrator.serde.codec import UNKNOWN_PLAIN, Codec
 from orchestrator.step.surroundings import PREVIOUS
 
@@ -286,7 +286,7 @@ class SavedThreads:
         copy_of(self.store, self.records, check_thread_id(source), check_thread_id(target))
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Facts:
     """What LangGraph keeps in every checkpoint and this project derives from those before it.
 
@@ -299,7 +299,7 @@ class Facts:
     seen: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class _Past:
     """A checkpoint, and whether its steps asked or failed before they completed."""
 

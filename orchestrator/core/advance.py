@@ -10,15 +10,15 @@ from orchestrator.channels import MISSING
 from orchestrator.checkpoint.model import Checkpoint, PlannedStep
 from orchestrator.core.apply import Writes, apply, plan
 from orchestrator.core.steering import NOTES, Kept, Steering, is_steered, kept_in, notes_for
+from orchestrator.frozen import frozen, replace
 from orchestrator.graph.managed import Loop
 from orchestrator.graph.routing import START, Command, Send
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.record import record, replace
 
 __all__ = ["Frame", "Next", "accept_input", "advance", "breaks_at"]
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Frame:
     """A checkpoint with the values it refers to.
 
@@ -42,7 +42,7 @@ class Frame:
         return Loop(self.checkpoint.step + 1, self.stop)
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Next:
     """A new checkpoint and what is new about it."""
 

@@ -16,9 +16,9 @@ from orchestrator.checkpoint.tails import is_list
 from orchestrator.core.steering import kept_in
 from orchestrator.core.values import encoded_in
 from orchestrator.errors import GraphstalkError, InvalidUpdateError
+from orchestrator.frozen import frozen
 from orchestrator.graph.routing import Command, Send
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.record import record
 
 __all__ = [
     "HANDLED",
@@ -42,7 +42,7 @@ NO_CHANNELS = frozenset({Command.PARENT, HANDLED, LEFT, RETURN})
 Writes = Sequence[tuple[str, Any]]
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Applied:
     """The state after a superstep."""
 

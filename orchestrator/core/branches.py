@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.checkpoint.model import Checkpoint
+from orchestrator.frozen import replace
 from orchestrator.ids import checkpoint_text, parse_checkpoint_id, root_thread
-from orchestrator.record import replace
 
 __all__ = [
     "base_of",

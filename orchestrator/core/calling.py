@@ -26,8 +26,8 @@ from orchestrator.core.questions import answers_given, open_questions
 from orchestrator.core.records import Records
 from orchestrator.core.stepping import Placement
 from orchestrator.errors import ResumesExhaustedError, UnknownThreadError
+from orchestrator.frozen import replace
 from orchestrator.graph.routing import START
-from orchestrator.record import replace
 
 __all__ = ["answer", "cancel", "carry_on", "missing", "reason_of"]
 

@@ -24,11 +24,11 @@ from orchestrator.core.advance import Frame
 from orchestrator.core.apply import SENDS
 from orchestrator.core.values import StoredValues
 from orchestrator.errors import NewerLayoutError, StateCorruptedError, UnserializableValueError
+from orchestrator.frozen import frozen, replace
 from orchestrator.graph.lineage import Lineage
 from orchestrator.graph.policy import TimeoutPolicy
 from orchestrator.graph.routing import START, Send
 from orchestrator.ids import hex_bytes
-from orchestrator.record import record, replace
 
 __all__ = ["Records"]
 
@@ -62,7 +62,7 @@ _UPGRADES: Mapping[tuple[str, int], Callable[[list[Any]], list[Any]]] = {
 }
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Records:
     """The records of this layout, over a codec's two functions."""
 

@@ -10,9 +10,9 @@ from orchestrator.core.records import Records
 from orchestrator.core.stepping import Placement, steps_of
 from orchestrator.envelope.damage import check_damage
 from orchestrator.errors import StateCorruptedError, UnknownTypeError
+from orchestrator.frozen import replace
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import mint_checkpoint_id
-from orchestrator.record import replace
 
 __all__ = ["damage_to_state", "damage_to_steps", "set_back"]
 

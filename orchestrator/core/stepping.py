@@ -52,10 +52,10 @@ from orchestrator.core.advance import Next, breaks_at
 from orchestrator.core.apply import SENDS
 from orchestrator.core.records import Records
 from orchestrator.core.storing import kept_values
+from orchestrator.frozen import frozen, replace
 from orchestrator.graph.routing import START, Send
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import root_thread
-from orchestrator.record import record, replace
 
 __all__ = [
     "ASLEEP",
@@ -84,7 +84,7 @@ TURN = "steps before it use the same subgraph"
 TURN_ABOVE = "steps before one around it use the same subgraph"
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Placement:
     """Where the steps of a thread run."""
 
@@ -149,7 +149,7 @@ def recursion_error(checkpoint: Checkpoint) -> StepError:
     )
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Stepping:
     """The decisions for one graph's steps."""
 

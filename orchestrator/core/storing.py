@@ -15,12 +15,12 @@ from orchestrator.core.advance import Next
 from orchestrator.core.records import Records
 from orchestrator.core.values import encoded_in
 from orchestrator.errors import UnserializableValueError
-from orchestrator.record import record
+from orchestrator.frozen import frozen
 
 __all__ = ["Kept", "kept_values"]
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Kept:
     """The values that a new checkpoint brings.
 

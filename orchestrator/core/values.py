@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.checkpoint.tails import Encoded, whole
 from orchestrator.errors import StateCorruptedError
-from orchestrator.record import record
+from orchestrator.frozen import frozen
 
 __all__ = ["StoredValues", "Values", "encoded_in"]
 
@@ -29,7 +29,7 @@ def encoded_in(values: Mapping[str, Any], key: str) -> tuple[str, Encoded] | Non
     return find(key) if find is not None else None
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class StoredValues(Values):
     """The values of a state, decoded anew at every look-up.
 

@@ -33,8 +33,8 @@ from orchestrator.envelope.list_tails import (
 )
 from orchestrator.envelope.seal import SEAL_BYTES, seal, unseal
 from orchestrator.errors import GraphstalkError, StateCorruptedError
+from orchestrator.frozen import replace
 from orchestrator.ids import root_thread
-from orchestrator.record import replace
 
 # The fields that callers set. The others change at every step, and are counted and checked.
 HEAD_FIELDS = (

@@ -255,7 +255,7 @@ def _engine() -> _Forms:
 
 
 def _command_plain(command: Any) -> dict[str, Any]:
-    """Return what a command says, by name: that an answer is absent cannot be stored."""
+    """Return the arguments of a command by name; an absent answer has no stored form."""
     return {
         each.name: value
         for each in dataclasses.fields(command)

@@ -30,8 +30,8 @@ from orchestrator.errors import (
     SlowTransferError,
     ValueTooLargeError,
 )
+from orchestrator.frozen import replace
 from orchestrator.ids import CHILD
-from orchestrator.record import replace
 from orchestrator.step.cache import BlobCache
 from orchestrator.step.report import Report
 

@@ -20,7 +20,7 @@ from orchestrator.core.advance import Frame
 from orchestrator.core.stepping import ended
 from orchestrator.core.turns import turns
 from orchestrator.errors import GraphstalkError, InvalidUpdateError, StateCorruptedError
-from orchestrator.record import replace
+from orchestrator.frozen import replace
 from orchestrator.step.access import values_after
 from orchestrator.step.failure import error_record
 from orchestrator.step.report import Report

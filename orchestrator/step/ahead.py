@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from orchestrator.checkpoint.commit import Claim, Commit
 from orchestrator.checkpoint.model import Checkpoint, Head
 from orchestrator.checkpoint.tails import Encoded
-from orchestrator.record import replace
+from orchestrator.frozen import replace
 from orchestrator.step.attempt import Attempt
 
 if TYPE_CHECKING:

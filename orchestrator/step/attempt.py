@@ -28,13 +28,13 @@ from orchestrator.errors import (
     ParentCommand,
     StepFailedError,
 )
+from orchestrator.frozen import frozen, replace
 from orchestrator.graph.interrupt import Scratchpad, is_place
 from orchestrator.graph.policy import TimeoutPolicy, delay_after
 from orchestrator.graph.runtime import Runtime, silent
 from orchestrator.graph.scope import Scope, open_scope
 from orchestrator.graph.spec import Handler, NodeSpec, handler_name
 from orchestrator.ids import root_thread, short_hash
-from orchestrator.record import record, replace
 from orchestrator.step import bridge
 from orchestrator.step.answers import fit
 from orchestrator.step.caching import Cached, fits
@@ -56,7 +56,7 @@ FAILED = "failed"  # The note under which a failure is kept while its handler ru
 HANDLER_CHILDREN = 1_000_000  # The number of the first subgraph that a handler calls.
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Result:
     """What an attempt wrote."""
 

@@ -42,11 +42,11 @@ from orchestrator.errors import (
     ValueTooLargeError,
     WorkerLostError,
 )
+from orchestrator.frozen import frozen, replace
 from orchestrator.graph.policy import delay_after
 from orchestrator.graph.routing import START
 from orchestrator.graph.spec import DispatchMode, GraphSpec, handler_name
 from orchestrator.ids import mint_checkpoint_id, root_thread
-from orchestrator.record import record, replace
 from orchestrator.step.access import Access, values_after
 from orchestrator.step.advancing import advance_thread
 from orchestrator.step.ahead import Ahead
@@ -70,7 +70,7 @@ __all__ = ["SETTLED", "Report", "StepProtocol"]
 SETTLED = frozenset({Refusal.COMPLETED, Refusal.WAITING})
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class Ending:
     """How an attempt ends, before that is committed.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.checkpoint.commit import Claim, ReadyStep, Refusal
-from orchestrator.record import record
+from orchestrator.frozen import frozen
 
 if TYPE_CHECKING:
     from orchestrator.step.ahead import Ahead
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Report"]
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Report:
     """What became of one attempt at a step."""
 

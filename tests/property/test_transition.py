@@ -11,7 +11,7 @@ from orchestrator.checkpointer.redis import RedisCheckpointer
 from orchestrator.checkpointer.transition import Refused, transition
 from orchestrator.config import Settings
 from orchestrator.envelope.sealed_records import sealed
-from orchestrator.record import replace
+from orchestrator.frozen import replace
 from orchestrator.testing.contract import drafts
 
 ASKED = "q"

@@ -29,7 +29,7 @@ from orchestrator.envelope.sealed_records import (
     opened_error,
     readable,
 )
-from orchestrator.record import replace
+from orchestrator.frozen import replace
 
 
 def claim(thread_id: str, step_id: str, answer: Sequence[Any]) -> Claim:

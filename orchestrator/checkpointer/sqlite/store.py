@@ -39,7 +39,7 @@ from orchestrator.envelope.sealed_records import (
     sealed,
 )
 from orchestrator.errors import NotSupportedError
-from orchestrator.record import replace
+from orchestrator.frozen import replace
 
 __all__ = ["SqliteCheckpointer"]
 

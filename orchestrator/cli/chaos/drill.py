@@ -1,9 +1,9 @@
 """One drill: keep threads in flight, inject faults, judge every thread that has ended.
 
-Rule 1: a thread is judged a while after it has ended, so that what comes late is seen too.
+Rule 1: a thread is judged a while after it has ended, so that late events are seen too.
 Rule 2: what was judged is forgotten, here and in the store, so that a long drill stays small. What
         was found guilty stays.
-Rule 3: whatever ends the drill ends the workers.
+Rule 3: the workers are stopped, however the drill ends.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TICK_S = 0.02
 LOOK_EVERY_S = 0.25
 LINE_EVERY_S = 5.0
 JUDGE_AFTER_S = 12.0  # Longer than any process is stopped.
-LATE_S = 2.0  # For what a process that was stopped until the end has still to say.
+LATE_S = 2.0  # For the events of a process that was stopped until the end.
 EVENTS_PAGE = 1000
 
 

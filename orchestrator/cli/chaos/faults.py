@@ -49,7 +49,7 @@ WEIGHTS = {
     Kind.LOSE_MESSAGE: 14,
     Kind.DOUBLE_MESSAGE: 14,
 }
-LASTS_S = (1.0, 10.0)  # How long what is stopped stays so.
+LASTS_S = (1.0, 10.0)  # How long a process stays stopped.
 
 
 @dataclass(frozen=True, slots=True)
