@@ -73,7 +73,6 @@ class MemoryCheckpointer(BaseCheckpointSaver):
         settings: Settings | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """Start empty; `serde` is refused, since there is one codec."""
         check_serde(serde)
         self._settings = settings or Settings()
         self.partitions = self._settings.partitions

@@ -102,7 +102,6 @@ class NotMadeError(Exception):
     """A commit failed behind the steps; not to be tried again, as that has been done."""
 
     def __init__(self, cause: Exception) -> None:
-        """Remember what was raised."""
         super().__init__(str(cause))
         self.cause = cause
 
@@ -114,7 +113,6 @@ class Behind:
     """
 
     def __init__(self, replay: Replay) -> None:
-        """Start the OS thread."""
         self._replay = replay
         self._line: deque[tuple[Commit, Claim | None]] = deque()
         self._changed = threading.Condition()

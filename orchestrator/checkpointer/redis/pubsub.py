@@ -24,7 +24,6 @@ class Listeners:
     """Subscribed connections: as many as there were concurrent waits."""
 
     def __init__(self, client: redis.Redis, answer_s: float) -> None:
-        """Use the server of `client`; `answer_s`: how long to wait for an answer."""
         self._client, self._answer_s = client, answer_s
         self._idle: deque[PubSub] = deque()
         self._pid = os.getpid()

@@ -65,7 +65,6 @@ class Halt:
         return self.seen_ms - self.from_ms
 
     def __str__(self) -> str:
-        """Return a sentence for people."""
         if self.kind == "other":
             return (
                 "the server has nothing of what it had: it was emptied, or another one answers "

@@ -82,7 +82,6 @@ class Scripts:
     """The scripts, on one server."""
 
     def __init__(self, client: redis.Redis, agree: Callable[[], None] | None = None) -> None:
-        """Call them where `client` is connected to, after `agree` has succeeded once."""
         self._client = client
         self._agree = agree
         self._idle: deque[tuple[Any, float]] = deque()  # Connections, and when each was last used.

@@ -165,7 +165,6 @@ class StoredThread:
     """A thread's rows, read when a rule asks for them; see `ThreadView`."""
 
     def __init__(self, connection: sqlite3.Connection, fields: HeadFields) -> None:
-        """Read with a connection that is inside a transaction."""
         self._connection, self._fields = connection, fields
         status, run_id = RunStatus(fields["status"]), text(fields["run_id"])
         self.head = _Head(status, fields["checkpoint_id"], run_id, fields["open"])
