@@ -151,11 +151,11 @@ class Scripts:
         if len(packed[0]) > limits.LARGE_COMMAND_BYTES:
             check_size(command, len(packed[0]))
             return self._ask_long(packed, meanwhile)
-        return self._exchange(self._take(), packed, meanwhile)
+        return self._exchange(self._acquire(), packed, meanwhile)
 
     def _ask_long(self, packed: Sequence[bytes], meanwhile: Callable[[], None] | None) -> Any:
         """Send a large command, with a patience that fits its size, and return the answer."""
-        connection, size = self._take(), len(packed[0])
+        connection, size = self._acquire(), len(packed[0])
         try:
             with patient(connection, size) as waits_s:
                 return self._exchange(connection, packed, meanwhile)
@@ -196,7 +196,7 @@ class Scripts:
         finally:
             self._idle.append((connection, time.monotonic()))
 
-    def _take(self) -> Any:
+    def _acquire(self) -> Any:
         """Return an idle connection."""
         if self._pid != os.getpid():  # A fork must not speak on its parent's connections.
             self._idle, self._pid = deque(), os.getpid()
