@@ -224,7 +224,6 @@ class BaseCheckpointSaver:
         """Give back connections, where there are any."""
 
     def __enter__(self) -> Self:
-        """Return the saver itself."""
         return self
 
     def __exit__(
@@ -233,7 +232,6 @@ class BaseCheckpointSaver:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Give back connections."""
         self.close()
 
     def _saved(self) -> Any:

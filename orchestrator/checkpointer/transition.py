@@ -304,7 +304,7 @@ def stale_event(commit: Commit) -> EventDraft:
 
 
 def released_event(thread_id: str, step_id: str, owner: str, fence: int) -> EventDraft:
-    """Return the event of a claim that was taken away."""
+    """Return the event of a claim that was released."""
     return _in_namespace(StepReleased(step=step_id, owner=owner, fence=fence), thread_id)
 
 

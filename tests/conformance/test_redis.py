@@ -99,7 +99,7 @@ class TestRedis(OnServer, CheckpointerContract, UnsentContract):
         root.start(*(f"n{n}" for n in range(12)), status=RunStatus.CANCELLED)
         for n in range(5):
             driver.on(child_thread(root.thread_id, f"n:{n}")).start("a", status=RunStatus.FAILED)
-        scripts, made = driver.store._deleting.scripts, []
+        scripts, made = driver.store._deletion.scripts, []
 
         def call(name, *given):
             if len(made) == calls:

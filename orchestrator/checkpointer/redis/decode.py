@@ -54,7 +54,7 @@ def claim(thread_id: str, step_id: str, answer: Sequence[Any]) -> Claim:
     )
 
 
-def taken(commit: Commit, answer: Sequence[Any], now_ms: int) -> Claim:
+def claim_of_commit(commit: Commit, answer: Sequence[Any], now_ms: int) -> Claim:
     """Return the claim that `commit.lua` gave together with a commit."""
     fence, values, *heads = answer
     step, take, stored = commit.takes, commit.take, commit.checkpoint

@@ -32,7 +32,7 @@ _LEFT = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Deleting:
+class Deletion:
     """Deletes threads of one checkpointer."""
 
     client: redis.Redis

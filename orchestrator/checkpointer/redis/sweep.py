@@ -104,7 +104,7 @@ class PartitionSweeper:
     def release(
         self, partition: int, owner: str | bytes, *, expired: bool = False, died: bool = True
     ) -> tuple[int, list[ReadyStep]]:
-        """Return how many claims were taken away, and the steps to send again."""
+        """Return how many claims were released, and the steps to send again."""
         prefix = self._keys.partition(partition)
         reason = CRASHED if died else HANDED_BACK
         count, found = self._run("release", [prefix], [owner, int(expired), int(died), reason, ""])

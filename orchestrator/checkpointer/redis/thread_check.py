@@ -529,10 +529,10 @@ class StepCheck:
     # ---- its claim, or its entries in indexes -------------------------------------------------
 
     def _claim(self, owner: str) -> None:
-        """Check that the claim would be taken away if its owner died."""
+        """Check that the claim would be released if its owner died."""
         seen = self.seen
         if not is_number(seen.fence):
-            what = "its claim has no fence, so no commit can be made under it; it is taken away"
+            what = "its claim has no fence, so no commit can be made under it; it is released"
             again = self._unsent(seen.queue or "")
             self._fix(DamageCode.CLAIM_LOST, what, *self._unclaimed(), *again)
             return

@@ -121,7 +121,7 @@ class SqliteCheckpointer(BaseCheckpointSaver):
             result, head = commits.commit(connection, commit, now)
             if result.refused is not None or commit.takes is None:
                 return result
-            claim = commits.taken(connection, plain, head, self._lease_ms, now)
+            claim = commits.claim_of_commit(connection, plain, head, self._lease_ms, now)
         return result if claim.refused is not None else replace(result, claim=claim)
 
     def claim(

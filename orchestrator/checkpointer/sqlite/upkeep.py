@@ -22,7 +22,7 @@ from orchestrator.checkpointer.consistency import (
 )
 from orchestrator.checkpointer.lease_trust import LEAD_MS, Trust
 from orchestrator.checkpointer.sqlite import queries
-from orchestrator.checkpointer.sqlite.commits import add_events, find_head, is_held, take_away
+from orchestrator.checkpointer.sqlite.commits import add_events, find_head, is_held, release_step
 from orchestrator.checkpointer.sqlite.database import statements
 from orchestrator.checkpointer.sqlite.rows import (
     HeadFields,
@@ -89,7 +89,7 @@ class Sweep:
     def _expire(self) -> int:
         found = self.connection.execute(_SQL["expired"], (self.now,)).fetchall()
         for name, *row in found:
-            take_away(self.connection, text(name), StepRow._make(row), self.now, since_ms=0)
+            release_step(self.connection, text(name), StepRow._make(row), self.now, since_ms=0)
         self.connection.execute(_SQL["forget_leases"], (self.now,))
         return len(found)
 
