@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NoReturn, Self, get_args
 
-from orchestrator.checkpoint.events import RunEvent
 from orchestrator.errors import NotSupportedError
+from orchestrator.model.events import RunEvent
 from orchestrator.serde.classes import tag_of
 
 __all__ = ["BaseCheckpointSaver", "check_serde"]

@@ -11,17 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import (
-    CRASHED,
-    HANDED_BACK,
-    Claim,
-    Commit,
-    CommitResult,
-    EventDraft,
-    ReadyStep,
-    Refusal,
-)
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.sqlite import queries
 from orchestrator.checkpointer.sqlite.database import statements
 from orchestrator.checkpointer.sqlite.rows import (
@@ -50,6 +39,17 @@ from orchestrator.envelope.list_tails import found_values, opened_values
 from orchestrator.envelope.sealed_records import opened_claim
 from orchestrator.frozen import frozen, replace
 from orchestrator.ids import CHILD, root_thread
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import (
+    CRASHED,
+    HANDED_BACK,
+    Claim,
+    Commit,
+    CommitResult,
+    EventDraft,
+    ReadyStep,
+    Refusal,
+)
 
 _SQL = statements("writes")
 _SWEEP = statements("upkeep")
