@@ -21,6 +21,7 @@ from orchestrator.model.commit import (
     StoredCheckpoint,
     Wait,
 )
+from orchestrator.model.events import ThreadRepaired
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver
@@ -522,7 +523,7 @@ class AuditingContract(Contract):
         assert (found.thread_id, found.code) == (driver.thread_id, DamageCode.MISCOUNTED)
         assert found.repaired
         assert driver.load().head.open == 2
-        [event] = driver.events("thread_repaired")
+        [event] = driver.events(ThreadRepaired.type)
         assert event.fields["codes"] == b"MISCOUNTED"
         assert self.audit(driver, plans)[0] == []
         driver.finish("a", "b")
@@ -537,7 +538,7 @@ class AuditingContract(Contract):
             [found] = self.audit(driver, plans, repair=False)[0]
             assert found.remedy
             assert not found.repaired
-        assert driver.events("thread_repaired") == []
+        assert driver.events(ThreadRepaired.type) == []
 
     def test_a_step_that_is_gone_is_written_anew_and_handed_out(
         self, driver: Driver, plans: Plans, damage: Damaging

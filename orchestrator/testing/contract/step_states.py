@@ -20,6 +20,7 @@ from orchestrator.model.commit import (
     Take,
     Wait,
 )
+from orchestrator.model.events import StepReleased
 from orchestrator.model.lifecycle import ACTIVE, STEPS, RunMove, RunRow, StepMove, StepState
 from orchestrator.model.lifecycle import RUNS as RUN_TABLE
 from orchestrator.testing.concurrency import race
@@ -395,7 +396,7 @@ class CompletingContract(Contract):
         driver.claimed("b", owner="w")
         driver.advance("a")
         assert driver.store.release("w") == []
-        assert driver.events("step_released") == []
+        assert driver.events(StepReleased.type) == []
         assert driver.step("a").deaths == 0
 
     def test_a_new_checkpoint_drops_old_timers_and_messages(self, driver: Driver) -> None:
