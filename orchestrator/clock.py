@@ -9,7 +9,7 @@ __all__ = ["Clock", "SystemClock"]
 
 
 class Clock(Protocol):
-    """What a component may know of time."""
+    """The time as components read it."""
 
     def now_ms(self) -> int:
         """Return milliseconds since the epoch."""

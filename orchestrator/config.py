@@ -17,37 +17,37 @@ DEFAULT_URL = "redis://127.0.0.1:6379/0"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What clients and workers of one deployment must agree on, and how patient they are."""
+    """The settings that clients and workers of one deployment share, and their time limits."""
 
     url: str = DEFAULT_URL  # The Redis that holds the checkpoints.
     broker_url: str = DEFAULT_URL  # Where Celery's messages go; the same Redis is the fast path.
     namespace: str = "graphstalk"  # Prefix of every key, so that deployments can share a server.
     partitions: int = 4  # Hash tags the threads are spread over; fixed for a namespace.
     queue: str = "graphstalk"  # The queue of steps whose node names none.
-    lease_ttl_s: float = 5.0  # A process that was not renewed for so long has lost its claims.
+    lease_ttl_s: float = 5.0  # A process that was not renewed for this long loses its claims.
     beat_s: float = 0.5  # How often the keeper renews.
-    sweep_s: float = 0.2  # How often the leading sweeper looks.
-    hint_grace_s: float = 2.0  # A message so much older than its queue's watermark was lost.
-    wait_replicas: int = 0  # A commit returns when so many replicas of the server have it.
+    sweep_s: float = 0.2  # How often the leading sweeper sweeps.
+    hint_grace_s: float = 2.0  # A message older than its queue's watermark by this was lost.
+    wait_replicas: int = 0  # A commit returns when this number of replicas has it.
     wait_fsync: bool = False  # A commit returns when it is on the disk of the server and of those.
     wait_ms: int = 1_000  # How long a commit waits for that before it is an error.
     dispatch: Literal["queue", "inline"] = "queue"  # How steps get to workers if no graph says.
-    slice_ms: float = 50.0  # How long a process goes on in place before others have their turn.
-    drain_s: float = 60.0  # How long a worker's nodes may run on when it is told to stop.
-    stuck_s: float = 30.0  # How long native code may run on after the time limit of its node.
-    state_dir: str = ""  # Where a host keeps what it has seen of the server.
+    slice_ms: float = 50.0  # How long a process runs steps in place before other threads.
+    drain_s: float = 60.0  # How long a worker's nodes may run after a request to stop.
+    stuck_s: float = 30.0  # How long native code may run after the time limit of its node.
+    state_dir: str = ""  # The folder in which a host records the server's positions.
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, *, url: str | None = None) -> Settings:
         """Read `REDIS_URL`, `GRAPHSTALK_BROKER_URL` (or `CELERY_BROKER_URL`) and `GRAPHSTALK_*`.
 
         Raises:
-            ValueError: if a value is none that can be, with the name of the variable.
+            ValueError: if a variable is invalid; the message names it.
         """
         env = os.environ if env is None else env
         url = url or env.get("REDIS_URL") or DEFAULT_URL
         broker = env.get("GRAPHSTALK_BROKER_URL") or env.get("CELERY_BROKER_URL") or url
-        return cls(
+        made = cls(
             url=url,
             broker_url=broker,
             namespace=env.get("GRAPHSTALK_NAMESPACE", "graphstalk"),
@@ -66,12 +66,19 @@ class Settings:
             stuck_s=_number(env, "GRAPHSTALK_STUCK_S", 30.0),
             state_dir=env.get("GRAPHSTALK_STATE_DIR") or _state_folder(env),
         )
+        if made.beat_s >= made.lease_ttl_s:
+            msg = (
+                f"GRAPHSTALK_BEAT_S must be less than GRAPHSTALK_LEASE_TTL_S ({made.beat_s:g} and "
+                f"{made.lease_ttl_s:g}): a lease would end before it is renewed"
+            )
+            raise ValueError(msg)
+        return made
 
     @property
     def queue_prefix(self) -> str:
-        """What the broker's names of queues begin with, so that namespaces can share a broker.
+        """The prefix of the broker's queues, by which namespaces can share a broker.
 
-        No other key begins with it, whatever a queue is called.
+        No other key begins with it.
         """
         return f"{self.namespace}:queue:"
 
@@ -85,7 +92,7 @@ class Settings:
 
     @property
     def broker_name(self) -> str:
-        """Which broker this is, for others who reach the same store; it shows no password."""
+        """The name of the broker, for other processes of the deployment; without password."""
         if self.one_redis:
             return "REDIS_URL"
         return without_password(self.broker_url).replace("//localhost", "//127.0.0.1")
@@ -97,7 +104,7 @@ class Settings:
 
 
 def without_password(url: str) -> str:
-    """Return an address that may be shown: a password in it is starred out, also in a bad one."""
+    """Return an address with its password starred out, also if the address is invalid."""
     before, at, after = url.rpartition("@")
     scheme, slashes, credentials = before.partition("://")
     user, colon, _ = credentials.partition(":")
@@ -112,12 +119,12 @@ def _dispatch(env: Mapping[str, str]) -> Literal["queue", "inline"]:
         return "inline"
     if text == "queue":
         return "queue"
-    msg = f'GRAPHSTALK_DISPATCH={text!r} must be "queue" or "inline"'
+    msg = f'GRAPHSTALK_DISPATCH must be "queue" or "inline" ({text!r})'
     raise ValueError(msg)
 
 
 def _state_folder(env: Mapping[str, str]) -> str:
-    """Return where programs keep what should outlive a restart."""
+    """Return the folder for data that outlives a restart."""
     base = env.get("XDG_STATE_HOME") or Path(env.get("HOME") or "/", ".local", "state")
     return str(Path(base, "graphstalk"))
 
@@ -129,9 +136,9 @@ def _number(env: Mapping[str, str], name: str, default: float, *, or_none: bool 
     try:
         value = float(text)
     except ValueError:
-        msg = f"{name}={text!r} is not a number"
+        msg = f"{name} must be a number ({text!r})"
         raise ValueError(msg) from None
     if value < 0 or (value == 0 and not or_none):
-        msg = f"{name}={text!r} must be greater than 0"
+        msg = f"{name} must be greater than 0 ({text!r})"
         raise ValueError(msg)
     return value

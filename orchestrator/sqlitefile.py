@@ -1,6 +1,6 @@
 """One SQLite file, shared by OS threads, forks and other processes.
 
-Knows nothing of what is kept in it. What users of it promise beyond that is theirs.
+It knows nothing of the tables: each user of it makes its own promises.
 
 Rule 1: a change is one transaction: all of it or nothing.
 Rule 2: one connection per process behind one lock; a fork opens its own.
@@ -50,13 +50,13 @@ class SqliteFile:
         """Open the file, or make it with the tables of `schema`.
 
         Args:
-            path: where it lies, or `:memory:`.
-            schema: statements that create what is not there yet.
-            application_id: tells files of this kind from databases of others.
+            path: its path, or `:memory:`.
+            schema: statements that create missing tables.
+            application_id: the number in the header that marks files of this kind.
 
         Raises:
             GraphstalkError: if it cannot be opened or made.
-            StateCorruptedError: if it is a database of something else, or broken.
+            StateCorruptedError: if it is another program's database, or damaged.
         """
         path = os.fspath(path)
         self.path = path if path == ":memory:" else os.path.abspath(path)  # noqa: PTH100 - as given
@@ -94,7 +94,7 @@ class SqliteFile:
                 raise
 
     def close(self) -> None:
-        """Close the file. Whoever uses it again opens it again."""
+        """Close the file. The next use opens it again."""
         with self._lock:
             if self._connection is not None and os.getpid() == self._pid:
                 self._closing()
@@ -120,7 +120,7 @@ class SqliteFile:
         [[found]] = connection.execute("PRAGMA application_id").fetchall()
         [[tables]] = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
         if found != self._application_id and (found, tables) != (0, 0):
-            msg = f"{self.path} is a database of something else. Give a path of its own"
+            msg = f"the file must be new or one of this kind ({self.path}): choose another path"
             raise StateCorruptedError(msg)
         _patiently(connection, "PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -137,7 +137,7 @@ class SqliteFile:
                 sqlite3.SQLITE_CORRUPT,
                 sqlite3.SQLITE_NOTADB,
             }:
-                msg = f"the file {self.path} is no SQLite database, or a broken one ({error})"
+                msg = f"the file must be an intact SQLite database ({self.path}: {error})"
                 raise StateCorruptedError(msg) from error
             if isinstance(error, sqlite3.OperationalError):
                 msg = f"the file {self.path} cannot be used now ({error}). Nothing was changed"

@@ -4,8 +4,8 @@
 """
 
 from orchestrator.cache.base import BaseCache, FullKey, Namespace
+from orchestrator.cache.cache_policy import CachePolicy, default_cache_key
 from orchestrator.cache.memory import InMemoryCache
-from orchestrator.cache.policy import CachePolicy, default_cache_key
 
 __all__ = [
     "BaseCache",

@@ -1,9 +1,9 @@
-"""What a cache promises.
+"""The promises of a cache.
 
 A cache keeps bytes by namespace and key. It knows nothing of nodes and their results.
 
-Rule 1: an entry may be gone at any time; that it is gone is never an error.
-Rule 2: what is found is what was set last, and its time has not come.
+Rule 1: an entry may be evicted at any time; a missing one is never an error.
+Rule 2: a found value is the one set last, and has not expired.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-
-__all__ = ["BaseCache", "FullKey", "Namespace"]
 
 Namespace = tuple[str, ...]
 FullKey = tuple[Namespace, str]
@@ -23,7 +21,7 @@ class BaseCache(ABC):
 
     @abstractmethod
     def get(self, keys: Sequence[FullKey]) -> dict[FullKey, bytes]:
-        """Return what is there of `keys`."""
+        """Return the values of those `keys` that are cached."""
 
     @abstractmethod
     def set(self, pairs: Mapping[FullKey, tuple[bytes, int | None]]) -> None:

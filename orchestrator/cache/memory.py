@@ -9,13 +9,11 @@ from collections.abc import Mapping, Sequence
 from orchestrator.cache.base import BaseCache, FullKey, Namespace
 from orchestrator.clock import Clock, SystemClock
 
-__all__ = ["InMemoryCache"]
-
 _BYTES_MAX = 64 * 1024 * 1024
 
 
 class InMemoryCache(BaseCache):
-    """A bounded cache of this process: what was used least lately goes first."""
+    """A bounded cache of this process; the entry used least recently is evicted first."""
 
     def __init__(self, *, bytes_max: int = _BYTES_MAX, clock: Clock | None = None) -> None:
         """Start empty; `bytes_max` bounds the values it holds together."""
@@ -26,7 +24,7 @@ class InMemoryCache(BaseCache):
         self._entries: OrderedDict[FullKey, tuple[bytes, int | None]] = OrderedDict()
 
     def get(self, keys: Sequence[FullKey]) -> dict[FullKey, bytes]:
-        """Return what is there of `keys`."""
+        """Return the values of those `keys` that are cached."""
         now_ms = self._clock.now_ms()
         found = {}
         with self._lock:

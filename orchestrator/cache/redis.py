@@ -3,8 +3,8 @@
 Keys: `<prefix><label>:<label>…/<key>`, a string that ends with its time to live. Labels and key are
 quoted, so neither can be taken for another's.
 
-A cache is never needed: while the server does not answer, nothing is found and nothing is kept, and
-that is logged.
+A cache is never needed: while the server does not answer, nothing is found or kept, and a warning
+is logged.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from redis import RedisError
 from orchestrator.cache.base import BaseCache, FullKey, Namespace
 from orchestrator.redisconnection import client_for
 
-__all__ = ["RedisCache"]
-
 _BATCH = 500  # Keys that one command removes.
 
 logger = logging.getLogger(__name__)
@@ -36,7 +34,7 @@ class RedisCache(BaseCache):
         self.prefix = prefix
 
     def get(self, keys: Sequence[FullKey]) -> dict[FullKey, bytes]:
-        """Return what is there of `keys`."""
+        """Return the values of those `keys` that are cached."""
         values: list[bytes | None] = []
         with _open_on_failure("get"):
             pipe = self.client.pipeline(transaction=False)  # Not MGET: a cluster has many slots.
@@ -65,7 +63,7 @@ class RedisCache(BaseCache):
     def clear(self, namespaces: Sequence[Namespace] | None = None) -> None:
         """Forget exactly these namespaces; without any, everything under the prefix.
 
-        The server looks through all its keys, a part at a time.
+        The server scans all its keys, a part at a time.
         """
         whole = namespaces is None
         patterns = ["*"] if whole else [f"{_labels(name)}/*" for name in namespaces or ()]

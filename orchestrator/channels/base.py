@@ -1,4 +1,4 @@
-"""What a channel must promise.
+"""The promises of a channel.
 
 A channel is the update rule of one key of the state. It holds no state of its own: its methods
 take the stored value (`MISSING` while there is none) and return the next one, so one frozen graph
@@ -18,17 +18,6 @@ from enum import Enum
 from typing import Any, Final, Self
 
 from orchestrator.errors import InvalidUpdateError
-
-__all__ = [
-    "MISSING",
-    "UNCHANGED",
-    "BaseChannel",
-    "Channel",
-    "Overwrite",
-    "overwrite_of",
-    "replacement_in",
-    "storable",
-]
 
 
 class _Mark(Enum):
@@ -70,7 +59,7 @@ class Channel:
         return None
 
     def get(self, value: Any) -> Any:
-        """Return what a node sees of the stored value, or `MISSING`."""
+        """Return the value that nodes see, or `MISSING`."""
         return value
 
     def consume(self, value: Any) -> Any:
@@ -153,7 +142,12 @@ def replacement_in(writes: Sequence[Any], key: str) -> tuple[bool, Any]:
     Raises:
         InvalidUpdateError: if two of them do.
     """
-    replaced = [new for is_overwrite, new in map(overwrite_of, writes) if is_overwrite]
+    replaced: list[Any] = []
+    for write in writes:
+        if isinstance(write, (Overwrite, dict)):  # Nothing else can replace a value.
+            is_overwrite, new = overwrite_of(write)
+            if is_overwrite:
+                replaced.append(new)
     if len(replaced) > 1:
         msg = (
             f"At key {key!r}: Can receive only one Overwrite value per super-step. There are "

@@ -10,8 +10,6 @@ from orchestrator.channels.base import MISSING, UNCHANGED, Channel, replacement_
 from orchestrator.channels.reducers import declared_start, differs, name_of, start_of
 from orchestrator.errors import InvalidGraphError
 
-__all__ = ["DeltaChannel"]
-
 
 class DeltaChannel(Channel):
     """Fold the writes of a superstep into the value at once: `reducer(value, [write, …])`.
@@ -34,7 +32,7 @@ class DeltaChannel(Channel):
         snapshot_frequency: int = 100,
         key: str = "",
     ) -> None:
-        """Start from `typ()`; in an annotation, `typ` is what is annotated.
+        """Start from `typ()`; in an annotation, `typ` is the annotated type.
 
         Raises:
             ValueError: if `snapshot_frequency` is not positive.

@@ -8,8 +8,6 @@ from typing import Any
 from orchestrator.channels.base import MISSING, UNCHANGED, Channel
 from orchestrator.errors import InvalidUpdateError
 
-__all__ = ["AnyValue", "EphemeralValue", "LastValue", "LastValueAfterFinish", "UntrackedValue"]
-
 
 class LastValue(Channel):
     """Keep the last value; at most one write per superstep."""

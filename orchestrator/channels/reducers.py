@@ -10,19 +10,6 @@ from typing import Any, get_origin
 from orchestrator.channels.base import MISSING, UNCHANGED, Channel, replacement_in
 from orchestrator.errors import InvalidUpdateError
 
-__all__ = [
-    "BinaryOperatorAggregate",
-    "NamedBarrierValue",
-    "NamedBarrierValueAfterFinish",
-    "Topic",
-    "declared_start",
-    "differs",
-    "is_same_rule",
-    "name_of",
-    "start_of",
-]
-
-
 _CONCATENATING = (operator.add, operator.iadd, operator.concat, operator.iconcat)
 
 
@@ -138,7 +125,7 @@ def is_same_rule(one: Channel, other: Channel) -> bool:
 
 
 def _code(channel: Channel) -> tuple[Any, ...] | None:
-    """Return what a lambda does, if nothing around it has a part in that."""
+    """Return the code of a lambda, if it depends on no enclosing scope."""
     operator: Any = getattr(channel, "operator", None)
     code = getattr(operator, "__code__", None)
     if code is None or code.co_name != "<lambda>" or operator.__closure__ is not None:
@@ -148,7 +135,7 @@ def _code(channel: Channel) -> tuple[Any, ...] | None:
 
 
 class Topic(Channel):
-    """A list of what was sent: for one superstep, or for good with `accumulate`."""
+    """A list of the writes: of one superstep, or of all with `accumulate`."""
 
     def __init__(self, typ: Any = Any, accumulate: bool = False, key: str = "") -> None:  # noqa: FBT001, FBT002 - LangGraph's signature
         self.typ, self.accumulate, self.key = typ, accumulate, key
@@ -196,7 +183,7 @@ class NamedBarrierValue(Channel):
         return MISSING if self.get(value) is None else UNCHANGED
 
     def describe(self) -> str:
-        """Name what is waited for."""
+        """Name the sources of the join."""
         return f"{self.kind}:{'+'.join(sorted(self.names))}"
 
 

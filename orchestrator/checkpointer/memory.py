@@ -11,22 +11,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from orchestrator import limits
-from orchestrator.checkpoint.audit import Audited, Damage
-from orchestrator.checkpoint.commit import (
-    CRASHED,
-    HANDED_BACK,
-    Claim,
-    Commit,
-    CommitResult,
-    Event,
-    EventDraft,
-    LoadedThread,
-    ReadyStep,
-    Refusal,
-    Swept,
-    Wait,
-)
-from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.base import Planner
 from orchestrator.checkpointer.consistency import audited
 from orchestrator.checkpointer.lease_trust import LEAD_MS, Trust
@@ -54,8 +38,24 @@ from orchestrator.config import Settings
 from orchestrator.envelope import sealed_records
 from orchestrator.envelope.event_codec import opened_events
 from orchestrator.envelope.list_tails import found_values, named_values
+from orchestrator.frozen import replace
 from orchestrator.ids import CHILD, partition_of, root_thread
-from orchestrator.record import replace
+from orchestrator.model.audit import Audited, Damage
+from orchestrator.model.checkpoint import Head, RunStatus
+from orchestrator.model.commit import (
+    CRASHED,
+    HANDED_BACK,
+    Claim,
+    Commit,
+    CommitResult,
+    Event,
+    EventDraft,
+    LoadedThread,
+    ReadyStep,
+    Refusal,
+    Swept,
+    Wait,
+)
 
 __all__ = ["MemoryCheckpointer"]
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import Claim, Commit, CommitResult, Refusal, StepGuard
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.record import replace
+from orchestrator.frozen import replace
+from orchestrator.model.commit import Claim, Commit, CommitResult, Refusal, StepGuard
 
 _T = TypeVar("_T")
 

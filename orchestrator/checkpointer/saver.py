@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NoReturn, Self, get_args
 
-from orchestrator.checkpoint.events import RunEvent
 from orchestrator.errors import NotSupportedError
+from orchestrator.model.events import RunEvent
 from orchestrator.serde.classes import tag_of
 
 __all__ = ["BaseCheckpointSaver", "check_serde"]
@@ -239,7 +239,8 @@ class BaseCheckpointSaver:
         # they are first asked for, from a table of its own; `SavedThreads` comes with one.
         package = sys.modules[__name__.partition(".")[0]]
         module = sys.modules[package.CheckpointTuple.__module__]
-        return module.SavedThreads.of(self, vars(self).get("_classes", {}))
+        own = vars(self)
+        return module.SavedThreads.of(self, own.get("_classes", {}), own.setdefault("_facts", {}))
 
 
 def check_serde(serde: object) -> None:

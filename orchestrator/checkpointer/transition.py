@@ -14,7 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from orchestrator.checkpoint.commit import (
+from orchestrator.frozen import frozen
+from orchestrator.ids import below
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import (
     Answer,
     Commit,
     EventDraft,
@@ -22,10 +25,7 @@ from orchestrator.checkpoint.commit import (
     StepUpdate,
     Wait,
 )
-from orchestrator.checkpoint.events import CommitRefused, Entry, StepReleased
-from orchestrator.checkpoint.model import RunStatus
-from orchestrator.ids import below
-from orchestrator.record import record
+from orchestrator.model.events import CommitRefused, Entry, StepReleased
 
 SETTLED = frozenset((Wait.ANSWER, Wait.PERSON))  # Such a step does not keep its superstep open.
 
@@ -135,7 +135,7 @@ class ThreadView(Protocol[_Step]):
         ...
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Refused:
     """A commit that changes nothing."""
 
@@ -143,7 +143,7 @@ class Refused:
     detail: str
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class StepChange:
     """The new fields of a step that is not completed."""
 
@@ -158,7 +158,7 @@ class StepChange:
     settled: bool
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Change:
     """What a commit makes of a thread, beyond what it brings."""
 

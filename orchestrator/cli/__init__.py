@@ -7,7 +7,7 @@ holds the time.)
 
 from __future__ import annotations
 
-from orchestrator.cli import stopping  # isort: skip  # First: it handles signals from here on.
+from orchestrator.cli import stop_signals  # isort: skip  # First: it handles signals from here on.
 
 import difflib
 import importlib
@@ -27,7 +27,7 @@ __all__ = ["Invocation", "cli", "main"]
 
 
 class Entry(NamedTuple):
-    """Where a command is found, and what the list of commands says of it."""
+    """The module of a command, and its line in the list of commands."""
 
     module: str
     summary: str
@@ -40,25 +40,26 @@ COMMANDS: dict[str, Entry] = {
     "threads": Entry("orchestrator.cli.threads", "List threads, newest first; delete some."),
     "state": Entry("orchestrator.cli.threads", "Show the state of a thread."),
     "history": Entry("orchestrator.cli.threads", "List the checkpoints of a thread, newest first."),
-    "explain": Entry("orchestrator.cli.explain", "Say what a thread waits for."),
-    "resume": Entry("orchestrator.cli.runs", "Answer what a thread waits for, or let it go on."),
+    "explain": Entry("orchestrator.cli.threads", "Show what a thread waits for."),
+    "resume": Entry("orchestrator.cli.runs", "Answer what a thread asks, or continue it."),
     "cancel": Entry("orchestrator.cli.runs", "Cancel the run of a thread."),
     "demo": Entry(
-        "orchestrator.cli.demo", "Run a census on a fleet, kill a worker, count what is lost."
+        "orchestrator.cli.demo", "Run a census on a fleet, kill a worker, count lost steps."
     ),
     "check": Entry(
-        "orchestrator.cli.check", "Say which stored threads would not go on with this code."
+        "orchestrator.cli.doctor", "List stored threads that this code cannot continue."
     ),
     "chaos": Entry(
-        "orchestrator.cli.chaos.command", "Do faults to a fleet under load, judge every thread."
+        "orchestrator.cli.chaos.command",
+        "Inject faults into a fleet under load, judge every thread.",
     ),
-    "doctor": Entry("orchestrator.cli.doctor", "Say what would hurt: server, settings, threads."),
+    "doctor": Entry("orchestrator.cli.doctor", "Check the deployment: server, settings, threads."),
 }
 
 
 @dataclass
 class Invocation:
-    """What one call of the command line is told before it knows its command."""
+    """The options of one call of the command line, before its command."""
 
     debug: bool = False
 
@@ -129,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the process's exit code."""
     invocation = Invocation()
     try:
-        stopping.raise_when_stopped()
+        stop_signals.raise_when_stopped()
         find_modules_of_this_folder()
         result = cli.main(
             args=None if arguments is None else list(arguments),
@@ -142,11 +143,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return Exit.USAGE if isinstance(error, click.UsageError) else Exit.FAILURE
     except (click.Abort, KeyboardInterrupt) as error:
-        stopping.mark_as_handled()
-        asked = error.__cause__ or error  # click turns what stopped it into its own exception.
-        return stopping.exit_code_of(getattr(asked, "number", signal.SIGINT), arguments)
+        stop_signals.mark_as_handled()
+        asked = error.__cause__ or error  # click wraps the interrupt in its own exception.
+        return stop_signals.exit_code_of(getattr(asked, "number", signal.SIGINT), arguments)
     except BrokenPipeError:
-        # The reader left. What is still buffered must not fail once more at exit.
+        # The reader left. The buffered output must not fail once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001  # The one place that owns the process.
@@ -155,12 +156,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(line_of(error), err=True)
         return exit_of(error)
     finally:
-        stopping.end_at_once()  # Nothing is left to be stopped in order.
+        stop_signals.end_at_once()  # Nothing is left to be stopped in order.
     return result if isinstance(result, int) else Exit.OK
 
 
 def find_modules_of_this_folder() -> None:
-    """Let graphs be imported from the folder one works in, as `python -m` does.
+    """Let graphs be imported from the current folder, as `python -m` does.
 
     At the end of the path, not at its start: a local folder named like one of our packages must not
     win.

@@ -1,6 +1,6 @@
 """`graphstalk demo`: a fleet counts source files, one of its workers is killed, nothing is lost.
 
-Whatever ends the demo ends what it started: workers, server, folders, keys.
+The end of the demo, also by an error, ends its workers and server and deletes its folders and keys.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.cli.command_options import as_json_option, debug_option, with_fleet
 from orchestrator.cli.exits import CommandError, Exit
-from orchestrator.cli.options import as_json_option, debug_option, with_fleet
 from orchestrator.cli.output import aligned, say, show, show_json
 
 if TYPE_CHECKING:
     from orchestrator.cli.trial import Report, Setup
-
-__all__ = ["demo", "own_namespace"]
 
 OWN_KEYS_PAGE = 1000
 REPORT_FILES = {"report_markdown": ".md", "report_svg": ".svg"}
@@ -110,7 +108,7 @@ def demo(  # noqa: PLR0913  # One for each option.
 
     Starts a server and workers, submits a census of Python sources as several threads, kills a
     whole worker with SIGKILL while it runs steps, answers the reviews that the census asks for, and
-    shows what became of every step. Exit code 1 if one is lost or committed twice, or a thread is
+    shows the outcome of every step. Exit code 1 if one is lost or committed twice, or a thread is
     unfinished.
     """
     if kills >= workers and replace_after is None:
@@ -119,7 +117,7 @@ def demo(  # noqa: PLR0913  # One for each option.
             "--replace-after S"
         )
         raise click.UsageError(msg)
-    from orchestrator.cli.children import raise_on_stop_signals  # --help must not pay.
+    from orchestrator.cli.processes import raise_on_stop_signals  # --help must not pay.
     from orchestrator.cli.trial import Setup
 
     setup = Setup(
@@ -164,7 +162,7 @@ def site(*, keep: bool) -> Iterator[Site]:
     with contextlib.ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="graphstalk-demo-"))
         if keep:
-            stack.callback(say, f"kept; look at it with: graphstalk dev --data {folder}")
+            stack.callback(say, f"kept; open it with: graphstalk dev --data {folder}")
         else:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
         if found.url is None:
@@ -178,7 +176,7 @@ def site(*, keep: bool) -> Iterator[Site]:
 
 @contextlib.contextmanager
 def own_namespace(url: str, *, keep: bool, prefix: str = "demo") -> Iterator[str]:
-    """Use keys and a queue of our own on a server of somebody else; delete them at the end."""
+    """Use keys and a queue of our own on a given server; delete them at the end."""
     from orchestrator.config import without_password
 
     name = f"{prefix}-{secrets.token_hex(4)}"
@@ -224,7 +222,7 @@ def perform(where: Site, setup: Setup, out: Path | None) -> tuple[Report, int]:
 
 
 def write_reports(out: Path, thread: str, values: Mapping[str, Any]) -> None:
-    """Write what a finished census has to say."""
+    """Write the reports of a finished census."""
     out.mkdir(parents=True, exist_ok=True)
     for name, ending in REPORT_FILES.items():
         text = values.get(name)
@@ -233,7 +231,7 @@ def write_reports(out: Path, thread: str, values: Mapping[str, Any]) -> None:
 
 
 def conclude(report: Report, setup: Setup, gaps: int, *, as_json: bool) -> int:
-    """Print the report; return the exit code it deserves."""
+    """Print the report; return its exit code."""
     fields = asdict(report)
     table = aligned(
         ("census", ""),

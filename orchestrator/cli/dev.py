@@ -22,16 +22,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.command_options import debug_option, graphs_option, with_fleet
 from orchestrator.cli.exits import CommandError, Exit
-from orchestrator.cli.options import debug_option, graphs_option, with_fleet
 from orchestrator.cli.output import colour_allowed, say
 from orchestrator.cli.worker import LEVELS, POOLS, worker_arguments
 
 if TYPE_CHECKING:
-    from orchestrator.cli.children import Child
-    from orchestrator.cli.fleet import Fleet
-
-__all__ = ["dev"]
+    from orchestrator.cli.processes import Child, Fleet
 
 FLOWER_PORT = 5555
 START_S = 5.0  # A process that dies before this age did not start.
@@ -66,7 +63,7 @@ class Flower:
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="The server's port. Default: a free one."
 )
-@click.option("--flower", "with_flower", is_flag=True, help="Start Flower too, to look at tasks.")
+@click.option("--flower", "with_flower", is_flag=True, help="Start Flower too, to monitor tasks.")
 @click.option(
     "--flower-port",
     default=FLOWER_PORT,
@@ -99,11 +96,15 @@ def dev(  # noqa: PLR0913  # One for each option.
 ) -> int:
     """Start a server and workers here, for development.
 
-    The server keeps its data in a folder, so that the next start goes on where this one stopped. If
-    REDIS_URL is set, that server is used and none is started. Ctrl-C stops everything in order.
+    The server keeps its data in a folder, so that the next start continues where this one stopped.
+    If REDIS_URL is set, that server is used and none is started. Ctrl-C stops everything in order.
     """
-    from orchestrator.cli.children import raise_on_stop_signals, start_child
-    from orchestrator.cli.fleet import Fleet, worker_environment
+    from orchestrator.cli.processes import (
+        Fleet,
+        raise_on_stop_signals,
+        start_child,
+        worker_environment,
+    )
 
     flower = Flower(port=flower_port) if with_flower else None
     if flower is not None and importlib.util.find_spec("flower") is None:
@@ -131,16 +132,15 @@ def dev(  # noqa: PLR0913  # One for each option.
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """Have a folder for temporary files: what a killed worker leaves there goes with it."""
+    """Make a folder for temporary files, and delete it with those that killed workers left."""
     with tempfile.TemporaryDirectory(prefix="graphstalk-dev-", ignore_cleanup_errors=True) as name:
         yield Path(name)
 
 
 @contextlib.contextmanager
 def serving(data: Path | None, port: int | None) -> Iterator[str]:
-    """Have a server for as long as the context lasts; give its address."""
-    from orchestrator.cli.datafolder import DEFAULT_FOLDER
-    from orchestrator.cli.embedded import EmbeddedServer, find_server
+    """Run a server for as long as the context lasts; yield its address."""
+    from orchestrator.cli.embedded import DEFAULT_FOLDER, EmbeddedServer, find_server
     from orchestrator.config import without_password
 
     found = find_server()
@@ -154,7 +154,7 @@ def serving(data: Path | None, port: int | None) -> Iterator[str]:
     folder = data or DEFAULT_FOLDER
     with EmbeddedServer(folder, port, binary=found.binary) as server:
         with contextlib.suppress(FileExistsError), (folder / ".gitignore").open("x") as ignore:
-            ignore.write("*\n")  # What a development server keeps is nobody's source.
+            ignore.write("*\n")  # The data of a development server is no source.
         say(
             f"server    {server.url}  data in {folder}/  log {server.log_path.name}  (process "
             f"{server.pid})"
@@ -163,7 +163,7 @@ def serving(data: Path | None, port: int | None) -> Iterator[str]:
 
 
 def introduce(url: str, fleet: Fleet, flower: Flower | None) -> None:
-    """Say what runs where, and what to try first."""
+    """Print the addresses of the processes, and the first commands to try."""
     for name, child in fleet.workers.items():
         say(f"{name}  process {child.pid}")
     if flower is not None:
@@ -173,7 +173,7 @@ def introduce(url: str, fleet: Fleet, flower: Flower | None) -> None:
     say("try this in another terminal, in this folder:")
     say("  graphstalk doctor                      # is everything well?")
     say("  graphstalk submit GRAPH INPUT --wait   # run a graph that is named in pyproject.toml")
-    say(f"  {f'kill -9 {victim.pid}':<39}# its steps are taken over; nothing is lost")
+    say(f"  {f'kill -9 {victim.pid}':<39}# other workers run its steps; nothing is lost")
     if not os.environ.get("REDIS_URL"):
         say(f"elsewhere, first: export REDIS_URL={url}")
     say("Ctrl-C stops everything.")
@@ -181,7 +181,7 @@ def introduce(url: str, fleet: Fleet, flower: Flower | None) -> None:
 
 
 def look_after(fleet: Fleet, others: list[Child]) -> None:
-    """Watch the processes until somebody asks to stop.
+    """Watch the processes until a person or supervisor asks to stop.
 
     Raises:
         CommandError: if one of them died at its start.
@@ -196,7 +196,7 @@ def look_after(fleet: Fleet, others: list[Child]) -> None:
             if child in others or (now - child.started_s < START_S and code >= 0):
                 msg = f"{child.name} ended with exit code {code}: its last lines say why"
                 raise CommandError(msg)
-            child.kill_all()  # What is left of its session must not go on without it.
+            child.kill_all()  # The other processes of its session must end with it.
             say(
                 f"{child.name} died (exit code {code}); it is started again in "
                 f"{RESTART_DELAY_S:g} s"
@@ -210,8 +210,7 @@ def look_after(fleet: Fleet, others: list[Child]) -> None:
 
 def stop_everything(fleet: Fleet, others: list[Child]) -> None:
     """Stop the workers, so that they can still commit, then the rest."""
-    from orchestrator.cli.children import stop_children
-    from orchestrator.cli.fleet import STOP_GRACE_S
+    from orchestrator.cli.processes import STOP_GRACE_S, stop_children
 
     say("stopping workers …")
     stop_children(others, 2.0)
@@ -225,13 +224,14 @@ def stop_everything(fleet: Fleet, others: list[Child]) -> None:
 
 
 class Lines:
-    """Prints the lines of many processes, each with the name of who said it."""
+    """Prints the lines of many processes, each with the name of its process."""
 
     def __init__(self) -> None:
         self._colours: dict[str, str] = {}
         self._coloured = colour_allowed(sys.stdout)
 
     def __call__(self, name: str, line: str) -> None:
+        """Print a line of a process under its name."""
         colour = self._colours.setdefault(name, COLOURS[len(self._colours) % len(COLOURS)])
         label = f"{name:<9}|"
         with contextlib.suppress(BrokenPipeError):

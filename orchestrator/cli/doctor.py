@@ -1,35 +1,34 @@
-"""`graphstalk doctor`: gather the facts, judge them, say what to do."""
+"""`graphstalk doctor | check`: problems of a deployment, and threads that a deploy would break."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.command_options import as_json_option, connecting, graphs_option, open_client
 from orchestrator.cli.exits import Exit
-from orchestrator.cli.options import as_json_option, connecting, graphs_option
 from orchestrator.cli.output import colour_allowed, plain, say, show, show_json
 
 if TYPE_CHECKING:
-    from orchestrator.checkpoint.audit import Damage
-    from orchestrator.cli.audit import Orphan
+    from orchestrator.cli.deployment import Orphan
     from orchestrator.cli.findings import Finding
-
-__all__ = ["doctor"]
+    from orchestrator.model.audit import Damage
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 @click.command()
-@click.option("--threads", is_flag=True, help="Look at every stored thread instead.")
+@click.option("--threads", is_flag=True, help="Check every stored thread instead.")
 @click.option(
-    "--repair", is_flag=True, help="With --threads: put right what is wrong, where it can be."
+    "--repair", is_flag=True, help="With --threads: repair the damage that can be repaired."
 )
 @click.option(
     "--accept-loss",
     is_flag=True,
-    help="Let everything go on although the server lost what it had; what was lost may run again.",
+    help="Continue although the server lost commits; the lost steps may run again.",
 )
 @graphs_option
 @as_json_option
@@ -43,7 +42,7 @@ def doctor(
     as_json: bool,
     url: str | None,
 ) -> int:
-    """Say what would hurt: the server, its settings, imports, graphs, workers.
+    """Check the deployment: the server, its settings, imports, graphs, workers.
 
     With --threads: which stored threads are damaged, or have a graph that no living worker knows.
 
@@ -55,7 +54,7 @@ def doctor(
         return _accept(url, as_json=as_json)
     if threads:
         return _threads(url, repair=repair, as_json=as_json)
-    from orchestrator.cli.facts import gather  # --help must not pay for it.
+    from orchestrator.cli.deployment import gather  # --help must not pay for it.
     from orchestrator.cli.findings import judge
 
     findings = judge(gather(url, graphs))
@@ -68,7 +67,7 @@ def doctor(
 
 
 def _accept(url: str | None, *, as_json: bool) -> int:
-    from orchestrator.cli.audit import accepted
+    from orchestrator.cli.deployment import accepted
 
     found = {partition: str(halt) for partition, halt in accepted(url).items()}
     if as_json:
@@ -76,14 +75,14 @@ def _accept(url: str | None, *, as_json: bool) -> int:
     elif found:
         for what in dict.fromkeys(found.values()):
             say(f"accepted: {what}")
-        say("everything goes on; look at your threads with: graphstalk doctor --threads")
+        say("everything continues; check your threads with: graphstalk doctor --threads")
     else:
         say("there is nothing to accept: nothing is halted")
     return Exit.OK
 
 
 def _threads(url: str | None, *, repair: bool, as_json: bool) -> int:
-    from orchestrator.cli.audit import audited, orphans
+    from orchestrator.cli.deployment import audited, orphans
 
     count, damages = audited(url, repair=repair)
     found: list[Damage | Orphan] = [*damages, *orphans(url)]
@@ -99,7 +98,7 @@ def _threads(url: str | None, *, repair: bool, as_json: bool) -> int:
 
 
 def damage_lines(damage: Damage | Orphan) -> str:
-    """Return a damage for people: a line, with what to do under what is not repaired."""
+    """Return a damage for people: a line, with the remedy if it is not repaired."""
     level = "warn" if damage.repaired else "fail"
     mark = "DONE" if damage.repaired else "FAIL"
     if colour_allowed():
@@ -110,7 +109,7 @@ def damage_lines(damage: Damage | Orphan) -> str:
 
 
 def listing(findings: Sequence[Finding]) -> str:
-    """Return findings for people: a line each, with what to do under what is not well."""
+    """Return findings for people: a line each, with the remedy under each problem."""
     lines = []
     for finding in findings:
         mark = f"{finding.level.upper():<4}"
@@ -120,3 +119,45 @@ def listing(findings: Sequence[Finding]) -> str:
         if finding.remedy:
             lines.append(f"      → {finding.remedy}")
     return "\n".join(lines)
+
+
+# ---- graphstalk check -----------------------------------------------------------------------
+
+
+@click.command()
+@graphs_option
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    help="Check at most N threads, the latest changed first.",
+)
+@as_json_option
+@connecting
+def check(*, graphs: dict[str, str], limit: int, as_json: bool, url: str | None) -> int:
+    """Load stored threads with the graphs of this code, and list what would stall or fail.
+
+    Run it before a deploy, with the new code. Nothing is changed. Exit code 1 if something is
+    found. With --json one object a line, and a summary last.
+    """
+    from orchestrator.cli.command_options import from_workers  # --help must not pay for it.
+
+    client = open_client(url, graphs or from_workers(".registry").configured())
+    count = found = 0
+    for trouble in client.check(limit=limit):
+        count += 1
+        if trouble is None:
+            continue
+        found += 1
+        if as_json:
+            show_json(asdict(trouble))
+        else:
+            show(f"{trouble.thread_id} ({trouble.graph}): {trouble.why} [{trouble.code}]")
+    if as_json:
+        show_json({"threads": count, "troubles": found})
+    elif found:
+        show(f"{found} of {count} threads cannot continue")
+    else:
+        show(f"all {count} threads can continue")
+    return Exit.FAILURE if found else Exit.OK

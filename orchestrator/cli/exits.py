@@ -1,4 +1,4 @@
-"""How a command ends: the exit codes, and the one line that says why.
+"""The end of a command: its exit code, and the one line that gives the reason.
 
 Scripts branch on these numbers, so they never change their meaning.
 """
@@ -16,13 +16,11 @@ from orchestrator.errors import (
     UnknownThreadError,
 )
 
-__all__ = ["CommandError", "Exit", "exit_of", "line_of"]
-
-BROKEN_PIPE = 141  # 128 + SIGPIPE: what a shell reports when a reader such as `head` left.
+BROKEN_PIPE = 141  # 128 + SIGPIPE, as shells report when a reader such as `head` left.
 
 
 class Exit(enum.IntEnum):
-    """What a command's exit code says."""
+    """The exit codes of commands."""
 
     OK = 0
     FAILURE = 1
@@ -34,7 +32,7 @@ class Exit(enum.IntEnum):
 
 
 class CommandError(GraphstalkError):
-    """A command that cannot do what it was asked, for a reason of the command line's own."""
+    """A command failed for a reason of the command line itself."""
 
     code = "COMMAND_FAILED"
 
@@ -44,7 +42,7 @@ class CommandError(GraphstalkError):
 
 
 def exit_of(error: BaseException) -> Exit:
-    """Return the exit code that an error stands for."""
+    """Return the exit code of an error."""
     match error:
         case CommandError():
             return error.exit_code

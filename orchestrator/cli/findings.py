@@ -1,4 +1,4 @@
-"""What would hurt a deployment, judged from facts. Pure: the facts are gathered elsewhere.
+"""Problems of a deployment, judged from facts. Pure: the facts are gathered elsewhere.
 
 Rule 1: a check that lacks its fact says nothing. Servers that forbid a question are not suspects.
 Rule 2: `fail` means that work will be lost or will not run; `warn` means that it may, or that it is
@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-
-__all__ = ["CHECKS", "Facts", "Finding", "Level", "Place", "judge"]
 
 VERSION_MIN = (6, 2)
 CLOCK_SKEW_MAX_S = 5.0
@@ -29,7 +27,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     level: Level
     code: str  # Stable, for programs.
@@ -39,7 +37,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an import name leads, and where it should."""
+    """The place that an import name leads to, and the right one."""
 
     found: str  # The file or folder that a process started here would import; empty: none.
     expected: str
@@ -48,7 +46,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is known of a deployment. None, or nothing in it, means not known."""
+    """The facts of a deployment; `None` or empty means unknown."""
 
     url: str  # Without its password.
     broker_url: str
@@ -66,17 +64,18 @@ class Facts:
     optimized: bool = False
     workers: int | None = None
     brokers_read: frozenset[str] = frozenset()  # By the workers that are alive; "": not known.
+    broker_trouble: str = ""  # Why a broker of its own accepts no messages.
     broker_name: str = ""  # The one that is configured here, by the same names.
     partitions_error: str | None = None  # Why the store and the settings here do not agree.
-    halts: Mapping[int, str] = field(default_factory=dict)  # Partition → what has happened to it.
-    emptied: bool = False  # Whether of what is halted nothing is left.
+    halts: Mapping[int, str] = field(default_factory=dict)  # Partition → the reason.
+    emptied: bool = False  # Whether the halted partitions are empty.
 
 
 Check = Callable[[Facts], Iterator[Finding]]
 
 
 def server_answers(facts: Facts) -> Iterator[Finding]:
-    """Look whether there is a server at all."""
+    """Check that a server answers."""
     if facts.server_error is not None:
         what = f"no server answers at {facts.url}: {facts.server_error}"
         remedy = "start one (graphstalk dev does), or set REDIS_URL to one that runs"
@@ -98,16 +97,16 @@ def partitions_agree(facts: Facts) -> Iterator[Finding]:
 
 
 def server_has_what_it_had(facts: Facts) -> Iterator[Finding]:
-    """Look whether the server lost what workers have seen on it; nothing runs then."""
+    """Check that the server still holds all commits that workers have seen; else nothing runs."""
     if not facts.halts:
         return
-    told = "; ".join(dict.fromkeys(facts.halts.values()))
+    halts = "; ".join(dict.fromkeys(facts.halts.values()))
     where = ", ".join(str(partition) for partition in facts.halts)
-    what = f"{told}. Nothing of the partitions {where} runs"
+    what = f"{halts}. Nothing of the partitions {where} runs"
     better = "connect the server that was there" if facts.emptied else "put a newer copy back"
     remedy = (
-        f"{better}, and everything goes on; or accept that what came after is lost, so that what "
-        "it did may be done again: graphstalk doctor --accept-loss"
+        f"{better}, and everything continues; or accept that later commits are lost, so that their "
+        "steps may run again: graphstalk doctor --accept-loss"
     )
     yield Finding(
         Level.FAIL, "SERVER_EMPTIED" if facts.emptied else "SERVER_WENT_BACK", what, remedy
@@ -115,7 +114,7 @@ def server_has_what_it_had(facts: Facts) -> Iterator[Finding]:
 
 
 def version_is_enough(facts: Facts) -> Iterator[Finding]:
-    """Look whether the server knows the commands that commits use."""
+    """Check that the server knows the commands that commits use."""
     version = facts.info.get("redis_version")
     if version is None:
         return
@@ -134,7 +133,7 @@ def version_is_enough(facts: Facts) -> Iterator[Finding]:
 
 
 def state_survives_a_restart(facts: Facts) -> Iterator[Finding]:
-    """Look whether what is committed reaches a disk."""
+    """Check that commits reach a disk."""
     enabled = facts.info.get("aof_enabled")
     if enabled is None:
         return
@@ -143,11 +142,11 @@ def state_survives_a_restart(facts: Facts) -> Iterator[Finding]:
     else:
         replicas = int(str(facts.info.get("connected_slaves", 0)))
         what = (
-            "the append-only file is off: a restart of the server loses what was committed "
+            "the append-only file is off: a restart of the server loses commits "
             "since its last snapshot"
         )
         if replicas:
-            what += f" (unless one of its {replicas} replicas takes over)"
+            what += f" (unless one of its {replicas} replicas is promoted)"
         level = Level.WARN if replicas else Level.FAIL
         remedy = "start the server with --appendonly yes --appendfsync everysec"
         yield Finding(level, "PERSISTENCE_OFF", what, remedy)
@@ -156,12 +155,12 @@ def state_survives_a_restart(facts: Facts) -> Iterator[Finding]:
             Level.FAIL,
             "PERSISTENCE_BROKEN",
             "the last write to the append-only file failed",
-            "look at the disk of the server",
+            "check the disk of the server",
         )
 
 
 def nothing_is_evicted(facts: Facts) -> Iterator[Finding]:
-    """Look whether the server throws keys away when its memory is full."""
+    """Check that the server evicts no keys when its memory is full."""
     policy = facts.info.get("maxmemory_policy")
     if policy is None:
         return
@@ -187,14 +186,14 @@ def nothing_is_evicted(facts: Facts) -> Iterator[Finding]:
 
 
 def server_takes_writes(facts: Facts) -> Iterator[Finding]:
-    """Look whether the server is a primary."""
+    """Check that the server is a primary."""
     if facts.info.get("role") == "slave":
         what = f"the server at {facts.url} is a read-only replica"
         yield Finding(Level.FAIL, "READ_ONLY_REPLICA", what, "use the address of the primary")
 
 
 def broker_is_no_cluster(facts: Facts) -> Iterator[Finding]:
-    """Look whether Celery is asked to use a Redis Cluster, which its transport cannot."""
+    """Check that the broker is no Redis Cluster, which Celery's transport cannot use."""
     if facts.broker_url == facts.url and str(facts.info.get("cluster_enabled", 0)) == "1":
         what = (
             f"the server at {facts.url} is in cluster mode, which serves as checkpointer but "
@@ -204,8 +203,19 @@ def broker_is_no_cluster(facts: Facts) -> Iterator[Finding]:
         yield Finding(Level.FAIL, "CLUSTER_AS_BROKER", what, remedy)
 
 
+def broker_accepts_messages(facts: Facts) -> Iterator[Finding]:
+    """Check that a broker of its own can be reached, and does not refuse what is sent."""
+    if facts.broker_trouble:
+        what = f"the broker ({facts.broker_url}) accepts no messages: {facts.broker_trouble}"
+        remedy = (
+            "steps are stored and wait for it. Start it, or check GRAPHSTALK_BROKER_URL; of a "
+            "RabbitMQ check memory and disk: rabbitmq-diagnostics alarms"
+        )
+        yield Finding(Level.FAIL, "BROKER_UNAVAILABLE", what, remedy)
+
+
 def broker_is_the_checkpointer(facts: Facts) -> Iterator[Finding]:
-    """Look whether commits can push messages themselves."""
+    """Check whether commits can push messages themselves."""
     if facts.broker_url != facts.url:
         what = (
             f"the broker ({facts.broker_url}) is not the checkpointer: each hop costs one more "
@@ -216,7 +226,7 @@ def broker_is_the_checkpointer(facts: Facts) -> Iterator[Finding]:
 
 
 def redelivery_waits_for_nodes(facts: Facts) -> Iterator[Finding]:
-    """Look whether the broker repeats messages of nodes that still run."""
+    """Check that the broker does not repeat messages of nodes that still run."""
     if facts.visibility_timeout_s is None or not facts.node_timeouts_s:
         return
     name, longest = max(facts.node_timeouts_s.items(), key=lambda item: item[1])
@@ -231,7 +241,7 @@ def redelivery_waits_for_nodes(facts: Facts) -> Iterator[Finding]:
 
 
 def names_lead_to_us(facts: Facts) -> Iterator[Finding]:
-    """Look whether something else answers to the names of our packages."""
+    """Check that the names of our packages import our packages."""
     for name, place in facts.places.items():
         if place.found and place.found != place.expected:
             what = (
@@ -251,7 +261,7 @@ def names_lead_to_us(facts: Facts) -> Iterator[Finding]:
 
 
 def graphs_can_be_imported(facts: Facts) -> Iterator[Finding]:
-    """Look whether workers started here would know their graphs."""
+    """Check that workers started here can import their graphs."""
     for name, error in facts.graph_errors.items():
         remedy = "mend it; a worker that lacks a graph leaves its steps to others"
         yield Finding(Level.FAIL, "GRAPH_BROKEN", f"graph {name}: {error}", remedy)
@@ -265,7 +275,7 @@ def graphs_can_be_imported(facts: Facts) -> Iterator[Finding]:
 
 
 def assertions_are_on(facts: Facts) -> Iterator[Finding]:
-    """Look whether Python drops the checks that the engine relies on."""
+    """Check that Python keeps the assertions that the engine relies on."""
     if facts.optimized:
         what = (
             "Python runs with -O (or PYTHONOPTIMIZE), which removes assertions: workers refuse "
@@ -275,21 +285,21 @@ def assertions_are_on(facts: Facts) -> Iterator[Finding]:
 
 
 def clocks_agree(facts: Facts) -> Iterator[Finding]:
-    """Look whether times shown here mean the same as those stored."""
+    """Check that the clocks of this machine and the server agree."""
     ahead = facts.server_ahead_s
     if ahead is not None and abs(ahead) > CLOCK_SKEW_MAX_S:
         side = "ahead of" if ahead > 0 else "behind"
         what = (
             f"the server's clock is {abs(ahead):.0f} s {side} this machine's: leases are safe, "
-            "times look wrong"
+            "times seem wrong"
         )
         yield Finding(Level.WARN, "CLOCK_SKEW", what, "run a time service (NTP) on both machines")
 
 
-def somebody_works(facts: Facts) -> Iterator[Finding]:
-    """Look whether anybody takes steps."""
+def workers_are_alive(facts: Facts) -> Iterator[Finding]:
+    """Check that workers are alive."""
     if facts.workers == 0:
-        what = "no worker is alive: what is submitted waits"
+        what = "no worker is alive: submitted runs wait"
         yield Finding(
             Level.WARN, "NO_WORKERS", what, "start one: graphstalk worker, or graphstalk dev"
         )
@@ -316,6 +326,7 @@ CHECKS: tuple[Check, ...] = (
     nothing_is_evicted,
     server_takes_writes,
     broker_is_no_cluster,
+    broker_accepts_messages,
     broker_is_the_checkpointer,
     broker_is_read,
     redelivery_waits_for_nodes,
@@ -323,10 +334,10 @@ CHECKS: tuple[Check, ...] = (
     graphs_can_be_imported,
     assertions_are_on,
     clocks_agree,
-    somebody_works,
+    workers_are_alive,
 )
 
 
 def judge(facts: Facts) -> list[Finding]:
-    """Return everything that the checks find."""
+    """Return the findings of all checks."""
     return [finding for check in CHECKS for finding in check(facts)]

@@ -1,38 +1,28 @@
 """The account of what a fleet did to its threads, drawn up from their events alone.
 
-It reads what was stored and believes nothing else: not what was planned by whoever started the
-work, nor what a worker said. Pure: events in, numbers out.
+It reads stored events only, not the plans of the caller that started the work, nor the messages of
+workers. Pure: events in, numbers out.
 
 Rule 1: a planned step of a finished thread must have one commit. None: it is lost. Two: it is
         duplicated.
 Rule 2: a step that was planned before a later superstep must have one commit too, finished or not,
         because the later superstep was planned on its result.
 Rule 3: an open step of a superstep that a new run abandoned is not lost.
-Rule 4: a commit of a step that nobody planned counts as duplicated: a result from nowhere.
+Rule 4: a commit of a step that was not planned counts as duplicated: a result from nowhere.
 Rule 5: a step ran again if its claim was taken from a dead worker and it was committed after that.
         A step that asked a question and got its answer ran twice as well, but by design: it is not
         counted.
-Rule 6: events without gaps, or no account at all: numbers from half the facts would be lies.
+Rule 6: events without gaps, or no account at all: numbers from half the facts would be wrong.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
-__all__ = [
-    "Fact",
-    "Kill",
-    "Ledger",
-    "Takeover",
-    "ThreadAccount",
-    "account_of",
-    "add_up",
-    "takeovers",
-    "text_of",
-]
+from orchestrator.model.checkpoint import RunStatus
 
 COMMITTED = "step_committed"
 ACCEPTED = "run_accepted"
@@ -74,7 +64,7 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Takeover:
-    """A step whose worker died: when that was noticed, and when another worker took it."""
+    """A step whose worker died: when that was noticed, and when another worker claimed it."""
 
     step: str
     owner: str  # Who died.
@@ -84,7 +74,7 @@ class Takeover:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadAccount:
-    """What one thread's events add up to."""
+    """The sums of one thread's events."""
 
     planned: int = 0
     committed: int = 0  # Commits, doubled ones included.
@@ -97,7 +87,7 @@ class ThreadAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """What all threads' accounts add up to."""
+    """The sums of all threads' accounts."""
 
     threads: int
     finished: int
@@ -193,3 +183,161 @@ def text_of(event: Fact, name: str) -> str:
     """Return a field as text; events come from the store as bytes."""
     value = event.fields.get(name, b"")
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+# ---- the verdict on disturbed threads -------------------------------------------------------
+#
+# Rule 1: a thread and each of its subgraphs has an account of its own.
+# Rule 2: a committed step must have run: a commit without a witness is a result from nowhere.
+# Rule 3: a committed step does not run again. Attempts are claims, and their numbers only grow, so
+#         an attempt above the committed one was claimed later. (An earlier one may still run: its
+#         process was frozen and does not know that it lost its claim.)
+# Rule 4: a thread ends, or waits for an answer. Any other is stranded.
+
+IDLE = frozenset(status for status in RunStatus if not status.active)
+GONE = "gone"  # The status of a thread that was accepted and that the store does not know.
+SUCCEEDED = "run_succeeded"
+
+
+class Ran(NamedTuple):
+    """An attempt that really ran."""
+
+    step: str
+    attempt: int
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A broken promise."""
+
+    thread: str
+    kind: str  # "lost", "duplicated", "stranded", "different" or "gap"
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.thread}: {self.kind}: {self.detail}"
+
+
+@dataclass(slots=True)
+class Verdict:
+    """The findings of all threads, without their events."""
+
+    threads: int = 0
+    commits: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    rerun: list[Takeover] = field(default_factory=list)
+
+    def count(self, kind: str) -> int:
+        """Return how many findings there are of a kind."""
+        return sum(finding.kind == kind for finding in self.findings)
+
+    def add(self, findings: Iterable[Finding]) -> None:
+        """Add findings."""
+        self.findings += findings
+
+
+def judge(
+    verdict: Verdict,
+    thread: str,
+    events: Sequence[Fact],
+    *,
+    status: str,
+    ran: Sequence[Ran] | None = None,
+    silent: Collection[str] = (),
+) -> list[Finding]:
+    """Judge one thread, add it to the verdict, and return its findings.
+
+    Args:
+        verdict: where it is added.
+        thread: its name.
+        events: all of its events, in order.
+        status: of its run, as stored.
+        ran: the attempts that a witness saw; `None` if there was no witness.
+        silent: the nodes that a witness never sees.
+    """
+    found: list[tuple[str, str]] = []
+    for ns, mine in _by_graph(events).items():
+        finished = status == RunStatus.SUCCEEDED if not ns else _succeeded(mine)
+        account = account_of(mine, finished=finished)
+        verdict.commits += account.committed
+        verdict.rerun += account.rerun
+        found += [("lost", f"step {step} has no commit") for step in account.lost]
+        found += [("duplicated", f"step {step} has one more") for step in account.duplicated]
+    missing = account_of(events, finished=False).gaps
+    if missing:
+        found.append(("gap", f"{missing} events are missing, so the account is not complete"))
+    if status == GONE:
+        found.append(("lost", "the thread was accepted, and the store does not know it"))
+    elif status not in IDLE:
+        found.append(("stranded", f"its run is {status}, and did not pause or end"))
+    if ran is not None:
+        found += _contradictions(events, ran, silent)
+    findings = [Finding(thread, *each) for each in found]
+    verdict.threads += 1
+    verdict.add(findings)
+    return findings
+
+
+def _by_graph(events: Iterable[Fact]) -> Mapping[str, list[Fact]]:
+    """Return the events of a thread itself (under "") and of each of its subgraphs' threads."""
+    found: dict[str, list[Fact]] = {"": []}
+    for event in events:
+        found.setdefault(text_of(event, "ns"), []).append(event)
+    return found
+
+
+def _succeeded(events: Iterable[Fact]) -> bool:
+    ends = [event.type for event in events if event.type in {ACCEPTED, SUCCEEDED}]
+    return bool(ends) and ends[-1] == SUCCEEDED
+
+
+def _contradictions(
+    events: Iterable[Fact], ran: Sequence[Ran], silent: Collection[str]
+) -> Iterable[tuple[str, str]]:
+    """Compare commits with the attempts that a witness saw. (Rules 2 and 3)"""
+    seen = set(ran)
+    committed: dict[str, int] = {}
+    for event in events:
+        if event.type != COMMITTED:
+            continue
+        step, attempt = text_of(event, "step"), int(text_of(event, "attempt"))
+        committed[step] = attempt
+        if text_of(event, "node") in silent:
+            continue
+        if Ran(step, attempt, text_of(event, "worker")) not in seen:
+            yield "lost", f"step {step}: attempt {attempt} was committed and did not run"
+    for step, attempt, worker in ran:
+        if attempt > committed.get(step, attempt):
+            yield "duplicated", f"step {step}: attempt {attempt} ran after its commit on {worker}"
+
+
+def takeover_times(
+    rerun: Iterable[Takeover], deaths: Mapping[int, Sequence[float]]
+) -> tuple[list[float], list[float]]:
+    """Return the seconds from each kill until it was noticed, and until its step was claimed anew.
+
+    The second needs a worker that is free; a step whose next worker died, too, has only the first.
+
+    Args:
+        rerun: the steps that ran again.
+        deaths: process → when it was killed, in the server's time (ms). Processes' numbers come
+            again, so a process may have several.
+    """
+    noticed, claimed = [], []
+    for one in rerun:
+        parts = one.owner.rsplit(":", 2)
+        pid = int(parts[1]) if len(parts) == 3 and parts[1].isdigit() else 0
+        before = [at_ms for at_ms in deaths.get(pid, ()) if at_ms <= one.released_ms]
+        if not before:
+            continue
+        noticed.append((one.released_ms - max(before)) / 1000)
+        if one.claimed_ms is not None:
+            claimed.append((one.claimed_ms - max(before)) / 1000)
+    return noticed, claimed
+
+
+def percentile(values: Sequence[float], part: float) -> float | None:
+    """Return the percentile of values; `None` if there are none."""
+    ordered = sorted(values)
+    return round(ordered[min(len(ordered) - 1, int(len(ordered) * part))], 3) if ordered else None

@@ -1,10 +1,10 @@
-"""What a command prints: data on standard output, messages on standard error.
+"""The output of commands: data on standard output, messages on standard error.
 
 Rule 1: `--json` prints one object, or one object a line; its keys are stable and nothing else is
         printed there.
 Rule 2: every value has a JSON form. What JSON lacks becomes the closest thing it has, never an
         error.
-Rule 3: colour is for people: none when `NO_COLOR` is set or nobody looks at a terminal.
+Rule 3: colour is for people: none when `NO_COLOR` is set or the output is no terminal.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 import click
-
-__all__ = ["aligned", "colour_allowed", "instant", "json_line", "plain", "say", "show", "show_json"]
 
 COLUMN_GAP = "  "
 

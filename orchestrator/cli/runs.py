@@ -1,4 +1,4 @@
-"""`graphstalk submit | resume | cancel`: what changes a thread."""
+"""`graphstalk submit | resume | cancel`: commands that change a thread."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from orchestrator.cli.exits import CommandError, Exit, exit_of, line_of
-from orchestrator.cli.options import (
+from orchestrator.cli.command_options import (
     as_json_option,
     connecting,
     graphs_option,
@@ -16,15 +15,14 @@ from orchestrator.cli.options import (
     open_reader,
     read_json,
 )
+from orchestrator.cli.exits import CommandError, Exit, exit_of, line_of
 from orchestrator.cli.output import json_line, say, show, show_json
 from orchestrator.errors import CheckpointerUnavailableError, GraphPausedError
 
 if TYPE_CHECKING:
     from orchestrator.client.client import Client
     from orchestrator.client.handle import RunHandle
-    from orchestrator.core.accepting import Multitask
-
-__all__ = ["cancel", "resume", "submit"]
+    from orchestrator.engine.accept import Multitask
 
 wait_option = click.option(
     "--wait", is_flag=True, help="Wait for the run to end, then print its state."
@@ -47,11 +45,9 @@ timeout_option = click.option(
     type=click.Choice(["reject", "enqueue", "interrupt", "rollback"]),
     default="reject",
     help="If the thread has a run already: refuse, wait until it has ended, stop it, or stop it "
-    "and take back what it has done.",
+    "and roll back its steps.",
 )
-@click.option(
-    "--queue", metavar="Q", help="Where the steps of the run go whose nodes name no queue."
-)
+@click.option("--queue", metavar="Q", help="The queue of the steps whose nodes name none.")
 @click.option(
     "--context", "context_json", metavar="JSON", help="What nodes get as runtime.context."
 )
@@ -108,7 +104,7 @@ def submit(  # noqa: PLR0913  # One for each option.
         multitask_strategy=strategy,
         queue=queue,
     )
-    if wait_s != 0 and not graphs:  # What is waited for is shown with the classes of this folder.
+    if wait_s != 0 and not graphs:  # The result is shown with the classes of this folder.
         client = open_reader(url)
         handle = replace(handle, client=client)
     return follow(client, handle, wait_s, as_json=as_json)
@@ -161,7 +157,7 @@ def resume(  # One for each option.
 def cancel(*, thread: str, as_json: bool, url: str | None) -> int:
     """Cancel the run of THREAD.
 
-    What it has committed stays. A step that runs now cannot commit any more.
+    Its committed steps stay. A step that runs now cannot commit any more.
     """
     client = open_client(url)
     client.cancel(thread)
@@ -199,7 +195,7 @@ def refuse_silence(client: Client, thread: str) -> None:
 
 
 def follow(client: Client, handle: RunHandle, wait_s: float | None, *, as_json: bool) -> int:
-    """Say which run was started; wait for its end if that is wanted, and print what became of it.
+    """Print the started run; with `--wait`, wait for its end and print its outcome.
 
     Raises:
         GraphstalkError: if the run failed, or did not end in time.
@@ -217,7 +213,7 @@ def follow(client: Client, handle: RunHandle, wait_s: float | None, *, as_json: 
             report["interrupts"] = [{"id": id_, "value": value} for id_, value in asked.items()]
     try:
         report["status"] = str(handle.status)
-    except CheckpointerUnavailableError as error:  # What was asked for is stored all the same.
+    except CheckpointerUnavailableError as error:  # The request is stored all the same.
         report["status"] = "unknown"
         say(f"{line_of(error)}; run {handle.run_id} is stored, only its status is not known")
     if as_json:
@@ -228,7 +224,7 @@ def follow(client: Client, handle: RunHandle, wait_s: float | None, *, as_json: 
 
 
 def show_report(report: dict[str, Any]) -> None:
-    """Print what became of a run, for people."""
+    """Print the outcome of a run, for people."""
     thread, status = report["thread_id"], report["status"]
     if "values" in report:
         show(json_line(report["values"]))

@@ -5,8 +5,8 @@ SIGNAL at its parent's death and then becomes PROGRAM. It imports nothing but th
 because it starts before any path is set up. Elsewhere than on Linux it only becomes PROGRAM: there
 the caller's own clean-up is all there is.
 
-Rule 1: the parent's death is caught from the first instant: whoever died before the request was
-        made has another parent by now, and that is checked after the request.
+Rule 1: the parent's death is caught from the first instant: if it died before the request was made,
+        this process has another parent, which is checked after the request.
 Rule 2: Linux watches the OS thread that started the child, so start a tethered program from the
         main one.
 """
@@ -17,10 +17,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["tethered"]
-
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-EXIT_NOT_FOUND = 127  # What a shell answers for a program that is not there.
+EXIT_NOT_FOUND = 127  # The exit code of shells for a missing program.
 
 
 def tethered(argv: Sequence[str], at_death: signal.Signals = signal.SIGTERM) -> list[str]:
@@ -33,7 +31,7 @@ def tethered(argv: Sequence[str], at_death: signal.Signals = signal.SIGTERM) -> 
 
 
 def ask_for_death_signal(number: int) -> None:
-    """Ask the kernel to send this process, and what it becomes, a signal at its parent's death."""
+    """Ask the kernel to send this process a signal at its parent's death, also after `exec`."""
     import ctypes  # Only Linux needs it, and only here.
 
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number)

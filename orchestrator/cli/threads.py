@@ -1,4 +1,4 @@
-"""`graphstalk threads | threads delete | state | history`: what is stored of threads."""
+"""`graphstalk threads | threads delete | state | history | explain`: stored threads."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.exits import CommandError, Exit, exit_of, line_of
-from orchestrator.cli.options import (
+from orchestrator.cli.command_options import (
     as_json_option,
     connecting,
     graphs_option,
@@ -19,6 +18,7 @@ from orchestrator.cli.options import (
     open_reader,
     traceback_option,
 )
+from orchestrator.cli.exits import CommandError, Exit, exit_of, line_of
 from orchestrator.cli.output import aligned, instant, json_line, say, show, show_json
 from orchestrator.errors import (
     GraphstalkError,
@@ -27,15 +27,13 @@ from orchestrator.errors import (
     ThreadBusyError,
     UnknownThreadError,
 )
+from orchestrator.model.checkpoint import RunStatus
 
 if TYPE_CHECKING:
-    from orchestrator.checkpoint.model import StepError
     from orchestrator.client.client import Client, ThreadInfo
     from orchestrator.client.snapshot import StateSnapshot
+    from orchestrator.model.checkpoint import StepError
 
-__all__ = ["history", "state", "threads"]
-
-STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
 THREAD_KEYS = ("thread_id", "graph", "status", "run_id", "resumes", "created_ms", "updated_ms")
 VALUE_CHARS_MAX = 100  # Of one value on a person's screen; --json prints it whole.
 
@@ -44,13 +42,15 @@ limit_option = click.option(
     type=click.IntRange(1, 1000),
     default=100,
     show_default=True,
-    help="Print at most so many.",
+    help="Print at most N.",
 )
 
 
 @click.group(invoke_without_command=True)
 @click.option(
-    "--status", type=click.Choice(STATUSES), help="Only threads whose run is in this state."
+    "--status",
+    type=click.Choice([status.value for status in RunStatus]),
+    help="Only threads whose run is in this state.",
 )
 @limit_option
 @graphs_option
@@ -108,8 +108,8 @@ def delete(
         else:
             say(f"deleted {name}")
     if as_json:
-        told = {name: {"code": e.code, "message": str(e)} for name, e in refused.items()}
-        show_json({"deleted": [name for name in names if name not in refused], "refused": told})
+        reasons = {name: {"code": e.code, "message": str(e)} for name, e in refused.items()}
+        show_json({"deleted": [name for name in names if name not in refused], "refused": reasons})
     return exit_of(next(iter(refused.values()))) if refused else Exit.OK
 
 
@@ -117,7 +117,7 @@ def _confirm(names: list[str], *, can_ask: bool) -> None:
     """Ask whether these threads shall be deleted.
 
     Raises:
-        CommandError: if there is nobody to ask.
+        CommandError: if there is no terminal to ask on.
         click.Abort: if not.
     """
     what = names[0] if len(names) == 1 else f"{len(names)} threads"
@@ -141,9 +141,9 @@ def state(
     with_traceback: bool,
     url: str | None,
 ) -> int:
-    """Show the state of THREAD: its values, what comes next, what failed, what it asks.
+    """Show the state of THREAD: its values, next nodes, errors and questions.
 
-    A value of a class that no graph here names is shown as its type and what it consists of.
+    A value of a class that no graph here names is shown as its type and fields.
     """
     snapshot = open_reader(url, graphs).get_state(thread)
     if as_json:
@@ -187,7 +187,7 @@ def history(
 def thread_record(client: Client, thread: ThreadInfo) -> dict[str, Any]:
     """Return a thread as `--json` prints it, with the ids of the questions that pause it."""
     asked: Iterable[str] = ()
-    if thread.status == "paused":
+    if thread.status == RunStatus.PAUSED:
         try:
             asked = client.questions(thread.thread_id)
         except StateCorruptedError as error:
@@ -197,7 +197,7 @@ def thread_record(client: Client, thread: ThreadInfo) -> dict[str, Any]:
 
 
 def thread_row(thread: dict[str, Any]) -> tuple[object, ...]:
-    """Return what people want to know of a thread."""
+    """Return the columns of a thread, for people."""
     return (
         thread["thread_id"],
         thread["graph"],
@@ -227,7 +227,7 @@ def snapshot_record(snapshot: StateSnapshot) -> dict[str, Any]:
 
 
 def snapshot_row(snapshot: StateSnapshot) -> tuple[object, ...]:
-    """Return what people want to know of a checkpoint."""
+    """Return the columns of a checkpoint, for people."""
     metadata = snapshot.metadata or {}
     return (
         checkpoint_id_of(snapshot),
@@ -256,3 +256,39 @@ def folded(names: Iterable[str]) -> str:
 def shortened(text: str) -> str:
     """Return text that fits on a line of a screen."""
     return text if len(text) <= VALUE_CHARS_MAX else f"{text[: VALUE_CHARS_MAX - 1]}…"
+
+
+# ---- graphstalk explain ---------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("thread")
+@click.option("--run", default="", metavar="RUN", help="A queued run of the thread.")
+@graphs_option
+@as_json_option
+@traceback_option
+@connecting
+def explain(
+    *,
+    thread: str,
+    run: str,
+    graphs: dict[str, str],
+    as_json: bool,
+    with_traceback: bool,
+    url: str | None,
+) -> int:
+    """Show what THREAD waits for: a worker, a lease, a timer, an answer, a person.
+
+    With --graphs it also shows how often a step is tried.
+    """
+    with open_reader(url, graphs) as client:
+        found = client.explain(thread, run)
+    if as_json:
+        show_json(found)
+    else:
+        show(f"{found.status}: {found}")
+        if with_traceback:
+            for reason in found.reasons:
+                if reason.traceback:
+                    show(reason.traceback.rstrip())
+    return Exit.OK

@@ -1,41 +1,122 @@
-"""One trial of a fleet: submit, watch, kill, answer, and draw up the account.
-
-Rule 1: what is reported is what is stored. The numbers come from the threads' events, not from this
-        process.
-Rule 2: whatever ends the trial ends the workers.
-"""
+"""One trial of a fleet: submit, watch, kill, answer, and draw up the account."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.fleet import Fleet, worker_environment
+from orchestrator.cli.board import Claims, HeldStep, Watch
 from orchestrator.cli.ledger import Kill, ThreadAccount, add_up, takeovers
-from orchestrator.cli.sabotage import Sabotage
-from orchestrator.cli.watch import Watch
+from orchestrator.cli.processes import Fleet, worker_environment
 from orchestrator.cli.worker import worker_arguments
 
 if TYPE_CHECKING:
     from orchestrator.checkpointer.base import Checkpointer
     from orchestrator.cli.board import Board
+    from orchestrator.cli.processes import Child
     from orchestrator.client.client import Client
 
-__all__ = ["GRAPH", "Report", "Setup", "report_of", "run_trial"]
+# ---- kills ----------------------------------------------------------------------------------
+#
+# Rule 1: a kill counts only if the worker held at least one step, as stored, when it was killed.
+# Rule 2: a whole worker is killed: every process of its session, at once, without warning.
+
+BUSY_STEPS = 3  # Committed per thread, before the first kill: by then the fleet is at work.
+PAUSE_S = 3.0  # Between two kills, so that each takeover can be seen.
+
+
+@dataclass
+class Sabotage:
+    """The kills of one demo."""
+
+    fleet: Fleet
+    watch: Watch
+    board: Board
+    kills_wanted: int
+    replace_after_s: float | None = None  # None: a killed worker is not replaced.
+    kills: list[Kill] = field(default_factory=list)
+    _open: dict[tuple[str, str], HeldStep] = field(default_factory=dict)  # Not yet run again.
+    _not_before_s: float = 0.0
+    _replace: dict[str, float] = field(default_factory=dict)
+
+    def once(self, claims: Claims) -> None:
+        """Kill a worker, if one is to be killed and runs something; replace one that is due."""
+        now = time.monotonic()
+        for name in [name for name, due_s in self._replace.items() if due_s <= now]:
+            del self._replace[name]
+            self.board.note(f"{name} was started again (process {self.fleet.start(name).pid})")
+        self._note_takeovers()
+        busy_enough = self.watch.committed >= BUSY_STEPS * len(self.watch.threads)
+        if len(self.kills) < self.kills_wanted and busy_enough and now >= self._not_before_s:
+            victim = self._busiest(claims)
+            if victim is not None:
+                self._kill(victim)
+
+    def _busiest(self, claims: Claims) -> Child | None:
+        """Return the worker that holds the most steps, unless it is the last one."""
+        if len(self.fleet.workers) < 2 and self.replace_after_s is None:
+            return None
+        held: Counter[str] = Counter()
+        for step in claims.held:
+            worker = self.fleet.worker_of(step.pid)
+            if worker is not None:
+                held[worker.name] += 1
+        return self.fleet.workers[held.most_common(1)[0][0]] if held else None
+
+    def _kill(self, victim: Child) -> None:
+        seen: list[Claims] = []
+
+        def holds() -> list[HeldStep]:
+            seen.append(self.watch.claims())
+            return [step for step in seen[-1].held if self.fleet.worker_of(step.pid) is victim]
+
+        held = self.fleet.kill_while(victim, holds)
+        if not held:
+            return
+        self.kills.append(Kill(seen[-1].at_ms, frozenset(step.owner for step in held)))
+        self._open |= {(step.step, step.owner): step for step in held}
+        self._not_before_s = time.monotonic() + PAUSE_S
+        tasks = ", ".join(step.task for step in held)
+        self.board.note(
+            f"killed {victim.name} (kill -9, process {victim.pid} and its children) while it "
+            f"ran {tasks}"
+        )
+        if self.replace_after_s is not None:
+            self._replace[victim.name] = time.monotonic() + self.replace_after_s
+
+    def _note_takeovers(self) -> None:
+        """Report the steps of killed workers that other workers have committed since."""
+        died_ms = {owner: kill.at_ms for kill in self.kills for owner in kill.owners}
+        reruns = [each for account in self.watch.accounts() for each in account.rerun]
+        for rerun in reruns if self._open else ():
+            step = self._open.pop((rerun.step, rerun.owner), None)
+            if step is not None:
+                claimed_ms = rerun.claimed_ms or rerun.released_ms
+                after_s = (claimed_ms - died_ms[rerun.owner]) / 1000
+                self.board.note(
+                    f"{step.task} was claimed again {after_s:.1f} s after the kill and is committed"
+                )
+
+
+# ---- the trial ------------------------------------------------------------------------------
+#
+# Rule 1: the report is made of stored events only, not of what this process remembers.
+# Rule 2: the workers are stopped, however the trial ends.
 
 GRAPH = "census"
 GRAPHS = {GRAPH: "examples.census:graph"}
-ANSWER = {"decision": "accept"}  # What a reviewer in a hurry says.
+ANSWER = {"decision": "accept"}  # The answer to every question.
 LOOK_EVERY_S = 0.25
 STOP_GRACE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What a trial does."""
+    """The options of a trial."""
 
     inputs: Sequence[Mapping[str, object]]  # One thread for each.
     workers: int
@@ -47,7 +128,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a trial ends with; `--json` prints exactly these keys."""
+    """The result of a trial; `--json` prints exactly these keys."""
 
     threads: int
     finished: int
@@ -69,7 +150,7 @@ def run_trial(
 
     Args:
         client: submits and answers.
-        store: what is stored, to look at.
+        store: the stored threads.
         folder: for the workers' logs and temporary files.
         setup: what to do.
         board: where to show how it goes.
@@ -101,8 +182,8 @@ def run_trial(
         wall_s = time.monotonic() - began_s
     finally:
         fleet.stop(STOP_GRACE_S)
-    end = Watch(store, watch.threads)  # From the beginning: whatever came late counts too.
-    end.look()
+    end = Watch(store, watch.threads)  # From the beginning: late events count too.
+    end.poll()
     return report_of(end.accounts(), sabotage.kills, wall_s), end
 
 
@@ -117,8 +198,8 @@ def submit_all(client: Client, inputs: Sequence[Mapping[str, object]]) -> list[s
 
 
 def go_round(client: Client, watch: Watch, sabotage: Sabotage, fleet: Fleet, board: Board) -> None:
-    """Look once, and do what is to be done: kill, answer, show."""
-    claims = watch.look()
+    """Poll the threads once; kill a worker, answer questions and update the board."""
+    claims = watch.poll()
     sabotage.once(claims)
     fleet.check()
     for thread, question in watch.questions():
@@ -133,7 +214,7 @@ def go_round(client: Client, watch: Watch, sabotage: Sabotage, fleet: Fleet, boa
 
 
 def report_of(accounts: Sequence[ThreadAccount], kills: Sequence[Kill], wall_s: float) -> Report:
-    """Return the report on threads whose accounts are drawn up."""
+    """Return the report on the accounts of threads."""
     ledger = add_up(accounts)
     delays = takeovers(accounts, kills)
     return Report(

@@ -1,17 +1,19 @@
-"""`graphstalk worker`: one worker in this process, for whoever runs a fleet."""
+"""`graphstalk worker`: one worker in this process."""
 
 from __future__ import annotations
 
-import importlib
 import os
-from typing import Any
 
 import click
 
-from orchestrator.cli.options import debug_option, graphs_option, url_option, with_graphs
-from orchestrator.cli.stopping import raise_again
-
-__all__ = ["from_workers", "worker", "worker_arguments"]
+from orchestrator.cli.command_options import (
+    debug_option,
+    from_workers,
+    graphs_option,
+    url_option,
+    with_graphs,
+)
+from orchestrator.cli.stop_signals import raise_again
 
 POOLS = ("prefork", "threads", "solo")
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -27,7 +29,7 @@ def worker_arguments(
     max_memory_per_child: int | None = None,
     autoscale: str | None = None,
 ) -> list[str]:
-    """Return the arguments for `workers.main`; what is not given stays unsaid."""
+    """Return the arguments for `workers.main`, of the options that are given."""
     given = {
         "--concurrency": concurrency,
         "--queues": queues,
@@ -41,18 +43,18 @@ def worker_arguments(
 
 
 @click.command()
-@click.option("--queues", "-Q", metavar="A,B", help="The queues to take steps from.")
+@click.option("--queues", "-Q", metavar="A,B", help="The queues to read steps from.")
 @click.option("--concurrency", "-c", type=click.IntRange(min=1), help="Steps run side by side.")
 @click.option(
     "--pool",
     metavar="[prefork|threads|solo]",
-    help="How they are run side by side: by processes (the default), OS threads, or one by one.",
+    help="How steps run side by side: in processes (the default), OS threads, or one by one.",
 )
 @click.option(
     "--max-tasks-per-child",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Replace a pool process after so many messages (prefork).",
+    help="Replace a pool process after N messages (prefork).",
 )
 @click.option(
     "--max-memory-per-child",
@@ -65,7 +67,9 @@ def worker_arguments(
     metavar="MAX,MIN",
     help="As many pool processes as there is work for, within these bounds (prefork).",
 )
-@click.option("--loglevel", "-l", type=click.Choice(LEVELS), help="What is logged.")
+@click.option(
+    "--loglevel", "-l", type=click.Choice(LEVELS), help="The lowest level that is logged."
+)
 @graphs_option
 @url_option
 @debug_option
@@ -83,7 +87,7 @@ def worker(  # noqa: PLR0913 - one for each option
 ) -> int:
     """Run one worker in this process, until SIGTERM (exit code 0) or Ctrl-C (130).
 
-    A worker finishes the steps it runs before it stops. If it is killed, others take them over.
+    A worker finishes its running steps before it stops. If it is killed, other workers run them.
     """
     environment = with_graphs(os.environ, graphs)
     if url:
@@ -101,12 +105,3 @@ def worker(  # noqa: PLR0913 - one for each option
     code = int(from_workers().main(arguments))
     raise_again()  # Celery ends with 1 after a signal that came before it handles signals itself.
     return code
-
-
-def from_workers(part: str = "") -> Any:
-    """Return the package `workers`, or one of its modules.
-
-    By name, because workers stand above this package: they may import it, never the other way
-    round.
-    """
-    return importlib.import_module(f"workers{part}")

@@ -11,10 +11,10 @@ from contextvars import ContextVar
 from functools import cached_property
 from typing import Any, Protocol
 
+from orchestrator.frozen import frozen
 from orchestrator.graph.interrupt import Scratchpad, current_scratchpad
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
 from orchestrator.graph.runtime import Runtime, StreamWriter
-from orchestrator.record import record
 
 __all__ = [
     "Host",
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class TaskCall:
     """One call of a `@task`."""
 
@@ -60,7 +60,7 @@ class Host(Protocol):
         ...
 
 
-@record(frozen=True, kw_only=True)
+@frozen
 class Scope:
     """The surroundings of code in a step. What few nodes ask for is made when one does."""
 

@@ -1,5 +1,5 @@
 """How values become bytes and come back the same."""
 
-from orchestrator.serde.registry import register_type
+from orchestrator.serde.type_registry import register_type
 
 __all__ = ["register_type"]

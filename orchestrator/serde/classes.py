@@ -22,11 +22,9 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-__all__ = ["Form", "Plain", "adds_nothing_to_str", "class_form", "has_class_form", "only", "tag_of"]
-
 Plain = Callable[[Any], Any]  # From a value to its plain form, or from the plain form back.
 _Parts = list[tuple[str, Any]]
-_Defaults = Mapping[str, Callable[[dict[str, Any]], Any]]  # From what an instance holds.
+_Defaults = Mapping[str, Callable[[dict[str, Any]], Any]]  # From the attributes of an instance.
 _UNDEFINED = "PydanticUndefinedType"
 _PRIVATE = "__pydantic_private__"
 _ATTRS_HASH = "_attrs_cached_hash"
@@ -242,7 +240,8 @@ _HOUSEKEEPING = frozenset(
     (
         *("__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__slots__"),
         *("__annotations__", "__new__", "__init__", "__orig_bases__", "__parameters__"),
-        *("__static_attributes__", "__firstlineno__"),
+        *("__static_attributes__", "__firstlineno__"),  # Since Python 3.13; the next since 3.14:
+        *("__annotate_func__", "__annotations_cache__", "__conditional_annotations__"),
     )
 )
 
@@ -491,7 +490,7 @@ def _completed(
     absent: Container[str],
     state: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Add the defaults of what an instance got since it was stored, in the order of the class."""
+    """Add the defaults of fields that the class got since, in the order of the class."""
     if not defaults.keys() <= held.keys():
         for name, default in defaults.items():
             if name not in held and name not in absent:

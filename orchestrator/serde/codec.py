@@ -2,7 +2,7 @@
 
 Knows how to turn a value into bytes and back, type and value alike; knows nothing of graphs.
 
-Rule 1: what comes back is what went in, or the encoding fails with the path to the value.
+Rule 1: a decoded value equals the encoded one, or the encoding fails with the path to the value.
 Rule 2: a type has a stable tag, given here, by `register` or by `register_type`; bytes name tags,
         never import paths, and nothing is imported, called by name, or unpickled. (INV-10)
 Rule 3: a type is exactly that type. An instance of a subclass, which may hold more or mean
@@ -32,30 +32,36 @@ from orchestrator.envelope.damage import check_damage
 from orchestrator.errors import StateCorruptedError, UnknownTypeError, UnserializableValueError
 from orchestrator.serde.builtin_types import STANDARD
 from orchestrator.serde.classes import Form, Plain, class_form, has_class_form, tag_of
-from orchestrator.serde.registry import NATIVE, registered_form, registered_tag
 from orchestrator.serde.third_party import (
     is_third_party_tag,
     text_of,
     third_party_form,
     third_party_tag,
 )
-
-__all__ = [
-    "ALL_PLAIN",
-    "UNKNOWN_PLAIN",
-    "UNKNOWN_TYPED",
-    "USERS_TYPED",
-    "Codec",
-    "Placeholders",
-    "UnknownValue",
-    "hold_buffers",
-    "may_hold_bytes",
-]
+from orchestrator.serde.type_registry import NATIVE, registered_form, registered_tag
 
 _TAG = 1  # The one extension code: its payload is a tag.
 _KEPT_BYTES_MAX = 1 << 20  # A writer whose buffer grew beyond this is not kept.
 
+_PLAIN_BYTES_MAX = 1 << 14  # What is not longer is first read as if no value of it had a tag.
+
+_SHORT_BYTES_MAX = 0xFF  # Up to here, one head alone begins bytes.
+
 _SCALARS = NATIVE - {list, dict}
+
+
+def _no_tag(code: int, _payload: bytes) -> Any:
+    """Refuse an extension.
+
+    Raises:
+        ValueError: in any case.
+    """
+    msg = f"the extension {code} is no plain data"
+    raise ValueError(msg)
+
+
+_unpackb = functools.partial(msgpack.unpackb, strict_map_key=False, unicode_errors="surrogatepass")
+_unpack_plain = functools.partial(_unpackb, ext_hook=_no_tag)
 
 
 class Codec:
@@ -117,7 +123,7 @@ class Codec:
         return packed[1:]
 
     def decode(self, data: bytes, placeholders: Placeholders | None = None) -> Any:
-        """Return the value that `data` stands for.
+        """Return the value that `data` encodes.
 
         Args:
             data: what `encode` returned.
@@ -127,6 +133,11 @@ class Codec:
             StateCorruptedError: if the bytes are damaged.
             UnknownTypeError: if they name a type that is not allowed here.
         """
+        if len(data) <= _PLAIN_BYTES_MAX:
+            try:
+                return _unpack_plain(data)
+            except Exception:  # noqa: BLE001, S110 - it has a type, or is damaged: read it for real
+                pass
         check_damage(data)
         by_tag = self._by_tag
         return _unpacked(
@@ -141,7 +152,7 @@ class Codec:
         taken = self._by_tag.get(form.tag) or registered_tag(form.tag)
         if (taken is not None and taken.cls is not form.cls) or is_third_party_tag(form.tag):
             msg = (
-                f"the tag {form.tag!r} already stands for another type; "
+                f"the tag {form.tag!r} is already used by another type; "
                 f"give {form.cls.__qualname__} its own, with register_type"
             )
             raise ValueError(msg)
@@ -154,7 +165,7 @@ class UnknownValue:
 
     Attributes:
         type: what stored bytes call the type: by default the module and the name of its class.
-        value: what the value consists of, as it is stored.
+        value: the parts of the value, as they are stored.
     """
 
     type: str
@@ -174,7 +185,7 @@ class UnknownValue:
 
 
 class _Writer:
-    """A packer, and what it calls back for. Used for one value at a time."""
+    """A packer and its callbacks. Used for one value at a time."""
 
     __slots__ = ("codec", "known", "packer", "plains")
 
@@ -191,6 +202,7 @@ class _Writer:
             packed = self._lenient().pack([value])
         if (
             type(value) not in _SCALARS
+            and (len(packed) > _SHORT_BYTES_MAX or b"\xc4" in packed)
             and may_hold_bytes(packed)
             and hold_buffers([value, *self.plains])
         ):
@@ -200,7 +212,7 @@ class _Writer:
         return packed
 
     def typed(self, value: Any) -> list[Any] | str:
-        """Return the list that stands for a value of a type that msgpack does not have, or a text.
+        """Return the list that encodes a value of a type that msgpack lacks, or a text.
 
         Raises:
             TypeError: if values of the type cannot be stored.
@@ -275,7 +287,7 @@ class _Reader:
         return _Tag(payload.decode())
 
     def list(self, items: list[Any]) -> Any:
-        """Return a list, or the value that it stands for."""
+        """Return a list, or the value that it encodes."""
         if not items or type(items[0]) is not _Tag:
             return items
         tag, plain = items
@@ -309,7 +321,7 @@ class _LenientReader(_Reader):
         self.placeholders = placeholders
 
     def list(self, items: list[Any]) -> Any:
-        """Return a list, the value that it stands for, or the placeholder of that value."""
+        """Return a list, the value that it encodes, or the placeholder of that value."""
         if not items or type(items[0]) is not _Tag:
             return items
         if not self.placeholders.replaces(self, items[0]):
@@ -352,7 +364,7 @@ class Placeholders:
     make: Callable[[str, Any], Any]  # From the tag and the plain form.
 
 
-# For readers of the records around values. What is decoded so is never stored again.
+# For readers of the records around values. A value decoded so is never stored again.
 ALL_PLAIN = Placeholders(lambda _, __: True, _hashable)
 UNKNOWN_PLAIN = Placeholders(_LenientReader.is_unknown, _hashable)
 # For readers that show values, or pass them on: encoded again, the bytes are as before.
@@ -362,13 +374,7 @@ USERS_TYPED = Placeholders(_LenientReader.is_of_users, UnknownValue)
 
 def _unpacked(data: bytes, reader: _Reader) -> Any:
     try:
-        value = msgpack.unpackb(
-            data,
-            ext_hook=reader.tag,
-            list_hook=reader.list,
-            strict_map_key=False,
-            unicode_errors="surrogatepass",
-        )
+        value = _unpackb(data, ext_hook=reader.tag, list_hook=reader.list)
     except StateCorruptedError:
         raise
     except Exception as error:
@@ -380,7 +386,7 @@ def _unpacked(data: bytes, reader: _Reader) -> Any:
 
 
 class _Tag(str):
-    """The first item of a list that stands for a value."""
+    """The first item of a list that encodes a value."""
 
     __slots__ = ()
 
@@ -409,7 +415,7 @@ _REACH_MAX = 8
 
 def may_hold_bytes(packed: bytes) -> bool:
     """Return whether packed data may hold bytes; `False` is certain."""
-    # One of three heads stands before bytes: by their length, and always the shortest that fits.
+    # One of three heads precedes bytes: always the shortest that fits their length.
     return (
         (b"\xc4" in packed and _is_head_somewhere(packed, 0xC4))
         or (len(packed) > 0xFF and b"\xc5" in packed and _is_head_somewhere(packed, 0xC5))
@@ -429,11 +435,11 @@ def _is_head_somewhere(packed: bytes, byte: int) -> bool:
         else:
             return True
         at = packed.find(byte, at + 1)
-    return at >= 0  # With more of them, looking at the parts of the value is quicker.
+    return at >= 0  # With more of them, searching the parts of the value is quicker.
 
 
 def _is_head(packed: bytes, at: int) -> bool:
-    """Return whether the byte is a head for certain, if no bytes stand before it.
+    """Return whether the byte is a head for certain, if no bytes precede it.
 
     Then it is in a text, or reached by another head, or it is one. In a text, heads with a reach
     are what begins a character of two bytes (UTF-8), which ends with a byte of another kind.
@@ -487,7 +493,7 @@ def _reason(value: Any, form_of: Callable[[type], Form | None], error: Exception
     """Return why `value` cannot be encoded: the path to the part, its type, and what to do.
 
     Args:
-        value: what was to be stored.
+        value: the value.
         form_of: returns the form of a type, or `None` if its instances cannot be stored.
         error: the encoder's exception, for the case that every part has a form.
     """

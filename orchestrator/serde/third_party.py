@@ -21,8 +21,6 @@ from typing import Any
 from orchestrator.errors import UnknownTypeError
 from orchestrator.serde.classes import Form, adds_nothing_to_str, class_form, only
 
-__all__ = ["is_third_party_tag", "text_of", "third_party_form", "third_party_tag"]
-
 _Forms = dict[type, Form]
 
 _KINDS = ("AI", "Chat", "Function", "Human", "System", "Tool")
@@ -48,7 +46,7 @@ _ARRAY, _SCALAR = "numpy.ndarray", "numpy.generic"
 _OWN = {  # Tag → module and name of the class.
     "graphstalk.Send": ("orchestrator.graph.routing", "Send"),
     "graphstalk.TimeoutPolicy": ("orchestrator.graph.policy", "TimeoutPolicy"),
-    "graphstalk.Interrupt": ("orchestrator.checkpoint.model", "Interrupt"),
+    "graphstalk.Interrupt": ("orchestrator.model.checkpoint", "Interrupt"),
     "graphstalk.Overwrite": ("orchestrator.channels.base", "Overwrite"),
     "graphstalk.Command": ("orchestrator.graph.routing", "Command"),
     # Where langchain is not installed.
@@ -79,7 +77,7 @@ def is_third_party_tag(tag: str) -> bool:
 
 
 def third_party_tag(tag: str) -> Form | None:
-    """Return the form that `tag` stands for, if it is of a package known here.
+    """Return the form of `tag`, if it is of a package known here.
 
     Raises:
         UnknownTypeError: if it is, and this process does not have that package.
@@ -257,7 +255,7 @@ def _engine() -> _Forms:
 
 
 def _command_plain(command: Any) -> dict[str, Any]:
-    """Return what a command says, by name: that an answer is absent cannot be stored."""
+    """Return the arguments of a command by name; an absent answer has no stored form."""
     return {
         each.name: value
         for each in dataclasses.fields(command)

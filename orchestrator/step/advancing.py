@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.checkpoint.commit import (
+from orchestrator.engine.advance import Frame
+from orchestrator.engine.compat import control_written, mismatch
+from orchestrator.engine.settle import ended
+from orchestrator.engine.turns import turns
+from orchestrator.errors import GraphstalkError, InvalidUpdateError, StateCorruptedError
+from orchestrator.frozen import replace
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import (
     Claim,
     Commit,
     LoadedStep,
@@ -13,15 +20,7 @@ from orchestrator.checkpoint.commit import (
     StepUpdate,
     Wait,
 )
-from orchestrator.checkpoint.lifecycle import ACTIVE
-from orchestrator.checkpoint.model import RunStatus
-from orchestrator.core.accepting import planned
-from orchestrator.core.adopting import control_written, mismatch
-from orchestrator.core.advance import Frame
-from orchestrator.core.stepping import ended
-from orchestrator.core.turns import turns
-from orchestrator.errors import GraphstalkError, InvalidUpdateError, StateCorruptedError
-from orchestrator.record import replace
+from orchestrator.model.lifecycle import ACTIVE
 from orchestrator.step.access import values_after
 from orchestrator.step.failure import error_record
 from orchestrator.step.report import Report
@@ -77,7 +76,7 @@ def failed_step(loaded: LoadedThread) -> LoadedStep | None:
         for step in loaded.steps.values()
         if not step.completed and step.wait is Wait.PERSON and step.error
     ]
-    return min(failed, key=lambda step: planned(step.step).order, default=None)
+    return min(failed, key=lambda step: step.step.planned.order, default=None)
 
 
 def _is_anothers(protocol: StepProtocol, loaded: LoadedThread) -> bool:

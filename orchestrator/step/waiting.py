@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from orchestrator.checkpoint.commit import ReadyStep
-from orchestrator.core.stepping import ASLEEP, IN_SUBGRAPH
+from orchestrator.engine.settle import ASLEEP, IN_SUBGRAPH
 from orchestrator.errors import GraphBubbleUp
-from orchestrator.record import replace
+from orchestrator.frozen import replace
+from orchestrator.model.commit import ReadyStep
 from orchestrator.step.report import Report
 
 __all__ = ["Asleep", "ChildPaused", "ChildRuns", "GivesWay", "StepWaits"]
@@ -66,6 +66,10 @@ class GivesWay(StepWaits):
         """Keep which of both it is."""
         super().__init__(0)
         self.reason = reason
+
+    def begun(self, report: Report) -> Report:
+        """Do nothing: the steps before this one wake it."""
+        return report
 
 
 class ChildPaused(GraphBubbleUp, InterruptedError):  # noqa: N818 - control flow, not an error

@@ -1,12 +1,12 @@
-"""What a store promises: memory that outlives threads. The names are LangGraph's.
+"""The promises of a store: memory that outlives threads. The names are LangGraph's.
 
-A store keeps dicts under a namespace and a key. It knows nothing of graphs, threads and runs: what
-nodes put in is there at once, for every thread, whether or not their step commits.
+A store keeps dicts under a namespace and a key. It knows nothing of graphs, threads and runs:
+values that nodes put are visible at once, to every thread, whether or not their step commits.
 
 Rule 1: `batch` answers in the order of its operations. They all see the store as it was before;
         of several puts to one place the last one counts.
-Rule 2: what was stored is what is loaded, and a copy: changing it changes nothing here.
-Rule 3: a label of a namespace is a text without periods; what is not raises, whichever way it came.
+Rule 2: a loaded value equals the stored one and is a copy: changing it changes nothing here.
+Rule 3: a label of a namespace is a text without periods; other labels raise in every method.
 """
 
 from __future__ import annotations
@@ -28,16 +28,6 @@ from orchestrator.store.operations import (
     SearchItem,
     SearchOp,
 )
-
-__all__ = [
-    "NOT_PROVIDED",
-    "BaseStore",
-    "IndexConfig",
-    "InvalidNamespaceError",
-    "NotProvided",
-    "TTLConfig",
-    "validate_op_namespace",
-]
 
 
 class InvalidNamespaceError(ValueError):
@@ -62,13 +52,13 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class TTLConfig(TypedDict, total=False):
-    """How long items live. What has expired is never returned.
+    """How long items live. Expired items are never returned.
 
     Attributes:
         refresh_on_read: whether reading starts the time anew (default: yes).
         default_ttl: minutes for items that are put without `ttl`; `None`: for ever.
         omit_expired: always so here; it is LangGraph's.
-        sweep_interval_minutes: has no effect: writing removes what has expired.
+        sweep_interval_minutes: has no effect: writing removes expired items.
     """
 
     refresh_on_read: bool
@@ -84,7 +74,7 @@ class IndexConfig(TypedDict, total=False):
         dims: how many numbers a vector has.
         embed: makes vectors of texts: a function of a list of texts, sync or async, or an object
             with `embed_documents` and `embed_query`.
-        fields: which fields of a value are looked at; `$` (the default): all of it, as JSON.
+        fields: the fields of a value that are indexed; `$` (the default): all of it, as JSON.
     """
 
     dims: int
@@ -162,13 +152,13 @@ class BaseStore(ABC):
         *,
         ttl: float | NotProvided | None = NOT_PROVIDED,
     ) -> None:
-        """Store a value; what was there is replaced.
+        """Store a value; a previous one is replaced.
 
         Args:
             namespace: where: labels from the outermost on, such as `("users", "1")`.
             key: its name there.
             value: a dict with texts as keys.
-            index: the fields a search by query looks at; `None`: the store's; `False`: none.
+            index: the fields that a search by query compares; `None`: the store's; `False`: none.
             ttl: minutes until it is forgotten; `None`: never.
 
         Raises:
@@ -249,15 +239,15 @@ def _put(
     ttl: float | NotProvided | None,
 ) -> PutOp:
     if not namespace:
-        raise InvalidNamespaceError("a namespace has at least one label, and this one is empty")
+        raise InvalidNamespaceError("a namespace must have at least one label (namespace=())")
     if namespace[0] == "langgraph":
-        msg = f"the namespace {namespace} begins with 'langgraph', which is reserved"
+        msg = f"a namespace must not begin with 'langgraph', which is reserved ({namespace})"
         raise InvalidNamespaceError(msg)
     if isinstance(ttl, NotProvided):
         ttl = (store.ttl_config or {}).get("default_ttl")
     elif ttl is not None and not store.supports_ttl:
         name = type(store).__qualname__
-        raise NotImplementedError(f"{name} forgets nothing: leave out ttl, or use another store")
+        raise NotImplementedError(f"ttl must be left out, since {name} expires nothing ({ttl=})")
     return PutOp(namespace, str(key), value, index, ttl)
 
 
@@ -280,7 +270,7 @@ def validate_op_namespace(op: Op) -> None:
     """Check the labels that an operation names.
 
     Raises:
-        InvalidNamespaceError: if one is empty, no text, or holds a period or what UTF-8 cannot.
+        InvalidNamespaceError: if one is empty, no text, or holds a period or half a character.
     """
     match op:
         case GetOp() | PutOp():
@@ -295,22 +285,25 @@ def validate_op_namespace(op: Op) -> None:
 
 def _check_labels(namespace: Namespace) -> None:
     if not isinstance(namespace, (tuple, list)):
-        msg = f"a namespace is a tuple of labels, such as ('users', '1'); got {namespace!r}"
+        msg = f"a namespace must be a tuple of labels, such as ('users', '1') ({namespace!r})"
         raise InvalidNamespaceError(msg)
     for label in namespace:
         if not isinstance(label, str):
             kind = type(label).__name__
-            msg = f"a label of a namespace is a text; {label!r} in {namespace} is of type {kind}"
+            msg = f"a label of a namespace must be a text ({kind} {label!r} in {namespace})"
             raise InvalidNamespaceError(msg)
         if not label:
-            raise InvalidNamespaceError(f"the namespace {namespace} has an empty label")
+            raise InvalidNamespaceError(f"a label of a namespace must not be empty ({namespace})")
         if "." in label:
-            msg = f"the label {label!r} in {namespace} holds a period; put the parts side by side"
+            msg = (
+                f"a label of a namespace must not hold a period ({label!r} in {namespace}): "
+                f"make each part a label"
+            )
             raise InvalidNamespaceError(msg)
         _check_text(label, "label")
 
 
 def _check_text(text: str, what: str) -> None:
     if _UNSTORABLE.search(text):
-        msg = f"the {what} {text!r} holds a NUL or half a character, which no store can keep"
+        msg = f"the {what} must not hold a NUL or half a character ({text!r})"
         raise InvalidNamespaceError(msg)

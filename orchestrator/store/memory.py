@@ -11,10 +11,7 @@ from orchestrator.clock import Clock
 from orchestrator.serde.codec import Codec
 from orchestrator.store.base import IndexConfig, TTLConfig
 from orchestrator.store.operations import Namespace
-from orchestrator.store.shelf import Row
-from orchestrator.store.shelved import ShelvedStore
-
-__all__ = ["InMemoryStore"]
+from orchestrator.store.shelf import Row, ShelvedStore
 
 
 class InMemoryStore(ShelvedStore):

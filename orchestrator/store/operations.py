@@ -1,23 +1,10 @@
-"""What can be asked of a store, and what it answers. The names are LangGraph's."""
+"""The operations of a store and their results. The names are LangGraph's."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
-
-__all__ = [
-    "GetOp",
-    "Item",
-    "ListNamespacesOp",
-    "MatchCondition",
-    "Namespace",
-    "Op",
-    "PutOp",
-    "Result",
-    "SearchItem",
-    "SearchOp",
-]
 
 Namespace = tuple[str, ...]
 
@@ -26,7 +13,7 @@ class GetOp(NamedTuple):
     """Ask for one item.
 
     Attributes:
-        namespace: where it lies.
+        namespace: its namespace.
         key: its name there.
         refresh_ttl: whether its time to live starts anew.
     """
@@ -46,7 +33,7 @@ class SearchOp(NamedTuple):
         limit: how many at most.
         offset: how many of them to skip.
         query: a text to order them by likeness, where the store has an index.
-        refresh_ttl: whether the time to live of what is found starts anew.
+        refresh_ttl: whether the time to live of found items starts anew.
     """
 
     namespace_prefix: Namespace
@@ -61,10 +48,10 @@ class PutOp(NamedTuple):
     """Store an item, or remove it.
 
     Attributes:
-        namespace: where it lies.
+        namespace: its namespace.
         key: its name there.
-        value: what is stored; `None` removes it.
-        index: the fields that a search by query looks at; `None`: the store's; `False`: none.
+        value: the value; `None` removes the item.
+        index: the fields that a search by query compares; `None`: the store's; `False`: none.
         ttl: minutes until it is forgotten, counted anew when it is read; `None`: never.
     """
 
@@ -80,7 +67,7 @@ class MatchCondition(NamedTuple):
 
     Attributes:
         match_type: `prefix` or `suffix`.
-        path: the labels; `*` stands for any one label.
+        path: the labels; `*` matches any one label.
     """
 
     match_type: Literal["prefix", "suffix"]
@@ -91,7 +78,7 @@ class ListNamespacesOp(NamedTuple):
     """Ask for the namespaces that hold items.
 
     Attributes:
-        match_conditions: what they must all fulfil.
+        match_conditions: the conditions that they must all fulfil.
         max_depth: labels beyond this depth are cut off.
         limit: how many at most.
         offset: how many to skip.

@@ -8,11 +8,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ["Tick", "race", "wait_until"]
-
 _T = TypeVar("_T")
 
-Tick = Callable[[float], None]  # Lets so many seconds pass, of whatever time counts.
+Tick = Callable[[float], None]  # Lets seconds pass, of the time that counts.
 
 
 def wait_until(
@@ -25,10 +23,10 @@ def wait_until(
     """Let time pass, step by step, until `happened` returns something true; return that.
 
     Args:
-        happened: what is looked for. It is asked before any time passes.
+        happened: the condition. It is called before any time passes.
         tick: lets time pass; a manual clock makes waiting instant.
         timeout_s: how much time may pass, as counted in steps.
-        step_s: how much time passes between two looks.
+        step_s: how much time passes between two calls.
 
     Raises:
         AssertionError: if it has not happened by then.

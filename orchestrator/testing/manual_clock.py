@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 
-__all__ = ["ManualClock"]
-
 START_MS = 1_763_000_000_000  # A day in 2025: ids minted from it are as long as real ones.
 
 

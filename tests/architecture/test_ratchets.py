@@ -36,7 +36,9 @@ def test_an_odd_word_is_found(text: str) -> None:
     assert ratchets.ODD.search(ratchets.plain(text))
 
 
-@pytest.mark.parametrize("text", ["Look up the key.", "the rest of them", "a teller", "overlooked"])
+@pytest.mark.parametrize(
+    "text", ["Look up the key.", "one look-up", "the rest of them", "a teller", "overlooked"]
+)
 def test_a_plain_word_is_let_pass(text: str) -> None:
     assert not ratchets.ODD.search(ratchets.plain(text))
 
@@ -62,9 +64,9 @@ def test_a_face_of_a_package_is_in_no_ring() -> None:
 
 def test_two_files_of_a_name_are_twins_outside_a_seam() -> None:
     seam = [module("cache/memory"), module("store/memory")]
-    twins = [module("core/line"), module("step/line")]
+    twins = [module("engine/line"), module("step/line")]
     assert ratchets.twins([*seam, *twins]) == [
-        "line: orchestrator/core/line.py, orchestrator/step/line.py"
+        "line: orchestrator/engine/line.py, orchestrator/step/line.py"
     ]
 
 

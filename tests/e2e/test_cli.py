@@ -19,8 +19,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cli import COMMANDS
-from orchestrator.cli.datafolder import url_of_running_server
-from orchestrator.cli.embedded import free_port
+from orchestrator.cli.embedded import free_port, url_of_running_server
 from tests.fixtures.own_server import own_server, server_binary
 
 pytestmark = pytest.mark.server

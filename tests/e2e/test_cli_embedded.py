@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from orchestrator.cli.datafolder import DataFolderBusyError, url_of_running_server
-from orchestrator.cli.embedded import EmbeddedServer
+from orchestrator.cli.embedded import DataFolderBusyError, EmbeddedServer, url_of_running_server
 from tests.e2e.test_cli import ROOT, environment, is_alive, wait_for
 from tests.fixtures.own_server import server_binary
 

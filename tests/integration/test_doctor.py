@@ -22,8 +22,8 @@ from orchestrator.checkpointer.redis import RedisCheckpointer
 from orchestrator.checkpointer.redis.rollback_guard import Epochs
 from orchestrator.checkpointer.redis.workers import Fleet, Worker
 from orchestrator.cli import findings
+from orchestrator.cli.deployment import gather
 from orchestrator.cli.embedded import HOST, free_port
-from orchestrator.cli.facts import gather
 from orchestrator.cli.findings import Finding, Level, judge
 from orchestrator.config import Settings
 from orchestrator.testing.concurrency import wait_until
@@ -263,6 +263,20 @@ def test_a_broker_of_its_own(here: Here, server: OwnServer) -> None:
     found = here.ask(server.url())
     assert found["SEPARATE_BROKER"].level is Level.WARN
     assert "VISIBILITY_TIMEOUT" not in found
+
+
+def test_a_broker_that_is_away_or_refuses_writes(
+    here: Here, server: OwnServer, tmp_path: Path
+) -> None:
+    with started(tmp_path / "broker", *SAFE) as broker:
+        here.env(GRAPHSTALK_BROKER_URL=broker.url())
+        assert "BROKER_UNAVAILABLE" not in here.ask(server.url())
+        with broker.client() as client:
+            client.replicaof(HOST, 1)
+        found = here.ask(server.url())["BROKER_UNAVAILABLE"]
+        assert found.level is Level.FAIL
+        assert "accepts no messages: READONLY" in found.what
+    assert "refused" in here.ask(server.url())["BROKER_UNAVAILABLE"].what
 
 
 def test_a_broker_that_repeats_messages_of_slow_nodes(here: Here, server: OwnServer) -> None:

@@ -14,10 +14,9 @@ from langgraph.store.memory import InMemoryStore as TheirStore
 
 from orchestrator import store as our_base
 from orchestrator.store import InMemoryStore
-from orchestrator.store.matching import fits, matches
 from orchestrator.store.redis import RedisStore
+from orchestrator.store.search import fits, get_text_at_path, matches, tokenize_path
 from orchestrator.store.sqlite import SqliteStore
-from orchestrator.store.texts import get_text_at_path, tokenize_path
 
 MAKERS = {
     "memory": InMemoryStore,

@@ -157,7 +157,7 @@ def test_a_file_of_something_else_is_left_alone(tmp_path):
 
     with closing(SqliteStore(tmp_path / "store.db")) as store:
         store.put(("a",), "k", {})
-    with pytest.raises(StateCorruptedError, match="a database of something else"):
+    with pytest.raises(StateCorruptedError, match="must be new or one of this kind"):
         SqliteCache(tmp_path / "store.db")
 
 

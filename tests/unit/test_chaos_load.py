@@ -4,8 +4,7 @@ from itertools import islice
 
 import pytest
 
-from orchestrator.cli.chaos.faults import Kind, drawn
-from orchestrator.cli.chaos.injector import possible
+from orchestrator.cli.chaos.faults import Kind, drawn, possible
 from orchestrator.cli.chaos.load import ROUNDS, WIDTH_MAX, drawn_input, undisturbed
 from orchestrator.cli.chaos.site import Site
 

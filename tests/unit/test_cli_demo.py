@@ -7,22 +7,20 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checkpoint.commit import (
+from orchestrator.cli import main
+from orchestrator.cli.board import Claims, HeldStep, LineBoard, Row, Watch, open_board
+from orchestrator.cli.demo import conclude, write_reports
+from orchestrator.cli.exits import CommandError, Exit
+from orchestrator.cli.ledger import Kill, Takeover, ThreadAccount
+from orchestrator.cli.trial import Report, Sabotage, Setup, report_of
+from orchestrator.model.checkpoint import Head, RunStatus
+from orchestrator.model.commit import (
     Event,
     LoadedStep,
     LoadedThread,
     ReadyStep,
     StoredCheckpoint,
 )
-from orchestrator.checkpoint.model import Head, RunStatus
-from orchestrator.cli import main
-from orchestrator.cli.board import LineBoard, Row, open_board
-from orchestrator.cli.demo import conclude, write_reports
-from orchestrator.cli.exits import CommandError, Exit
-from orchestrator.cli.ledger import Kill, Takeover, ThreadAccount
-from orchestrator.cli.sabotage import Sabotage
-from orchestrator.cli.trial import Report, Setup, report_of
-from orchestrator.cli.watch import Claims, HeldStep, Watch
 
 KEYS = [
     "threads",
@@ -204,8 +202,8 @@ def test_a_watch_reads_every_event_once_and_knows_the_end() -> None:
     store = FakeStore()
     watch = Watch(store, ["t1", "t2"])
     assert not watch.ended
-    watch.look()
-    claims = watch.look()
+    watch.poll()
+    claims = watch.poll()
     held = HeldStep("t2", "c", "t2:0:scan", "h:7:x")
     assert claims == watch.claims() == Claims(99, (held,))
     assert watch.questions() == [("t2", "i1")]
@@ -217,7 +215,7 @@ def test_a_watch_reads_every_event_once_and_knows_the_end() -> None:
     assert (second.waits_for, second.running) == ("a review", ("0:scan on worker-7",))
     assert [account.lost for account in watch.accounts()] == [("b",), ()]
     store.statuses["t2"] = "cancelled"
-    watch.look()
+    watch.poll()
     assert watch.ended
 
 
@@ -291,7 +289,7 @@ def test_the_busiest_worker_is_killed_while_it_runs_a_step(
     doing.once(Claims(1_600, ()))
     said = capsys.readouterr().err
     assert "killed worker-2" in said
-    assert "t:2:parse:0 was taken over 0.5 s after the kill" in said
+    assert "t:2:parse:0 was claimed again 0.5 s after the kill" in said
 
 
 @pytest.mark.parametrize("committed", [0, 2])

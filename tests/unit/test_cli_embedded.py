@@ -9,8 +9,14 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import embedded
-from orchestrator.cli.datafolder import DataFolder, DataFolderBusyError, url_of_running_server
-from orchestrator.cli.embedded import EmbeddedServer, ServerNotFoundError, ServerStartError
+from orchestrator.cli.embedded import (
+    DataFolder,
+    DataFolderBusyError,
+    EmbeddedServer,
+    ServerNotFoundError,
+    ServerStartError,
+    url_of_running_server,
+)
 from orchestrator.cli.tether import run, tethered
 
 
@@ -90,7 +96,7 @@ def test_a_binary_that_is_no_server_is_an_error_with_its_last_words(tmp_path: Pa
 def test_a_data_folder_has_one_user_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.cli.datafolder.LOCK_WAIT_S", 0.0)
+    monkeypatch.setattr("orchestrator.cli.embedded.LOCK_WAIT_S", 0.0)
     first, second = DataFolder(tmp_path / "data"), DataFolder(tmp_path / "data")
     first.lock()
     first.announce("redis://127.0.0.1:4711/0", 12)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.facts import places_of
+from orchestrator.cli.deployment import places_of
 from orchestrator.config import without_password
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ import pytest
 from orchestrator import cli as package
 from orchestrator.cli import COMMANDS, Invocation, cli, main
 from orchestrator.cli.exits import CommandError, Exit, exit_of, line_of
-from orchestrator.cli.stopping import StopRequestedError, exit_code_of
+from orchestrator.cli.stop_signals import StopRequestedError, exit_code_of
 from orchestrator.errors import (
     CheckpointerUnavailableError,
     GraphPausedError,
@@ -174,13 +174,13 @@ def test_the_module_runs_as_a_command() -> None:
 def test_an_interrupt_in_code_made_from_text_leaves_the_exit_code_as_it_is(tmp_path: Path) -> None:
     script = """
 import os, signal, sys
-from orchestrator.cli import stopping
+from orchestrator.cli import stop_signals
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     exec("os.kill(os.getpid(), signal.SIGINT)\\nwhile True: pass")
 except KeyboardInterrupt:
-    stopping.mark_as_handled()
+    stop_signals.mark_as_handled()
 sys.exit(130)
 """
     (tmp_path / "interrupted.py").write_text(script)
@@ -196,9 +196,9 @@ def test_a_signal_that_python_could_not_raise_is_raised_a_moment_later() -> None
     program = """
 import os, signal, sys, time, weakref
 sys.orig_argv[1:] = ["graphstalk"]
-from orchestrator.cli import stopping
+from orchestrator.cli import stop_signals
 
-stopping.raise_when_stopped()
+stop_signals.raise_when_stopped()
 
 class Watched:
     pass
@@ -209,7 +209,7 @@ reference = weakref.ref(watched, callback)
 try:
     del watched
     time.sleep(30)
-except stopping.StopRequestedError as stop:
+except stop_signals.StopRequestedError as stop:
     print(stop.number)
 """
     ran = subprocess.run(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cli import main
-from orchestrator.cli.options import GRAPHS_VARIABLE
+from orchestrator.cli.command_options import GRAPHS_VARIABLE
 from orchestrator.errors import (
     CheckpointerUnavailableError,
     GraphPausedError,

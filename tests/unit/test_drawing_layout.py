@@ -14,7 +14,7 @@ from orchestrator.graph.drawing.grid import Size, build_grid
 from orchestrator.graph.drawing.grouping import Group, grouped
 from orchestrator.graph.drawing.layers import assign_layers, closing_links, components
 from orchestrator.graph.drawing.layout import Box, Layout
-from orchestrator.graph.drawing.model import NODES_MAX, DrawnEdge, DrawnNode
+from orchestrator.graph.drawing.nodes_and_edges import NODES_MAX, DrawnEdge, DrawnNode
 from orchestrator.graph.drawing.order import count_crossings, order_rows
 from orchestrator.graph.drawing.svg import lay_out_svg, svg_text
 from orchestrator.graph.drawing.tracks import assign_tracks

@@ -89,18 +89,18 @@ def test_errors_that_are_no_fault_of_the_file_stay_what_they_are(file):
 
 
 def test_a_file_of_another_kind_is_refused(file, path):
-    with pytest.raises(StateCorruptedError, match="a database of something else"):
+    with pytest.raises(StateCorruptedError, match="must be new or one of this kind"):
         SqliteFile(path, SCHEMA, 8)
 
 
 def test_a_broken_file_is_refused(path):
     path.write_bytes(b"something else" * 100)
-    with pytest.raises(StateCorruptedError, match="no SQLite database"):
+    with pytest.raises(StateCorruptedError, match="must be an intact SQLite database"):
         SqliteFile(path, SCHEMA, 7)
 
 
 def test_statements_are_found_by_name():
-    found = statements("orchestrator.cache.sqlite", "statements")
+    found = statements("orchestrator.cache", "sqlite_statements")
     assert found["clear_all"] == "DELETE FROM entry;"
     assert set(found) == {"get", "set", "forget", "clear", "clear_all"}
 

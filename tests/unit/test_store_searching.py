@@ -70,7 +70,10 @@ def test_a_filter_says_what_a_value_holds(store, wanted, found):
 @everywhere
 @pytest.mark.parametrize(
     ("wanted", "reason"),
-    [({"n": {"$in": [1]}}, r"'\$in' is no comparison"), ({"n": {"$gt": "x"}}, "with a number")],
+    [
+        ({"n": {"$in": [1]}}, r"must be one of .* \('\$in'\)"),
+        ({"n": {"$gt": "x"}}, "with a number"),
+    ],
 )
 def test_a_filter_that_cannot_be_understood_is_refused(store, wanted, reason):
     store.put(("a",), "k", {"n": 1})
@@ -207,8 +210,8 @@ def test_an_async_function_serves_only_the_async_face(make_store):
 @pytest.mark.parametrize(
     ("embed", "dims", "reason"),
     [
-        (lambda texts: [[1.0, 2.0]], 3, "a vector of 2 numbers, where the index has dims=3"),
-        (lambda texts: [], None, "0 vectors for 1 texts"),
+        (lambda texts: [[1.0, 2.0]], 3, r"must have dims=3 numbers \(2\)"),
+        (lambda texts: [], None, r"a vector a text \(0 for 1\)"),
     ],
 )
 def test_vectors_of_another_shape_are_refused(make_store, embed, dims, reason):

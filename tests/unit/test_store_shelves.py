@@ -108,7 +108,7 @@ def test_a_store_that_forgets_nothing_refuses_a_time():
             return self.batch(ops)
 
     Lasting().put(("a",), "k", {})
-    with pytest.raises(NotImplementedError, match="Lasting forgets nothing"):
+    with pytest.raises(NotImplementedError, match="Lasting expires nothing"):
         Lasting().put(("a",), "k", {}, ttl=1)
 
 
@@ -151,14 +151,14 @@ def test_a_database_of_something_else_is_left_alone(make_store, tmp_path):
     with sqlite3.connect(tmp_path / "store.db") as connection:
         connection.execute("CREATE TABLE other (n)")
     connection.close()
-    with pytest.raises(StateCorruptedError, match="a database of something else"):
+    with pytest.raises(StateCorruptedError, match="must be new or one of this kind"):
         make_store()
 
 
 @on("sqlite")
 def test_what_is_no_database_is_an_error_of_ours(make_store, tmp_path):
     (tmp_path / "store.db").write_bytes(b"no database" * 100)
-    with pytest.raises(StateCorruptedError, match="no SQLite database"):
+    with pytest.raises(StateCorruptedError, match="must be an intact SQLite database"):
         make_store()
 
 

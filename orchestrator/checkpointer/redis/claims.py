@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.checkpoint.commit import Claim
 from orchestrator.checkpointer.redis.keys import STEP_ID_CHARS, Deployment
 from orchestrator.checkpointer.redis.scripts import available
+from orchestrator.model.commit import Claim
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,6 @@ from typing import Any, NamedTuple
 
 import redis
 
-from orchestrator.checkpoint.commit import (
-    Claim,
-    Commit,
-    Event,
-    LoadedStep,
-    LoadedThread,
-    ReadyStep,
-    StoredCheckpoint,
-    Wait,
-)
-from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.redis.encode import checkpoint_records, step_of
 from orchestrator.envelope.event_codec import opened_events, opened_together
 from orchestrator.envelope.list_tails import opened_values
@@ -29,7 +18,18 @@ from orchestrator.envelope.sealed_records import (
     opened_error,
     readable,
 )
-from orchestrator.record import replace
+from orchestrator.frozen import replace
+from orchestrator.model.checkpoint import Head, RunStatus
+from orchestrator.model.commit import (
+    Claim,
+    Commit,
+    Event,
+    LoadedStep,
+    LoadedThread,
+    ReadyStep,
+    StoredCheckpoint,
+    Wait,
+)
 
 
 def claim(thread_id: str, step_id: str, answer: Sequence[Any]) -> Claim:

@@ -14,13 +14,13 @@ from typing import Any
 import msgpack
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import Commit, ReadyStep, StepUpdate, Wait
 from orchestrator.checkpointer.base import Renderer
 from orchestrator.checkpointer.redis.keys import STEP_ID_CHARS
 from orchestrator.envelope.damage import check_damage
 from orchestrator.envelope.event_codec import sealed_together
 from orchestrator.envelope.seal import seal, unseal
 from orchestrator.errors import StateCorruptedError
+from orchestrator.model.commit import Commit, ReadyStep, StepUpdate, Wait
 
 _log = logging.getLogger(__name__)
 _pack = msgpack.Packer(unicode_errors="surrogatepass").pack

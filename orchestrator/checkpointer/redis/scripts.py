@@ -120,7 +120,9 @@ class Scripts:
             try:
                 return self._ask(command, then, meanwhile)
             except redis.exceptions.NoScriptError:  # A new server, or one that was restarted.
-                self._client.script_load(self._sources[name])
+                # By the connection that was just used: another may lead to another server, while
+                # one replaces the other.
+                self._ask(("SCRIPT", "LOAD", self._sources[name]))
                 return self._ask(command, then)
 
     def check(self) -> None:
@@ -224,8 +226,8 @@ def available() -> Iterator[None]:
     """Turn the client's errors about a server that is away, or about damaged keys, into ours."""
     try:
         yield
-    except ServerRefusedError as error:
-        raise _refused(error) from error
+    except (ServerRefusedError, redis.exceptions.NoScriptError) as error:
+        raise _refused(error) from error  # The scripts are loaded: a server was replaced meanwhile.
     except (redis.ConnectionError, redis.TimeoutError) as error:
         msg = f"the Redis server does not answer ({error}). Check REDIS_URL and the server"
         raise CheckpointerUnavailableError(msg) from error

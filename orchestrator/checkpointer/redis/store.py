@@ -16,18 +16,6 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from orchestrator.checkpoint.audit import Audited
-from orchestrator.checkpoint.commit import (
-    Claim,
-    Commit,
-    CommitResult,
-    Event,
-    LoadedThread,
-    ReadyStep,
-    Refusal,
-    Swept,
-)
-from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.base import Planner, Renderer
 from orchestrator.checkpointer.redis import decode
 from orchestrator.checkpointer.redis.claims import HeldClaim
@@ -48,6 +36,18 @@ from orchestrator.envelope.sealed_records import (
     sealed,
 )
 from orchestrator.errors import NotReplicatedError
+from orchestrator.model.audit import Audited
+from orchestrator.model.checkpoint import Head, RunStatus
+from orchestrator.model.commit import (
+    Claim,
+    Commit,
+    CommitResult,
+    Event,
+    LoadedThread,
+    ReadyStep,
+    Refusal,
+    Swept,
+)
 from orchestrator.redisconnection import client_for
 
 __all__ = ["RedisCheckpointer", "connect"]

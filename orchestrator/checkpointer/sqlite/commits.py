@@ -11,17 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import (
-    CRASHED,
-    HANDED_BACK,
-    Claim,
-    Commit,
-    CommitResult,
-    EventDraft,
-    ReadyStep,
-    Refusal,
-)
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.sqlite import queries
 from orchestrator.checkpointer.sqlite.database import statements
 from orchestrator.checkpointer.sqlite.rows import (
@@ -48,8 +37,19 @@ from orchestrator.checkpointer.transition import (
 )
 from orchestrator.envelope.list_tails import found_values, opened_values
 from orchestrator.envelope.sealed_records import opened_claim
+from orchestrator.frozen import frozen, replace
 from orchestrator.ids import CHILD, root_thread
-from orchestrator.record import record, replace
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import (
+    CRASHED,
+    HANDED_BACK,
+    Claim,
+    Commit,
+    CommitResult,
+    EventDraft,
+    ReadyStep,
+    Refusal,
+)
 
 _SQL = statements("writes")
 _SWEEP = statements("upkeep")
@@ -151,7 +151,7 @@ def _new_head(connection: sqlite3.Connection, thread_id: str, now: int) -> HeadF
     return {"thread": 0, "status": RunStatus.QUEUED.value, "child": child, **fields}
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class _Head:
     """See `HeadView`."""
 

@@ -9,9 +9,6 @@ from functools import partial
 from typing import Any
 
 from orchestrator import limits
-from orchestrator.checkpoint.audit import Audited, Damage, DamageCode
-from orchestrator.checkpoint.commit import EventDraft, ReadyStep, Refusal, Swept, Wait
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Planner
 from orchestrator.checkpointer.consistency import (
     Expected,
@@ -35,6 +32,9 @@ from orchestrator.checkpointer.sqlite.rows import (
 from orchestrator.envelope.list_tails import found_values
 from orchestrator.envelope.seal import needs
 from orchestrator.ids import CHILD
+from orchestrator.model.audit import Audited, Damage, DamageCode
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import EventDraft, ReadyStep, Refusal, Swept, Wait
 
 _SQL = statements("upkeep")
 _READ = statements("reads")

@@ -1,1 +1,1 @@
-"""`graphstalk chaos`: load, faults drawn from a seed, and the verdict of independent witnesses."""
+"""`graphstalk chaos`: load, faults drawn from a seed, and the verdict on every thread."""

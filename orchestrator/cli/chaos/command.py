@@ -10,23 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.exits import CommandError, Exit
-from orchestrator.cli.options import (
+from orchestrator.cli.command_options import (
     as_json_option,
     check_graphs,
     debug_option,
     read_json,
     with_fleet,
 )
+from orchestrator.cli.exits import CommandError, Exit
 from orchestrator.cli.output import aligned, say, show, show_json
 
 if TYPE_CHECKING:
-    from orchestrator.cli.chaos.crew import Crew
     from orchestrator.cli.chaos.drill import Drill, Load
-    from orchestrator.cli.chaos.injector import Injector
-    from orchestrator.cli.chaos.site import Site
-
-__all__ = ["chaos"]
+    from orchestrator.cli.chaos.faults import Injector
+    from orchestrator.cli.chaos.site import Crew, Site
 
 BUILT_IN = {"chaos": "orchestrator.cli.chaos.load:graph"}
 FINDINGS_SHOWN_MAX = 50
@@ -49,7 +46,7 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What was asked for on the command line."""
+    """The options of the command line."""
 
     minutes: float
     seed: int
@@ -68,7 +65,7 @@ class Order:
     default=2.0,
     show_default=True,
     type=click.FloatRange(min=0.05),
-    help="How long faults are done.",
+    help="How long faults are injected.",
 )
 @click.option("--seed", type=int, help="Draw the faults of that seed again. Default: a new one.")
 @with_fleet
@@ -93,7 +90,7 @@ class Order:
     show_default=True,
     type=click.FloatRange(min=1),
     metavar="S",
-    help="A thread that is not at rest so long after the last fault is stranded.",
+    help="A thread that still runs S seconds after the last fault is stranded.",
 )
 @click.option(
     "--graphs",
@@ -134,12 +131,12 @@ def chaos(  # noqa: PLR0913  # One for each option.
     keep: bool,
     as_json: bool,
 ) -> int:
-    """Run load on a fleet, do faults to it, and judge every thread.
+    """Run load on a fleet, inject faults, and judge every thread.
 
     Starts workers (and a server, unless one is named), keeps threads in flight, and kills, stops
     and restarts processes, loses and doubles messages, as the seed says. Afterwards every planned
-    step must have been committed exactly once, and every thread must have ended or wait for
-    somebody. Exit code 1 if not, with the threads and the seed.
+    step must have been committed exactly once, and every thread must have ended or wait for an
+    answer. Exit code 1 if not, with the threads and the seed.
     """
     if graphs and text is None:
         msg = "--graphs needs --input: what every thread begins with"
@@ -148,7 +145,7 @@ def chaos(  # noqa: PLR0913  # One for each option.
         msg = "--input is for --graphs: the built-in graph draws its own"
         raise click.UsageError(msg)
     from orchestrator.cli.chaos.site import site  # --help must not pay.
-    from orchestrator.cli.children import raise_on_stop_signals
+    from orchestrator.cli.processes import raise_on_stop_signals
 
     order = Order(
         minutes=minutes,
@@ -170,13 +167,12 @@ def chaos(  # noqa: PLR0913  # One for each option.
 
 
 def perform(where: Site, order: Order) -> tuple[Drill, dict[str, Any]]:
-    """Run the drill; return it, and what is reported."""
+    """Run the drill; return it and its report."""
     from orchestrator.checkpointer.redis.store import RedisCheckpointer
     from orchestrator.cli.board import LineBoard
     from orchestrator.cli.chaos.drill import Drill, Plan, Witness
-    from orchestrator.cli.chaos.faults import drawn
-    from orchestrator.cli.chaos.injector import Injector, opened_queue, possible
-    from orchestrator.cli.worker import from_workers
+    from orchestrator.cli.chaos.faults import Injector, drawn, opened_queue, possible
+    from orchestrator.cli.command_options import from_workers
     from orchestrator.client.client import Client
     from orchestrator.config import Settings
 
@@ -221,9 +217,9 @@ def perform(where: Site, order: Order) -> tuple[Drill, dict[str, Any]]:
 
 def hired(where: Site, order: Order, targets: Mapping[str, str], queues: set[str]) -> Crew:
     """Return the workers, not yet started."""
-    from orchestrator.cli.chaos.crew import Crew
     from orchestrator.cli.chaos.load import WITNESS_VARIABLE
-    from orchestrator.cli.fleet import worker_environment
+    from orchestrator.cli.chaos.site import Crew
+    from orchestrator.cli.processes import worker_environment
     from orchestrator.cli.worker import worker_arguments
 
     env = worker_environment(where.url, where.folder, targets)
@@ -235,7 +231,7 @@ def hired(where: Site, order: Order, targets: Mapping[str, str], queues: set[str
 
 
 def clock_of(url: str) -> Callable[[], float]:
-    """Return what returns the time of a server, in milliseconds."""
+    """Return a function that returns the time of a server, in milliseconds."""
     import redis
 
     with redis.Redis.from_url(url) as server:
@@ -245,7 +241,7 @@ def clock_of(url: str) -> Callable[[], float]:
 
 
 def load_of(order: Order) -> Load:
-    """Return what the drill runs."""
+    """Return the load of the drill."""
     from orchestrator.cli.chaos.drill import Load
     from orchestrator.cli.chaos.load import ANSWER, drawn_input, undisturbed
 
@@ -275,7 +271,7 @@ def report_of(
     order: Order, drill: Drill, injector: Injector, crew: Crew, stale: int
 ) -> dict[str, Any]:
     """Return what `--json` prints."""
-    from orchestrator.cli.chaos.verdict import percentile, takeover_times
+    from orchestrator.cli.ledger import percentile, takeover_times
 
     verdict = drill.verdict
     noticed, times = takeover_times(verdict.rerun, crew.deaths)

@@ -1,9 +1,9 @@
-"""One drill: keep threads in flight, do a fault every so often, judge every thread that has ended.
+"""One drill: keep threads in flight, inject faults, judge every thread that has ended.
 
-Rule 1: a thread is judged a while after it has ended, so that what comes late is seen too.
+Rule 1: a thread is judged a while after it has ended, so that late events are seen too.
 Rule 2: what was judged is forgotten, here and in the store, so that a long drill stays small. What
         was found guilty stays.
-Rule 3: whatever ends the drill ends the workers.
+Rule 3: the workers are stopped, however the drill ends.
 """
 
 from __future__ import annotations
@@ -19,24 +19,22 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import limits
 from orchestrator.checkpointer.redis.scripts import available
 from orchestrator.cli.chaos.load import SILENT, ran_in
-from orchestrator.cli.chaos.verdict import AT_REST, GONE, Finding, Ran, Verdict, judge
+from orchestrator.cli.ledger import GONE, IDLE, Finding, Ran, Verdict, judge
 from orchestrator.errors import CheckpointerUnavailableError, NoPendingInterruptError
+from orchestrator.model.checkpoint import RunStatus
 
 if TYPE_CHECKING:
-    from orchestrator.checkpoint.commit import Event, LoadedThread
     from orchestrator.checkpointer.redis.store import RedisCheckpointer
-    from orchestrator.cli.chaos.crew import Crew
-    from orchestrator.cli.chaos.faults import Fault
-    from orchestrator.cli.chaos.injector import Injector
+    from orchestrator.cli.chaos.faults import Fault, Injector
+    from orchestrator.cli.chaos.site import Crew
     from orchestrator.client.client import Client
-
-__all__ = ["Drill", "Load", "Plan", "Witness"]
+    from orchestrator.model.commit import Event, LoadedThread
 
 TICK_S = 0.02
 LOOK_EVERY_S = 0.25
 LINE_EVERY_S = 5.0
 JUDGE_AFTER_S = 12.0  # Longer than any process is stopped.
-LATE_S = 2.0  # For what a process that was stopped until the end has still to say.
+LATE_S = 2.0  # For the events of a process that was stopped until the end.
 EVENTS_PAGE = 1000
 
 
@@ -47,15 +45,15 @@ class Plan:
     seconds: float
     threads: int  # In flight.
     fault_every_s: float
-    settle_s: float  # How long after the last fault a thread may take to come to rest.
+    settle_s: float  # How long after the last fault a thread may take to pause or end.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What is run."""
+    """The threads that a drill runs."""
 
     input_of: Callable[[int], tuple[str, Any]]  # A thread's number → graph and input.
-    answer: Any = None  # To every question; `None`: a thread that asks is at rest.
+    answer: Any = None  # To every question; `None`: a paused thread counts as ended.
     expected: Callable[[Any], Mapping[str, Any]] | None = None  # Input → undisturbed final state.
 
 
@@ -68,8 +66,8 @@ class Witness:
     _read: int = 0
     _rest: bytes = b""
 
-    def look(self) -> None:
-        """Read what is new."""
+    def poll(self) -> None:
+        """Read new lines."""
         if not self.path.exists():
             return
         with self.path.open("rb") as file:
@@ -130,23 +128,23 @@ class Drill:
             self._crew.once()
             over = now >= end_s
             if over:
-                self._crew.go_on()
+                self._crew.continue_all()
             elif now >= fault_s:
                 fault = fault or next(faults)
                 if hit := injector.inject(fault):
                     self._note(f"{fault.kind.replace('_', ' ')}: {hit}")
-                if hit or now >= fault_s + self._plan.fault_every_s:  # Or there is nobody to hit.
+                if hit or now >= fault_s + self._plan.fault_every_s:  # Or there is no target.
                     fault, fault_s = None, fault_s + self._plan.fault_every_s
             if now >= look_s:
                 look_s = now + LOOK_EVERY_S
-                self._look(more=not over)
+                self._poll(more=not over)
             if now >= line_s:
                 line_s = now + LINE_EVERY_S
                 self._note(self._line(injector.hits.total()))
             time.sleep(TICK_S)
         time.sleep(LATE_S)
         if self._witness is not None:
-            self._witness.look()
+            self._witness.poll()
         for thread in [*self._landed, *self._flying.values()]:
             self._judge(thread)
 
@@ -160,8 +158,8 @@ class Drill:
 
     # ---- threads in flight --------------------------------------------------------------
 
-    def _look(self, *, more: bool) -> None:
-        """Submit what is missing, answer what is asked, land what is at rest, judge what is due."""
+    def _poll(self, *, more: bool) -> None:
+        """Submit missing threads, answer questions, collect ended threads, judge those due."""
         with contextlib.suppress(CheckpointerUnavailableError):
             while more and len(self._flying) < self._plan.threads:
                 self._number += 1
@@ -171,7 +169,7 @@ class Drill:
             for thread in list(self._flying.values()):
                 self._move(thread)
             if self._witness is not None:
-                self._witness.look()
+                self._witness.poll()
             due_s = time.monotonic() - JUDGE_AFTER_S
             while self._landed and self._landed[0].ended_s < due_s:
                 self._judge(self._landed[0])
@@ -182,19 +180,19 @@ class Drill:
             self._client.submit(
                 thread.graph, thread.input, thread_id=thread.name, key=thread.name
             )  # The key makes it one run, however often it is said.
-            thread.status = "queued"
+            thread.status = RunStatus.QUEUED
             return
         loaded = self._store.load(thread.name, values=False)
         thread.status = str(loaded.head.status) if loaded else GONE
         if loaded and self._helped(thread, loaded):
             return
-        if thread.status in AT_REST or thread.status == GONE:
+        if thread.status in IDLE or thread.status == GONE:
             thread.ended_s = time.monotonic()
             self._landed.append(self._flying.pop(thread.name))
 
     def _helped(self, thread: _Thread, loaded: LoadedThread) -> bool:
-        """Do what an operator would do for it; return whether there was something to do."""
-        if thread.status == "paused" and self._load.answer is not None:
+        """Answer or resume a thread as an operator would; return whether that was needed."""
+        if thread.status == RunStatus.PAUSED and self._load.answer is not None:
             for step in loaded.steps.values():
                 for question in set(step.questions) - thread.answered:
                     with contextlib.suppress(NoPendingInterruptError):  # Its reply was lost.
@@ -202,7 +200,7 @@ class Drill:
                     thread.answered.add(question)
             return True
         deaths = max((step.deaths for step in loaded.steps.values()), default=0)
-        if thread.status == "failed" and deaths >= limits.DEATHS_MAX:
+        if thread.status == RunStatus.FAILED and deaths >= limits.DEATHS_MAX:
             self._client.carry_on(thread.name)
             self.parked += 1
             return True
@@ -211,7 +209,7 @@ class Drill:
     # ---- judging ------------------------------------------------------------------------
 
     def _judge(self, thread: _Thread) -> None:
-        """Read everything first: what is away now is judged at the next look, and once."""
+        """Read everything first: a thread that cannot be read now is judged at the next poll."""
         events = list(self._events(thread.name))
         different = self._different(thread)
         ran = None if self._witness is None else self._witness.ran.pop(thread.name, [])
@@ -221,7 +219,7 @@ class Drill:
         if different:
             findings.append(Finding(thread.name, "different", different))
             self.verdict.add(findings[-1:])
-        self.failed += thread.status == "failed"
+        self.failed += thread.status == RunStatus.FAILED
         for finding in findings:
             self._note(str(finding))
         if findings:
@@ -231,13 +229,13 @@ class Drill:
 
     def _different(self, thread: _Thread) -> str:
         """Return how the final state differs from that of an undisturbed run."""
-        if self._load.expected is None or thread.status not in AT_REST:
-            return ""  # One that is not at rest is stranded or lost, which is found by itself.
+        if self._load.expected is None or thread.status not in IDLE:
+            return ""  # A running or lost thread is a finding of its own.
         wanted = self._states.get(str(thread.input))
         if wanted is None:
             wanted = self._states[str(thread.input)] = self._load.expected(thread.input)
         state = self._client.get_state(thread.name).values
-        same = thread.status == "succeeded" and state == wanted
+        same = thread.status == RunStatus.SUCCEEDED and state == wanted
         return "" if same else f"it is {thread.status} with {state}, undisturbed: {wanted}"
 
     def _events(self, thread: str) -> Iterator[Event]:

@@ -1,4 +1,4 @@
-"""The graph that chaos runs if it is given no other: rows, joins, `Send`s, retries, questions.
+"""The default graph of chaos: rows, joins, `Send`s, retries, questions.
 
 Every node first writes a line to a file that knows nothing of checkpoints: a witness of what really
 ran. What a node returns does not depend on what happens to it, so a disturbed run must end like one
@@ -16,23 +16,21 @@ from typing import Annotated, Any, TypedDict
 
 from orchestrator import START, Command, RetryPolicy, Send, StateGraph, interrupt
 from orchestrator.checkpointer.memory import MemoryCheckpointer
-from orchestrator.cli.chaos.verdict import Ran
+from orchestrator.cli.ledger import Ran
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.ids import root_thread
 from orchestrator.step.context import StepContext
 
-__all__ = ["ANSWER", "SILENT", "WITNESS_VARIABLE", "drawn_input", "graph", "ran_in", "undisturbed"]
-
 WITNESS_VARIABLE = "GRAPHSTALK_CHAOS_WITNESS"  # The file; without it, nodes write and wait nothing.
 ANSWER = "yes"
 SILENT = frozenset({"__start__", "inner"})  # Nodes that are no code of ours.
-PACE_S = 0.01  # How long a node takes, so that faults find somebody at work.
+PACE_S = 0.01  # How long a node takes, so that faults hit running nodes.
 WIDTH_MAX = 6
 ROUNDS = (0, 4, 8, 16)
 
 
 class State(TypedDict, total=False):
-    """What a thread is to do, and what it has done."""
+    """The work of a thread, and its log."""
 
     width: int  # How many pieces are sent side by side.
     rounds: int  # How often `turn` runs again.
@@ -43,7 +41,7 @@ class State(TypedDict, total=False):
 
 
 class Inner(TypedDict, total=False):
-    """What the subgraph has done."""
+    """The log of the subgraph."""
 
     inside: Annotated[list[str], operator.add]
 
@@ -64,7 +62,7 @@ def witness(ctx: StepContext) -> bool:
 
 
 def ran_in(lines: Iterable[bytes]) -> Iterable[tuple[str, Ran]]:
-    """Return what the witness has written: (thread, attempt)."""
+    """Return the attempts that the witness has written: (thread, attempt)."""
     for line in lines:
         thread, step, attempt, worker = line.decode().rstrip("\n").split("\t")
         yield thread, Ran(step, int(attempt), worker)
@@ -93,7 +91,7 @@ def _flaky(_: State, ctx: StepContext) -> dict[str, Any]:
 
 def _ask(_: State, ctx: StepContext) -> dict[str, Any]:
     witness(ctx)
-    return {"answer": interrupt("go on?"), "seen": ["ask"]}
+    return {"answer": interrupt("continue?"), "seen": ["ask"]}
 
 
 def _pieces(state: State) -> list[Send]:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.graph.drawing.layers import Link
-from orchestrator.graph.drawing.model import DrawnEdge, DrawnNode, last_name
+from orchestrator.graph.drawing.nodes_and_edges import DrawnEdge, DrawnNode, last_name
 from orchestrator.graph.routing import END, START
 
 __all__ = ["Group", "grouped"]

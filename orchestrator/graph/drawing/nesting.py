@@ -9,7 +9,7 @@ from orchestrator.graph.drawing.grid import Size
 from orchestrator.graph.drawing.grouping import Group
 from orchestrator.graph.drawing.layers import Link
 from orchestrator.graph.drawing.layout import Box, Layout, Measures, Route, lay_out
-from orchestrator.graph.drawing.model import DrawnEdge
+from orchestrator.graph.drawing.nodes_and_edges import DrawnEdge
 
 __all__ = ["Frame", "lay_out_group"]
 

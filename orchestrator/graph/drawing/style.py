@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Final
 
-from orchestrator.graph.drawing.model import NodeState
+from orchestrator.graph.drawing.nodes_and_edges import NodeState
 
 __all__ = ["ICONS", "STYLE", "text_width"]
 

@@ -13,7 +13,8 @@ from orchestrator.graph.drawing.grid import Size
 from orchestrator.graph.drawing.grouping import Group
 from orchestrator.graph.drawing.layers import Link
 from orchestrator.graph.drawing.layout import Box, Layout, Measures, Point, Route
-from orchestrator.graph.drawing.model import (
+from orchestrator.graph.drawing.nesting import Frame, lay_out_group
+from orchestrator.graph.drawing.nodes_and_edges import (
     CELLS_MAX,
     NODES_MAX,
     DrawnEdge,
@@ -25,7 +26,6 @@ from orchestrator.graph.drawing.model import (
     shown_name,
     too_many,
 )
-from orchestrator.graph.drawing.nesting import Frame, lay_out_group
 from orchestrator.graph.drawing.style import ICONS, STYLE, text_width
 from orchestrator.graph.routing import END, START
 

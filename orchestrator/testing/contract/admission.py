@@ -6,15 +6,12 @@ from functools import partial
 
 import pytest
 
-from orchestrator.checkpoint.commit import Answer, Refusal, StepUpdate, Wait
-from orchestrator.checkpoint.model import RunStatus
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import Answer, Refusal, StepUpdate, Wait
 from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver
-
-__all__ = ["AcceptingContract", "AnsweringContract", "QueuedRunsContract"]
-
 
 # ---- accepted runs --------------------------------------------------------------------------
 # A run is accepted once, whole, and under its idempotency key. (INV-1)

@@ -12,8 +12,6 @@ from orchestrator.config import Settings
 from orchestrator.testing.concurrency import Tick, wait_until
 from orchestrator.testing.contract.driver import Driver
 
-__all__ = ["SETTINGS", "Contract", "observed"]
-
 SETTINGS = Settings(lease_ttl_s=0.4, hint_grace_s=0.2)  # Short, for stores whose time is real.
 
 

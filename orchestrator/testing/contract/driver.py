@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from orchestrator.checkpoint.commit import (
+from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.config import Settings
+from orchestrator.ids import partition_of
+from orchestrator.model.commit import (
     Claim,
     Commit,
     CommitResult,
@@ -19,13 +22,8 @@ from orchestrator.checkpoint.commit import (
     StepUpdate,
     Swept,
 )
-from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.config import Settings
-from orchestrator.ids import partition_of
 from orchestrator.testing.concurrency import Tick, wait_until
 from orchestrator.testing.contract import drafts
-
-__all__ = ["Driver"]
 
 _T = TypeVar("_T")
 _attempts = itertools.count()
@@ -130,7 +128,7 @@ class Driver:
 
     @property
     def partition(self) -> int:
-        """The partition the thread lies in."""
+        """The partition of the thread."""
         return partition_of(self.thread_id, self.store.partitions)
 
     def sweep(self, leader: str = "leader") -> Swept:
@@ -146,7 +144,7 @@ class Driver:
         """Sweep, and return whether the thread's superstep was reported as not advanced."""
         return self.thread_id in {step.thread_id for step in self.sweep().stuck}
 
-    # ---- looking ------------------------------------------------------------------------
+    # ---- reading ------------------------------------------------------------------------
 
     def load(self, checkpoint_id: int | None = None) -> LoadedThread:
         """Return the thread, which must exist."""
@@ -159,7 +157,7 @@ class Driver:
         return self.load().head.checkpoint_id
 
     def step(self, node: str) -> LoadedStep:
-        """Return the step of `node` in the current plan as it stands."""
+        """Return the step of `node` in the current plan."""
         return next(step for step in self.load().steps.values() if step.step.node == node)
 
     def events(self, type_: str | None = None) -> list[Event]:

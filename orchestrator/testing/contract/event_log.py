@@ -8,16 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import EventDraft, as_bytes
-from orchestrator.checkpoint.model import RunStatus
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import EventDraft, as_bytes
 from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract
 from orchestrator.testing.contract.driver import Driver, guard
 from orchestrator.testing.contract.stored_values import NAMES
-
-__all__ = ["LoggingContract"]
-
 
 _LONG_S = 20.0  # Far longer than waking up takes.
 

@@ -8,8 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 
 from orchestrator import limits
-from orchestrator.checkpoint.audit import Damage, DamageCode
-from orchestrator.checkpoint.commit import (
+from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.ids import child_thread
+from orchestrator.model.audit import Damage, DamageCode
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import (
     Answer,
     EventDraft,
     ReadyStep,
@@ -18,23 +21,9 @@ from orchestrator.checkpoint.commit import (
     StoredCheckpoint,
     Wait,
 )
-from orchestrator.checkpoint.model import RunStatus
-from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.ids import child_thread
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver
-
-__all__ = [
-    "AuditingContract",
-    "Damaging",
-    "HintsContract",
-    "PushingContract",
-    "Queue",
-    "UnsentContract",
-    "render",
-]
-
 
 # ---- lost messages --------------------------------------------------------------------------
 # Messages are hints: lost ones are sent again, and only those of ready steps. (INV-7)
@@ -476,12 +465,12 @@ class AuditingContract(Contract):
         found: list[Damage] = []
         threads = 0
         for partition in range(driver.store.partitions):
-            cursor, looks = "", 0
-            while looks == 0 or cursor:
+            cursor, rounds = "", 0
+            while rounds == 0 or cursor:
                 audited = driver.store.audit(
                     partition, plan=plans, repair=repair, cursor=cursor, limit=limit
                 )
-                cursor, looks = audited.cursor, looks + 1
+                cursor, rounds = audited.cursor, rounds + 1
                 found += audited.found
                 threads += audited.threads
         return found, threads

@@ -8,17 +8,14 @@ from functools import partial
 import pytest
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import Answer, EventDraft, Refusal, Wait
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.ids import child_thread
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import Answer, EventDraft, Refusal, Wait
 from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver, guard
-
-__all__ = ["DeletingContract", "NamingContract", "ReadingContract"]
-
 
 # ---- lists and loads ------------------------------------------------------------------------
 # Threads, checkpoints and history are listed and loaded in order.

@@ -8,7 +8,10 @@ from functools import partial
 
 import pytest
 
-from orchestrator.checkpoint.commit import (
+from orchestrator.checkpointer.lease_trust import LEAD_MS, silence_max_ms
+from orchestrator.ids import child_thread
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import (
     CRASHED,
     HANDED_BACK,
     Claim,
@@ -18,15 +21,9 @@ from orchestrator.checkpoint.commit import (
     Swept,
     Wait,
 )
-from orchestrator.checkpoint.model import RunStatus
-from orchestrator.checkpointer.lease_trust import LEAD_MS, silence_max_ms
-from orchestrator.ids import child_thread
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver, guard
-
-__all__ = ["HoldingContract", "LeadingContract", "LeasesContract", "OwningContract"]
-
 
 # ---- leases of claims -----------------------------------------------------------------------
 # A claim lasts as long as its owner's lease is renewed, in the store's time.
@@ -326,17 +323,17 @@ class LeadingContract(Contract):
         driver.start("a", "b")
         driver.sweep("dead")
         claim = driver.claimed("a", owner="dead")
-        looks = [driver.now_ms()]
+        polls = [driver.now_ms()]
 
         def released() -> int:
             swept = driver.sweep("alive")
-            looks.append(driver.now_ms())
+            polls.append(driver.now_ms())
             return swept.released
 
         driver.until(released)
-        silence_ms = max(later - earlier for earlier, later in itertools.pairwise(looks))
+        silence_ms = max(later - earlier for earlier, later in itertools.pairwise(polls))
         in_time = silence_ms < silence_max_ms(driver.lease_ms)
-        assert looks[-1] < claim.now_ms + 1.8 * driver.lease_ms or not in_time
+        assert polls[-1] < claim.now_ms + 1.8 * driver.lease_ms or not in_time
 
     def test_timers_are_due_even_after_a_silence(self, driver: Driver) -> None:
         driver.start("a", "b")

@@ -8,7 +8,8 @@ from functools import partial
 
 import pytest
 
-from orchestrator.checkpoint.commit import (
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import (
     Answer,
     Claim,
     Commit,
@@ -18,14 +19,10 @@ from orchestrator.checkpoint.commit import (
     StepUpdate,
     Wait,
 )
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver, guard
-
-__all__ = ["FencingContract", "RefusingContract"]
-
 
 # ---- preconditions --------------------------------------------------------------------------
 # A commit whose preconditions do not hold is refused and changes nothing.

@@ -6,16 +6,13 @@ from functools import partial
 
 import pytest
 
-from orchestrator.checkpoint.commit import Claim, EventDraft, Refusal, StepGuard, StepUpdate, Wait
-from orchestrator.checkpoint.model import RunStatus
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import Claim, EventDraft, Refusal, StepGuard, StepUpdate, Wait
 from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver, guard
 from orchestrator.testing.contract.stored_values import NAMES
-
-__all__ = ["NotingContract", "TimingContract"]
-
 
 # ---- timers and counters --------------------------------------------------------------------
 # A step that does not complete waits, is retried, and counts its attempts.
