@@ -17,7 +17,7 @@ How = Literal["always", "rare", "full"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One contender, by the name that stands in tables."""
+    """One contender, by its name in tables."""
 
     name: str
     peer: str  # Its module in `benchmarks.peers`.
@@ -160,7 +160,7 @@ CONTESTS = (
     ),
     Contest(
         "w3_cold",
-        "resume in a new process, after so many steps",
+        "resume in a new process, by number of steps",
         "cold",
         "ms",
         "ms from the opened store to the next node",

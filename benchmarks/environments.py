@@ -1,7 +1,7 @@
 """The peers' virtual environments: made when first wanted, from versions that are pinned.
 
 Each peer has a file `benchmarks/peers/<peer>.txt`, and an environment `.bench/<peer>` that git does
-not see. What a peer needs from npm stands in `<peer>.npm`, one package a line.
+not see. What a peer needs from npm is in `<peer>.npm`, one package a line.
 """
 
 from __future__ import annotations

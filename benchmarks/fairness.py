@@ -32,7 +32,7 @@ LONG, SHORT = "loop_inline", "short_inline"
 
 
 class Turn(TypedDict):
-    """How long short runs took beside so many long threads, in ms."""
+    """How long short runs took beside a number of long threads, in ms."""
 
     long: int
     p50_ms: float

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md and its plots, written from one full run; the words stand in page.md."""
+"""docs/benchmarks.md and its plots, written from one full run; the words are in page.md."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ class Runner:
 
 
 def _run(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end; if that is not waited for, it is told to end what it started."""
+    """Run a program to its end; if that is not waited for, it is asked to end what it started."""
     made = subprocess.Popen(
         command, env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -3,7 +3,7 @@
 `python -m benchmarks.takeover [--kills 30] [--machines 3] [--json]`
 
 Two workers of two processes each. In turn, a process that runs a step is killed while others are
-free; then whole workers with their keepers, told by their leases alone. Times are the server's:
+free; then whole workers with their keepers, detected by their leases alone. Times are the server's:
 from its clock right before the kill to the claim that the step's commit names. What was lost or
 doubled is counted from the stored events, and from a ledger to which every attempt adds a line.
 """

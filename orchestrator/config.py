@@ -47,7 +47,7 @@ class Settings:
         env = os.environ if env is None else env
         url = url or env.get("REDIS_URL") or DEFAULT_URL
         broker = env.get("GRAPHSTALK_BROKER_URL") or env.get("CELERY_BROKER_URL") or url
-        return cls(
+        made = cls(
             url=url,
             broker_url=broker,
             namespace=env.get("GRAPHSTALK_NAMESPACE", "graphstalk"),
@@ -66,6 +66,13 @@ class Settings:
             stuck_s=_number(env, "GRAPHSTALK_STUCK_S", 30.0),
             state_dir=env.get("GRAPHSTALK_STATE_DIR") or _state_folder(env),
         )
+        if made.beat_s >= made.lease_ttl_s:
+            msg = (
+                f"GRAPHSTALK_BEAT_S must be less than GRAPHSTALK_LEASE_TTL_S ({made.beat_s:g} and "
+                f"{made.lease_ttl_s:g}): a lease would end before it is renewed"
+            )
+            raise ValueError(msg)
+        return made
 
     @property
     def queue_prefix(self) -> str:

@@ -26,6 +26,7 @@ __all__ = [
     "GraphstalkError",
     "InvalidAnswerError",
     "InvalidGraphError",
+    "InvalidNodeError",
     "InvalidThreadIdError",
     "InvalidUpdateError",
     "NoPendingInterruptError",
@@ -70,6 +71,13 @@ class InvalidGraphError(GraphstalkError, ValueError):
     """A graph that cannot be compiled: an edge to nowhere, no entry, two nodes of one name."""
 
     code = "INVALID_GRAPH"
+
+
+class InvalidNodeError(InvalidGraphError, TypeError, RuntimeError):
+    """A node whose function is missing, or is nothing that can be called.
+
+    LangGraph raises a `RuntimeError` for the former and a `TypeError` for the latter.
+    """
 
 
 class InvalidUpdateError(GraphstalkError, ValueError):
@@ -158,8 +166,11 @@ class ThreadBusyError(GraphstalkError):
     code = "THREAD_BUSY"
 
 
-class NoPendingInterruptError(GraphstalkError):
-    """An answer to a thread that asks nothing (any more). (INV-8)"""
+class NoPendingInterruptError(GraphstalkError, RuntimeError):
+    """An answer to a thread that asks nothing (any more). (INV-8)
+
+    As LangGraph's error for an answer without a checkpointer it is a `RuntimeError`, too.
+    """
 
     code = "NO_PENDING_INTERRUPT"
 

@@ -147,9 +147,10 @@ def check_stored_thread_id(thread_id: object) -> str:
     """
     if not isinstance(thread_id, str):
         return _check(thread_id, "thread id", limits.THREAD_ID_CHARS_MAX)
+    if CHILD not in thread_id:
+        return check_thread_id(thread_id)
     root, ns = root_thread(thread_id)
-    if CHILD in thread_id:
-        _check(ns, "namespace", limits.NAMESPACE_CHARS_MAX)
+    _check(ns, "namespace", limits.NAMESPACE_CHARS_MAX)
     return child_thread(check_thread_id(root), ns)
 
 

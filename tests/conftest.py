@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import redis
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from orchestrator import limits
 from orchestrator.cli.embedded import EmbeddedServer, ServerNotFoundError, find_server
@@ -13,6 +15,12 @@ from orchestrator.config import Settings
 from orchestrator.testing.manual_clock import ManualClock
 
 _SERVER = "redis_url"  # Whoever asks for this fixture, itself or through others, needs a server.
+
+# How fast examples are drawn and run shows the load of the machine, and nothing that is tested.
+hypothesis_settings.register_profile(
+    "any load", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("any load")
 
 
 def pytest_addoption(parser):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +15,7 @@ import tempfile
 import threading
 import time
 from dataclasses import asdict
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +31,10 @@ from workers.health import beat, heartbeat_file
 from workers.pools import refused_pool
 from workers.runtime import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE, registry, runtime
 
-__all__ = ["Heartbeat", "LeaseKeeper"]
+__all__ = ["Heartbeat", "LeaseKeeper", "make_folder", "remove_left_folders"]
 
+_FOLDER_PREFIX = "graphstalk-worker-"
+_HELD = "held"  # A file in the folder, locked by the processes of its worker.
 _KEEPER_TRIES = 5
 _KEEPER_AGE_S = 10.0  # A keeper that fails before this age may not be able to work at all.
 
@@ -49,6 +54,7 @@ class LeaseKeeper(bootsteps.StartStopStep):
     def __init__(self, _worker: Any, **_: Any) -> None:
         """Prepare; nothing is started yet."""
         self._folder = ""
+        self._held = -1
         self._process: subprocess.Popen[bytes] | None = None
         self._ending = threading.Event()
         self._describe: Worker | None = None
@@ -59,7 +65,8 @@ class LeaseKeeper(bootsteps.StartStopStep):
             raise SystemExit(f"graphstalk: {why}")
         graphs = registry()
         settings = Settings.from_env()
-        self._folder = tempfile.mkdtemp(prefix="graphstalk-worker-")
+        remove_left_folders()
+        self._folder, self._held = make_folder()
         os.environ[RUN_FOLDER_VARIABLE] = self._folder
         if settings.one_redis:
             os.environ[TEMPLATE_VARIABLE] = celery_template()
@@ -78,6 +85,9 @@ class LeaseKeeper(bootsteps.StartStopStep):
         )
         if not worker.pool_cls.__module__.endswith("prefork"):
             runtime()  # Nodes run in this process, so it is the one that holds leases.
+            # After a reconnection Celery would set the number of messages from the OS thread of a
+            # node, and wait there for an answer that the worker's own thread reads: both then wait.
+            worker.app.conf.worker_enable_prefetch_count_reduction = False
         self._start_keeper()
         threading.Thread(target=self._watch, name="keeper-watch", daemon=True).start()
         threading.Thread(target=self._publish, name="publish-graphs", daemon=True).start()
@@ -103,7 +113,9 @@ class LeaseKeeper(bootsteps.StartStopStep):
         # inherits these signals as blocked, and ignores them once it runs.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         try:
-            self._process = subprocess.Popen(command)  # noqa: S603 - our own module and arguments
+            self._process = subprocess.Popen(  # noqa: S603 - our own module and arguments
+                command, pass_fds=(self._held,)
+            )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -139,6 +151,45 @@ class LeaseKeeper(bootsteps.StartStopStep):
     def shutdown(self, _parent: Any) -> None:
         """Stop watching the keeper; it ends after this process, and clears up."""
         self._ending.set()
+
+
+def make_folder() -> tuple[str, int]:
+    """Make the folder of a worker; return it and the descriptor that shows that it is used.
+
+    A lock is held for as long as any process has the descriptor: the worker, its pool processes and
+    its keeper. However they end, the lock ends with the last of them.
+    """
+    folder = tempfile.mkdtemp(prefix=_FOLDER_PREFIX)
+    draft = Path(folder, f"{_HELD}.new")
+    held = os.open(draft, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(held, fcntl.LOCK_SH)
+    draft.rename(Path(folder, _HELD))  # Only now: a folder without it is not removed.
+    # What billiard shares among processes goes there, too, and not to a folder that a kill leaves.
+    before, tempfile.tempdir = tempfile.tempdir, folder
+    try:
+        get_temp_dir()
+    finally:
+        tempfile.tempdir = before
+    return folder, held
+
+
+def remove_left_folders() -> None:
+    """Remove the folders of this user's workers of which every process was killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
+        try:
+            if folder.lstat().st_uid != os.getuid():
+                continue
+            held = os.open(folder / _HELD, os.O_RDWR | os.O_NOFOLLOW)
+        except OSError:  # Not ready yet, or another worker removed it.
+            continue
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # In use.
+            continue
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(held)
 
 
 def _pool_of(worker: Any) -> str:

@@ -8,8 +8,10 @@ Rule 3: no password is shown.
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import amqp
 import redis
@@ -23,6 +25,9 @@ from workers.registry import ConfigurationError
 __all__ = ["try_connections"]
 
 _ANSWER_S = 2.5
+_PORT = 6379
+_WITH_TLS = ("rediss", "amqps")
+_NOT_PLAIN = ("rediss", "amqp", "pyamqp")
 _STORE_SCHEMES = ("redis", "rediss", "unix")
 _CREDENTIALS = (
     redis.exceptions.AuthenticationError,
@@ -67,7 +72,7 @@ def _away(variable: str, url: str, attempt: Callable[[], None]) -> str:
         raise
     except Exception as error:
         reason = without_password(str(error) or type(error).__name__)
-        if _chain_has(error, (ssl.SSLError, FileNotFoundError)) and url.startswith("rediss"):
+        if _chain_has(error, (ssl.SSLError, FileNotFoundError)) and url.startswith(_WITH_TLS):
             what = "must name a server whose certificate this machine can verify"
             remedy = "check the port, ssl_ca_certs and ssl_cert_reqs"
         elif _chain_has(error, _CREDENTIALS):
@@ -76,6 +81,9 @@ def _away(variable: str, url: str, attempt: Callable[[], None]) -> str:
         elif isinstance(error, redis.exceptions.ClusterError | redis.exceptions.MovedError):
             what = "must not be a node of a Redis Cluster"
             remedy = "name a single Redis or Valkey"
+        elif url.startswith(_NOT_PLAIN) and _is_plain_redis(url):
+            what = "must name a port at which the server speaks the protocol of its scheme"
+            remedy = "a Redis without TLS answers there: name another port, or write redis://"
         elif _chain_has(error, _AWAY):
             return f"waiting for {shown}, which does not answer ({reason}). Check {variable}"
         else:
@@ -84,6 +92,19 @@ def _away(variable: str, url: str, attempt: Callable[[], None]) -> str:
         msg = f"{variable} {what} ({shown}: {reason}). Nothing was started; {remedy}"
         raise ConfigurationError(msg) from error
     return ""
+
+
+def _is_plain_redis(url: str) -> bool:
+    """Whether a Redis answers here in plain text; another greeting it leaves unanswered."""
+    parts = urlsplit(url)
+    place = (parts.hostname or "localhost", parts.port or _PORT)
+    try:
+        with socket.create_connection(place, _ANSWER_S) as connection:
+            connection.settimeout(_ANSWER_S)
+            connection.sendall(b"PING\r\n")
+            return connection.recv(1) in {b"+", b"-"}
+    except OSError:
+        return False
 
 
 def _try_store(settings: Settings) -> None:
@@ -103,7 +124,7 @@ def _try_store(settings: Settings) -> None:
 
 
 def _try_broker(app: Celery, settings: Settings) -> None:
-    if settings.broker_url.startswith("memory"):
+    if settings.broker_url.startswith(("memory", "filesystem")):
         msg = (
             "GRAPHSTALK_BROKER_URL must be a broker that other processes reach "
             f"({settings.broker_url}). Nothing was started; leave it out, or name a Redis or a "

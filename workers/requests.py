@@ -36,6 +36,21 @@ def _brief(record: logging.LogRecord) -> bool:
 logging.getLogger("celery.app.trace").addFilter(_brief)
 
 
+def _lost_with_its_connection(record: logging.LogRecord) -> bool:
+    """Log an acknowledgement that came too late for its connection as what it is: no loss."""
+    if str(record.msg).startswith("Couldn't ack") and isinstance(record.args, tuple):
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.msg, record.args, record.exc_info = _LATE_ACK, record.args[1:], None
+    return True
+
+
+_LATE_ACK = (
+    "the connection was lost before a message was acknowledged (%r): the broker sends it again, "
+    "and its step is not run twice"
+)
+logging.getLogger("celery.worker.request").addFilter(_lost_with_its_connection)
+
+
 class AttemptFailed(Exception):  # noqa: N818 - the outcome of an attempt, not an error of ours
     """What a Celery task of a failed step raises: the node's exception as text.
 
@@ -73,7 +88,7 @@ class StepRevoked(Terminated):
 
 
 class DoneInPlace:
-    """The result of a message: the steps that were done in place after its own.
+    """The result of a message: whether it was refused, and the steps done in place after its own.
 
     A pool passes on only the text of a result.
     """
@@ -81,6 +96,7 @@ class DoneInPlace:
     def __init__(self) -> None:
         """Begin without any."""
         self._steps: list[dict[str, Any]] = []
+        self.refused = False  # There was nothing to do, or it was too late: no outcome of the step.
 
     def add(self, step: ReadyStep, started_s: float, took_s: float, report: Report) -> None:
         """Add a step: when it began, in seconds since the epoch, how many it took, its report."""
@@ -95,12 +111,12 @@ class DoneInPlace:
         self._steps.append(done)
 
     def __bool__(self) -> bool:
-        """Whether there was any."""
-        return bool(self._steps)
+        """Whether there is anything to report."""
+        return self.refused or bool(self._steps)
 
     def __repr__(self) -> str:
-        """Return them as text."""
-        return json.dumps(self._steps)
+        """Return it as text."""
+        return json.dumps({"refused": self.refused, "steps": self._steps})
 
 
 class StepRequest(Request):
@@ -109,6 +125,7 @@ class StepRequest(Request):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Accept a message."""
         super().__init__(*args, **kwargs)
+        self._refused = False
         # Celery calls this, and makes a subclass with a method of this name; so it is shadowed.
         self.__dict__["on_success"] = self._on_success
 
@@ -131,17 +148,27 @@ class StepRequest(Request):
         """Report the steps that were done in place, too, and continue as Celery does."""
         failed, text, runtime = failed__retval__runtime
         if not failed and text != "None":
-            self._report_in_place(str(text))
+            done = json.loads(str(text))
+            self._refused = done["refused"]
+            self._report_in_place(done["steps"])
             text = "None"
         vars(type(self))["on_success"](self, (failed, text, runtime), **kwargs)
 
-    def _report_in_place(self, text: str) -> None:
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
+        """Send an event, unless a message that was refused would show its step as done.
+
+        All messages of a step have its id, so one that comes once more would replace a failure.
+        """
+        if not (self._refused and type == "task-succeeded"):
+            super().send_event(type, **fields)
+
+    def _report_in_place(self, steps: list[dict[str, Any]]) -> None:
         """Log steps that had no request of their own, and send Celery's events for them."""
         eventer = self._eventer
         listened = bool(eventer and eventer.enabled)
         if not (listened or _log.isEnabledFor(logging.INFO)):
             return
-        for done in json.loads(text):
+        for done in steps:
             name, took_s, how = done["name"], done["took"], done["how"]
             why = f": {done['exception']}" if "exception" in done else ""
             _log.info("Task %s[%s] %s in %.6gs, in place%s", name, done["uuid"], how, took_s, why)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import ParamSpec
 
 from orchestrator.checkpoint.commit import ReadyStep
 from orchestrator.checkpoint.model import RunStatus
@@ -53,6 +54,7 @@ _LOOK_MS = 5.0  # Between two looks whether the worker was told to stop.
 
 _log = logging.getLogger(__name__)
 
+_P = ParamSpec("_P")
 InPlace = Callable[[ReadyStep, float, float, Report], None]
 
 
@@ -183,16 +185,22 @@ class Runtime:
             )
             self._say(reason)
             return self.access.defer(claim, reason)
-        record_takeover(self.access, claim)
-        return self._timed(claim.step, lambda: protocol.run_claimed(claim, known), report_step)
+        if claim.reason:  # As after the death of a worker.
+            record_takeover(self.access, claim)
+        return self._timed(claim.step, report_step, protocol.run_claimed, claim, known)
 
     def _timed(
-        self, step: ReadyStep, run: Callable[[], Report], report_step: InPlace | None
+        self,
+        step: ReadyStep,
+        report_step: InPlace | None,
+        run: Callable[_P, Report],
+        *args: _P.args,
+        **options: _P.kwargs,
     ) -> Report:
         """Run a step; remember how long that took, and report it unless another did it."""
         clock = self.access.clock
         began_ms = clock.monotonic_ms()
-        report = run()
+        report = run(*args, **options)
         took_ms = self._took_ms[step.shadow] = clock.monotonic_ms() - began_ms
         if report_step is not None and (
             report.refused is None or self.is_cancelled(step.thread_id)
@@ -208,7 +216,7 @@ class Runtime:
         assert step is not None
         protocol = self._protocol(step.graph)
         assert protocol is not None  # It made the step ready.
-        return self._timed(step, lambda: protocol.go_on(taken), report_step)
+        return self._timed(step, report_step, protocol.go_on, taken)
 
     def _may_go_on(self, step: ReadyStep) -> bool:
         """Whether to do a step at once: there is time, and its node was not slow."""

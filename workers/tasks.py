@@ -38,7 +38,9 @@ def run_step(self: Any, *, thread: str, step: str, sent: int = 0) -> DoneInPlace
         if report.retry_ms is not None:
             raise AttemptRetried.of(report.raised, report.retry_ms) from report.raised
         raise AttemptFailed.of(report.raised) from report.raised
-    if report.refused is not None and mine.is_cancelled(thread):
-        raise StepRevoked("the run was cancelled")
+    if report.refused is not None:
+        if mine.is_cancelled(thread):
+            raise StepRevoked("the run was cancelled")
+        done.refused = True
     mine.run_waiting(self.request.delivery_info["routing_key"], done.add)
     return done or None

@@ -1,7 +1,7 @@
 """An approval gate: a draft is reviewed by a person before it is finalized.
 
-The node `review` raises `InterruptedError` until somebody has approved. The thread is kept at that
-node, and the next input, `{"approved": True}`, lets it go on there: nothing is drafted twice.
+The node `review` raises `InterruptedError` until a person has approved. The thread is kept at that
+node, and the next input, `{"approved": True}`, continues it there: nothing is drafted twice.
 """
 
 from typing import TypedDict

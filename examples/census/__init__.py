@@ -79,7 +79,7 @@ def merge(state: State) -> State:
 
 
 def needs_review(state: State) -> Literal["review", "report"]:
-    """Choose `review` where a function is over the threshold, else go on to `report`."""
+    """Choose `review` where a function is over the threshold, else `report`."""
     return "review" if state["census"]["total"]["counts"]["over"] else "report"
 
 

@@ -18,7 +18,7 @@ class Question(TypedDict):
     threshold: Threshold
     over: int  # Functions over the threshold.
     functions: list[Function]  # The worst of them.
-    answer: dict[str, str]  # What an answer looks like.
+    answer: dict[str, str]  # The form of an answer.
 
 
 class Verdict(TypedDict):

@@ -65,14 +65,14 @@ class Findings:
 
 @dataclass(frozen=True)
 class _Scope:
-    """Where in a source a node stands."""
+    """The place of a node in a source."""
 
     names: tuple[str, ...] = ()
     function: Function | None = None  # The innermost one: decisions count for it.
     public: bool = True
 
     def enter(self, name: str, function: Function | None) -> "_Scope":
-        # What stands inside a function is not offered to anyone, so nobody misses its docstring.
+        # Names inside a function are not public, so they need no docstring.
         public = self.public and self.function is None and not name.startswith("_")
         return _Scope((*self.names, name), function or self.function, public)
 

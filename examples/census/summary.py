@@ -124,7 +124,7 @@ def add_up(root: str, summaries: Iterable[Summary]) -> Census:
 
 
 def is_over(function: Function, threshold: Threshold) -> bool:
-    """Tell whether a function is more complex or longer than the threshold allows."""
+    """Return whether a function is more complex or longer than the threshold allows."""
     return (
         function["complexity"] > threshold["complexity"] or function["lines"] > threshold["lines"]
     )

@@ -1,6 +1,6 @@
-"""A journey whose process is killed in the middle, and goes on in another one.
+"""A journey whose process is killed in the middle, and continues in another one.
 
-Each node writes a line to a journal outside, so that everybody can count how often it ran.
+Each node writes a line to a journal outside, which counts how often it ran.
 """
 
 import operator

@@ -24,7 +24,7 @@ def main() -> None:
         say(f"Its thread is kept. Booked: {snapshot.values['booked']}, next: {snapshot.next}\n")
 
         result = graph.invoke(None, THREAD)
-        say(f"Another process goes on. Booked: {result['booked']}\n")
+        say(f"Another process continues. Booked: {result['booked']}\n")
         ran = (Path(folder) / "journal.txt").read_text(encoding="utf-8").split()
         say(f"What ran, by the journal: {', '.join(ran)}. Only the killed step ran again.\n")
 

@@ -1,7 +1,7 @@
-"""A person corrects what the machine got wrong, and the run goes on from there.
+"""A person corrects an error of the machine, and the run continues from there.
 
-The run stops before it sends anything. `update_state` changes the state as if the node `extract`
-had returned the correction, so its edges apply, and nothing that was done is done again.
+The run stops before it sends the order. `update_state` changes the state as if the node `extract`
+had returned the correction, so its edges apply, and completed steps do not run again.
 """
 
 from typing import TypedDict

@@ -1,4 +1,4 @@
-"""Correct a state by hand and go on: `python -m examples.edit_state`."""
+"""Correct a state by hand and continue: `python -m examples.edit_state`."""
 
 import sys
 
@@ -9,7 +9,7 @@ THREAD = "invoice-7"
 
 
 def main() -> None:
-    """Stop before sending, correct the amount, continue, and look back."""
+    """Stop before sending, correct the amount, continue, and list the history."""
     say = sys.stdout.write
     graph = builder.compile(checkpointer=InMemorySaver(), interrupt_before=["send"])
     graph.invoke({"text": "2 chairs, 90 euros"}, THREAD)

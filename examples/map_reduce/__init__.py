@@ -1,7 +1,7 @@
-"""Map and reduce: one step for each text, side by side, and one that brings them together.
+"""Map and reduce: one step for each text, side by side, and one that adds them up.
 
-The router `scatter` sends each text to the node `count`. The reducer `operator.add` collects what
-comes back, in the order of sending, whoever was ready first.
+The router `scatter` sends each text to the node `count`. The reducer `operator.add` collects the
+results in the order of sending, whichever text was counted first.
 """
 
 import operator

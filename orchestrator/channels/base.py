@@ -142,7 +142,12 @@ def replacement_in(writes: Sequence[Any], key: str) -> tuple[bool, Any]:
     Raises:
         InvalidUpdateError: if two of them do.
     """
-    replaced = [new for is_overwrite, new in map(overwrite_of, writes) if is_overwrite]
+    replaced: list[Any] = []
+    for write in writes:
+        if isinstance(write, (Overwrite, dict)):  # Nothing else can replace a value.
+            is_overwrite, new = overwrite_of(write)
+            if is_overwrite:
+                replaced.append(new)
     if len(replaced) > 1:
         msg = (
             f"At key {key!r}: Can receive only one Overwrite value per super-step. There are "

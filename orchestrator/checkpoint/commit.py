@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from orchestrator.checkpoint.model import Head, RunStatus
+from orchestrator.checkpoint.model import Head, PlannedStep, RunStatus
 from orchestrator.errors import StateCorruptedError
 from orchestrator.frozen import frozen
 
@@ -92,6 +92,11 @@ class ReadyStep:
     triggers: tuple[str, ...] = ()
     arg: str = ""  # The blob that holds the argument of its `Send`.
     stored: str = ""  # Its node's name as it is stored, if that has another name now.
+
+    @property
+    def planned(self) -> PlannedStep:
+        """Return the step as its plan holds it."""
+        return PlannedStep(self.node, self.index, self.triggers, self.stored)
 
     @property
     def task_id(self) -> str:

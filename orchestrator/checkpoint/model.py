@@ -106,6 +106,15 @@ class Checkpoint:
     state_version: int | None = None  # Of the graph that made the state; `None`: there is none yet.
     tails: Mapping[str, int] = field(default_factory=dict)  # Key → tails that its list consists of.
 
+    def names(self) -> dict[str, str]:
+        """Return the names of the blobs that hold the state's values, by key; see `blob_key`."""
+        prefix, control = f"{self.ns}\x1f", self.control
+        return {
+            key: f"{prefix}{key}\x1f{version:x}"
+            for key, version in self.versions.items()
+            if key not in control
+        }
+
     def again(self, **changes: Any) -> Checkpoint:
         """Return the same state and plan as another checkpoint."""
         plan = tuple(replace(step, stored="") for step in self.plan)

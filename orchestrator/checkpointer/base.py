@@ -1,4 +1,4 @@
-"""What a checkpointer must promise.
+"""The promises of a checkpointer.
 
 A checkpointer knows nothing of graphs, plans or nodes: it keeps bytes, compares versions, and
 commits all of a `Commit` or none of it.
@@ -10,8 +10,8 @@ Rule 2: time is the store's own; a checkpointer never reads the clock of the pro
 Rule 3: a method that cannot decide raises `CheckpointerUnavailableError`; it never guesses.
 Rule 4: a step is ready unless it is completed, claimed, or waits. Only a ready step is claimed, and
         each claim gets a fence greater than any before. (INV-2, INV-3)
-Rule 5: a value may be the tail of a list, which goes on another value, kept before. It is loaded
-        whole; any number of values go on the same one. (INV-11)
+Rule 5: a value may be the tail of a list: it continues another value, stored before. It is loaded
+        whole; any number of values may continue the same one. (INV-11)
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Checkpointer(Protocol):
         or never. It must not raise, nor rely on the commit.
 
         A refusal for a stale fence is counted and leaves an event. (INV-3) A refusal for a known
-        idempotency key holds the run accepted under it in `detail`. Runs wait in a thread's line in
-        the order in which they were put there. Events go to the log that the commit names, if that
+        idempotency key holds the run accepted under it in `detail`. Queued runs keep the order in
+        which they were enqueued. Events go to the log that the commit names, if that
         thread exists, else to the thread's own.
         """
         ...
@@ -77,11 +77,11 @@ class Checkpointer(Protocol):
     ) -> Claim:
         """Give `owner` the right to run a ready step, with what it needs beyond the `known` blobs.
 
-        Of a list of which a beginning is known comes what it grew by since; `Claim.tails` says so.
-        Claiming renews the owner's lease. `token` names this attempt to claim: whoever did not get
-        the answer asks again with the same token and gets the same claim. `sent_ms` is when the
-        message that led here was sent (the store's time): older messages of that queue which nobody
-        claimed were lost.
+        Of a list whose beginning is known only the tail since then is returned; `Claim.tails` names
+        it. Claiming renews the owner's lease. `token` names this attempt to claim: a caller that
+        did not get the answer asks again with the same token and gets the same claim. `sent_ms` is
+        when the message of the step was sent (the store's time): older messages of that queue that
+        were not claimed are lost.
         """
         ...
 
@@ -113,34 +113,34 @@ class Checkpointer(Protocol):
     def news(
         self, thread_id: str, *, after: int
     ) -> AbstractContextManager[Callable[[float], bool]]:
-        """Listen to what becomes of the runs of a thread after event number `after`.
+        """Subscribe to changes of the run status of a thread after event number `after`.
 
-        The function that is yielded waits, so many seconds at most, until a run began, rests, ended
-        or was withdrawn, and tells whether it heard of that. It may return for less, and may miss
-        what a server that went away knew: whoever waits looks at the thread then, and now and then,
-        and once after it began to listen.
+        The function that is yielded waits at most its argument, in seconds, until a run began,
+        paused, ended or was withdrawn, and returns whether one did. It may wake spuriously, and may
+        miss a notification after a reconnect. Callers re-read the thread after subscribing, after
+        each wake-up, and periodically.
         """
         ...
 
     def renew(self, owners: Sequence[str], *, ttl_s: float) -> None:
-        """Prolong the leases of processes that are known to be alive."""
+        """Extend the leases of processes that are known to be alive."""
         ...
 
     def release(self, owner: str, *, died: bool = True) -> list[ReadyStep]:
         """Take all claims from a process that is known to be dead; return the steps to send again.
 
-        Each counts as a worker's death under its step, unless the process only has to stop
-        (`died=False`), and leaves an event: in the log of the thread that a caller named, also if
-        the step is one of its subgraphs. Which of both it was is the step's reason.
+        Each counts as a worker's death for its step, unless the process only has to stop
+        (`died=False`), and is logged in the log of the thread that a caller named, also for a step
+        of one of its subgraphs. The step's reason says which of both it was.
         """
         ...
 
     def sweep(self, partition: int, *, leader: str) -> Swept:
-        """Look once: expired leases, due timers, lost and unsent messages, stuck supersteps.
+        """Find expired leases, due timers, lost and unsent messages, stuck supersteps, once.
 
-        A stuck superstep is told by one of its steps: whoever gets its message finds it completed
-        and advances. A thread whose run has ended while others are in line is told by its id:
-        whoever sees it begins the next.
+        A stuck superstep is returned as one of its steps: the worker that gets the message finds it
+        completed, and advances. A thread whose run has ended while others are queued is returned by
+        its id: the caller begins the next run.
 
         One leader per partition at a time. Time in which the store could not be asked does not
         count against leases.
@@ -154,11 +154,11 @@ class Checkpointer(Protocol):
     def audit(
         self, partition: int, *, plan: Planner, repair: bool, cursor: str = "", limit: int = 100
     ) -> Audited:
-        """Look at about `limit` threads from `cursor` on, whatever indexes say of them.
+        """Check about `limit` threads from `cursor` on, whether or not an index holds them.
 
         Each that has not ended must have a ready step that will be sent, a claim that can run out,
-        a timer, an open question, or be paused; else nothing would ever move it on. (INV-7) With
-        `repair` what is wrong is put right where it can be, and the thread's log says so.
+        a timer, an open question, or be paused; else it would never continue. (INV-7) With `repair`
+        damage is repaired where that is possible, and an event is logged.
         """
         ...
 
@@ -173,12 +173,12 @@ class Checkpointer(Protocol):
         the values that the head does not need. The log stays.
 
         Refused, and nothing changed: `UNKNOWN_THREAD`; `WRONG_STATUS`, while a run is active or
-        waits in line. A run in a process that has no lease and no claimed step is not active. A
+        queued. A run in a process that has no lease and no claimed step is not active. A
         fence that was given on a deleted thread is not given again. (INV-3) If the process dies in
         between, a second call deletes what is left.
         """
         ...
 
     def close(self) -> None:
-        """Give back connections."""
+        """Close connections."""
         ...

@@ -1,90 +1,176 @@
-"""Whether a thread without separate indexes is as it was written. Pure. (INV-7)
+"""What the steps of a thread must be by its plan, and what differs. Pure. (INV-7)
 
-In memory and in SQLite the sweeper looks at the steps themselves: what can go wrong is that a step
-is gone, or that what is counted and remembered of steps does not agree with them.
+For stores whose sweeper reads the steps themselves (memory, SQLite): records can be lost, or can
+contradict the plan, the results and the counters. The store shows what it has; `audited` builds
+what must be there, and the store writes the difference. Redis has separate indexes, and records as
+raw text, see `redis/thread_check.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
+from typing import Protocol
 
-from orchestrator.checkpoint.audit import DamageCode
-from orchestrator.checkpoint.commit import ReadyStep, Wait
+from orchestrator.checkpoint.audit import Damage, DamageCode
+from orchestrator.checkpoint.commit import EventDraft, ReadyStep, StoredCheckpoint, Wait
+from orchestrator.checkpoint.events import ThreadRepaired
+from orchestrator.checkpointer.base import Planner
+from orchestrator.checkpointer.transition import SETTLED
+from orchestrator.envelope.event_codec import sealed_event
+from orchestrator.envelope.sealed_records import opened_checkpoint
+from orchestrator.errors import StateCorruptedError
+from orchestrator.ids import root_thread
 
-_SETTLED = {Wait.ANSWER, Wait.PERSON}
+_REMEDY = "audit with repair"
+_EARLIER = "go back to an earlier checkpoint, or start a new run"
+
+Finding = tuple[DamageCode, str]  # What is wrong, and a sentence.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptStep:
-    """What is kept of a step."""
+class StepRecord:
+    """The fields of a step that follow from the plan, the results and the run."""
 
     ready: ReadyStep
-    wait: Wait
+    completed: bool
     settled: bool
-    done: bool  # Whether it counts as completed.
-    outcome: bool  # Whether its result is there.
+    live: bool = True  # Whether the run is active, where a store keeps that with a step.
 
 
-class Change(Enum):
-    """What is to be done about a step."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredState:
+    """A thread as a store has it.
 
-    WRITE = "write"  # As the plan says.
-    SETTLE = "settle"  # Or not: as what it waits for says.
-    COMPLETE = "complete"
-    RUN_AGAIN = "run again"
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that is wrong with a step, and what is to be done."""
-
-    code: DamageCode
-    why: str
-    change: Change
-    step: ReadyStep
-
-
-def faults(
-    planned: Sequence[ReadyStep], kept: dict[str, KeptStep], queue: str
-) -> tuple[list[Fault], int]:
-    """Return what is wrong with the steps of a thread, and how many are open once it is right.
-
-    Args:
-        planned: the steps by the plan; their queues are not known.
-        kept: the steps that are there, by id.
-        queue: where a step goes that is not there.
+    Attributes:
+        graph: the name of its graph.
+        queue: where a step goes whose record is lost.
+        active: whether the run is active.
+        checkpoint: the head checkpoint, if it is there.
+        steps: the records of the current plan, by id.
+        waits: what each step waits for.
+        results: the steps whose result is there.
+        open: how many steps the head counts as open.
+        stuck: whether the superstep counts as settled and not advanced.
+        keeps_live: whether the store keeps `live` with each step.
     """
-    found: list[Fault] = []
-    open_ = 0
-    for plan in planned:
-        step = kept.get(plan.step_id)
-        name = f"the step of {plan.node!r} ({plan.step_id[:8]})"
-        if step is None:
-            ready = replace(plan, queue=queue)
-            why = f"{name} is gone; it is to be run"
-            found.append(Fault(DamageCode.STEP_LOST, why, Change.WRITE, ready))
-            open_ += 1
-            continue
-        wrong = list(_of_step(name, plan, step))
-        found += wrong
-        done = step.outcome or (step.done and not wrong)
-        open_ += not (done or step.wait in _SETTLED)
-    return found, open_
+
+    graph: str
+    queue: str
+    active: bool
+    checkpoint: StoredCheckpoint | None
+    steps: Mapping[str, StepRecord]
+    waits: Mapping[str, Wait]
+    results: frozenset[str]
+    open: int
+    stuck: bool
+    keeps_live: bool = False
 
 
-def _of_step(name: str, plan: ReadyStep, step: KeptStep) -> Iterator[Fault]:
-    ready = replace(plan, queue=step.ready.queue)
-    if step.ready != ready:
-        why = f"{name} is not what the plan says"
-        yield Fault(DamageCode.STEP_ALTERED, why, Change.WRITE, ready)
-    if step.done and not step.outcome:
-        why = f"the result of {name} is gone, so it is to be run again"
-        yield Fault(DamageCode.OUTCOME_LOST, why, Change.RUN_AGAIN, ready)
-    elif step.outcome and not step.done:
-        why = f"{name} has its result, and does not count as completed"
-        yield Fault(DamageCode.DONE_LOST, why, Change.COMPLETE, ready)
-    elif not step.done and step.settled != (step.wait in _SETTLED):
-        why = f"whether {name} keeps its superstep open does not agree with its state"
-        yield Fault(DamageCode.STEP_ALTERED, why, Change.SETTLE, ready)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What must be there: all of it is written where anything differs."""
+
+    steps: Mapping[str, StepRecord]  # In the order of the plan.
+    changed: frozenset[str]  # The steps that differ from what is there.
+    open: int
+    stuck: bool
+
+
+class Repair(Protocol):
+    """Writes what must be there, and the event that says so."""
+
+    def __call__(self, expected: Expected, event: EventDraft, count: int, /) -> None:
+        """Write; `count`: how many damages that repairs."""
+        ...
+
+
+def audited(
+    thread_id: str, state: StoredState, plan: Planner, repair: Repair | None
+) -> list[Damage]:
+    """Return what is wrong with a thread; `repair`: writes what must be there instead."""
+    try:
+        checked = state.checkpoint and opened_checkpoint(thread_id, state.checkpoint)
+        planned = plan(thread_id, state.graph, checked) if checked else None
+        why = "its head checkpoint is gone"
+    except StateCorruptedError as error:
+        planned, why = None, f"its head checkpoint cannot be read: {error}"
+    if planned is None:
+        return [reported(thread_id, DamageCode.CHECKPOINT_LOST, why, _EARLIER)]
+    expected = expected_state(planned, state)
+    found = list(differences(state, expected))
+    if repair is not None and found:
+        codes, why = " ".join(code for code, _ in found), "; ".join(why for _, why in found)
+        draft = ThreadRepaired(codes=codes, why=why).draft()
+        repair(expected, sealed_event(root_thread(thread_id)[0], draft), len(found))
+    done = repair is not None
+    remedy = "" if done else _REMEDY
+    return [
+        Damage(thread_id=thread_id, code=code, why=why, repaired=done, remedy=remedy)
+        for code, why in found
+    ]
+
+
+def reported(thread_id: str, code: DamageCode, why: str, remedy: str) -> Damage:
+    """Return a damage that no store can repair."""
+    return Damage(thread_id=thread_id, code=code, why=why, remedy=remedy)
+
+
+def expected_state(planned: Sequence[ReadyStep], state: StoredState) -> Expected:
+    """Return what must be there by the plan and the results."""
+    steps = {}
+    for step in planned:
+        id_ = step.step_id
+        there = state.steps.get(id_)
+        done = id_ in state.results
+        steps[id_] = StepRecord(
+            ready=replace(step, queue=there.ready.queue if there else state.queue),
+            completed=done,
+            settled=state.waits.get(id_, Wait.NOTHING) in SETTLED,
+            live=state.active,
+        )
+    open_ = sum(not (step.completed or step.settled) for step in steps.values())
+    changed = {i for i, s in steps.items() if i not in state.steps or _differs(s, state.steps[i])}
+    return Expected(
+        steps=steps,
+        changed=frozenset(changed),
+        open=open_,
+        stuck=not open_ and bool(steps) and state.active,
+    )
+
+
+def _differs(must: StepRecord, there: StepRecord) -> bool:
+    settled = must.completed or must.settled == there.settled
+    return not (settled and must.ready == there.ready and must.completed == there.completed)
+
+
+def differences(state: StoredState, expected: Expected) -> Iterator[Finding]:
+    """Return what differs, as sentences with codes."""
+    for id_ in expected.steps:
+        if id_ in expected.changed:
+            yield from _step_findings(expected.steps[id_], state.steps.get(id_))
+    if state.open != expected.open:
+        why = f"{expected.open} steps are open, and the head counts {state.open}"
+        yield DamageCode.MISCOUNTED, why
+    if state.stuck != expected.stuck:
+        yield DamageCode.UNINDEXED, "whether it must be advanced is not what its steps say"
+    if state.keeps_live and any(
+        there.live != state.active for there in state.steps.values() if not there.completed
+    ):
+        yield DamageCode.UNINDEXED, "whether the run of a step is active is not what the head says"
+
+
+def _step_findings(must: StepRecord, there: StepRecord | None) -> Iterator[Finding]:
+    name = f"the step of {must.ready.node!r} ({must.ready.step_id[:8]})"
+    if there is None:
+        yield DamageCode.STEP_LOST, f"{name} is gone; it is to be run"
+        return
+    if there.ready != must.ready:
+        yield DamageCode.STEP_ALTERED, f"{name} is not what the plan says"
+    if there.completed and not must.completed:
+        yield DamageCode.OUTCOME_LOST, f"the result of {name} is gone, so it is to be run again"
+    elif must.completed and not there.completed:
+        yield DamageCode.DONE_LOST, f"{name} has its result, and does not count as completed"
+    elif not must.completed and there.settled != must.settled:
+        why = f"whether {name} keeps its superstep open does not fit its state"
+        yield DamageCode.STEP_ALTERED, why

@@ -1,25 +1,25 @@
-"""When a sweeper may believe that a lease has run out.
+"""When a sweeper may conclude from an expired lease that its owner is dead.
 
-A lease that nobody renewed means a dead owner only if the owner could have renewed it: after a
-time in which the store did not answer (it stood still, or restarted), every lease looks expired at
-once. So leases count only against time in which somebody could talk to the store.
+An owner that could not reach the store could not renew: after a time in which the store did not
+answer (it was stopped, or restarted), every lease is expired at once. So leases run out only by
+time in which processes could reach the store.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-LEAD_MS = 1000  # How long a leader leads that has stopped asking, at most a lease.
+LEAD_MS = 1000  # How long a silent leader keeps the lead; at most a lease.
 
 
 def silence_max_ms(lease_ms: int) -> int:
-    """Return how long the store may go without a sweep before its leases are doubted."""
+    """Return how long the store may be without a sweep before its leases are in doubt."""
     return max(lease_ms // 2, 1000)
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What a partition remembers of its sweeps, in the store's time."""
+    """The sweeps of a partition so far, in the store's time."""
 
     last_ms: int = 0  # The latest sweep.
     since_ms: int = 0  # Since when sweeps followed each other without silence.

@@ -1,17 +1,17 @@
 """The checkpointer in this process's memory: the specification of the others. Read this first.
 
-One lock makes every method atomic. Nothing here outlives the process. What an `if` refuses here,
-the Lua scripts refuse in the same order.
+One lock makes every method atomic. Nothing here outlives the process. `transition.py` decides what
+a commit does; the Lua scripts decide the same in the same order.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from functools import partial
 
 from orchestrator import limits
-from orchestrator.checkpoint.audit import Audited
+from orchestrator.checkpoint.audit import Audited, Damage
 from orchestrator.checkpoint.commit import (
     CRASHED,
     HANDED_BACK,
@@ -19,6 +19,7 @@ from orchestrator.checkpoint.commit import (
     Commit,
     CommitResult,
     Event,
+    EventDraft,
     LoadedThread,
     ReadyStep,
     Refusal,
@@ -27,10 +28,9 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.base import Planner
+from orchestrator.checkpointer.consistency import audited
 from orchestrator.checkpointer.lease_trust import LEAD_MS, Trust
-from orchestrator.checkpointer.memory_audit import Auditing
-from orchestrator.checkpointer.saver import BaseCheckpointSaver, check_serde
-from orchestrator.checkpointer.transition import (
+from orchestrator.checkpointer.memory_thread import (
     Step,
     Thread,
     drop_history,
@@ -39,9 +39,15 @@ from orchestrator.checkpointer.transition import (
     loaded_thread,
     new_head,
     opened_head,
-    refusal,
+    stored_state,
+)
+from orchestrator.checkpointer.saver import BaseCheckpointSaver, check_serde
+from orchestrator.checkpointer.transition import (
+    Refused,
+    released_event,
+    stale_event,
+    transition,
     unready,
-    update_step,
 )
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.config import Settings
@@ -49,11 +55,9 @@ from orchestrator.envelope import sealed_records
 from orchestrator.envelope.event_codec import opened_events
 from orchestrator.envelope.list_tails import found_values, named_values
 from orchestrator.frozen import replace
-from orchestrator.ids import CHILD, below, partition_of, root_thread
+from orchestrator.ids import CHILD, partition_of, root_thread
 
 __all__ = ["MemoryCheckpointer"]
-
-_Fields = Mapping[str, str | int | bytes]
 
 
 class MemoryCheckpointer(BaseCheckpointSaver):
@@ -75,7 +79,9 @@ class MemoryCheckpointer(BaseCheckpointSaver):
         self.partitions = self._settings.partitions
         self._clock = clock or SystemClock()
         self._threads: dict[str, Thread] = {}
-        self._holds: dict[str, tuple[str, int]] = {}  # Thread → who holds it, and until when.
+        self._holds: dict[
+            str, tuple[str, int]
+        ] = {}  # Thread → the call that holds it, and until when.
         self._leases: dict[str, int] = {}  # Owner → when its lease ends.
         self._marks: dict[str, int] = {}  # Queue → when its latest claimed message was sent.
         self._leaders: dict[int, tuple[str, int]] = {}
@@ -88,25 +94,19 @@ class MemoryCheckpointer(BaseCheckpointSaver):
 
     def commit(self, commit: Commit, meanwhile: Callable[[], None] | None = None) -> CommitResult:
         """See `Checkpointer.commit`."""
-        del meanwhile  # It waits for nobody.
+        del meanwhile  # There is nothing to wait for.
         commit = sealed_records.sealed(commit)
         with self._changed:
             now = self._clock.now_ms()
             thread = self._threads.get(commit.thread_id)
-            refused, detail = self._hold_refusal(commit, now)
-            if refused is None:
-                refused, detail = refusal(thread, commit)
-            if refused is None and commit.parent is not None:
-                refused, detail = self._parent_refusal(*commit.parent)
-            if refused is not None:
-                if refused is Refusal.STALE_FENCE and thread is not None:
+            held, until = self._holds.get(commit.thread_id, (None, 0))
+            holder = held if until > now else None
+            change = transition(thread, commit, now, holder, self._is_planned)
+            if isinstance(change, Refused):
+                if change.why is Refusal.STALE_FENCE and thread is not None:
                     self.refused_stale += 1
-                    assert commit.guard is not None
-                    step, fence = commit.guard.step_id, commit.guard.fence
-                    what: _Fields = {"step": step, "reason": refused, "fence": fence}
-                    what = {**what, **below(commit.thread_id)}
-                    self._log(commit.log, thread, now, "commit_refused", what)
-                return CommitResult(refused=refused, detail=detail, now_ms=now)
+                    self._log(commit.log, thread, now, stale_event(commit))
+                return CommitResult(refused=change.why, detail=change.detail, now_ms=now)
             if commit.hold_ms is not None:
                 self._holds[commit.thread_id] = commit.holder, now + commit.hold_ms
                 if not commit.hold_ms:
@@ -116,70 +116,19 @@ class MemoryCheckpointer(BaseCheckpointSaver):
             if thread is None:
                 thread = Thread(new_head(now), fence=self._fence_floor)
                 self._threads[commit.thread_id] = thread
-            self._apply(thread, commit, now)
-            claim = self._take(commit)
-            opened, waits = thread.head.open, commit.moves_line and thread.waits
-            return CommitResult(now_ms=now, open=opened, claim=claim, waiting=waits)
+            thread.apply(commit, change, now)
+            for draft in commit.events:
+                self._log(commit.log, thread, now, draft)
+            claim, waits = self._take(commit), commit.moves_line and thread.waits
+            return CommitResult(now_ms=now, open=change.open, claim=claim, waiting=waits)
 
-    def _parent_refusal(self, thread_id: str, step_id: str) -> tuple[Refusal | None, str]:
-        around = self._threads.get(thread_id)
-        planned = around is not None and step_id in around.steps
-        return (None, "") if planned else (Refusal.UNKNOWN_STEP, step_id)
+    def _is_planned(self, thread_id: str, step_id: str) -> bool:
+        thread = self._threads.get(thread_id)
+        return thread is not None and step_id in thread.steps
 
-    def _hold_refusal(self, commit: Commit, now: int) -> tuple[Refusal | None, str]:
-        """Return whether another call holds the thread, and which."""
-        held, until = self._holds.get(commit.thread_id, ("", 0))
-        fits = until <= now or held == commit.holder or commit.guard is not None
-        return (None, "") if fits else (Refusal.HELD, held)
-
-    def _apply(self, thread: Thread, commit: Commit, now: int) -> None:
-        head: dict[str, Any] = {"updated_ms": now, **commit.head}
-        opened = thread.head.open
-        thread.blobs.update(commit.blobs)
-        if commit.guard is not None:
-            step = thread.steps[commit.guard.step_id]
-            step.notes = {**commit.notes, **step.notes}
-            if not commit.keeps_claim:
-                step.owner = ""
-            if commit.completed is not None:
-                step.notes = {}
-                thread.done.add(commit.guard.step_id)
-                thread.outcomes[step.ready.checkpoint_id, commit.guard.step_id] = commit.completed
-                opened -= 1
-        for step in thread.steps.values() if commit.revoke else ():
-            step.owner = ""
-        for answer in commit.answers:
-            thread.steps[answer.step_id].answers[answer.interrupt_id] = answer.value
-        for update in commit.updates:
-            if update.step.step_id not in thread.done:
-                opened += update_step(thread.steps[update.step.step_id], update, now)
-        if commit.checkpoint is not None:
-            thread.checkpoints[commit.checkpoint.id] = commit.checkpoint
-            head["checkpoint_id"] = commit.checkpoint.id
-            thread.steps = {}
-            thread.done = set()
-            opened = 0
-        thread.outcomes.update(commit.results)
-        for ready in commit.ready:
-            thread.steps[ready.step_id] = Step(ready, since_ms=now)
-            opened += 1
-        if commit.status is not None:
-            head["status"] = commit.status
-        if commit.key is not None:
-            thread.keys[commit.key[0]] = commit.key[1]
-        if commit.dequeue is not None:
-            del thread.line[commit.dequeue]
-        if commit.enqueue is not None:
-            thread.line[commit.enqueue[0]] = commit.enqueue[1]
-        thread.head = replace(thread.head, open=opened, **head)
-        stuck = opened == 0 and bool(thread.steps) and thread.head.status.active
-        thread.idle_since_ms = (thread.idle_since_ms or now) if stuck else 0
-        for draft in commit.events:
-            self._log(commit.log, thread, now, draft.type, draft.fields)
-
-    def _log(self, log: str, thread: Thread, now: int, type_: str, fields: _Fields) -> None:
+    def _log(self, log: str, thread: Thread, now: int, draft: EventDraft) -> None:
         """Append an event to a thread's log, or to that of `thread` itself if there is none."""
-        self._threads.get(log, thread).log(now, type_, fields)
+        self._threads.get(log, thread).log(now, draft)
         self._changed.notify_all()
 
     def _take(self, commit: Commit) -> Claim | None:
@@ -240,10 +189,10 @@ class MemoryCheckpointer(BaseCheckpointSaver):
             step = thread.steps.get(step_id)
             if step is not None and step.owner and step.token == token:
                 return self._claimed(thread, step, set(known), now)
-            refused = unready(thread, step_id, now)
+            refused = unready(step, now)
             if refused is not None:
                 return Claim(refused=refused, detail=step_id, now_ms=now)
-            step = thread.steps[step_id]
+            assert step is not None
             thread.fence += 1
             step.owner, step.fence, step.attempt = owner, thread.fence, step.attempt + 1
             step.token = token
@@ -300,9 +249,8 @@ class MemoryCheckpointer(BaseCheckpointSaver):
 
     def _take_away(self, thread: Thread, step: Step, now: int, *, died: bool = True) -> None:
         ready = step.ready
-        what: _Fields = {"step": ready.step_id, "owner": step.owner, "fence": step.fence}
-        what = {**what, **below(ready.thread_id)}
-        self._log(root_thread(ready.thread_id)[0], thread, now, "step_released", what)
+        event = released_event(ready.thread_id, ready.step_id, step.owner, step.fence)
+        self._log(root_thread(ready.thread_id)[0], thread, now, event)
         step.owner = ""
         step.deaths += died
         step.reason = CRASHED if died else HANDED_BACK
@@ -327,9 +275,7 @@ class MemoryCheckpointer(BaseCheckpointSaver):
             due = []
             for thread in mine.values():
                 if thread.head.status.active:
-                    due += [
-                        step for step in thread.steps.values() if self._is_due(thread, step, now)
-                    ]
+                    due += [step for step in thread.steps.values() if self._is_due(step, now)]
             due = due[: limits.SWEEP_BATCH_MAX]
             for step in due:
                 step.wait, step.since_ms, step.sent_ms = Wait.NOTHING, now, -1
@@ -364,9 +310,9 @@ class MemoryCheckpointer(BaseCheckpointSaver):
                     released += 1
         return released
 
-    def _is_due(self, thread: Thread, step: Step, now: int) -> bool:
+    def _is_due(self, step: Step, now: int) -> bool:
         grace = int(self._settings.hint_grace_s * 1000)
-        return is_due(thread, step, now, grace, self._marks.get(step.ready.queue, 0))
+        return is_due(step, now, grace, self._marks.get(step.ready.queue, 0))
 
     def mark_sent(self, steps: Sequence[ReadyStep]) -> None:
         """See `Checkpointer.mark_sent`."""
@@ -383,8 +329,15 @@ class MemoryCheckpointer(BaseCheckpointSaver):
     ) -> Audited:
         """See `Checkpointer.audit`."""
         with self._changed:
-            auditing = Auditing(plan, self._settings.queue, self._clock.now_ms(), repair)
-            return auditing.some(self._mine(partition), cursor, limit)
+            mine, now, found = self._mine(partition), self._clock.now_ms(), list[Damage]()
+            following = sorted(name for name in mine if name > cursor)
+            for name in following[:limit]:
+                thread = mine[name]
+                queue = "" if thread.head.local else self._settings.queue
+                write = partial(thread.repair, now) if repair else None
+                found += audited(name, stored_state(thread, queue), plan, write)
+            last = following[limit - 1] if len(following) > limit else ""
+            return Audited(cursor=last, threads=len(following[:limit]), found=tuple(found))
 
     # ---- reading ------------------------------------------------------------------------
 
@@ -438,7 +391,7 @@ class MemoryCheckpointer(BaseCheckpointSaver):
                 self._changed.wait_for(lambda: bool(newer()), timeout=wait_s)
             return opened_events(thread_id, newer())
 
-    # ---- what an overlay does with it -----------------------------------------------------
+    # ---- for an overlay -------------------------------------------------------------------
 
     def restore(self, thread_id: str, thread: Thread) -> None:
         """Keep a thread as it is kept elsewhere."""
@@ -476,4 +429,4 @@ class MemoryCheckpointer(BaseCheckpointSaver):
             thread.blobs = found_values(thread.blobs.get, (*checkpoint.refs, *args))
 
     def close(self) -> None:
-        """Keep everything: closing is for those who hold connections."""
+        """Do nothing: there are no connections."""

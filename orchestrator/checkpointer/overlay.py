@@ -1,11 +1,11 @@
-"""A call's own view of its thread: in memory while the call runs, stored when it ends.
+"""A call's own copy of its thread: in memory while the call runs, stored when it ends.
 
-The engine claims and commits here as in any checkpointer; the store below sees a hold at the first
-commit, and at the end what is left. So a call is one change of the thread, or none.
+The engine claims and commits here as in any checkpointer; the store below gets a hold at the first
+commit, and the final state at the end. So a call is one change of the thread, or none.
 
 Rule 1: nothing of a thread is changed below before `flush`; until then the thread is held.
-Rule 2: what is stored is what the engine committed since the last checkpoint, in its order: each
-        state on the way is one that the same run without an overlay would have left. (INV-2, INV-4)
+Rule 2: the commits since the last checkpoint are stored, in their order: each state in between is
+        one that the same run without an overlay would have left. (INV-2, INV-4)
 Rule 3: of the checkpoints only the last is stored; its parent is the last one that was.
 """
 
@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from orchestrator.checkpoint import events
 from orchestrator.checkpoint.audit import Audited
 from orchestrator.checkpoint.commit import (
     Claim,
@@ -33,8 +34,8 @@ from orchestrator.checkpoint.commit import (
 from orchestrator.checkpoint.model import Checkpoint, Head, RunStatus
 from orchestrator.checkpointer.base import Checkpointer, Planner
 from orchestrator.checkpointer.memory import MemoryCheckpointer
+from orchestrator.checkpointer.memory_thread import thread_of
 from orchestrator.checkpointer.replay import Behind, NotMadeError, Patiently, Replay
-from orchestrator.checkpointer.transition import thread_of
 from orchestrator.clock import SystemClock
 from orchestrator.envelope.sealed_records import HEAD_FIELDS
 from orchestrator.errors import CheckpointerUnavailableError, RunCancelledError
@@ -45,13 +46,14 @@ __all__ = ["Headers", "Overlay"]
 
 _HOLD_MS, _BEAT_S = 5_000, 1.0
 _FOR_EVER_MS = 1 << 42  # Of a store in this process: the hold ends with the call, or with both.
-_OF_STEPS = frozenset(  # Events that speak of a checkpoint and its steps.
-    (
-        *("superstep", "step_committed", "step_interrupted", "step_failed", "step_retry"),
-        *("step_deferred", "step_handed_back", "task_done"),
+_OF_STEPS = frozenset(  # Events of a checkpoint and its steps.
+    entry.type
+    for entry in (
+        *(events.Superstep, events.StepCommitted, events.StepInterrupted, events.StepFailed),
+        *(events.StepRetried, events.StepDeferred, events.StepHandedBack, events.TaskCompleted),
     )
 )
-_SPARE = 64  # Values that are no longer needed are forgotten when there are so many.
+_SPARE = 64  # How many values may be kept that are no longer needed.
 
 
 class Headers(Protocol):
@@ -90,7 +92,7 @@ class _Own:
         commits: what was committed since the last checkpoint, with the commit that brought it.
         events: what is to be logged, with numbers that give the order over all threads.
         blobs: values that are not stored yet.
-        tails: of these: what each goes on.
+        tails: of these: the value that each one continues.
         results: what history shows of steps of stored checkpoints that were left.
     """
 
@@ -171,7 +173,7 @@ class Overlay:
     def __init__(
         self, base: Checkpointer, holder: str, owner: str, *, trails: bool = False
     ) -> None:
-        """Begin with nothing.
+        """Begin empty.
 
         Args:
             base: where the thread is kept.
@@ -188,7 +190,9 @@ class Overlay:
         self._hold_ms = _HOLD_MS if base.shared else _FOR_EVER_MS
         self._count = 0
         self._trails = trails
-        self._behind: Behind | None = None  # Who makes commits below, if that follows the call.
+        self._behind: Behind | None = (
+            None  # Makes the commits below, if the store follows the call.
+        )
 
     def adopt(
         self,
@@ -238,7 +242,7 @@ class Overlay:
             return result
 
     def _followed(self, behind: Behind, own: _Own, commit: Commit) -> CommitResult:
-        """Commit here, and below when it is its turn; below first where others may come between."""
+        """Commit here, and below in order; below first where other calls may commit in between."""
         if behind.refused:
             return self.base.commit(commit)
         begins = commit.expect_new and own.is_new and own.depth
@@ -266,7 +270,7 @@ class Overlay:
     def _begin(self, own: _Own, commit: Commit) -> CommitResult | None:
         """Hold a thread and copy it; return why that is refused, if it is."""
         if commit.expect_new and own.is_new and own.depth:
-            own.begun = True  # Nobody else can make a thread below one that is held.
+            own.begun = True  # No other call can make a thread below one that is held.
             return None
         hold = Commit(
             thread_id=own.thread_id,
@@ -313,7 +317,7 @@ class Overlay:
     def _anchored(self, own: _Own, commit: Commit) -> Commit:
         """Return a commit whose checkpoint has a parent that is stored."""
         if commit.checkpoint is None or commit.guard is not None:
-            return commit  # The step that brings one has seen to it; see `parent_of`.
+            return commit  # `parent_of` gave the step a stored parent.
         stored = commit.checkpoint
         made = own.headers.checkpoint(stored.header, stored.plan)
         if made.parent in own.parents:
@@ -341,7 +345,7 @@ class Overlay:
 
     @property
     def _is_lost(self) -> bool:
-        """Whether the store below follows the call no more: its thread is another's."""
+        """Whether the store below no longer follows the call, since another call has the thread."""
         return self._behind is not None and self._behind.refused
 
     def renew(self, owners: Sequence[str], *, ttl_s: float) -> None:
@@ -361,8 +365,8 @@ class Overlay:
     ) -> LoadedThread | None:
         """See `Checkpointer.load`."""
         own = self._own.get(thread_id)
-        rests = own is not None and own.begun and not own.depth
-        if rests and self._behind is not None and not self._memory.is_active(thread_id):
+        is_begun = own is not None and own.begun and not own.depth
+        if is_begun and self._behind is not None and not self._memory.is_active(thread_id):
             self._behind.settle()
         if self._is_lost:
             return self.base.load(thread_id, checkpoint_id=checkpoint_id, values=values)
@@ -404,14 +408,14 @@ class Overlay:
     def news(
         self, thread_id: str, *, after: int
     ) -> AbstractContextManager[Callable[[float], bool]]:
-        """See `Checkpointer.news`; of what is stored."""
+        """See `Checkpointer.news`; of the stored thread."""
         return self.base.news(thread_id, after=after)
 
     def children(self, thread_id: str) -> list[str]:
         """See `Checkpointer.children`."""
         return sorted({*self._memory.children(thread_id), *self.base.children(thread_id)})
 
-    # ---- of no concern to one call --------------------------------------------------------
+    # ---- passed to the store below ----------------------------------------------------------
 
     def sweep(self, partition: int, *, leader: str) -> Swept:
         """See `Checkpointer.sweep`."""
@@ -428,11 +432,11 @@ class Overlay:
         return self.base.audit(partition, plan=plan, repair=repair, cursor=cursor, limit=limit)
 
     def delete(self, thread_id: str, *, keep_head: bool = False) -> Refusal | None:
-        """See `Checkpointer.delete`; of what is stored."""
+        """See `Checkpointer.delete`; of the stored thread."""
         return self.base.delete(thread_id, keep_head=keep_head)
 
     def close(self) -> None:
-        """Keep everything: the store below belongs to others, too."""
+        """Do nothing: other calls use the store below."""
 
     # ---- the end --------------------------------------------------------------------------
 
@@ -492,13 +496,13 @@ class Overlay:
         )
 
     def _stop(self, own: _Own) -> None:
-        """Let the run end that lost its thread to another call."""
+        """End the run whose thread another call has changed."""
         self._memory.commit(
             Commit(thread_id=own.thread_id, status=RunStatus.CANCELLED, revoke=True)
         )
 
     def flush(self, patiently: Patiently) -> None:
-        """Store what is left of the call, and let its threads go.
+        """Store the final state of the call, and release its threads.
 
         Raises:
             RunCancelledError: if another call has changed the thread in between.
@@ -535,7 +539,7 @@ class Overlay:
         """Commit below what was committed to a thread since its last checkpoint."""
         first, *more = own.commits
         if first.checkpoint is not None:
-            first = self._first(own, first, rests=not more)
+            first = self._first(own, first, is_last=not more)
         if own.held:
             first = replace(first, holder=self.holder, hold_ms=0)
         root = root_thread(own.thread_id)[0] if own.depth else ""
@@ -551,14 +555,14 @@ class Overlay:
             own.held = False
         own.commits.clear()
 
-    def _first(self, own: _Own, commit: Commit, *, rests: bool) -> Commit:
-        """Return the commit that brings a checkpoint as the first one that the store sees."""
+    def _first(self, own: _Own, commit: Commit, *, is_last: bool) -> Commit:
+        """Return a commit with a checkpoint as the first one that the store sees."""
         assert commit.checkpoint is not None
         loaded = self._memory.load(own.thread_id, values=False)
         assert loaded is not None
         head = {name: getattr(loaded.head, name) for name in HEAD_FIELDS}
         head["local"] = int(head["local"])
-        if not rests:
+        if not is_last:
             head |= {"owner": self.owner, "error": b""}
         blobs = own.needed(commit.checkpoint, commit.ready)
         return Commit(
@@ -579,5 +583,5 @@ class Overlay:
 def _lost(thread_id: str, refused: Refusal) -> RunCancelledError:
     return RunCancelledError(
         f"another call has changed the thread {thread_id!r} ({refused}) while this one ran with "
-        f"durability='exit': this run was not stored. Look at get_state, then call again"
+        f"durability='exit': this run was not stored. Read get_state, then call again"
     )

@@ -1,6 +1,6 @@
 """Commits that were made in one checkpointer, made again in another.
 
-Both must be in the same state when the first is replayed. Each commit that stands on a claim gets a
+Both must be in the same state when the first is replayed. Each commit under a claim gets a
 claim of the other store, so it is fenced there as anywhere. (INV-3)
 """
 
@@ -37,7 +37,7 @@ class Replay:
             store: where.
             owner: under which name steps are claimed.
             patiently: asks the store until it answers.
-            name: tells the claims of this replay from others.
+            name: distinguishes the claims of this replay from others.
         """
         self._store, self._owner, self._patiently, self._name = store, owner, patiently, name
         self._fences: dict[StepGuard, int] = {}  # A claim there → its fence here.
@@ -108,24 +108,24 @@ class NotMadeError(Exception):
 
 
 class Behind:
-    """A line of commits, and who makes them.
+    """A queue of commits, and the OS thread that makes them.
 
-    A commit that is refused or fails ends the line: what comes after it is dropped.
+    A commit that is refused or fails ends the queue: those after it are dropped.
     """
 
     def __init__(self, replay: Replay) -> None:
-        """Begin to make what is put here."""
+        """Start the OS thread."""
         self._replay = replay
         self._line: deque[tuple[Commit, Claim | None]] = deque()
         self._changed = threading.Condition()
         self._error: Exception | None = None
         self._stopped = False
-        self.refused = False  # Whether the thread is another's by now.
+        self.refused = False  # Whether another call has changed the thread.
         self._thread = threading.Thread(target=self._work, name="graphstalk-behind", daemon=True)
         self._thread.start()
 
     def put(self, commit: Commit, taken: Claim | None) -> None:
-        """Let a commit be made when those before it are; wait while too many are in line.
+        """Let a commit be made when those before it are; wait while the queue is full.
 
         Args:
             commit: what was committed.
@@ -156,7 +156,7 @@ class Behind:
             raise NotMadeError(self._error)
 
     def stop(self) -> None:
-        """Make what is in line, and end.
+        """Make all queued commits, and end.
 
         Raises:
             NotMadeError: if one failed.
@@ -182,7 +182,7 @@ class Behind:
             except Exception as raised:  # noqa: BLE001 - it is raised in the call
                 error = raised
             with self._changed:
-                self._line.popleft()  # Only now: whoever waits for all waits for this one, too.
+                self._line.popleft()  # Only now: `settle` waits for this one, too.
                 if error is not None or refused is not None:
                     self._error, self.refused = error, refused is not None
                     self._line.clear()

@@ -12,13 +12,15 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, get_args
 
+from orchestrator.checkpoint.events import RunEvent
 from orchestrator.errors import NotSupportedError
 from orchestrator.serde.classes import tag_of
 
 __all__ = ["BaseCheckpointSaver", "check_serde"]
 
+_RUN_EVENTS = frozenset(entry.type for entry in get_args(RunEvent))
 _PAUSE_PART, _PAUSE_MAX_S = 0.03, 0.01  # Between two reads of the log.
 _Config = Mapping[str, Any] | str
 _NO_SERDE = (
@@ -126,7 +128,7 @@ class BaseCheckpointSaver:
             while (left := end - time.monotonic()) > 0:
                 events = self.events(thread_id, after=seen, wait_s=left)
                 seen = events[-1].seq if events else seen
-                if any(event.type.startswith("run_") for event in events):
+                if any(event.type in _RUN_EVENTS for event in events):
                     return True
                 time.sleep(min(left, _PAUSE_MAX_S, _PAUSE_PART * (time.monotonic() - began)))
             return False
@@ -239,7 +241,8 @@ class BaseCheckpointSaver:
         # they are first asked for, from a table of its own; `SavedThreads` comes with one.
         package = sys.modules[__name__.partition(".")[0]]
         module = sys.modules[package.CheckpointTuple.__module__]
-        return module.SavedThreads.of(self, vars(self).get("_classes", {}))
+        own = vars(self)
+        return module.SavedThreads.of(self, own.get("_classes", {}), own.setdefault("_facts", {}))
 
 
 def check_serde(serde: object) -> None:

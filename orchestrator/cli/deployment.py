@@ -119,6 +119,13 @@ def graph_facts(graphs: Mapping[str, str]) -> dict[str, Any]:
 
 
 def broker_facts(settings: Settings) -> dict[str, Any]:
+    """Return whether the broker accepts messages, and the settings of redelivery."""
+    from orchestrator.execute.dispatch import broker_trouble  # --help must not pay for it.
+
+    return {"broker_trouble": broker_trouble(settings), **redelivery_facts(settings)}
+
+
+def redelivery_facts(settings: Settings) -> dict[str, Any]:
     """Return the workers' settings of redelivery."""
     try:
         options = from_workers(".app").make_app(settings).conf.broker_transport_options

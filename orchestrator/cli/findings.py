@@ -64,6 +64,7 @@ class Facts:
     optimized: bool = False
     workers: int | None = None
     brokers_read: frozenset[str] = frozenset()  # By the workers that are alive; "": not known.
+    broker_trouble: str = ""  # Why a broker of its own accepts no messages.
     broker_name: str = ""  # The one that is configured here, by the same names.
     partitions_error: str | None = None  # Why the store and the settings here do not agree.
     halts: Mapping[int, str] = field(default_factory=dict)  # Partition → the reason.
@@ -202,6 +203,17 @@ def broker_is_no_cluster(facts: Facts) -> Iterator[Finding]:
         yield Finding(Level.FAIL, "CLUSTER_AS_BROKER", what, remedy)
 
 
+def broker_accepts_messages(facts: Facts) -> Iterator[Finding]:
+    """Check that a broker of its own can be reached, and does not refuse what is sent."""
+    if facts.broker_trouble:
+        what = f"the broker ({facts.broker_url}) accepts no messages: {facts.broker_trouble}"
+        remedy = (
+            "steps are stored and wait for it. Start it, or check GRAPHSTALK_BROKER_URL; of a "
+            "RabbitMQ check memory and disk: rabbitmq-diagnostics alarms"
+        )
+        yield Finding(Level.FAIL, "BROKER_UNAVAILABLE", what, remedy)
+
+
 def broker_is_the_checkpointer(facts: Facts) -> Iterator[Finding]:
     """Check whether commits can push messages themselves."""
     if facts.broker_url != facts.url:
@@ -314,6 +326,7 @@ CHECKS: tuple[Check, ...] = (
     nothing_is_evicted,
     server_takes_writes,
     broker_is_no_cluster,
+    broker_accepts_messages,
     broker_is_the_checkpointer,
     broker_is_read,
     redelivery_waits_for_nodes,

@@ -280,10 +280,11 @@ class Running:
             is_named=self.parsed.thread_id is not None,
             keeps=self.keeps,
         )
-        protocol = graph.protocol(self.store, live)
-        protocol.breaks_after = self._breaks("interrupt_after")
-        protocol.breaks_before = self._breaks("interrupt_before")
-        return protocol
+        return dataclasses.replace(
+            graph.protocol(self.store, live),
+            breaks_after=self._breaks("interrupt_after"),
+            breaks_before=self._breaks("interrupt_before"),
+        )
 
     def _breaks(self, which: str) -> frozenset[str] | None:
         nodes: Any = self.options.get(which)

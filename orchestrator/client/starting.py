@@ -169,6 +169,11 @@ class Start:
         return self.calls.carry_on(self.thread_id, self.parsed.recursion_limit, self.run.call)
 
     def _asks_nothing(self) -> NoPendingInterruptError:
+        if self.graph.checkpointer is None:
+            return NoPendingInterruptError(
+                "a graph without a checkpointer keeps no question that could be answered: give "
+                "compile() a checkpointer"
+            )
         return NoPendingInterruptError(
             f"the thread {self.thread_id!r} does not exist, so it asks nothing: start a run on it"
         )

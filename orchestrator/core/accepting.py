@@ -15,11 +15,10 @@ from orchestrator.checkpoint.commit import (
     Commit,
     LoadedStep,
     LoadedThread,
-    ReadyStep,
     Wait,
 )
 from orchestrator.checkpoint.events import RunAccepted, RunResumed
-from orchestrator.checkpoint.model import Checkpoint, Outcome, PlannedStep, RunStatus
+from orchestrator.checkpoint.model import Checkpoint, Outcome, RunStatus
 from orchestrator.core import branches
 from orchestrator.core.advance import accept_input
 from orchestrator.core.apply import LEFT
@@ -54,7 +53,6 @@ __all__ = [
     "new_head",
     "paused_by_node",
     "plain",
-    "planned",
 ]
 
 
@@ -296,7 +294,7 @@ def _steering(
     if not goes_on and config.on_pending != "apply":
         return _command_of(config)
     done = tuple(
-        (planned(s.step), loaded.outcome(s.step.step_id))
+        (s.step.planned, loaded.outcome(s.step.step_id))
         for s in loaded.steps.values()
         if s.completed and loaded.head.status is not RunStatus.SUCCEEDED
     )
@@ -428,7 +426,7 @@ def go_on(
     steps = loaded.steps.values()
     steering = Steering(
         kept=tuple(_kept(records, loaded, s, given) for s in steps if not s.completed),
-        done=tuple((planned(s.step), loaded.outcome(s.step.step_id)) for s in steps if s.completed),
+        done=tuple((s.step.planned, loaded.outcome(s.step.step_id)) for s in steps if s.completed),
         reason=reason,
     )
     checkpoint = accept_input(
@@ -466,7 +464,7 @@ def _kept(
     is_send = step.step.index >= 0
     arg = records.decode(loaded.blobs[step.step.arg]) if is_send else None
     checkpoint = records.checkpoint(loaded.checkpoint.header)
-    carried = carried_in(checkpoint, planned(step.step))
+    carried = carried_in(checkpoint, step.step.planned)
     answers = {i: records.decode(data) for i, data in step.answers.items()}
     now = {i: value for i, value in given.items() if i in step.asks}
     return Kept(
@@ -476,13 +474,8 @@ def _kept(
         arg,
         {**carried.answers, **answers, **now},
         {**carried.notes, **step.notes},
-        spots=spots_of(checkpoint, planned(step.step)),
+        spots=spots_of(checkpoint, step.step.planned),
     )
-
-
-def planned(step: ReadyStep) -> PlannedStep:
-    """Return a ready step as its plan holds it."""
-    return PlannedStep(step.node, step.index, step.triggers, step.stored)
 
 
 def paused_by_node(loaded: LoadedThread) -> LoadedStep | None:

@@ -77,24 +77,27 @@ def advance(
     Raises:
         InvalidUpdateError: as `apply`.
     """
-    before, results = _taken_over(frame, new_id), list(results)
+    results = list(results)
+    before = _taken_over(frame, new_id) if frame.changes else frame.checkpoint
     applied = apply(spec, before, frame.values, results, new_id, passes=passes)
     for key, value in frame.changes.items():  # Stored with this checkpoint, whoever wrote them.
         if value is not MISSING:
             applied.changed.setdefault(key, value)
     control, sends = applied.control, applied.sends
-    kept = [replace(k, node=spec.lineage.node(k.node)) for k in kept_in(before)]
+    kept = kept_in(before)
+    if spec.lineage.renames:
+        kept = [replace(k, node=spec.lineage.node(k.node)) for k in kept]
     steps: tuple[PlannedStep, ...] = ()
-    command = next((v for _, w in results for key, v in w if key == Command.PARENT), None)
-    if command is None:
-        sends += [Send(k.node, k.arg) for k in kept if k.is_send]
+    if not applied.leads_out:
+        if kept:
+            sends += [Send(k.node, k.arg) for k in kept if k.is_send]
         steps = plan(spec, control, applied.versions, applied.seen, sends)
         if kept:
             steps += _going_on(spec, steps, kept)
         if kept or sends:
             control.update(notes_for(sends, kept))
     else:
-        control[Command.PARENT] = command
+        control[Command.PARENT] = next(v for _, w in results for k, v in w if k == Command.PARENT)
         sends.clear()
     checkpoint = replace(
         before,
@@ -106,7 +109,7 @@ def advance(
         versions=applied.versions,
         control=control,
         seen=applied.seen,
-        writers=tuple(dict.fromkeys(step.node for step, _ in results)),
+        writers=tuple({step.node: None for step, _ in results}),
         sends=len(sends),
         sends_version=new_id if sends else 0,
         plan=steps,
@@ -137,8 +140,6 @@ def _going_on(
 
 def _taken_over(frame: Frame, new_id: int) -> Checkpoint:
     """Return where the superstep began, as if a migration had been made before it."""
-    if not frame.changes:
-        return frame.checkpoint
     versions = dict(frame.checkpoint.versions)
     for key, value in frame.changes.items():
         if value is MISSING:

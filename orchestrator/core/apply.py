@@ -51,9 +51,10 @@ class Applied:
     appended: dict[str, list[Any]]  # Keys whose stored lists only grew, with what was added.
     control: dict[str, Any]
     versions: dict[str, int]
-    seen: dict[str, dict[str, int]]
+    seen: Mapping[str, Mapping[str, int]]
     sends: list[Send]
     updated: frozenset[str]  # The channels that may trigger nodes.
+    leads_out: bool = False  # Whether a step wrote a command for the graph around this one.
 
 
 def apply(
@@ -78,10 +79,12 @@ def apply(
     Raises:
         InvalidUpdateError: if a channel refuses its writes, or a reducer raises.
     """
-    ordered = sorted(results, key=lambda result: result[0].order)
+    ordered = list(results)
+    if len(ordered) > 1:
+        ordered.sort(key=lambda result: result[0].order)
     board = _Board(spec, checkpoint, values, version)
-    board.see(checkpoint.seen, [step for step, _ in ordered])
-    sends = board.write([writes for _, writes in ordered])
+    board.see(checkpoint.seen, ordered)
+    sends = board.write(ordered)
     if passes:
         board.clear_transient()
         idle = not sends and spec.triggers.keys().isdisjoint(board.updated)
@@ -99,7 +102,7 @@ def values_with(
         InvalidUpdateError: as `apply`.
     """
     board = _Board(spec, checkpoint, values, 0)
-    board.write([writes])
+    board.write([(None, writes)])
     return board.values()
 
 
@@ -115,16 +118,17 @@ class _Board:
     ) -> None:
         self.spec, self.version, self.before = spec, version, values
         channels, held = spec.channels, checkpoint.control
-        self.control = {k: v for k, v in held.items() if k in channels}
+        self.control = dict(held)
         self.changed: dict[str, Any] = {}
         self.appended: dict[str, list[Any]] = {}
         self.versions = dict(checkpoint.versions)
-        if len(self.control) < len(held):
-            for gone in held.keys() - self.control.keys():
-                self.versions.pop(gone, None)
-        self.seen: dict[str, dict[str, int]] = {}
+        for gone in held.keys() - channels.keys():
+            del self.control[gone]
+            self.versions.pop(gone, None)
+        self.seen: dict[str, Mapping[str, int]] = {}
         self.written: set[str] = set()
         self.updated: set[str] = set()
+        self.leads_out = False
 
     def value(self, channel: str) -> Any:
         """Return what a channel holds now, or `MISSING`."""
@@ -136,12 +140,16 @@ class _Board:
             return self.before[channel] + self.appended[channel]
         return self.changed[channel] if channel in self.changed else self.before[channel]
 
-    def see(self, before: Mapping[str, Mapping[str, int]], steps: Sequence[PlannedStep]) -> None:
+    def see(
+        self,
+        before: Mapping[str, Mapping[str, int]],
+        results: Sequence[tuple[PlannedStep, Writes]],
+    ) -> None:
         """Mark the triggers as seen by their nodes, and use up those that are for once."""
-        self.seen = {node: dict(channels) for node, channels in before.items()}
+        self.seen = dict(before)
         triggers: dict[str, None] = {}
-        for step in steps:
-            seen = self.seen.setdefault(step.node, {})
+        for step, _ in results:
+            seen = self.seen[step.node] = dict(self.seen.get(step.node, ()))
             for channel in step.triggers:
                 triggers[channel] = None
                 if channel in self.versions:
@@ -151,16 +159,18 @@ class _Board:
             if rule.consumes:
                 self.put(channel, rule.consume(self.value(channel)), news=False)
 
-    def write(self, all_writes: Sequence[Writes]) -> list[Send]:
+    def write(self, results: Sequence[tuple[PlannedStep | None, Writes]]) -> list[Send]:
         """Update each channel once with all its writes; return what is sent."""
         sends: list[Send] = []
         grouped: dict[str, list[Any]] = {}
-        for writes in all_writes:
+        for _, writes in results:
             for channel, value in writes:
                 if channel == SENDS:
                     sends.append(value)
                 elif channel not in NO_CHANNELS:
                     grouped.setdefault(channel, []).append(value)
+                elif channel == Command.PARENT:
+                    self.leads_out = True
         for channel, written in grouped.items():
             if channel not in self.spec.growing or not self._append(channel, written):
                 self.put(channel, self._update(channel, written))
@@ -225,11 +235,12 @@ class _Board:
 
     def applied(self, sends: list[Send]) -> Applied:
         """Return what came of it."""
-        seen = {
-            node: kept
-            for node, channels in self.seen.items()
-            if (kept := {c: v for c, v in channels.items() if c in self.versions})
-        }
+        held, seen = self.versions.keys(), self.seen
+        for node, channels in list(seen.items()):
+            if held.isdisjoint(channels):
+                del seen[node]
+            elif not channels.keys() <= held:
+                seen[node] = {c: v for c, v in channels.items() if c in held}
         return Applied(
             values=self.values(),
             changed=self.changed,
@@ -239,6 +250,7 @@ class _Board:
             seen=seen,
             sends=sends,
             updated=frozenset(self.updated),
+            leads_out=self.leads_out,
         )
 
 
@@ -282,7 +294,7 @@ def plan(
 
     A node is triggered by a channel that holds something it has not seen.
     """
-    steps = [PlannedStep(send.node, index) for index, send in enumerate(sends)]
+    steps = [PlannedStep(send.node, i) for i, send in enumerate(sends)] if sends else []
     triggered: dict[str, list[str]] = {}
     held = control.keys() & spec.triggers.keys()  # Few, also where the graph has many.
     for channel in sorted(held, key=spec.trigger_places.__getitem__):

@@ -18,6 +18,7 @@ from orchestrator.frozen import replace
 from orchestrator.ids import checkpoint_text, parse_checkpoint_id, root_thread
 
 __all__ = [
+    "base_of",
     "belongs",
     "below",
     "branched",
@@ -136,6 +137,15 @@ def branched(checkpoint: Checkpoint, thread_id: str, base: int) -> Checkpoint:
     left = {**held.get(_LEFT, {}), ns: [*spans, [base, checkpoint.id]]}
     metadata = {**checkpoint.metadata, _BRANCH: {**held, _LEFT: left}}
     return replace(checkpoint, metadata=metadata)
+
+
+def base_of(metadata: Mapping[str, Any], thread_id: str) -> int | None:
+    """Return the first checkpoint that the newest branch of a thread has left behind: its base.
+
+    `None`: there is none. Of a branch that began within another, that one's base.
+    """
+    spans = _part(metadata, _LEFT).get(root_thread(thread_id)[1], ())
+    return spans[-1][0] if spans else None
 
 
 def belongs(metadata: Mapping[str, Any], checkpoint_id: int, branch: Mapping[str, Any]) -> bool:

@@ -18,7 +18,6 @@ from orchestrator.checkpoint.model import (
     Outcome,
     PlannedStep,
     StepError,
-    blob_key,
 )
 from orchestrator.checkpoint.tails import Encoded, whole
 from orchestrator.core.advance import Frame
@@ -85,11 +84,7 @@ class Records:
             ns=c.ns,
             header=self.encode(header),
             plan=self.encode(plan),
-            refs=tuple(
-                blob_key(c.ns, key, version)
-                for key, version in c.versions.items()
-                if key not in c.control
-            ),
+            refs=tuple(c.names().values()),
         )
 
     def checkpoint(self, header: bytes, plan: bytes | None = None) -> Checkpoint:
@@ -115,11 +110,11 @@ class Records:
             sends=fields[11],
             sends_version=fields[12],
             metadata=fields[13],
-            plan=tuple(PlannedStep(node, index, tuple(t)) for node, index, t in steps),
+            plan=tuple(PlannedStep(n, i, tuple(t)) for n, i, t in steps) if steps else (),
             state_version=fields[14],
             tails=fields[15],
         )
-        return self.lineage.renamed(checkpoint)
+        return self.lineage.renamed(checkpoint) if self.lineage.renames else checkpoint
 
     def takes_input(self, stored: StoredCheckpoint) -> bool:
         """Return whether a checkpoint holds an input, by its plan: its header may not be whole.
@@ -137,22 +132,14 @@ class Records:
         triggers = tuple(self.lineage.channels.get(key, key) for key in step.triggers)
         return replace(step, node=name, triggers=triggers, stored=step.node)
 
-    def names(self, checkpoint: Checkpoint) -> dict[str, str]:
-        """Return the names of the blobs that hold the state of a checkpoint, by key."""
-        return {
-            key: blob_key(checkpoint.ns, key, version)
-            for key, version in checkpoint.versions.items()
-            if key not in checkpoint.control
-        }
-
     def values(self, checkpoint: Checkpoint, blobs: Mapping[str, Encoded]) -> StoredValues:
         """Return the values of the state that a checkpoint refers to; see `StoredValues`.
 
         Those of an earlier version of the graph are migrated.
         """
-        stored = StoredValues(self.names(checkpoint), blobs, self.decode)
+        stored = StoredValues(checkpoint.names(), blobs, self.decode)
         version = checkpoint.state_version
-        if not stored or version is None or not self.lineage.succeeds(version):
+        if version is None or version >= self.lineage.version or not stored:
             return stored
         before = dict(stored)
         after = self.lineage.migrated(version, before)

@@ -29,7 +29,7 @@ def damage_to_state(records: Records, loaded: LoadedThread) -> str:
         for record in (stored.header, stored.plan, *loaded.blobs.values()):
             check_damage(record)
         checkpoint = records.checkpoint(stored.header, stored.plan)
-        held = records.names(checkpoint).values()
+        held = checkpoint.names().values()
         absent = [name for name in held if name not in loaded.blobs]
     except UnknownTypeError:
         raise  # Another process reads it: nothing may be set back.

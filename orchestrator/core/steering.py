@@ -175,7 +175,8 @@ def is_update(checkpoint: Checkpoint) -> bool:
 
 def kept_in(checkpoint: Checkpoint) -> list[Kept]:
     """Return the steps that go on after this superstep."""
-    return [Kept(*fields) for fields in checkpoint.control.get(_KEPT, ())]
+    found = checkpoint.control.get(_KEPT)
+    return [Kept(*fields) for fields in found] if found else []
 
 
 def goto_in(checkpoint: Checkpoint) -> list[str | Send]:
@@ -191,7 +192,9 @@ def reason_in(checkpoint: Checkpoint) -> str:
 
 def done_in(checkpoint: Checkpoint) -> list[tuple[PlannedStep, bytes]]:
     """Return completed steps of the plan before, with their outcomes as stored."""
-    found = checkpoint.control.get(_DONE, ())
+    found = checkpoint.control.get(_DONE)
+    if not found:
+        return []
     return [(PlannedStep(node, index, tuple(t)), data) for node, index, t, data in found]
 
 
@@ -287,8 +290,9 @@ def carried_in(checkpoint: Checkpoint, step: PlannedStep, step_id: str = "") -> 
         step: the step.
         step_id: its id, by whoever knows it.
     """
-    nothing: tuple[Any, ...] = ("", {}, {}, None)
-    origin, *rest = checkpoint.control.get(_CARRIED, {}).get(place_of(step), nothing)
+    found = checkpoint.control.get(_CARRIED)
+    carried = found.get(place_of(step)) if found else None
+    origin, *rest = carried or ("", {}, {}, None)
     return Carried(origin or step_id or step.id_in(checkpoint), *rest)
 
 

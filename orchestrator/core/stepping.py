@@ -12,6 +12,8 @@ Rule 2: everything is encoded here, before anything is committed: a value that c
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 from orchestrator.checkpoint.commit import (
@@ -74,6 +76,7 @@ __all__ = [
     "tracked_writes",
 ]
 
+_STEP_ID, _NODE = attrgetter("step_id"), attrgetter("node")
 ASLEEP = "it sleeps"  # Why a step waits whose node does.
 IN_SUBGRAPH = "its subgraph runs"  # Why a step waits whose node is a graph.
 # Why a step waits whose subgraph remembers what it does: steps before it in the plan come first.
@@ -109,25 +112,27 @@ def steps_of(
 ) -> tuple[ReadyStep, ...]:
     """Return the steps that a checkpoint's plan makes ready."""
     return tuple(
-        ReadyStep(
-            thread_id=where.thread_id,
-            step_id=step.id_in(checkpoint),
-            checkpoint_id=checkpoint.id,
-            graph=where.graph,
-            node=step.node,
-            ns=checkpoint.ns,
-            index=step.index,
-            number=checkpoint.step + 1,
-            queue=where.queue(spec, step.node),
-            solo=len(checkpoint.plan) == 1,
-            triggers=step.triggers,
-            arg=(
-                send_key(checkpoint.ns, checkpoint.sends_version, step.index)
-                if step.index >= 0
-                else ""
-            ),
-        )
-        for step in checkpoint.plan
+        [
+            ReadyStep(
+                thread_id=where.thread_id,
+                step_id=step.id_in(checkpoint),
+                checkpoint_id=checkpoint.id,
+                graph=where.graph,
+                node=step.node,
+                ns=checkpoint.ns,
+                index=step.index,
+                number=checkpoint.step + 1,
+                queue=where.queue(spec, step.node),
+                solo=len(checkpoint.plan) == 1,
+                triggers=step.triggers,
+                arg=(
+                    send_key(checkpoint.ns, checkpoint.sends_version, step.index)
+                    if step.index >= 0
+                    else ""
+                ),
+            )
+            for step in checkpoint.plan
+        ]
     )
 
 
@@ -156,7 +161,7 @@ class Stepping:
     )
     breaks_before: frozenset[str] | None = None
 
-    @property
+    @cached_property
     def breaks(self) -> tuple[frozenset[str], frozenset[str]]:
         """Return the nodes after and before which the run stops."""
         after, before = self.breaks_after, self.breaks_before
@@ -165,9 +170,29 @@ class Stepping:
             self.spec.interrupt_before if before is None else before,
         )
 
-    def next(self, thread_id: str, head: Head, following: Next) -> Commit:
-        """Return the commit that makes `following` the head, where its parent still is."""
-        own = run_queue(self.records, head.config) if self.default_queue else ""
+    def next(
+        self,
+        thread_id: str,
+        head: Head,
+        following: Next,
+        *,
+        guard: StepGuard | None = None,
+        completed: bytes | None = None,
+        events: tuple[EventDraft, ...] = (),
+    ) -> Commit:
+        """Return the commit that makes `following` the head, where its parent still is.
+
+        Args:
+            thread_id: the thread.
+            head: of the thread.
+            following: the next checkpoint.
+            guard: of the step that the commit completes, if it completes one.
+            completed: the outcome of that step.
+            events: what happened before.
+        """
+        own = ""
+        if self.default_queue and b"queue" in head.config:  # Few runs have one of their own.
+            own = run_queue(self.records, head.config)
         where = Placement(thread_id, head.graph, self.default_queue, own)
         checkpoint, untracked = following.checkpoint, self.spec.untracked
         kept = kept_values(self.records, following, untracked)
@@ -176,7 +201,9 @@ class Stepping:
             kept.blobs[send_key(checkpoint.ns, checkpoint.id, index)] = self.records.check(
                 f"what is sent to {send.node!r}", send.arg
             )
-        ready = steps_of(checkpoint, where, self.spec)
+        ready, stored = steps_of(checkpoint, where, self.spec), checkpoint
+        if untracked or kept.tails != checkpoint.tails:
+            stored = _tracked(checkpoint, untracked, kept.tails)
         status, error = self._status_at(following, head)
         fields: dict[str, str | int | bytes] = {}
         if head.fingerprint not in {"", self.spec.fingerprint}:  # It was taken over.
@@ -192,13 +219,16 @@ class Stepping:
         return Commit(
             thread_id=where.thread_id,
             expect_head=following.follows or checkpoint.parent,
-            checkpoint=self.records.store_checkpoint(_tracked(checkpoint, untracked, kept.tails)),
+            checkpoint=self.records.store_checkpoint(stored),
             blobs=kept.blobs,
             tails=kept.goes_on,
             ready=ready,
             status=status,
             head=fields,
+            guard=guard,
+            completed=completed,
             events=(
+                *events,
                 _superstep(checkpoint, ready, live=status is None),
                 *((run_ended(status, at_break=bool(checkpoint.plan)),) if status else ()),
             ),
@@ -207,14 +237,14 @@ class Stepping:
     def _status_at(self, following: Next, head: Head) -> tuple[RunStatus | None, StepError | None]:
         """Return the run's status if it does not simply go on from a checkpoint."""
         checkpoint = following.checkpoint
-        nodes = [step.node for step in checkpoint.plan]
-        if not nodes:
+        if not checkpoint.plan:
             return RunStatus.SUCCEEDED, None
         if checkpoint.step + 1 > head.stop:
             return RunStatus.FAILED, recursion_error(checkpoint)
         after, before = self.breaks
-        if following.steered:
+        if following.steered or not (after or before):
             return None, None
+        nodes = [step.node for step in checkpoint.plan]
         ran = (*checkpoint.writers, *following.handled) if following.handled else checkpoint.writers
         if breaks_at(checkpoint, ran, after, head.breaks_seen) or breaks_at(
             checkpoint, nodes, before, head.breaks_seen
@@ -232,14 +262,16 @@ class Stepping:
             return Commit(
                 thread_id=step.thread_id, guard=guard, completed=completed, events=(event,)
             )
-        rest = self.next(step.thread_id, head, following)
-        return replace(rest, guard=guard, completed=completed, events=(event, *rest.events))
+        return self.next(
+            step.thread_id, head, following, guard=guard, completed=completed, events=(event,)
+        )
 
     def stored(self, outcome: Outcome) -> bytes:
         """Return what is stored of an outcome: not the keys whose values never are."""
-        writes = tracked_writes(outcome.writes, self.spec.untracked)
-        stored = outcome if writes is outcome.writes else replace(outcome, writes=writes)
-        return self.records.store_outcome(stored)
+        if self.spec.untracked:
+            writes = tracked_writes(outcome.writes, self.spec.untracked)
+            outcome = replace(outcome, writes=writes)
+        return self.records.store_outcome(outcome)
 
     def ask(self, claim: Claim, questions: tuple[Interrupt, ...]) -> Commit:
         """Let a claimed step wait for answers; what it asked before and asks no more is closed."""
@@ -343,9 +375,6 @@ def _tracked(
     checkpoint: Checkpoint, untracked: frozenset[str], tails: Mapping[str, int]
 ) -> Checkpoint:
     """Return a checkpoint as it is stored: without what never is, and with its tails counted."""
-    if not untracked:
-        same = tails == checkpoint.tails
-        return checkpoint if same else replace(checkpoint, tails=tails)
     versions = {k: v for k, v in checkpoint.versions.items() if k not in untracked}
     return replace(checkpoint, versions=versions, tails=tails)
 
@@ -424,7 +453,7 @@ def _superstep(checkpoint: Checkpoint, ready: tuple[ReadyStep, ...], *, live: bo
     return Superstep(
         checkpoint=checkpoint.id,
         number=checkpoint.step + 1,
-        steps=tuple(step.step_id for step in ready),
-        nodes=tuple(step.node for step in ready),
+        steps=tuple(map(_STEP_ID, ready)),
+        nodes=tuple(map(_NODE, ready)),
         live=live,
     ).draft()

@@ -9,7 +9,6 @@ by the advance of its superstep.
 from __future__ import annotations
 
 from orchestrator.checkpoint.commit import LoadedStep, LoadedThread, ReadyStep
-from orchestrator.core.accepting import planned
 from orchestrator.core.stepping import TURN, TURN_ABOVE
 
 __all__ = ["gives_way", "is_before", "turns"]
@@ -22,7 +21,7 @@ def is_before(loaded: LoadedThread, step_id: str) -> bool:
 
 
 def _comes_first(other: LoadedStep, own: LoadedStep) -> bool:
-    mine, theirs = planned(own.step), planned(other.step)
+    mine, theirs = own.step.planned, other.step.planned
     return theirs.node == mine.node and theirs.order < mine.order and not other.completed
 
 

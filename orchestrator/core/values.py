@@ -55,7 +55,8 @@ class StoredValues(Values):
         if name not in self.blobs:
             msg = f"the stored value of {key!r} is missing ({name!r})"
             raise StateCorruptedError(msg)
-        return self.decode(whole(self.blobs[name]))
+        data = self.blobs[name]
+        return self.decode(data if isinstance(data, bytes) else whole(data))
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return as `__getitem__`, or `default`; most keys are asked for in this way."""

@@ -1,21 +1,23 @@
-"""What stands for a stored record that is not what was stored: bytes that no codec decodes."""
+"""The type of a stored record that is not as it was stored."""
 
 from __future__ import annotations
 
 from orchestrator.errors import StateCorruptedError
 
-_DAMAGED = b"\xc1"  # The one byte with which nothing in msgpack begins.
+
+class Damaged(bytes):
+    """Stands for a record that does not fit its seal; its bytes say which one.
+
+    No codec decodes it, and it cannot be sealed again.
+    """
+
+    __slots__ = ()
 
 
-def damaged(place: str) -> bytes:
-    """Return what stands for the damaged record of a place."""
+def damaged(place: str) -> Damaged:
+    """Return the damaged record of a place."""
     what = place.replace("\x1f", " ").encode("utf-8", "replace")
-    return _DAMAGED + b"is damaged, or was stored elsewhere: " + what
-
-
-def is_damaged(record: bytes) -> bool:
-    """Return whether a record did not fit its seal."""
-    return record[:1] == _DAMAGED
+    return Damaged(b"is damaged, or was stored elsewhere: " + what)
 
 
 def check_damage(record: bytes) -> None:
@@ -24,5 +26,5 @@ def check_damage(record: bytes) -> None:
     Raises:
         StateCorruptedError: if it did not; the message holds the thread, the kind and the name.
     """
-    if is_damaged(record):
-        raise StateCorruptedError(f"a stored record {record[1:].decode('utf-8', 'replace')}")
+    if isinstance(record, Damaged):
+        raise StateCorruptedError(f"a stored record {record.decode('utf-8', 'replace')}")

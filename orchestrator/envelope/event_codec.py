@@ -1,10 +1,10 @@
-"""Events as they are kept: sealed, in few bytes, and given back as they were.
+"""The codec of events: sealed, in few bytes, and returned as they were.
 
-A thread that rests is little more than its log. So a word that is in most events is stored as a
-number, a number as one, and an id, which is hex digits, as the bytes that they stand for. Whatever
-else somebody says is kept as it is.
+An idle thread is little more than its log. So a word that is in most events is stored as a number,
+a number as one, and an id, which is hex digits, as the bytes of these digits. All other text is
+stored as it is.
 
-Rule 1: `_WORDS` is part of what is stored. A new word comes last; none is moved or taken out.
+Rule 1: `_WORDS` is part of what is stored. A new word comes last; none is moved or removed.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ import msgpack
 
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Event, EventDraft, as_bytes
-from orchestrator.envelope.damage import is_damaged
+from orchestrator.checkpoint.events import CommitRefused, StepReleased
+from orchestrator.envelope.damage import Damaged
 from orchestrator.envelope.seal import seal, unseal
 from orchestrator.ids import hex_bytes, root_thread
 
-_BY_SCRIPTS = ("commit_refused", "step_released")  # Events that a store makes itself, unsealed.
+_BY_STORES = (CommitRefused.type, StepReleased.type)  # Events that a store makes, unsealed.
 _SEALED = "sealed"  # The one field of an event that a caller made.
 _WORDS = (
     *("step", "node", "number", "checkpoint", "attempt", "fence", "worker", "claimed_ms"),
@@ -45,7 +46,7 @@ def _uuid_bytes(text: Any) -> bytes | None:
 
 _BYTES_OF = 64  # Added to the number of a word whose field is the bytes of hex digits.
 _NUMBERS = {word: number for number, word in enumerate(_WORDS)}
-# What is an id, mostly, and how to get its bytes and its text.
+# Fields that are ids, mostly: how to get their bytes and their text.
 _IDS: Mapping[str, tuple[Callable[[Any], bytes | None], Callable[[bytes], str]]] = {
     **dict.fromkeys(("step", "checkpoint", "steps", "interrupt"), (hex_bytes, bytes.hex)),
     "run": (_uuid_bytes, lambda data: str(UUID(bytes=data))),
@@ -67,12 +68,12 @@ def sealed_event(log: str, draft: EventDraft) -> EventDraft:
 def sealed_together(thread_id: str, drafts: Sequence[EventDraft]) -> bytes:
     """Return the events of one commit of a thread as one sealed record."""
     log, _ = root_thread(thread_id)
-    told = [(_NUMBERS.get(d.type, d.type), _briefly(d.fields)) for d in drafts]
-    return seal(f"{log}\x1fevents", _pack(told))
+    packed = [(_NUMBERS.get(d.type, d.type), _briefly(d.fields)) for d in drafts]
+    return seal(f"{log}\x1fevents", _pack(packed))
 
 
 def opened_events(thread_id: str, events: list[Event]) -> list[Event]:
-    """Return events that were checked; what is left of a damaged one is that it was."""
+    """Return checked events; a damaged one becomes an event `damaged` without fields."""
     log, _ = root_thread(thread_id)
     return [_opened_event(log, event) for event in events]
 
@@ -86,23 +87,23 @@ def opened_together(
         thread_id: the thread in whose log they are.
         stored: their record.
         last: the number of the last one.
-        count: how many there are; of a damaged record that is all that is left.
+        count: how many there are; a damaged record proves no more.
         ts_ms: when the commit was made.
     """
     log, _ = root_thread(thread_id)
     record = unseal(f"{log}\x1fevents", stored)
     lost: list[tuple[str, dict[Any, Any]]] = [("damaged", {})]
-    told = lost * min(count, limits.EVENTS_MAX) if is_damaged(record) else _unpack(record)
-    for seq, (type_, fields) in enumerate(told, last + 1 - len(told)):
+    found = lost * min(count, limits.EVENTS_MAX) if isinstance(record, Damaged) else _unpack(record)
+    for seq, (type_, fields) in enumerate(found, last + 1 - len(found)):
         yield Event(seq, ts_ms, _word(type_), _in_full(fields))
 
 
 def _opened_event(log: str, event: Event) -> Event:
     stored = event.fields.get(_SEALED)
-    if stored is None and event.type in _BY_SCRIPTS:
+    if stored is None and event.type in _BY_STORES:
         return event
     fields = unseal(f"{log}\x1f{event.type}", stored or b"")
-    if is_damaged(fields):
+    if isinstance(fields, Damaged):
         return Event(event.seq, event.ts_ms, "damaged", {})
     return Event(event.seq, event.ts_ms, event.type, _in_full(_unpack(fields)))
 

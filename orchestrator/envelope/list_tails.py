@@ -1,11 +1,11 @@
-"""How values are kept: tails of lists with what they go on, and nothing twice.
+"""Values as they are stored: lists as tails of earlier lists, and nothing twice.
 
-A value that is the tail of a list is stored with the name of the value that it goes on, and given
-back whole. What of a step's outcome, or of the input that it took in, is a value of the same
-commit, too, is not stored a second time: the record names the value, and is given back as it was.
+A value that is the tail of a list is stored with the name of the value that it continues, and
+returned whole. The parts of a step's outcome, or of the input of a run, that are values of the same
+commit are not stored a second time: the record names the values, and is returned as it was.
 
-Rule 1: what a stored record needs is found without trusting it, and believed only if it fits its
-        seal.
+Rule 1: a store finds the names that a record needs without checking them; a reader trusts them only
+        if the record fits its seal.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Commit
 from orchestrator.checkpoint.tails import joined
-from orchestrator.envelope.damage import damaged, is_damaged
-from orchestrator.envelope.seal import needs, needs_any, seal, seal_needing, unseal, unseal_needing
+from orchestrator.envelope.damage import Damaged, damaged
+from orchestrator.envelope.seal import needs, needs_any, seal, unseal, unseal_needing
 
 
 def _place(thread_id: str) -> str:
@@ -24,14 +24,14 @@ def _place(thread_id: str) -> str:
 
 
 def sealed_values(thread: str, commit: Commit, *, compact: bool = False) -> dict[str, bytes]:
-    """Return the values of a commit, sealed; tails with the names of what they go on."""
+    """Return the values of a commit, sealed; a tail names the value that it continues."""
     place, tails, blobs = _place(thread), commit.tails, commit.blobs
     if not tails:
         return {name: seal(place + name, value, compact=compact) for name, value in blobs.items()}
     return {
-        name: seal_needing(place + name, (tails[name],), value, compact=compact)
-        if name in tails
-        else seal(place + name, value, compact=compact)
+        name: seal(
+            place + name, value, needs=(tails[name],) if name in tails else (), compact=compact
+        )
         for name, value in blobs.items()
     }
 
@@ -39,7 +39,7 @@ def sealed_values(thread: str, commit: Commit, *, compact: bool = False) -> dict
 def sealed_naming(
     place: str, record: bytes, values: Mapping[str, bytes], *, compact: bool = False
 ) -> bytes | None:
-    """Return a record without what is one of the values, whose names it has; `None`: none is."""
+    """Return a record with names in place of values it contains; `None`: it contains none."""
     found, end = [], 0
     for name, value in values.items():
         if len(value) >= limits.NAMED_BYTES_MIN and (at := record.find(value)) >= 0:
@@ -55,7 +55,7 @@ def sealed_naming(
             end = at + size
     lengths = " ".join(map(str, places)).encode()
     rest = lengths + b"\n" + b"".join(parts) + record[end:]
-    return seal_needing(place, names, rest, compact=compact)
+    return seal(place, rest, needs=names, compact=compact)
 
 
 def opened_naming(thread_id: str, place: str, stored: bytes, named: Mapping[str, bytes]) -> bytes:
@@ -68,7 +68,7 @@ def opened_naming(thread_id: str, place: str, stored: bytes, named: Mapping[str,
     for name, length in zip(names, map(int, lengths.split()), strict=True):
         value = named.get(name, b"")
         _, value = unseal_needing(_place(thread_id) + name, value)
-        if is_damaged(value):
+        if isinstance(value, Damaged):
             return damaged(place)
         parts += [rest[at : at + length], value]
         at += length
@@ -78,7 +78,7 @@ def opened_naming(thread_id: str, place: str, stored: bytes, named: Mapping[str,
 def found_values(
     find: Callable[[str], bytes | None], wanted: Iterable[str], known: Collection[str] = ()
 ) -> dict[str, bytes]:
-    """Return the stored values that are wanted, with what they go on, back to what is known.
+    """Return the wanted values as stored, with those that they continue, back to known ones.
 
     Args:
         find: returns a stored value, if there is one.
@@ -90,7 +90,7 @@ def found_values(
         name = each
         while name not in known and name not in found:
             value = find(name)
-            if value is None:  # Whoever needs one that is missing says so.
+            if value is None:  # The reader of a missing value raises.
                 break
             found[name] = value
             before = needs(value)
@@ -115,14 +115,14 @@ def opened_values(
     more: Mapping[str, bytes] | None = None,
     tails: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Return the wanted values, checked and whole; and which of them go on one that is not there.
+    """Return the wanted values, checked and whole; and which of them continue one not found.
 
     Args:
         thread_id: the thread.
-        stored: what was found by `found_values`.
-        wanted: the names of what is wanted.
+        stored: the result of `found_values`.
+        wanted: the names of the wanted values.
         more: values that need no check.
-        tails: what these go on.
+        tails: the values that these continue.
     """
     if not (stored or more):
         return {}, {}

@@ -1,19 +1,18 @@
-"""The seal of a stored record: what shows later that it is what was stored, where it was stored.
+"""The seal of a stored record: it proves that the record is unchanged and in its place.
 
-A sealed record is one byte for the layout of the seal, eight bytes of checksum, and the record. The
+A sealed record is one byte of flags, eight bytes of checksum, and the record. The
 checksum covers the record and its place: the thread, what kind of record it is, and its name. So
 damage shows, and so does a record that was moved to another place. (INV-10)
 
-A record may need others to be whole. Then it has the second layout, and begins with their names,
-one a line, up to an empty line: whoever keeps it can bring them along without understanding it.
+A record may need others to be whole. Then it begins with their names, one a line, up to an empty
+line: a store can return them with it without understanding it. A record may be compressed; the
+names stay readable, and the checksum covers the stored bytes, so only sealed bytes are
+decompressed.
 
-Either may be compressed: that is the third and the fourth layout. Names stay readable, and the
-checksum covers what is stored, so nothing is decompressed that was not sealed.
-
-Rule 1: a seal proves nothing against somebody who can write to the store and make seals: that would
-        take a key.
-Rule 2: a record that does not fit its seal is never decoded. It becomes bytes that no codec
-        decodes, which say what was damaged, so that only who needs it fails.
+Rule 1: a seal proves nothing against a program that can write to the store and make seals: that
+        would take a key.
+Rule 2: a record that does not fit its seal is never decoded. It becomes `Damaged`, which names the
+        record, so that only the reader that needs it fails.
 """
 
 from __future__ import annotations
@@ -25,21 +24,22 @@ from hashlib import blake2b
 import zstandard
 
 from orchestrator import limits
-from orchestrator.envelope.damage import damaged
+from orchestrator.envelope.damage import Damaged, damaged
 
-_LAYOUT = b"\x01"
-_NEEDING = b"\x02"
-_COMPACT = b"\x03"
-_COMPACT_NEEDING = b"\x04"
+# The first byte of a sealed record is 1 and these flags; 4 to 6 are reserved.
+NEEDS = 1  # The record begins with the names of others, one a line, up to an empty line.
+COMPRESSED = 2
+_PLAIN = b"\x01"
+_NEEDING = {bytes((1 + flags,)) for flags in (NEEDS, NEEDS | COMPRESSED)}
 _SIZE = 8  # Bytes of checksum: one damaged record in 10^19 passes.
 _JOINED_MAX = 4096  # A record that is not longer is copied, which is faster than a second call.
 SEAL_BYTES = 1 + _SIZE  # What a seal adds to a record, in front of it.
-# What ends the place of a record of each layout, so that none is taken for another.
+# The end of a record's place by its flags, so that no layout is read as another.
 _ENDS = {
-    _LAYOUT: "",
-    _NEEDING: "\x1fneeds",
-    _COMPACT: "\x1fzstd",
-    _COMPACT_NEEDING: "\x1fneeds zstd",
+    0: "",
+    NEEDS: "\x1fneeds",
+    COMPRESSED: "\x1fzstd",
+    NEEDS | COMPRESSED: "\x1fneeds zstd",
 }
 
 
@@ -52,69 +52,56 @@ def _checksum(place: str, record: bytes) -> bytes:
     return made.digest()
 
 
-def _sealed(layout: bytes, place: str, record: bytes) -> bytes:
-    return layout + _checksum(place + _ENDS[layout], record) + record
-
-
-def seal(place: str, record: bytes, *, compact: bool = False) -> bytes:
+def seal(place: str, record: bytes, *, needs: Sequence[str] = (), compact: bool = False) -> bytes:
     """Return a record with its seal.
 
     Args:
-        place: where it is to be found, unlike any other.
-        record: any bytes.
-        compact: whether to compress it if that is worth it.
+        place: where it is stored, unlike any other record.
+        record: any bytes; one that is `Damaged` gets no seal, and stays damaged.
+        needs: the names of the records that it needs.
+        compact: whether to compress it if that saves enough.
     """
+    if isinstance(record, Damaged):
+        return bytes(record)
     small = compressed(record) if compact else None
-    if small is not None:
-        return _sealed(_COMPACT, place, small)
-    return _LAYOUT + _checksum(place, record) + record
+    if small is None and not needs:
+        return _PLAIN + _checksum(place, record) + record
+    flags = NEEDS * bool(needs) + COMPRESSED * (small is not None)
+    body = record if small is None else small
+    if needs:
+        body = ("\n".join(needs) + "\n\n").encode("utf-8", "surrogatepass") + body
+    return bytes((1 + flags,)) + _checksum(place + _ENDS[flags], body) + body
 
 
 def unseal(place: str, stored: bytes) -> bytes:
-    """Return the record; if it is not what was stored in that place, bytes that say so."""
+    """Return a record that needs no others; `Damaged` if it is not what was stored there."""
     record = bytes(stored[SEAL_BYTES:])
-    layout = stored[:1]
-    if layout == _LAYOUT and stored[1:SEAL_BYTES] == _checksum(place, record):
+    if stored[:1] == _PLAIN and stored[1:SEAL_BYTES] == _checksum(place, record):
         return record
-    if layout == _COMPACT and stored[1:SEAL_BYTES] == _checksum(place + _ENDS[layout], record):
-        return _decompressed(place, record)
-    return damaged(place)
-
-
-def seal_needing(
-    place: str, names: Sequence[str], record: bytes, *, compact: bool = False
-) -> bytes:
-    """Return a record with its seal, which names the records that it needs; else as `seal`."""
-    head = ("".join(f"{name}\n" for name in names) + "\n").encode("utf-8", "surrogatepass")
-    small = compressed(record) if compact else None
-    if small is not None:
-        return _sealed(_COMPACT_NEEDING, place, head + small)
-    return _sealed(_NEEDING, place, head + record)
+    names, record = unseal_needing(place, stored)
+    return damaged(place) if names else record
 
 
 def unseal_needing(place: str, stored: bytes) -> tuple[tuple[str, ...], bytes]:
-    """Return the names of what a record needs, and the record; as `unseal` if it is damaged."""
-    if not needs_any(stored):
-        return (), unseal(place, stored)
-    layout, record = stored[:1], stored[SEAL_BYTES:]
-    if stored[1:SEAL_BYTES] != _checksum(place + _ENDS[layout], record):
+    """Return the names of the records that a record needs, and the record; or as `unseal`."""
+    flags = stored[0] - 1 if stored else -1
+    end, record = _ENDS.get(flags), bytes(stored[SEAL_BYTES:])
+    names: tuple[str, ...] = ()
+    if end is None or stored[1:SEAL_BYTES] != _checksum(place + end, record):
         return (), damaged(place)
-    record = record[record.index(b"\n\n") + 2 :]
-    if layout == _COMPACT_NEEDING:
-        record = _decompressed(place, record)
-    return needs(stored), record
-
-
-def _decompressed(place: str, record: bytes) -> bytes:
-    try:
-        return decompressed(record)
-    except ValueError:
-        return damaged(place)
+    if flags & NEEDS:
+        names, record = needs(stored), record[record.index(b"\n\n") + 2 :]
+    if flags & COMPRESSED:
+        try:
+            record = decompressed(record)
+        except ValueError:
+            record = damaged(place)
+    return names, record
 
 
 def needs_any(stored: bytes) -> bool:
     """Return whether a stored record needs others, if it is not damaged."""
-    return stored[:1] in {_NEEDING, _COMPACT_NEEDING}
+    return stored[:1] in _NEEDING
 
 
 def needs(stored: bytes) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
-"""Sealing what a checkpointer is given to keep, and checking what it gives back. (INV-10)
+"""Records of commits, sealed before they are stored and checked when they are read. (INV-10)
 
-Each checkpointer calls these at its own edge, so what is above never sees a seal, and what is below
-never sees an unsealed record. Nothing here raises: a record that does not fit its seal comes back
-as bytes that no codec decodes, and fails whoever needs it.
+Each checkpointer calls these at its own edge, so the engine never sees a seal, and the store never
+sees an unsealed record. Nothing here raises: a record that does not fit its seal comes back as
+`Damaged`, and the reader that needs it fails.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from orchestrator.checkpoint.commit import (
     StoredCheckpoint,
 )
 from orchestrator.checkpoint.model import Head
-from orchestrator.envelope.damage import damaged, is_damaged
+from orchestrator.envelope.damage import Damaged, damaged
 from orchestrator.envelope.event_codec import sealed_event
 from orchestrator.envelope.list_tails import (
     opened_naming,
@@ -36,7 +36,7 @@ from orchestrator.errors import GraphstalkError, StateCorruptedError
 from orchestrator.frozen import replace
 from orchestrator.ids import root_thread
 
-# What callers say of a run. The rest of a head changes at every step, and is counted and checked.
+# The fields that callers set. The others change at every step, and are counted and checked.
 HEAD_FIELDS = (
     *("graph", "fingerprint", "run_id", "config", "stop", "breaks_seen", "resumes", "local"),
     *("owner", "error"),
@@ -55,7 +55,7 @@ def sealed(commit: Commit, *, compact: bool = False) -> Commit:
     """Return a commit whose records are sealed.
 
     Args:
-        commit: what is to be stored.
+        commit: the commit to be stored.
         compact: whether to compress those of its records that may be large, and to let an input
             name its values. Its events are left as they are then, for `sealed_together`.
     """
@@ -105,7 +105,7 @@ def opened_thread(thread_id: str, loaded: LoadedThread, named: Mapping[str, byte
     args = (step.step.arg for step in loaded.steps.values())
     blobs, broken = opened_values(thread_id, loaded.blobs, (*loaded.checkpoint.refs, *args))
     for name in broken:
-        del blobs[name]  # What it goes on is gone.
+        del blobs[name]  # The value that it continues is gone.
     return replace(
         loaded,
         checkpoint=opened_checkpoint(thread_id, loaded.checkpoint, named),
@@ -169,10 +169,10 @@ def is_whole(fields: Mapping[str, bytes], made: str, thread_id: str) -> bool:
 
 
 def opened_config(thread_id: str, config: bytes, *, whole: bool = True) -> bytes:
-    """Return the config of a head, checked; if the head does not fit its seal, bytes that say so.
+    """Return the config of a head, checked; if the head does not fit its seal, `Damaged`.
 
-    Whoever needs to know what a run was started with needs the config; so nobody goes on with a
-    head that is not what was stored.
+    A process needs the config to continue a run; so no run continues on a head that is not what
+    was stored.
     """
     if not whole:
         return damaged(f"{thread_id}\x1fhead")
@@ -186,10 +186,10 @@ def opened_error(thread_id: str, error: bytes) -> bytes:
 
 @contextmanager
 def parsing(thread_id: str) -> Iterator[None]:
-    """Turn what comes of stored bytes that are no record at all into an error that says so.
+    """Turn errors about stored bytes that are no record at all into `StateCorruptedError`.
 
     Raises:
-        StateCorruptedError: if the block cannot make sense of what is stored.
+        StateCorruptedError: if the block cannot parse what is stored.
     """
     try:
         yield
@@ -304,7 +304,7 @@ def _opened_header(
     named: Mapping[str, bytes],
 ) -> bytes:
     record = opened_naming(thread, _header(thread, checkpoint_id, refs), header, named)
-    return damaged(_header(thread, checkpoint_id, ())) if is_damaged(record) else record
+    return damaged(_header(thread, checkpoint_id, ())) if isinstance(record, Damaged) else record
 
 
 def _plan(thread: str, checkpoint_id: int) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
@@ -30,6 +31,7 @@ __all__ = [
     "AMQP_PATIENCE",
     "REDIS_PATIENCE",
     "Dispatch",
+    "broker_trouble",
     "disconnect",
     "dispatcher",
     "open_store",
@@ -57,6 +59,7 @@ _AMQP = ("amqp", "amqps", "pyamqp")
 
 # Brokers whose queues are first-in first-out, so that what was claimed tells of what was lost.
 _ORDERED = ("redis", "rediss", "redis+socket", "sentinel", *_AMQP)
+_ASKED = ("redis", *_AMQP)
 
 
 def open_store(
@@ -104,6 +107,31 @@ def speaks_amqp(broker_url: str) -> bool:
     return broker_url.partition("://")[0] in _AMQP
 
 
+def broker_trouble(settings: Settings) -> str:
+    """Return why a broker of its own accepts no messages; empty if it does, or cannot be asked."""
+    if settings.one_redis or not settings.celery_url.startswith(_ASKED):
+        return ""
+    return _Broker(settings).trouble()
+
+
+def _on_blocked(reason: str) -> None:
+    """Fail at once: RabbitMQ reports that it reads nothing from this connection for now."""
+    from amqp.exceptions import RecoverableConnectionError  # noqa: PLC0415 - only senders need it
+
+    msg = f"RabbitMQ is short of memory or of disk, and blocks publishers: {reason}"
+    raise RecoverableConnectionError(msg)
+
+
+@contextmanager
+def _leaving(connection: Any) -> Iterator[None]:
+    """After an error drop a connection without the closing handshake, which may get no answer."""
+    try:
+        yield
+    except Exception:
+        connection.collect()
+        raise
+
+
 def disconnect(dispatch: Dispatch) -> None:
     """Give back the connections with which messages were sent; the next message makes others."""
     if isinstance(dispatch, _Publisher):
@@ -131,7 +159,7 @@ class _Broker:
             if self._url.startswith("redis"):
                 conf.broker_transport_options = REDIS_PATIENCE
             elif speaks_amqp(self._url):
-                conf.broker_transport_options = AMQP_PATIENCE
+                conf.broker_transport_options = {**AMQP_PATIENCE, "on_blocked": _on_blocked}
                 conf.broker_heartbeat = 0  # It sends now and then; a confirmation says the same.
                 conf.broker_connection_timeout = 2
                 conf.task_publish_retry_policy = {"max_retries": 1, "interval_start": 0}
@@ -156,6 +184,27 @@ class _Broker:
         if self._app is not None:
             self._app.close()
             self._app = None
+
+    def trouble(self) -> str:
+        """See `broker_trouble`: send a message that no queue receives, or change nothing."""
+        from kombu.exceptions import KombuError  # noqa: PLC0415 - only senders need Celery
+
+        nowhere = self.queue_prefix + "nowhere"
+        kinds: tuple[type[Exception], ...] = (*self.errors(), KombuError, RedisError, OSError)
+        connection = self.celery().connection_for_write(connect_timeout=2)
+        try:
+            with connection, _leaving(connection):
+                connection.ensure_connection(max_retries=1, interval_start=0)
+                channel = connection.channel()
+                if speaks_amqp(self._url):
+                    channel.basic_publish(channel.prepare_message(b""), routing_key=nowhere)
+                else:
+                    channel.client.delete(nowhere)
+        except kinds as error:
+            return str(error) or type(error).__name__
+        finally:
+            self.disconnect()
+        return ""
 
     def is_empty(self, queue: str) -> bool:
         """Return whether no message waits in a queue; `False` if the broker does not say."""
@@ -187,7 +236,7 @@ class _Publisher:
         app = self._broker.celery()
         now_ms = self._store.now_ms() if self._broker.ordered else 0
         try:
-            with app.producer_or_acquire() as producer:
+            with app.producer_or_acquire() as producer, _leaving(producer.connection):
                 for step in steps:
                     app.send_task(
                         STEP_TASK,
@@ -200,7 +249,8 @@ class _Publisher:
                     )
         except self._broker.errors() as error:
             self._broker.disconnect()
-            msg = f"the broker does not answer ({error}); the steps are stored and will be sent"
+            why = str(error) or type(error).__name__
+            msg = f"the broker does not answer ({why}); the steps are stored and will be sent"
             raise CheckpointerUnavailableError(msg) from error
         except RedisError as error:
             if not refuses_for_now(error):

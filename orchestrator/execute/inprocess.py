@@ -19,6 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from orchestrator import limits
@@ -39,7 +40,7 @@ from orchestrator.step.cancelscope import (
     check_cancelled,
 )
 from orchestrator.step.lease import keeping
-from orchestrator.step.loop import callers_loop
+from orchestrator.step.loop import WaitingThread, callers_loop
 from orchestrator.step.protocol import StepProtocol
 from orchestrator.step.report import Report
 
@@ -151,12 +152,12 @@ class LocalRun:
             raise Cancelled
         following: list[ReadyStep] = []
         taken: Report | None = None
-        done = self._reports()
-        now_ms = self.executor.clock.now_ms() if any(r.retry_ms is not None for r in done) else 0
-        for step, report in zip(self.todo, done, strict=True):
+        now_ms = 0
+        for step, report in zip(self.todo, self._reports(), strict=True):
             if report.error is not None:
                 self._errors.append(((step.number, step.index, step.node, 0), report.error))
             if report.retry_ms is not None:
+                now_ms = now_ms or self.executor.clock.now_ms()
                 due_ms = now_ms + report.retry_ms
                 heapq.heappush(self._later, (due_ms, step.step_id, step, report.raised is not None))
             following += report.ready
@@ -226,7 +227,8 @@ class LocalRun:
     def _reports(self) -> Sequence[Report]:
         """Do steps side by side; return their reports in the same order."""
         steps, taken = self.todo, self._taken
-        end = self._end_of(steps)
+        limit = self.executor.step_timeout_s
+        end = self._end_of(steps, limit) if limit is not None else None
         if end is None and taken is not None:
             self._taken = None
             return [self.protocol.go_on(taken)]
@@ -244,15 +246,12 @@ class LocalRun:
             self._fail()
         return reports
 
-    def _end_of(self, steps: Sequence[ReadyStep]) -> float | None:
+    def _end_of(self, steps: Sequence[ReadyStep], limit: float) -> float:
         """Return when the time of the steps' superstep is over, by the monotonic clock."""
-        limit = self.executor.step_timeout_s
-        if limit is None:
-            return None
         number, end = self._superstep
-        if steps[0].number != number:
-            number, end = steps[0].number, time.monotonic() + limit
-            self._superstep = (number, end)
+        if end is None or steps[0].number != number:
+            end = time.monotonic() + limit
+            self._superstep = (steps[0].number, end)
         return end
 
     def _left(self) -> Report:
@@ -324,6 +323,7 @@ class _SideBySide:
         self.late = self.left_out = False
         self._protocol, self._scope = protocol, CancelScope(outer)
         self._concurrency_max = concurrency_max
+        self._awaiting: list[Future[Report]] = []  # Of the steps that may await.
 
     def run(
         self, steps: Sequence[ReadyStep], taken: Report | None, end: float | None
@@ -348,6 +348,8 @@ class _SideBySide:
             finally:
                 for pool in pools:
                     pool.shutdown(wait=not self.late)
+                if not self.late:
+                    wait(self._awaiting)
         done = {i: future for i, future in begun.items() if future.done()}
         return [done[s.step_id].result() if s.step_id in done else Report() for s in steps]
 
@@ -364,7 +366,7 @@ class _SideBySide:
         graphs = self._of(steps, _is_graph)
         if coroutines or graphs:
             size = min(len(coroutines) + len(graphs), limits.AWAITING_STEPS_MAX)
-            pool, room = self._pool(pools, size), _room()
+            free, room = threading.Semaphore(size), _room()
             start = _Start(min(len(coroutines), size))
             for step in (*coroutines, *graphs):
                 try:
@@ -372,9 +374,14 @@ class _SideBySide:
                 except Empty:
                     self.late = True
                     return begun
+                if not free.acquire(timeout=_left_s(end)):
+                    self.late = True
+                    return begun
                 place = _Place(room, start if len(begun) < len(coroutines) else None)
-                run = copy_context().run
-                begun[step.step_id] = pool.submit(run, self._placed, step, place, taken)
+                call = partial(copy_context().run, self._placed, step, place, taken)
+                begun[step.step_id] = future = WaitingThread.submit(call)
+                future.add_done_callback(lambda _: free.release())
+                self._awaiting.append(future)
         rest = [step for step in steps if step.step_id not in begun]
         if rest:
             size = self._concurrency_max or limits.SYNC_STEPS_MAX
@@ -459,7 +466,7 @@ class _Start:
             if held:
                 self._held.append(begin)
         if not held:
-            begin()
+            Begin.together([begin])
 
     def arrive(self) -> None:
         """Expect one step less."""
@@ -468,8 +475,7 @@ class _Start:
             held = self._held if self._expected <= 0 else []
             if held:
                 self._held = []
-        for begin in held:
-            begin()
+        Begin.together(held)
 
 
 class _Place:
@@ -483,7 +489,7 @@ class _Place:
     def begins(self, begin: Begin) -> None:
         """Let a coroutine begin; make room for another step meanwhile."""
         if self._start is None or self._is_left:
-            begin()
+            Begin.together([begin])
         else:
             self._start.hold(begin)
         self.leave()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -25,7 +26,7 @@ from orchestrator.graph.parameters import ContextT, InputT, OfState, OutputT, St
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
 from orchestrator.graph.routing import END, START, plain_name
 from orchestrator.graph.schema import channels_of, codec_classes, managed_of, schema_of
-from orchestrator.graph.settings import NodeDefaults, NodeSettings, check_settings
+from orchestrator.graph.settings import NodeDefaults, NodeSettings, checked_settings
 from orchestrator.graph.spec import GraphSpec, handler_name
 from orchestrator.graph.wiring import Router, Written, WrittenNode, freeze
 
@@ -73,6 +74,7 @@ class GraphBuilder(OfState[StateT, ContextT, InputT, OutputT]):
         self.input_schema: Any = schema_of(input_schema) if input_schema else own
         self.output_schema: Any = schema_of(output_schema) if output_schema else own
         self.channels: dict[str, Channel] = {}
+        self.schemas: dict[Any, dict[str, Any]] = {}  # The rules of its keys, by schema.
         self.managed: dict[str, type[ManagedValue]] = {}
         self._defaults = NodeDefaults()
         self._on_resume: Callable[..., Any] | None = None
@@ -120,7 +122,7 @@ class GraphBuilder(OfState[StateT, ContextT, InputT, OutputT]):
         """
         name, function = named(node, action)
         self._check_name(name)
-        check_settings(name, settings)
+        settings = checked_settings(name, settings)
         graph = subgraph_of(function)
         called = None if graph is not None else action_of(function)
         schema = schema_of(settings.get("input_schema"))
@@ -353,8 +355,11 @@ class GraphBuilder(OfState[StateT, ContextT, InputT, OutputT]):
         )
 
     def _add_schema(self, schema: Any) -> None:
-        self.managed.update(managed_of(schema))
-        for key, channel in channels_of(schema).items():
+        channels, managed = channels_of(schema), managed_of(schema)
+        with contextlib.suppress(TypeError):  # A schema that cannot be hashed is not shown.
+            self.schemas[schema] = {**channels, **managed}
+        self.managed.update(managed)
+        for key, channel in channels.items():
             known = self.channels.setdefault(key, channel)
             if isinstance(known, LastValue) and known.typ is channel.typ:
                 if not isinstance(channel, LastValue):

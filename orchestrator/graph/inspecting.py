@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from orchestrator.errors import InvalidGraphError
+from orchestrator.errors import InvalidGraphError, InvalidNodeError
 from orchestrator.graph.fields import annotation_of, field_hints
 from orchestrator.graph.routing import Command, plain_name
 from orchestrator.graph.scope import current_scope
@@ -35,12 +35,12 @@ def named(node: Any, action: Any) -> tuple[str, Any]:
     """Return name and action of a node.
 
     Raises:
-        InvalidGraphError: if there is no action, or what stands there is none.
+        InvalidNodeError: if there is no action, or it cannot be called.
     """
     if isinstance(node, str):
         name = plain_name(node)
         if action is None:
-            raise InvalidGraphError(
+            raise InvalidNodeError(
                 f"the node {name!r} has no function: add_node({name!r}, function)"
             )
     else:
@@ -51,7 +51,7 @@ def named(node: Any, action: Any) -> tuple[str, Any]:
             f"the node {name!r} must be a function, a callable object, a compiled graph, a "
             f"runnable or a dict of these ({type(action).__name__}: {action!r:.80})"
         )
-        raise InvalidGraphError(msg)
+        raise InvalidNodeError(msg)
     return name, action
 
 
@@ -91,8 +91,43 @@ def action_of(action: Any) -> Callable[..., Any]:
     if isinstance(action, dict):
         action = _side_by_side(action)
     if inspect.isroutine(action) or (callable(action) and not _is_runnable(action)):
-        return typing.cast("Callable[..., Any]", action)
+        return _collecting(action)
     return _invoked(action)
+
+
+def _collecting(function: Any) -> Callable[..., Any]:
+    """Return a function; of a generator function, one that returns the sum of what it yields.
+
+    What cannot be added to what came before replaces it, as in LangChain's `RunnableLambda`.
+    """
+    called = getattr(function, "__call__", function)  # noqa: B004 - of an object that is callable
+    if inspect.isasyncgenfunction(function) or inspect.isasyncgenfunction(called):
+
+        @functools.wraps(function)
+        async def collect_async(*args: Any, **options: Any) -> Any:
+            found = None
+            async for part in function(*args, **options):
+                found = _added(found, part)
+            return found
+
+        return collect_async
+    if inspect.isgeneratorfunction(function) or inspect.isgeneratorfunction(called):
+
+        @functools.wraps(function)
+        def collect(*args: Any, **options: Any) -> Any:
+            return functools.reduce(_added, function(*args, **options), None)
+
+        return collect
+    return typing.cast("Callable[..., Any]", function)
+
+
+def _added(found: Any, part: Any) -> Any:
+    if found is None:
+        return part
+    try:
+        return found + part
+    except TypeError:
+        return part
 
 
 def _invoked(action: Any) -> Callable[..., Any]:

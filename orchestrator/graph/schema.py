@@ -175,7 +175,7 @@ class Reader:
                 seen[key] = channel.default()
         if loop is not None:
             seen.update({key: value.get(loop) for key, value in self.managed.items()})
-        return self.coerce(seen)
+        return seen if self.make is None and self.keys != (ROOT,) else self.coerce(seen)
 
     def coerce(self, seen: dict[str, Any]) -> Any:
         """Return plain keys as the schema's type."""
@@ -211,7 +211,20 @@ def update_items(
 
 def has_fields(value: Any) -> bool:
     """Return whether a value is an instance of a class with annotated fields."""
-    return any(getattr(base, "__annotations__", None) for base in type(value).__mro__)
+    return any(_own_annotations(base) for base in type(value).__mro__)
+
+
+def _own_annotations(cls: type) -> Mapping[str, Any]:
+    """Return the annotations in the body of a class; names that are unknown raise no error.
+
+    Python 3.14 evaluates them at the first access, and does not keep them in `vars(cls)`.
+    """
+    if sys.version_info >= (3, 14):
+        import annotationlib  # noqa: PLC0415 - earlier Pythons have no such module
+
+        return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
+    found: Mapping[str, Any] = vars(cls).get("__annotations__", {})
+    return found
 
 
 def codec_classes(hints: Iterable[Any]) -> list[type]:
@@ -278,7 +291,7 @@ def _field_types(cls: type) -> Iterator[Any]:
         yield from field_hints(cls).values()
     except InvalidGraphError:  # A name that only a type checker sees; the other fields have theirs.
         for base in cls.__mro__:
-            for name, hint in vars(base).get("__annotations__", {}).items():
+            for name, hint in _own_annotations(base).items():
                 yield from _resolved(name, hint, base)
 
 
@@ -286,7 +299,7 @@ def _private_types(cls: type) -> list[Any]:
     return [
         found
         for base in cls.__mro__
-        for name, hint in vars(base).get("__annotations__", {}).items()
+        for name, hint in _own_annotations(base).items()
         if name.startswith("_")
         for found in _resolved(name, hint, base)
     ]

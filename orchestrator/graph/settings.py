@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from orchestrator.errors import InvalidGraphError
 from orchestrator.graph.inspecting import injected
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy, policies_of
 from orchestrator.graph.routing import plain_name
-from orchestrator.graph.spec import DispatchMode, Handler, NodeOptions
+from orchestrator.graph.spec import (
+    DEFAULT_HANDLER,
+    DispatchMode,
+    Handler,
+    NodeOptions,
+    handler_name,
+)
 from orchestrator.ids import QUEUE_RULE, is_queue
 
 __all__ = ["NodeDefaults", "NodeSettings", "checked_dispatch", "checked_queue", "options_of"]
@@ -33,6 +40,8 @@ class NodeSettings(TypedDict, total=False):
         timeout: seconds, a `timedelta` or a `TimeoutPolicy` for one attempt.
         queue: the Celery queue whose workers run it, if not the default one.
         dispatch: how it gets to a worker, if not as the graph's nodes do; see `compile`.
+        retry: the old name of `retry_policy`, deprecated.
+        input: the old name of `input_schema`, deprecated.
     """
 
     defer: bool
@@ -45,6 +54,11 @@ class NodeSettings(TypedDict, total=False):
     timeout: float | timedelta | TimeoutPolicy | None
     queue: str | None
     dispatch: DispatchMode | None
+    retry: RetryPolicy | Sequence[RetryPolicy] | None
+    input: Any
+
+
+_OLD_NAMES: Mapping[str, str] = {"retry": "retry_policy", "input": "input_schema"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,19 +71,26 @@ class NodeDefaults:
     timeout: float | timedelta | TimeoutPolicy | None = None
 
 
-def check_settings(name: str, settings: Mapping[str, Any]) -> None:
-    """Refuse options that there are not.
+def checked_settings(name: str, settings: NodeSettings) -> NodeSettings:
+    """Return options with those of an old name under their new one, and a warning.
 
     Raises:
-        TypeError: with the name of the first, and those there are.
+        TypeError: if there is no such option, with its name and those there are.
     """
     known = NodeSettings.__annotations__
     unknown = [key for key in settings if key not in known]
     if unknown:
-        msg = (
-            f"add_node({name!r}) has no option {unknown[0]!r}. The options are: {', '.join(known)}"
-        )
+        names = ", ".join(key for key in known if key not in _OLD_NAMES)
+        msg = f"add_node({name!r}) has no option {unknown[0]!r}. The options are: {names}"
         raise TypeError(msg)
+    found: dict[str, Any] = {**settings}
+    for old in _OLD_NAMES.keys() & found.keys():
+        new, value = _OLD_NAMES[old], found.pop(old)
+        msg = f"add_node({name!r}, {old}=…) is deprecated: write {new}="
+        warnings.warn(msg, DeprecationWarning, stacklevel=3)
+        if found.get(new) is None:
+            found[new] = value
+    return cast("NodeSettings", found)
 
 
 def options_of(name: str, settings: NodeSettings, defaults: NodeDefaults) -> NodeOptions:
@@ -82,7 +103,7 @@ def options_of(name: str, settings: NodeSettings, defaults: NodeDefaults) -> Nod
         key: settings.get(key) if settings.get(key) is not None else getattr(defaults, key)
         for key in ("retry_policy", "cache_policy", "error_handler", "timeout")
     }
-    handler = chosen["error_handler"]
+    handler, own = chosen["error_handler"], settings.get("error_handler") is not None
     try:
         timeout = TimeoutPolicy.coerce(chosen["timeout"])
     except (ValueError, TypeError) as error:
@@ -97,7 +118,13 @@ def options_of(name: str, settings: NodeSettings, defaults: NodeDefaults) -> Nod
         cache=chosen["cache_policy"],
         timeout=timeout,
         handler=(
-            Handler(handler, injected(handler), policies_of(defaults.retry_policy))
+            Handler(
+                action=handler,
+                injected=injected(handler),
+                retry=policies_of(defaults.retry_policy),
+                name=handler_name(name) if own else DEFAULT_HANDLER,
+                shared=not own,
+            )
             if handler is not None
             else None
         ),

@@ -18,6 +18,7 @@ from orchestrator.graph.schema import ROOT, Reader
 from orchestrator.ids import short_hash
 
 __all__ = [
+    "DEFAULT_HANDLER",
     "DEFAULT_NAME",
     "SINGLE",
     "Branch",
@@ -34,6 +35,7 @@ __all__ = [
 # States of one value: of a schema without fields, and of an entrypoint. They are shown without key.
 DispatchMode = Literal["queue", "inline"]
 SINGLE = frozenset({(ROOT,), (END,)})
+DEFAULT_HANDLER = "__default_error_handler__"  # LangGraph's name of the handler of all nodes.
 DEFAULT_NAME = "graph"  # Of a graph that was given none.
 
 
@@ -63,6 +65,8 @@ class Handler:
     action: Callable[..., Any]
     injected: tuple[str, ...]
     retry: tuple[RetryPolicy, ...] = ()  # What the graph says of all its nodes.
+    name: str = ""  # As drawings show it.
+    shared: bool = False  # Whether it is the one of all nodes that have none of their own.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

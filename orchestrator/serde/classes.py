@@ -240,7 +240,8 @@ _HOUSEKEEPING = frozenset(
     (
         *("__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__slots__"),
         *("__annotations__", "__new__", "__init__", "__orig_bases__", "__parameters__"),
-        *("__static_attributes__", "__firstlineno__"),
+        *("__static_attributes__", "__firstlineno__"),  # Since Python 3.13; the next since 3.14:
+        *("__annotate_func__", "__annotations_cache__", "__conditional_annotations__"),
     )
 )
 

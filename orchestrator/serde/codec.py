@@ -43,7 +43,25 @@ from orchestrator.serde.type_registry import NATIVE, registered_form, registered
 _TAG = 1  # The one extension code: its payload is a tag.
 _KEPT_BYTES_MAX = 1 << 20  # A writer whose buffer grew beyond this is not kept.
 
+_PLAIN_BYTES_MAX = 1 << 14  # What is not longer is first read as if no value of it had a tag.
+
+_SHORT_BYTES_MAX = 0xFF  # Up to here, one head alone begins bytes.
+
 _SCALARS = NATIVE - {list, dict}
+
+
+def _no_tag(code: int, _payload: bytes) -> Any:
+    """Refuse an extension.
+
+    Raises:
+        ValueError: in any case.
+    """
+    msg = f"the extension {code} is no plain data"
+    raise ValueError(msg)
+
+
+_unpackb = functools.partial(msgpack.unpackb, strict_map_key=False, unicode_errors="surrogatepass")
+_unpack_plain = functools.partial(_unpackb, ext_hook=_no_tag)
 
 
 class Codec:
@@ -115,6 +133,11 @@ class Codec:
             StateCorruptedError: if the bytes are damaged.
             UnknownTypeError: if they name a type that is not allowed here.
         """
+        if len(data) <= _PLAIN_BYTES_MAX:
+            try:
+                return _unpack_plain(data)
+            except Exception:  # noqa: BLE001, S110 - it has a type, or is damaged: read it for real
+                pass
         check_damage(data)
         by_tag = self._by_tag
         return _unpacked(
@@ -179,6 +202,7 @@ class _Writer:
             packed = self._lenient().pack([value])
         if (
             type(value) not in _SCALARS
+            and (len(packed) > _SHORT_BYTES_MAX or b"\xc4" in packed)
             and may_hold_bytes(packed)
             and hold_buffers([value, *self.plains])
         ):
@@ -350,13 +374,7 @@ USERS_TYPED = Placeholders(_LenientReader.is_of_users, UnknownValue)
 
 def _unpacked(data: bytes, reader: _Reader) -> Any:
     try:
-        value = msgpack.unpackb(
-            data,
-            ext_hook=reader.tag,
-            list_hook=reader.list,
-            strict_map_key=False,
-            unicode_errors="surrogatepass",
-        )
+        value = _unpackb(data, ext_hook=reader.tag, list_hook=reader.list)
     except StateCorruptedError:
         raise
     except Exception as error:

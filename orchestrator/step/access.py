@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from orchestrator import limits
 from orchestrator.checkpoint.commit import Claim, Commit, CommitResult, LoadedThread, Take
@@ -24,19 +24,21 @@ from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.core.stepping import defer, in_one_log
-from orchestrator.envelope.damage import is_damaged
+from orchestrator.envelope.damage import Damaged
 from orchestrator.errors import (
     CheckpointerUnavailableError,
     SlowTransferError,
     ValueTooLargeError,
 )
 from orchestrator.frozen import replace
+from orchestrator.ids import CHILD
 from orchestrator.step.cache import BlobCache
 from orchestrator.step.report import Report
 
 __all__ = ["Access", "new_owner", "values_after"]
 
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 _log = logging.getLogger(__name__)
 
 SMALLER = "Store large values in files or an object store, and keep their addresses in the state"
@@ -54,6 +56,7 @@ class Access:
             leave a claim behind that nobody works on.
         finds_lost: returns for each of some claims whether it was taken away, where the process
             has a cheaper way to know than to load their threads.
+        watches: whether claims can be taken away: not those on a thread that this call alone knows.
     """
 
     checkpointer: Checkpointer
@@ -62,11 +65,11 @@ class Access:
     cache: BlobCache = field(default_factory=BlobCache)
     clock: Clock = field(default_factory=SystemClock)
     finds_lost: Callable[[Sequence[Claim]], list[bool]] | None = None
+    watches: bool = field(init=False)
 
-    @property
-    def watches(self) -> bool:
-        """Whether claims can be taken away: not those on a thread that this call alone knows."""
-        return not isinstance(self.checkpointer, Overlay)
+    def __post_init__(self) -> None:
+        """Find out once what each step asks."""
+        self.watches = not isinstance(self.checkpointer, Overlay)
 
     def to(self, checkpointer: Checkpointer) -> Access:
         """Return the same process's access to a checkpointer, perhaps another one."""
@@ -96,12 +99,11 @@ class Access:
         """Claim a step; return the claim and the blobs that this process knows besides."""
         known, token = self.cache.get(thread_id), _token()
         names = tuple(known)
+        ask = self.checkpointer.claim
         claim = self.patiently(
-            lambda: self.checkpointer.claim(
-                thread_id, step_id, owner=self.owner, token=token, known=names, sent_ms=sent_ms
-            )
+            ask, thread_id, step_id, owner=self.owner, token=token, known=names, sent_ms=sent_ms
         )
-        return _gone_on(claim, known)
+        return _gone_on(claim, known) if claim.tails else (claim, known)
 
     def taking(self, commit: Commit, head: Head, known: Iterable[str]) -> Commit:
         """Return a commit that also claims the one step it makes ready, for this process.
@@ -128,9 +130,12 @@ class Access:
         if found is None or found.owner != self.owner:
             return None
         claim = self.patiently(
-            lambda: self.checkpointer.claim(
-                step.thread_id, step.step_id, owner=take.owner, token=take.token, known=tuple(known)
-            )
+            self.checkpointer.claim,
+            step.thread_id,
+            step.step_id,
+            owner=take.owner,
+            token=take.token,
+            known=tuple(known),
         )
         if claim.refused is not None:
             return None
@@ -158,8 +163,8 @@ class Access:
                 before it is made: another attempt may make another checkpoint of the same id.
             meanwhile: see `Checkpointer.commit`.
         """
-        logged = in_one_log(commit)
-        result = self.patiently(lambda: self.checkpointer.commit(logged, meanwhile))
+        logged = in_one_log(commit) if CHILD in commit.thread_id else commit
+        result = self.patiently(self.checkpointer.commit, logged, meanwhile)
         if known is not None and result.refused is None:
             self.cache.put(commit.thread_id, known)
         if result.claim is None or not result.claim.tails:
@@ -174,9 +179,9 @@ class Access:
 
     def load(self, thread_id: str) -> LoadedThread | None:
         """Return the thread at its head, with values."""
-        return self.patiently(lambda: self.checkpointer.load(thread_id))
+        return self.patiently(self.checkpointer.load, thread_id)
 
-    def patiently(self, ask: Callable[[], _T]) -> _T:
+    def patiently(self, ask: Callable[_P, _T], *args: _P.args, **options: _P.kwargs) -> _T:
         """Ask until there is an answer.
 
         Raises:
@@ -186,7 +191,7 @@ class Access:
         attempt = slow = 0
         while True:
             try:
-                return ask()
+                return ask(*args, **options)
             except SlowTransferError as error:
                 slow += 1
                 _log.warning("%s (attempt %d of %d)", error, slow, limits.SLOW_TRANSFERS_MAX)
@@ -212,17 +217,16 @@ def values_after(commit: Commit, blobs: Mapping[str, Encoded]) -> Mapping[str, E
     known: dict[str, Encoded] = {**blobs, **commit.blobs}
     for name, before in commit.tails.items():
         known[name] = Grown(known[before], commit.blobs[name])
-    return {key: known[key] for key in commit.checkpoint.refs}
+    names = commit.checkpoint.refs
+    return dict(zip(names, map(known.__getitem__, names), strict=True))
 
 
 def _gone_on(claim: Claim, known: Mapping[str, Encoded]) -> tuple[Claim, Mapping[str, Encoded]]:
     """Return a claim without tails of what this process knows, and what it knows with them."""
-    if not claim.tails:
-        return claim, known
     blobs, known = dict(claim.blobs), dict(known)
     for name, before in claim.tails.items():
         tail = blobs.pop(name)
-        if is_damaged(tail):
+        if isinstance(tail, Damaged):
             blobs[name] = tail
         elif before in known:
             known[name] = Grown(known[before], tail)

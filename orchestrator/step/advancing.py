@@ -15,7 +15,6 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.lifecycle import ACTIVE
 from orchestrator.checkpoint.model import RunStatus
-from orchestrator.core.accepting import planned
 from orchestrator.core.adopting import control_written, mismatch
 from orchestrator.core.advance import Frame
 from orchestrator.core.stepping import ended
@@ -77,7 +76,7 @@ def failed_step(loaded: LoadedThread) -> LoadedStep | None:
         for step in loaded.steps.values()
         if not step.completed and step.wait is Wait.PERSON and step.error
     ]
-    return min(failed, key=lambda step: planned(step.step).order, default=None)
+    return min(failed, key=lambda step: step.step.planned.order, default=None)
 
 
 def _is_anothers(protocol: StepProtocol, loaded: LoadedThread) -> bool:

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from orchestrator.checkpoint.commit import Claim, Commit
-from orchestrator.checkpoint.model import Head
+from orchestrator.checkpoint.model import Checkpoint, Head
 from orchestrator.checkpoint.tails import Encoded
+from orchestrator.frozen import replace
 from orchestrator.step.attempt import Attempt
 
 if TYPE_CHECKING:
@@ -25,7 +26,12 @@ class Ahead:
     """What is known of the attempt that follows a commit."""
 
     def __init__(
-        self, protocol: StepProtocol, commit: Commit, head: Head, known: Mapping[str, Encoded]
+        self,
+        protocol: StepProtocol,
+        commit: Commit,
+        head: Head,
+        known: Mapping[str, Encoded],
+        checkpoint: Checkpoint,
     ) -> None:
         """Know what there is before the commit is made.
 
@@ -34,9 +40,11 @@ class Ahead:
             commit: what takes the step.
             head: of the thread, as it was before.
             known: the values of the checkpoint that the commit brings.
+            checkpoint: that checkpoint.
         """
         self.known = known
         self._protocol, self._commit, self._head = protocol, commit, head
+        self._made = _as_decoded(checkpoint, protocol, commit)
         self._attempt: Attempt | None = None
 
     def prepare(self) -> None:
@@ -46,14 +54,34 @@ class Ahead:
             return  # Values that are not stored become known after the commit.
         expected = Claim(step=step, head=self._head, header=checkpoint.header)
         try:
-            self._attempt = Attempt(protocol, expected, self.known)
+            self._attempt = Attempt(protocol, expected, self.known, self._made)
         except Exception:  # noqa: BLE001 - it is made again, where its error is the step's
             self._attempt = None
 
     def attempt(self, claim: Claim) -> Attempt | None:
         """Return the attempt under a claim, if it was prepared and the claim is as expected."""
-        made = self._attempt
-        if made is None or not made.expected(claim):
+        prepared = self._attempt
+        if prepared is None or not prepared.expected(claim):
             return None
-        made.begin(claim)
-        return made
+        prepared.begin(claim)
+        return prepared
+
+    def checkpoint(self, claim: Claim) -> Checkpoint | None:
+        """Return the checkpoint that planned a claimed step, if it need not be decoded."""
+        stored = self._commit.checkpoint
+        return self._made if stored is not None and claim.header == stored.header else None
+
+
+def _as_decoded(
+    checkpoint: Checkpoint, protocol: StepProtocol, commit: Commit
+) -> Checkpoint | None:
+    """Return a new checkpoint as its stored header reads; `None`: it must be decoded for that.
+
+    What it holds for users, such as an input, is decoded anew for each attempt.
+    """
+    if protocol.spec.untracked or checkpoint.tails or commit.tails:
+        return None
+    for value in checkpoint.control.values():
+        if value is not None:
+            return None
+    return replace(checkpoint, plan=())

@@ -15,9 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.checkpoint.commit import Claim, ReadyStep, StoredCheckpoint
-from orchestrator.checkpoint.model import Head, Interrupt, PlannedStep, StepError
+from orchestrator.checkpoint.model import Checkpoint, Head, Interrupt, PlannedStep, StepError
 from orchestrator.checkpoint.tails import Encoded, whole
-from orchestrator.core.accepting import planned
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import HANDLED
 from orchestrator.core.steering import carried_in, reason_in, timeout_of
@@ -32,7 +31,6 @@ from orchestrator.errors import (
 from orchestrator.frozen import frozen, replace
 from orchestrator.graph.interrupt import Scratchpad, is_place
 from orchestrator.graph.policy import TimeoutPolicy, delay_after
-from orchestrator.graph.routing import START
 from orchestrator.graph.runtime import Runtime, silent
 from orchestrator.graph.scope import Scope, open_scope
 from orchestrator.graph.spec import Handler, NodeSpec, handler_name
@@ -84,13 +82,14 @@ class Attempt:
     protocol: StepProtocol
     claim: Claim
     blobs: Mapping[str, Encoded]
+    made: Checkpoint | None = None  # What planned the step, if this process has just made it.
     step: ReadyStep = field(init=False)
+    node: NodeSpec = field(init=False)
     began_ms: float = field(init=False)  # By the monotonic clock of this process.
     head: Head = field(init=False)
     planned: PlannedStep = field(init=False)
     frame: Frame = field(init=False)
     notes: dict[str, bytes] = field(init=False)
-    given: Mapping[str, Any] = field(init=False)  # What the run was started with, decoded.
     input: Any = field(init=False)  # What came for a subgraph that one of its nodes had paused.
     origin: str = field(init=False)  # The id under which the step was first planned.
     scope: Scope = field(init=False)
@@ -98,24 +97,31 @@ class Attempt:
     policy: TimeoutPolicy | None = field(init=False)
     watch: Watch | None = field(init=False)
     posed: Sequence[Interrupt] = field(init=False)  # What the node itself asked, in this order.
+    _given: Mapping[str, Any] | None = field(init=False)
 
     def __post_init__(self) -> None:
         """Decode what the claim brought."""
         assert self.claim.step is not None
         assert self.claim.head is not None
-        self.step, head = self.claim.step, self.claim.head
-        records = self.protocol.records
+        self.step, self.head = self.claim.step, self.claim.head
+        head = self.head
+        records, self.node = self.protocol.records, self.protocol.spec.nodes[self.step.node]
         for blob in self.claim.blobs.values():
             check_damage(blob)  # Also what this node does not look at: soon it would be history.
-        checkpoint = records.checkpoint(self.claim.header)
+        check_damage(head.config)
+        checkpoint = self.made or records.checkpoint(self.claim.header)
         values = records.values(checkpoint, self.blobs)
-        own = self.protocol.live.untracked.values(self.step.thread_id)
-        seen = Overlaid(values, own) if own else values
+        seen: Mapping[str, Any] = values
+        if self.protocol.spec.untracked:
+            own = self.protocol.live.untracked.values(self.step.thread_id)
+            seen = Overlaid(values, own) if own else values
         self.frame = Frame(checkpoint, seen, head.stop, changes=values.changes)
-        self.planned = planned(self.step)
-        self.given = records.decode(head.config)
+        self.planned = self.step.planned
+        self._given = None
         self.host = StepHost(self)
-        answers = {i: records.decode(data) for i, data in self.claim.answers.items()}
+        answers: Mapping[str, Any] = {}
+        if self.claim.answers:
+            answers = {i: records.decode(data) for i, data in self.claim.answers.items()}
         carried = carried_in(checkpoint, self.planned, self.step.step_id)
         self.origin = carried.origin
         if self.protocol.live.answers is not None:
@@ -125,7 +131,8 @@ class Attempt:
         self.notes = {**carried.notes, **self.claim.notes}
         self.input = carried.given
         seed = short_hash(self.step.thread_id, self.origin)
-        self.policy = timeout_of(checkpoint, self.planned) or self.node.options.timeout
+        own_limit = timeout_of(checkpoint, self.planned) if self.step.index >= 0 else None
+        self.policy = own_limit or self.node.options.timeout
         scratchpad = Scratchpad(seed, {**carried.answers, **answers}, fit=fit)
         self.posed, self.scope = scratchpad.asked, self._scope(scratchpad)
         self.begin(self.claim)
@@ -150,9 +157,14 @@ class Attempt:
         self.watch = Watch(self.policy) if self.policy else None
 
     @property
-    def node(self) -> NodeSpec:
-        """Return the node of the step."""
-        return self.protocol.spec.nodes[self.step.node]
+    def given(self) -> Mapping[str, Any]:
+        """Return what the run was started with; decoded at the first call.
+
+        Callers that need an option which few runs have search `head.config` for its name first.
+        """
+        if self._given is None:
+            self._given = self.protocol.records.decode(self.head.config)
+        return self._given
 
     @property
     def asked(self) -> list[Interrupt]:
@@ -170,28 +182,25 @@ class Attempt:
         return short_hash(self.step.thread_id, self.origin)
 
     @property
-    def taken_in(self) -> StoredCheckpoint | None:
-        """Return the checkpoint of the input, if the step takes one in; its plan is not known."""
+    def taken_in(self) -> StoredCheckpoint:
+        """Return the checkpoint of the input, of a step that takes it in; its plan is not known."""
         step, claim = self.step, self.claim
-        if step.node != START:
-            return None
         id_, refs = step.checkpoint_id, claim.refs
         return StoredCheckpoint(id=id_, ns=step.ns, header=claim.header, plan=b"", refs=refs)
 
     def _scope(self, scratchpad: Scratchpad) -> Scope:
-        live, stored = self.protocol.live, self.given.get("context")
-        schema = self.protocol.spec.context_schema
-        context = live.context if live.context is not None else context_for(schema, stored)
-        previous = self.frame.values.get(PREVIOUS)
+        context = self.protocol.live.context
+        if context is None and b"context" in self.head.config:
+            context = context_for(self.protocol.spec.context_schema, self.given.get("context"))
         return Scope(
             scratchpad=scratchpad,
-            make_config=lambda: config_for(self),
-            make_runtime=lambda: self._runtime(context, previous),
+            make_config=partial(config_for, self),
+            make_runtime=partial(self._runtime, context),
             host=self.host,
         )
 
-    def _runtime(self, context: Any, previous: Any) -> Runtime[Any]:
-        live = self.protocol.live
+    def _runtime(self, context: Any) -> Runtime[Any]:
+        live, previous = self.protocol.live, self.frame.values.get(PREVIOUS)
         listened = live.listener is not None or live.logs or bool(self.step.queue)
         runtime: Runtime[Any] = Runtime(
             context=context,
@@ -238,28 +247,31 @@ class Attempt:
 
     def _run(self) -> Result:
         node, spec = self.node, self.protocol.spec
-        seen = input_of(spec, self.frame, self.planned, self._argument())
+        seen = input_of(spec, self.frame, self.planned, self._argument() if self.step.arg else None)
         if FAILED in self.notes:  # An earlier attempt had come as far as the handler.
             return self._handled(node, seen, self._failure())
-        cached = Cached.of_node(self.protocol, node, seen, self.step.graph)
+        cached = None
+        if node.options.cache is not None:
+            cached = Cached.of_node(self.protocol, node, seen, self.step.graph)
         found = cached.get() if cached else None
         if found is not None:
             writes = self.protocol.records.outcome(found.value).writes
             if fits(spec, writes):
                 return Result(tuple(bridge.CodeRun(self).named(writes)), cached=True)
         with bridge.node_run(self, seen) as run:
-            run.result = self._guarded(node.name, lambda: self._called(node, seen))
-            after = writes_after(spec, run.frame(), node, run.result, self.extras(), run)
-            self.host.check_asked(self.scope.scratchpad)  # By its routers, too.
+            run.result = self._guarded(node.name, partial(self._called, node, seen))
+            extras = self.extras() if node.branches else {}
+            frame = run.frame() if run.pushed else self.frame
+            after = writes_after(spec, frame, node, run.result, extras, run)
+            if node.branches:
+                self.host.check_asked(self.scope.scratchpad)  # By its routers, too.
         writes = (*run.pushed, *after)
         if cached:
             cached.put(self.protocol.stored(run.unnamed(writes)))
         return Result(writes)
 
     def _argument(self) -> Any:
-        """Return what the step was sent, if it was."""
-        if not self.step.arg:
-            return None
+        """Return what the step was sent."""
         arg = self.protocol.records.decode(whole(self.blobs[self.step.arg]))
         if not self.protocol.spec.untracked:
             return arg
@@ -278,8 +290,10 @@ class Attempt:
             return self.host.run_child(node.subgraph, seen, {})
         if node.action is None:
             return self._hooked(seen)
-        extras = self.extras() if node.injected else {}
-        given = {name: extras[name] for name in node.injected}
+        given: dict[str, Any] = {}
+        if node.injected:
+            extras = self.extras()
+            given = {name: extras[name] for name in node.injected}
         try:
             return finish(node.action(seen, **given))
         except ParentCommand as steering:
@@ -338,7 +352,8 @@ class Attempt:
         self.host.note(FAILED, self.protocol.records.store_error(record))
         close = open_scope(self.scope)
         try:
-            seen = input_of(self.protocol.spec, self.frame, self.planned, self._argument())
+            arg = self._argument() if self.step.arg else None
+            seen = input_of(self.protocol.spec, self.frame, self.planned, arg)
             return self._handled(node, seen, error)
         finally:
             close()

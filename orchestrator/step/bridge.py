@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import values_with
@@ -156,6 +156,16 @@ class CodeRun:
     _reader: Any = None  # The handler that shows messages, where a caller reads them.
     _ids: MessageIds | None = None
     _returned: list[Any] = field(default_factory=list)  # What a reader may see when it is done.
+    _sink: Any = None  # What restores the message sink.
+
+    def __enter__(self) -> Self:
+        """Keep what the code pushes; no generator, since this surrounds every node."""
+        self._sink = message_sink.set(self.push)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Restore the message sink of the code around."""
+        message_sink.reset(self._sink)
 
     @property
     def _is_read(self) -> bool:
@@ -163,13 +173,18 @@ class CodeRun:
         live, step = self.attempt.protocol.live, self.attempt.step
         if live.listener is not None:
             return live.messages
-        return bool(step.queue) and bool(self.attempt.given.get("messages"))
+        return (
+            bool(step.queue)
+            and b"messages" in self.attempt.head.config
+            and bool(self.attempt.given.get("messages"))
+        )
 
     @property
     def is_heard(self) -> bool:
         """Whether a handler may hear of the run, or its config differs from its attempt's."""
-        of_run = self.attempt.protocol.live.config.keys() & _OF_RUN
-        return bool(of_run) or _MANAGER in sys.modules or _CONFIG in sys.modules or self._is_read
+        if _MANAGER in sys.modules or _CONFIG in sys.modules:
+            return True
+        return not _OF_RUN.isdisjoint(self.attempt.protocol.live.config) or self._is_read
 
     def frame(self) -> Frame:
         """Return the frame as the routers of the node see it: with what was pushed."""
@@ -342,7 +357,7 @@ def node_run(attempt: Attempt, seen: Any) -> AbstractContextManager[CodeRun]:
         a context of the run; the caller of the node sets `result`.
     """
     run = CodeRun(attempt)
-    return _heard(run, seen) if run.is_heard else _Collecting(run)
+    return _heard(run, seen) if run.is_heard else run
 
 
 @contextmanager
@@ -355,24 +370,8 @@ def _heard(run: CodeRun, seen: Any) -> Iterator[CodeRun]:
     else:
         own = run.begin(config, given, seen, hidden=passes)
     scope = run.attempt.scope = _with_config(run.attempt.scope, own)
-    with _Collecting(run), run.within(scope):
+    with run, run.within(scope):
         yield run
-
-
-class _Collecting:
-    """Keeps what a node pushes: a class, not a generator, since it surrounds every node."""
-
-    __slots__ = ("_run", "_sink")
-
-    def __init__(self, run: CodeRun) -> None:
-        self._run = run
-
-    def __enter__(self) -> CodeRun:
-        self._sink = message_sink.set(self._run.push)
-        return self._run
-
-    def __exit__(self, *exception: object) -> None:
-        message_sink.reset(self._sink)
 
 
 @contextmanager

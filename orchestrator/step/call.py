@@ -123,10 +123,16 @@ def writes_after(
     if node.returns is not None:
         result = heard.returned(result) if heard else result
         return (*node.returns(result), *node.writes)
-    updates = updates_of(spec, node, result)
+    if node.name == START:
+        updates = updates_of(spec, node, result)
+    else:
+        updates = _updates(spec, node, result, spec.state_keys)
     if heard is not None and updates:
         updates = heard.named(updates)
-    writes = [*updates, *_goto(spec, node, result), *node.writes]
+    goto = [] if type(result) in _PLAIN else _goto(spec, node, result)
+    writes = (*updates, *goto, *node.writes)
+    if not node.branches:
+        return writes
     return (*writes, *_routed(spec, frame, node, updates, result, extras, heard))
 
 
@@ -217,6 +223,8 @@ def updates_of(spec: GraphSpec, node: NodeSpec, result: Any) -> list[tuple[str, 
 def _updates(
     spec: GraphSpec, node: NodeSpec, result: Any, keys: tuple[str, ...]
 ) -> list[tuple[str, Any]]:
+    if type(result) is dict and keys != (ROOT,) and all(map(keys.__contains__, result)):
+        return list(result.items())
     if isinstance(result, Command):
         return _command_updates(spec, node, result, keys)
     if isinstance(result, Send) or result is None:

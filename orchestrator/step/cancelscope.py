@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar, Token, copy_context
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["Begin", "CancelScope", "Cancelled", "cancel_scope", "check_cancelled", "elsewhere"]
 
@@ -29,7 +29,26 @@ class Cancelled(BaseException):
     """Raised in an OS thread whose scope was cancelled; `except Exception` does not catch it."""
 
 
-Begin = Callable[[], object]  # Lets a coroutine begin in its event loop.
+class Begin(NamedTuple):
+    """Lets a coroutine begin in its event loop."""
+
+    loop: asyncio.AbstractEventLoop
+    start: Callable[[], object]
+
+    @staticmethod
+    def together(begins: Iterable[Begin]) -> None:
+        """Let coroutines begin; in a loop, all of them before any of them continues."""
+        loops: dict[asyncio.AbstractEventLoop, list[Callable[[], object]]] = {}
+        for loop, start in begins:
+            loops.setdefault(loop, []).append(start)
+        for loop, starts in loops.items():
+            loop.call_soon_threadsafe(_call, starts)
+
+
+def _call(functions: Iterable[Callable[[], object]]) -> None:
+    for function in functions:
+        function()
+
 
 cancel_scope: ContextVar[CancelScope | None] = ContextVar("graphstalk_cancel_scope", default=None)
 
@@ -190,9 +209,9 @@ class CancelScope:
             _close(awaitable)
             raise Cancelled
         try:
-            begin = partial(loop.call_soon_threadsafe, job.start, awaitable, context=copy_context())
+            begin = Begin(loop, partial(copy_context().run, job.start, awaitable))
             if self.begins is None:
-                begin()
+                Begin.together([begin])
             else:
                 self.begins(begin)
             return job.ended.result()

@@ -1,16 +1,18 @@
 """Notices that a claim was taken away while its step runs, and cancels what the step runs.
 
-A run may be cancelled, or a step taken over by another process, while this process runs its node.
+A run may be cancelled, or a step claimed by another process, while this process runs its node.
 The commit would be refused (INV-3); the node should end before that.
 
 Rule 1: only steps that last are asked for: one that ends within an interval costs no question.
 Rule 2: a claim is lost only if the store says so. A store that does not answer says nothing.
 Rule 3: one OS thread a process asks for all of its steps, while there are any.
+Rule 4: a step that begins or ends changes a set and takes no lock.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from contextvars import Token
 from typing import TYPE_CHECKING
@@ -27,79 +29,90 @@ __all__ = ["POLL_S", "Held"]
 POLL_S = 0.5  # Between two questions whether claims are still held.
 
 
-class Held:
-    """A claim while its step runs.
+class Held(CancelScope):
+    """A claim while its step runs, and the scope of all that the step runs.
 
     Attributes:
         claim: the claim.
         access: through which it was made.
-        scope: of all that the step runs.
         is_new: whether the step began since the latest question.
     """
 
-    __slots__ = ("_token", "access", "claim", "is_new", "scope")
-
     def __init__(self, access: Access, claim: Claim) -> None:
         """Hold nothing yet."""
+        super().__init__(cancel_scope.get())
         self.access, self.claim, self.is_new = access, claim, True
-        self.scope = CancelScope(cancel_scope.get())
 
     def __enter__(self) -> CancelScope:
-        """Make the step's scope the one of the code inside the block, and watch its claim."""
-        self._token: Token[CancelScope | None] = self.scope.enter()
+        """Make it the scope of the code inside the block, and watch the claim."""
+        self._token: Token[CancelScope | None] = self.enter()
         if self.access.watches:
-            _watch.add(self)
-        return self.scope
+            _held.add(self)
+            if _watch.thread is None:
+                _watch.start()
+        return self
 
     def __exit__(self, *exception: object) -> None:
         """Stop watching."""
-        if self.access.watches:
-            _watch.remove(self)
-        self.scope.leave(self._token)
+        _held.discard(self)
+        self.leave(self._token)
+
+
+_held: set[Held] = set()  # What is watched. Adding and discarding are atomic.
 
 
 class _Watch:
-    """Asks for all claims of this process whose steps run."""
+    """Asks for all claims of this process whose steps run.
+
+    Attributes:
+        thread: the OS thread that asks, while it runs.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: set[Held] = set()
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
 
-    def add(self, held: Held) -> None:
-        """Watch a claim."""
+    def start(self) -> None:
+        """Start the OS thread, unless another step has."""
         with self._lock:
-            self._held.add(held)
-            # A forked process has the object of the OS thread, but not the thread.
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(
+            if self.thread is None:
+                self.thread = threading.Thread(
                     target=self._loop, name="graphstalk-claims", daemon=True
                 )
-                self._thread.start()
+                self.thread.start()
 
-    def remove(self, held: Held) -> None:
-        """Watch a claim no longer."""
-        with self._lock:
-            self._held.discard(held)
+    def forget(self) -> None:
+        """Watch nothing: a forked process has none of the OS threads and steps of its parent."""
+        _held.clear()
+        self._lock, self.thread = threading.Lock(), None
 
     def _loop(self) -> None:
         pause = threading.Event()
         while not pause.wait(POLL_S):
-            with self._lock:
-                if not self._held:
-                    self._thread = None
-                    return
-                old = [held for held in self._held if not held.is_new]
-                for held in self._held:
-                    held.is_new = False
-            for access in {id(held.access): held.access for held in old}.values():
-                self._ask(access, [held for held in old if held.access is access])
+            if not _held and self._ends():
+                return
+            held = _held.copy()
+            old = [each for each in held if not each.is_new]
+            for each in held:
+                each.is_new = False
+            for access in {id(each.access): each.access for each in old}.values():
+                self._ask(access, [each for each in old if each.access is access])
+
+    def _ends(self) -> bool:
+        """Return whether the OS thread ends. A step that begins now starts another."""
+        with self._lock:
+            mine, self.thread = self.thread, None
+            if _held:  # A step began, and may have seen the OS thread.
+                self.thread = mine
+            return self.thread is None
 
     def _ask(self, access: Access, held: list[Held]) -> None:
         with contextlib.suppress(GraphstalkError):  # The next question is soon.
             for one, is_lost in zip(held, access.lost([h.claim for h in held]), strict=True):
                 if is_lost:
-                    one.scope.lose()
+                    one.lose()
 
 
 _watch = _Watch()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_watch.forget)

@@ -186,7 +186,8 @@ class StepHost:
             if scratchpad.open or self._asked:  # It comes from the question that was not answered.
                 raise GraphInterrupt(self.questions(scratchpad)) from None
             raise
-        self.check_asked(scratchpad)
+        if scratchpad.open or self._running or self._asked or self._ended:
+            self.check_asked(scratchpad)
         return result
 
     def check_asked(self, scratchpad: Scratchpad) -> None:

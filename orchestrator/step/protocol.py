@@ -4,10 +4,11 @@ Knows how one step is done; knows nothing of queues, pools or how the next step 
 
 Rule 1: nothing runs before its claim, and nothing is kept but by a commit under that claim's fence.
         Whatever happens between, the step is either committed once or still to be done. (INV-2)
-Rule 2: a refused commit ends the attempt: somebody else has the step now. It is never retried.
-Rule 3: a superstep is advanced by whoever completes its last step; if that one dies in between, a
-        message for any of its steps makes its receiver advance. The result is the same. (INV-6)
-Rule 4: what happened is told after it was committed, never before.
+Rule 2: a refused commit ends the attempt: another process has the step now. It is never retried.
+Rule 3: the process that completes the last step of a superstep advances it; if that one dies in
+        between, a message for any of its steps makes its receiver advance. The result is the same.
+        (INV-6)
+Rule 4: facts are reported after they were committed, never before.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ from orchestrator.errors import (
     ValueTooLargeError,
     WorkerLostError,
 )
-from orchestrator.frozen import replace
+from orchestrator.frozen import frozen, replace
 from orchestrator.graph.policy import delay_after
+from orchestrator.graph.routing import START
 from orchestrator.graph.spec import DispatchMode, GraphSpec, handler_name
 from orchestrator.ids import mint_checkpoint_id, root_thread
 from orchestrator.step.access import Access, values_after
@@ -67,11 +69,39 @@ __all__ = ["SETTLED", "Report", "StepProtocol"]
 # What a claim may be refused for when the superstep is over, and nobody has seen to it. (Rule 3)
 SETTLED = frozenset({Refusal.COMPLETED, Refusal.WAITING})
 
-Settle = Callable[[], Report]  # Commits what became of an attempt.
+
+@frozen
+class Ending:
+    """How an attempt ends, before that is committed.
+
+    Attributes:
+        attempt: the attempt.
+        commit: what is to be committed.
+        result: what the step wrote, if it completes.
+        following: the next checkpoint, if completing the step brings it.
+        known: the values of that checkpoint.
+        ahead: what is prepared of the next step, if the commit claims that.
+        questions: what the step asks, if it waits for answers.
+        waits: what the step raised to wait without holding a worker.
+    """
+
+    attempt: Attempt
+    commit: Commit
+    result: Result | None = None
+    following: Next | None = None
+    known: Mapping[str, Encoded] | None = None
+    ahead: Ahead | None = None
+    questions: tuple[Interrupt, ...] | None = None
+    waits: StepWaits | None = None
 
 
 def _never(_step: ReadyStep) -> bool:
     return False
+
+
+def _questions(interrupts: Iterable[Interrupt]) -> tuple[Interrupt, ...]:
+    """Return questions as they are stored: with the schemas of their answers as plain data."""
+    return tuple(replace(i, response_schema=json_schema_of(i.response_schema)) for i in interrupts)
 
 
 @dataclass(slots=True)
@@ -87,6 +117,13 @@ class StepProtocol:
     in_place: Callable[[ReadyStep], bool] = _never  # Whether this process may do a step next, too.
     breaks_after: frozenset[str] | None = None  # Where it stops, if not where the graph does.
     breaks_before: frozenset[str] | None = None
+    stepping: Stepping = field(init=False)  # The decisions for the graph's steps.
+
+    def __post_init__(self) -> None:
+        """Make once what each step uses."""
+        self.stepping = Stepping(
+            self.spec, self.records, self.default_queue, self.breaks_after, self.breaks_before
+        )
 
     # ---- one step -----------------------------------------------------------------------
 
@@ -122,35 +159,37 @@ class StepProtocol:
         step, head = claim.step, claim.head
         assert step is not None
         assert head is not None
-        named = self.records.step(step)
-        if named is not step:
+        if self.spec.lineage.renames and (named := self.records.step(step)) is not step:
             step, claim = named, replace(claim, step=named)
         reason = self._mismatch(head, claim.header, step.node)
         if reason:
             return self.access.defer(claim, reason) if step.queue else self._refused(claim, reason)
         with Held(self.access, claim) as scope:
             try:
-                settled = self._settled(claim, known, ahead, scope)
+                ending = self._ended(claim, known, ahead, scope)
             except BaseException:
                 if scope.is_lost:
                     return Report(refused=Refusal.STALE_FENCE)
                 raise
-        if isinstance(settled, Report):
-            return settled
+        if isinstance(ending, Report):
+            return ending
         try:
-            return settled()
+            return self._commit(ending)
         except ValueTooLargeError as error:  # What else the store raises is not the step's failure.
             return self._failed(claim, None, error)
 
-    def _settled(
+    def _ended(
         self, claim: Claim, known: Mapping[str, Encoded], ahead: Ahead | None, scope: CancelScope
-    ) -> Report | Settle:
+    ) -> Report | Ending:
         """Run a claimed step's node; return what is to be committed, or what was done instead."""
         step, attempt = claim.step, None
         assert step is not None
         try:
             attempt = ahead.attempt(claim) if ahead else None
-            attempt = attempt or Attempt(self, claim, {**known, **claim.blobs})
+            if attempt is None:
+                blobs = {**known, **claim.blobs} if claim.blobs else known
+                made = ahead.checkpoint(claim) if ahead else None
+                attempt = Attempt(self, claim, blobs, made)
             return self._attempted(attempt)
         except ClaimLost:
             return Report(refused=Refusal.STALE_FENCE)
@@ -188,8 +227,8 @@ class StepProtocol:
             f"the thread {root_thread(claim.step.thread_id)[0]!r} cannot continue in "
             f"{claim.step.node!r}: {reason}, then resume it"
         )
-        record = error_record(error, claim, self.access.owner)
-        report = self._send(self.stepping.fail(claim.step, claim.fence, record))
+        failure = error_record(error, claim, self.access.owner)
+        report = self._send(self.stepping.fail(claim.step, claim.fence, failure))
         return replace(report, error=None if report.refused else error)
 
     def salvaged(self, thread_id: str, error: Exception) -> Report | None:
@@ -207,14 +246,7 @@ class StepProtocol:
             return None
         return Report(ready=self.rested(thread_id) if commit.status else commit.ready)
 
-    @property
-    def stepping(self) -> Stepping:
-        """Return the decisions for the graph's steps."""
-        return Stepping(
-            self.spec, self.records, self.default_queue, self.breaks_after, self.breaks_before
-        )
-
-    def _attempted(self, attempt: Attempt) -> Settle:
+    def _attempted(self, attempt: Attempt) -> Ending:
         """Run the node; return what completes the step, or lets it wait for what it waits for."""
         step, claim = attempt.step, attempt.claim
         if claim.deaths >= limits.DEATHS_MAX:
@@ -234,42 +266,23 @@ class StepProtocol:
         except InterruptedError as pause:
             notes = pause.notes if isinstance(pause, ChildPaused) else {}
             commit = self.stepping.pause(step, claim.fence, str(pause), notes)
-            return lambda: self._send(commit)
+            return Ending(attempt=attempt, commit=commit)
         return self._complete(attempt, result)
 
-    def _wait(self, attempt: Attempt, waits: StepWaits) -> Settle:
+    def _wait(self, attempt: Attempt, waits: StepWaits) -> Ending:
         step, fence = attempt.step, attempt.claim.fence
         if isinstance(waits, GivesWay):
-            way = self.stepping.give_way(step, fence, waits.reason)
-            return lambda: self._send(way)
-        commit = self.stepping.wait(step, fence, waits.look_again_ms, waits.reason, waits.notes)
+            commit = self.stepping.give_way(step, fence, waits.reason)
+        else:
+            commit = self.stepping.wait(step, fence, waits.look_again_ms, waits.reason, waits.notes)
+        return Ending(attempt=attempt, commit=commit, waits=waits)
 
-        def settle() -> Report:
-            report = self._send(commit)
-            return report if report.refused else waits.begun(report)
-
-        return settle
-
-    def _ask(self, attempt: Attempt, interrupts: tuple[Interrupt, ...]) -> Settle:
-        questions = tuple(
-            replace(i, response_schema=json_schema_of(i.response_schema)) for i in interrupts
-        )
+    def _ask(self, attempt: Attempt, interrupts: tuple[Interrupt, ...]) -> Ending:
+        questions = _questions(interrupts)
         commit = self.stepping.ask(attempt.claim, questions)
-        return self._settle_asked(attempt, commit, questions)
+        return Ending(attempt=attempt, commit=commit, questions=questions)
 
-    def _settle_asked(
-        self, attempt: Attempt, commit: Commit, questions: tuple[Interrupt, ...]
-    ) -> Settle:
-        def settle() -> Report:
-            report = self._send(commit)
-            if report.refused is None:
-                values = attempt.frame.values
-                self._tell_of(Asked, attempt.step, interrupts=questions, values=values)
-            return report
-
-        return settle
-
-    def _complete(self, attempt: Attempt, result: Result) -> Settle:
+    def _complete(self, attempt: Attempt, result: Result) -> Ending:
         step, claim = attempt.step, attempt.claim
         outcome = Outcome(
             writes=result.writes,
@@ -277,55 +290,43 @@ class StepProtocol:
             fence=claim.fence,
             worker=self.access.owner,
             claimed_ms=claim.now_ms,
-            error=self._failed_before(claim),
-            interrupts=tuple(
-                replace(i, response_schema=json_schema_of(i.response_schema)) for i in attempt.asked
-            ),
+            error=self._failed_before(claim) if claim.reason == RESUMED else b"",
+            interrupts=_questions(attempt.asked) if attempt.posed or claim.asks else (),
         )
         following: Next | None = None
         if step.solo:
-            before = [
-                (planned, self.records.outcome(data).writes)
-                for planned, data in done_in(attempt.frame.checkpoint)
-            ]
-            results = [*before, (attempt.planned, result.writes)]
+            results: list[tuple[PlannedStep, Any]] = [(attempt.planned, result.writes)]
+            if done := done_in(attempt.frame.checkpoint):
+                results[:0] = [(each, self.records.outcome(data).writes) for each, data in done]
+            marks = attempt.given.get("marks") if b"marks" in attempt.head.config else None
             following = self.advance_frame(
-                step.thread_id, attempt.frame, results, claim.now_ms, attempt.given.get("marks")
+                step.thread_id, attempt.frame, results, claim.now_ms, marks
             )
-        untracked = self.live.untracked
-        if following is None:
-            untracked.keep(step.thread_id, step.step_id, self.spec, result.writes)
+        else:
+            self.live.untracked.keep(step.thread_id, step.step_id, self.spec, result.writes)
         commit = self.stepping.complete(step, outcome, attempt.head, following)
         known: Mapping[str, Encoded] | None = None
         ahead: Ahead | None = None
         if following is not None:
-            if (taken_in := attempt.taken_in) is not None:
-                commit = replace(commit, input=taken_in)
+            if step.node == START:
+                commit = replace(commit, input=attempt.taken_in)
             known = values_after(commit, attempt.blobs)
             commit = self.taking(commit, attempt.head, step.queue, known)
-            ahead = Ahead(self, commit, attempt.head, known) if commit.takes else None
-
-        def settle() -> Report:
-            sent = self.access.commit(commit, known, ahead.prepare if ahead else None)
-            claim = sent.claim
-            if sent.refused is not None:
-                claim = self.access.taken(commit, known or {})
-                if claim is None:
-                    return Report(refused=sent.refused)
-            self._tell_of(Done, step, writes=result.writes, cached=result.cached)
-            if following is not None:
-                stop = attempt.head.stop
-                report = self.advanced(commit, following, stop, sent.waiting, claim)
-                return replace(report, ahead=ahead) if claim else report
-            return self.advance(step.thread_id) if sent.open == 0 else Report(due=sent.due)
-
-        return settle
+            if commit.take is not None:
+                ahead = Ahead(self, commit, attempt.head, known, following.checkpoint)
+        return Ending(
+            attempt=attempt,
+            commit=commit,
+            result=result,
+            following=following,
+            known=known,
+            ahead=ahead,
+        )
 
     def _failed_before(self, claim: Claim) -> bytes:
         """Return the record of how a step failed before a person resumed it."""
         step = claim.step
-        if step is None or claim.reason != RESUMED:
-            return b""
+        assert step is not None
         store = self.access.checkpointer
         loaded = self.access.patiently(lambda: store.load(step.thread_id, values=False))
         found = loaded.steps.get(step.step_id) if loaded else None
@@ -340,52 +341,52 @@ class StepProtocol:
         """Commit a failure: a timer for the next attempt, the handler's result, or the end."""
         step = claim.step
         assert step is not None
-        record = error_record(error, claim, self.access.owner)
+        failure = error_record(error, claim, self.access.owner)
         steers = isinstance(error, GraphBubbleUp)  # For the caller of the run: it is no failure.
         policies = () if steers else self.spec.nodes[step.node].options.retry
         delay_s = delay_after(policies, error, claim.failures + 1, random.uniform(0, 1))  # noqa: S311
         if delay_s is not None:
             delay_ms = int(delay_s * 1000)
-            retry = self.stepping.retry(step, claim.fence, record, delay_ms)
+            retry = self.stepping.retry(step, claim.fence, failure, delay_ms)
             if attempt is not None:
                 began = {attempt.began_note: str(attempt.began_s).encode()}
                 retry = replace(retry, notes=began)
             result = self.access.commit(retry)
             if result.refused is not None:
                 return Report(refused=result.refused)
-            log_failure(claim, error, record, f"retried in {delay_s:.1f} s")
+            log_failure(claim, error, failure, f"retried in {delay_s:.1f} s")
             return Report(retry_ms=delay_ms, due=result.due, raised=error)
         handler = attempt.handler if attempt else None
         if attempt and handler and handler_name(step.node) in self.stepping.breaks[1]:
-            failed = {FAILED: self.records.store_error(record)}
+            failed = {FAILED: self.records.store_error(failure)}
             paused = replace(self.stepping.ask(claim, ()), notes=failed)
-            self._tell_of(Failed, step, error=record)
-            return self._settle_asked(attempt, paused, ())()
+            self._tell_of(Failed, step, error=failure)
+            return self._commit(Ending(attempt=attempt, commit=paused, questions=()))
         try:
-            handled = attempt.handle(error, record) if attempt and not steers else None
-            settle = self._complete(attempt, handled) if attempt and handled else None
+            handled = attempt.handle(error, failure) if attempt and not steers else None
+            ending = self._complete(attempt, handled) if attempt and handled else None
         except ClaimLost:
             return Report(refused=Refusal.STALE_FENCE)
         except GraphInterrupt as asked:
             assert attempt is not None
-            settle = self._ask(attempt, asked.interrupts)
+            ending = self._ask(attempt, asked.interrupts)
         except StepWaits as waiting:
             assert attempt is not None
-            return self._wait(attempt, waiting)()
+            return self._commit(self._wait(attempt, waiting))
         except Exception as failed:  # noqa: BLE001 - the handler's failure is the step's
-            error, record = failed, error_record(failed, claim, self.access.owner)
-            settle = None
-        if settle is not None:
-            self._tell_of(Failed, step, error=record)
-            log_failure(claim, error, record, "its error handler continues")
-            return settle()
+            error, failure = failed, error_record(failed, claim, self.access.owner)
+            ending = None
+        if ending is not None:
+            self._tell_of(Failed, step, error=failure)
+            log_failure(claim, error, failure, "its error handler continues")
+            return self._commit(ending)
         notes = getattr(error, "notes_for_step", {})
-        commit = replace(self.stepping.fail(step, claim.fence, record), notes=notes)
+        commit = replace(self.stepping.fail(step, claim.fence, failure), notes=notes)
         report = self._send(commit)
         if report.refused is None:
-            self._tell_of(Failed, step, error=record)
+            self._tell_of(Failed, step, error=failure)
             if self.default_queue:  # A call in this process raises it.
-                log_failure(claim, error, record, "the step failed", final=True)
+                log_failure(claim, error, failure, "the step failed", final=True)
         final = None if report.refused else error
         if isinstance(final, InvalidUpdateError):
             final = final.as_raised
@@ -409,6 +410,35 @@ class StepProtocol:
 
     # ---- committing -----------------------------------------------------------------------
 
+    def _commit(self, ending: Ending) -> Report:
+        """Commit how an attempt ends; return what is to be done next."""
+        if ending.result is not None:
+            return self._commit_completed(ending, ending.result)
+        report = self._send(ending.commit)
+        if report.refused is not None:
+            return report
+        if ending.waits is not None:
+            return ending.waits.begun(report)
+        if ending.questions is not None:
+            step, values = ending.attempt.step, ending.attempt.frame.values
+            self._tell_of(Asked, step, interrupts=ending.questions, values=values)
+        return report
+
+    def _commit_completed(self, ending: Ending, result: Result) -> Report:
+        commit, ahead, attempt = ending.commit, ending.ahead, ending.attempt
+        sent = self.access.commit(commit, ending.known, ahead.prepare if ahead else None)
+        claim = sent.claim
+        if sent.refused is not None:
+            claim = self.access.taken(commit, ending.known or {})
+            if claim is None:
+                return Report(refused=sent.refused)
+        if self.live.listener is not None:
+            self._tell_of(Done, attempt.step, writes=result.writes, cached=result.cached)
+        if ending.following is not None:
+            stop = attempt.head.stop
+            return self.advanced(commit, ending.following, stop, sent.waiting, claim, ahead)
+        return self.advance(commit.thread_id) if sent.open == 0 else Report(due=sent.due)
+
     def _send(self, commit: Commit) -> Report:
         """Commit what settles a step; if it was the last of a superstep, advance it."""
         result = self.access.commit(commit)
@@ -427,8 +457,18 @@ class StepProtocol:
         stop: int,
         waiting: bool,  # noqa: FBT001 - as the store said
         claim: Claim | None,
+        ahead: Ahead | None = None,
     ) -> Report:
-        """Tell of a new checkpoint; return the steps that are ready, and the claim on one."""
+        """Report a new checkpoint; return the steps that are ready, and the claim on one.
+
+        Args:
+            commit: what brought the checkpoint.
+            following: the checkpoint.
+            stop: the number of the last superstep that the run may begin.
+            waiting: whether the run has ended and others are in line.
+            claim: on the one step that is ready, if it was claimed.
+            ahead: what was prepared of the attempt under that claim.
+        """
         own, thread_id, live = self.spec.untracked, commit.thread_id, commit.status is None
         if own:
             news = {k: v for k, v in following.changed.items() if k in own}
@@ -445,7 +485,7 @@ class StepProtocol:
                 begins=following.checkpoint.plan if live else (),
             )
         if live:
-            return Report(ready=commit.ready, claim=claim)
+            return Report(ready=commit.ready, claim=claim, ahead=ahead if claim else None)
         if following.checkpoint.plan and commit.status is RunStatus.PAUSED:
             self.tell(Stopped, thread_id)
         return Report(ready=self.rested(thread_id, waiting=waiting), claim=claim)

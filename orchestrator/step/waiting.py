@@ -67,6 +67,10 @@ class GivesWay(StepWaits):
         super().__init__(0)
         self.reason = reason
 
+    def begun(self, report: Report) -> Report:
+        """Do nothing: the steps before this one wake it."""
+        return report
+
 
 class ChildPaused(GraphBubbleUp, InterruptedError):  # noqa: N818 - control flow, not an error
     """A node of the subgraph paused the run.

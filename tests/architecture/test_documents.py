@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from pathlib import Path
+
+import pytest
 
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Checkpointer
@@ -17,7 +20,7 @@ def page(name: str) -> str:
 
 def test_the_architecture_page_counts_the_methods_of_a_checkpointer() -> None:
     methods = [n for n, value in vars(Checkpointer).items() if callable(value) and n[0] != "_"]
-    [told] = re.findall(r"has the law in (\d+) methods", page("architecture.md"))
+    [told] = re.findall(r"has the contract in (\d+) methods", page("architecture.md"))
     assert int(told) == len(methods)
 
 
@@ -34,3 +37,23 @@ def test_every_decision_is_in_the_list_and_numbered_once() -> None:
     assert len(set(numbers)) == len(numbers)
     listed = re.findall(r"\]\((0[^)]+\.md)\)", (folder / "README.md").read_text(encoding="utf-8"))
     assert listed == files
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FILE = re.compile(r"`((?:\w+/)+(?:[\w.]+\.(?:py|lua|sql|toml))?)`")
+NAME = re.compile(r"`((?:orchestrator|workers)(?:\.\w+)+)(?:\([^`]*)?`")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_page_names_only_files_and_modules_that_exist(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    roots = [ROOT, ROOT / "orchestrator", ROOT / "tests" / "faults"]
+    lost = [
+        name for name in FILE.findall(text) if not any((root / name).exists() for root in roots)
+    ]
+    for name in NAME.findall(text):
+        try:
+            pkgutil.resolve_name(name)
+        except (ImportError, AttributeError):
+            lost.append(name)
+    assert lost == []

@@ -36,7 +36,9 @@ def test_an_odd_word_is_found(text: str) -> None:
     assert ratchets.ODD.search(ratchets.plain(text))
 
 
-@pytest.mark.parametrize("text", ["Look up the key.", "the rest of them", "a teller", "overlooked"])
+@pytest.mark.parametrize(
+    "text", ["Look up the key.", "one look-up", "the rest of them", "a teller", "overlooked"]
+)
 def test_a_plain_word_is_let_pass(text: str) -> None:
     assert not ratchets.ODD.search(ratchets.plain(text))
 

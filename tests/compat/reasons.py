@@ -36,7 +36,7 @@ DIFFERS = {
         'an update of an unknown key is an error; `unknown_keys="ignore"` drops it, as there'
     ),
     "langgraph.graph.state.StateGraph": "as `langgraph.graph.StateGraph`",
-    "langgraph.graph.StateGraph.compile": "takes an `executor`, too: who runs the steps",
+    "langgraph.graph.StateGraph.compile": "has an `executor`, too, which runs the steps",
     "langgraph.graph.StateGraph.add_node": "takes a `queue`, too; `timeout` stops sync nodes",
     f"{_GRAPH}.invoke": (
         "resumes strictly: an answer to a thread that asks nothing is an error; a thread with an "
@@ -55,13 +55,13 @@ DIFFERS = {
     "langgraph.types.RetryPolicy": "attempts are counted where the thread is kept, over crashes",
     "langgraph.types.CachePolicy": "the key is a digest, never a pickle; `name` names its code",
     "langgraph.types.All": 'write `"*"`',
-    "langgraph.types.Durability": 'any is accepted; every commit is as with "sync"',
+    "langgraph.types.Durability": '"sync" by default; on a fleet every commit is as with "sync"',
     "langgraph.types.StreamMode": "`orchestrator.client.options.StreamMode`",
     "langgraph.errors.UnknownInterruptError": (
         "raised always, not only in strict mode; a kind of `NoPendingInterruptError`"
     ),
     "langgraph.errors.TaskNotFound": "a `GraphstalkError`",
-    "langgraph.runtime.ServerInfo": "there is no server to tell about, so it is always absent",
+    "langgraph.runtime.ServerInfo": "there is no such server, so it is always absent",
     "langgraph.checkpoint.memory.InMemorySaver": "another name of `MemoryCheckpointer`",
     "langgraph.checkpoint.sqlite.SqliteSaver": "another name of `SqliteCheckpointer`; takes a path",
     _BASE: f"a base of every checkpointer, which reads and deletes; {_SERDE}",

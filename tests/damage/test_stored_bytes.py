@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from orchestrator import START, Command, StateCorruptedError, StateGraph, interrupt
-from orchestrator.envelope.damage import is_damaged
+from orchestrator.envelope.damage import Damaged
 from orchestrator.errors import GraphstalkError, StepFailedError
 from orchestrator.step.context import StepContext
 from tests.damage.stored import Cell, MemoryCells, RedisCells, SqliteCells, Stored
@@ -113,7 +113,7 @@ def damage_seen(store: Any, threads: tuple[str, ...]) -> int:
             for step in loaded.steps.values():
                 kept += [*step.asks.values(), *step.answers.values(), *step.notes.values()]
                 kept.append(step.error)
-            seen += sum(map(is_damaged, kept))
+            seen += sum(isinstance(each, Damaged) for each in kept)
     return seen
 
 

@@ -14,6 +14,7 @@ graph of the blocks before.
 
 import contextlib
 import io
+import logging
 import re
 import shlex
 import sys
@@ -119,6 +120,7 @@ def module(monkeypatch, tmp_path):
     """The module of a program that a newcomer starts, so that classes in blocks have a home."""
     found, before = types.ModuleType("__main__"), set(sys.modules)
     monkeypatch.setitem(sys.modules, "__main__", found)
+    monkeypatch.setattr(logging.getLogger("orchestrator"), "handlers", [])
     monkeypatch.syspath_prepend(tmp_path / "project")
     yield found
     for name in set(sys.modules) - before:
@@ -182,16 +184,32 @@ def test_a_command_of_a_page_has_the_options_that_it_is_given(where, words):
     parsed.parse_args(words[1:])
 
 
-def test_links_between_documents_lead_somewhere():
+DOCUMENTS = [
+    *FILES,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *(ROOT / "docs").glob("decisions/*.md"),
+]
+LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)")
+
+
+def anchors(path):
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    heads = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def test_links_between_documents_lead_to_a_page_and_a_heading():
     broken = []
-    for path in [*FILES, ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("decisions/*.md")]:
-        targets = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
-        lost = [target for target in targets if not (path.parent / target).exists()]
-        broken += [f"{path.relative_to(ROOT)}: {target}" for target in lost]
+    for path in DOCUMENTS:
+        for target, anchor in LINK.findall(path.read_text(encoding="utf-8")):
+            page = path.parent / target if target else path
+            if not page.exists() or (anchor and anchor not in anchors(page)):
+                broken.append(f"{path.relative_to(ROOT)}: {target}#{anchor}")
     assert broken == []
 
 
-def test_every_guide_stands_in_the_index():
+def test_every_guide_is_in_the_index():
     index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
     names = [path.name for path in (ROOT / "docs").glob("*.md") if path.name != "README.md"]
     assert [name for name in names if f"({name})" not in index] == []

@@ -116,7 +116,8 @@ class Proxy:
     @property
     def url(self) -> str:
         """The address to give to workers, instead of the server's own."""
-        return self._url.replace(f":{self._target}", f":{self.port}")
+        scheme, _, rest = self._url.rpartition(":")
+        return f"{scheme}:{self.port}{''.join(rest.partition('/')[1:])}"
 
     # ---- faults -----------------------------------------------------------------------------
 
@@ -126,6 +127,10 @@ class Proxy:
             links = list(self._links)
         for link in links:
             link.close()
+
+    def lead_to(self, url: str) -> None:
+        """Connect later clients to another server; open connections stay."""
+        self._target = int(url.rsplit(":", 1)[1].partition("/")[0])
 
     @contextlib.contextmanager
     def refusing(self) -> Iterator[None]:

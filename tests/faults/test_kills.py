@@ -175,3 +175,21 @@ def test_a_worker_that_loses_a_process_before_it_is_ready_says_that_it_failed(fl
     fleet.submit("row")
     assert fleet.result()["total"] == 3
     assert_settled(fleet)
+
+
+def test_a_worker_removes_the_folders_of_workers_that_were_killed_and_no_others(
+    fleet: Fleet,
+) -> None:
+    def folders() -> set[Path]:
+        return set(fleet.scratch.iterdir())
+
+    killed = fleet.start()
+    fleet.wait_kept(killed)
+    (left,) = folders()
+    killed.kill_all()
+    fleet.start()
+    (alive,) = folders()
+    assert alive != left
+    fleet.start()
+    assert alive in folders()
+    assert len(folders()) == 2

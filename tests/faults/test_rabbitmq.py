@@ -11,6 +11,8 @@ import pytest
 
 from orchestrator import Client
 from orchestrator.config import Settings
+from orchestrator.errors import CheckpointerUnavailableError
+from orchestrator.execute.dispatch import broker_trouble
 from tests.e2e.test_cli import graphstalk
 from tests.faults.proxy import Proxy
 from tests.fixtures.own_rabbitmq import RabbitMQ, own_rabbitmq
@@ -39,10 +41,14 @@ def fleet(tmp_path: Path, rabbit: RabbitMQ) -> Iterator[Fleet]:
         yield fleet
 
 
+POOLS = ["prefork", "threads"]
+
+
+@pytest.mark.parametrize("pool", POOLS)
 def test_a_worker_takes_messages_after_a_step_longer_than_the_consumer_timeout(
-    fleet: Fleet,
+    fleet: Fleet, pool: str
 ) -> None:
-    worker = fleet.start(concurrency=2)
+    worker = fleet.start(pool=pool, concurrency=2)
     fleet.submit("row", "long", script={"two": ["wait"]})
     fleet.wait_for("two", thread="long")
     closed = b"PRECONDITION_FAILED"
@@ -54,6 +60,60 @@ def test_a_worker_takes_messages_after_a_step_longer_than_the_consumer_timeout(
     assert {ran.attempt for ran in fleet.ran()} == {1}
     assert worker.is_running()
     assert_settled(fleet, "long", "later")
+    said = worker.log.read_text("utf-8")
+    assert "the connection was lost before a message was acknowledged" in said
+    assert "CRITICAL" not in said
+
+
+def test_a_step_longer_than_the_consumer_timeout_leaves_a_worker_of_one_process_at_work(
+    fleet: Fleet,
+) -> None:
+    fleet.start(pool="solo")
+    fleet.submit("row", "long", script={"two": ["wait"]})
+    fleet.wait_for("two", thread="long")
+    time.sleep(2 * CONSUMER_TIMEOUT_S)  # Nothing says it: the worker's one OS thread runs the node.
+    fleet.submit("row", "later")
+    fleet.open("two")
+    assert fleet.result("later")["total"] == 3
+    assert fleet.result("long")["total"] == 3
+    assert {ran.attempt for ran in fleet.ran()} == {1}
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_broker_short_of_memory_refuses_at_once_and_its_steps_run_when_it_has_more(
+    fleet: Fleet, rabbit: RabbitMQ, pool: str
+) -> None:
+    worker = fleet.start(pool=pool)
+    fleet.submit("row", "before", script={"one": ["wait"]})
+    fleet.wait_for("one", thread="before")
+    assert broker_trouble(fleet.settings) == ""
+    with rabbit.short_of_memory():
+        began_s = time.monotonic()
+        with pytest.raises(CheckpointerUnavailableError, match="short of memory"):
+            fleet.submit("row")
+        assert "short of memory" in broker_trouble(fleet.settings)
+        assert time.monotonic() - began_s < CONSUMER_TIMEOUT_S
+        fleet.open("one")
+        fleet.wait_until(lambda: "two" in fleet.steps("before"), "its worker commits all the same")
+    assert fleet.result("before")["total"] == 3
+    assert fleet.result()["total"] == 3
+    assert worker.is_running()
+    assert_settled(fleet, "before", "t")
+
+
+def test_two_namespaces_on_one_broker_leave_each_other_alone(
+    tmp_path: Path, rabbit: RabbitMQ
+) -> None:
+    with Fleet(tmp_path, own_broker=rabbit.url) as fleet:
+        fleet.variables["GRAPHSTALK_NAMESPACE"] = "other"
+        with Client(settings=Settings.from_env(fleet.variables)) as other:
+            fleet.start()
+            fleet.submit("row")
+            other.submit("row", {"ledger": str(fleet.ledger)}, thread_id="o")
+            assert other.result("o", timeout_s=20)["total"] == 3
+            assert {ran.thread for ran in fleet.ran()} == {"o"}
+            waits = f"{fleet.queue}\t1"
+            assert waits in rabbit.control("list_queues", "name", "messages").splitlines()
 
 
 def test_a_broker_that_is_killed_and_started_again_loses_no_step(
@@ -101,12 +161,13 @@ def test_an_idle_worker_takes_messages_after_its_connections_were_lost(
         assert_settled(fleet, "before", "t")
 
 
-def test_a_worker_that_is_killed_leaves_its_steps_to_another(fleet: Fleet) -> None:
-    first = fleet.start()
+@pytest.mark.parametrize("pool", [*POOLS, "solo"])
+def test_a_worker_that_is_killed_leaves_its_steps_to_another(fleet: Fleet, pool: str) -> None:
+    first = fleet.start(pool=pool)
     fleet.submit("row", script={"two": ["wait"]})
     fleet.wait_for("two")
     first.kill_all()
-    fleet.start()
+    fleet.start(pool=pool)
     fleet.open("two")
     assert fleet.result()["total"] == 3
     assert_settled(fleet)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 import redis
 
+from orchestrator import RedisCheckpointer
+from orchestrator.config import Settings
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.redisconnection import client_for, refuses_for_now
+from tests.faults.proxy import Proxy
+from tests.fixtures.own_server import own_server
 from tests.integration.accounts import assert_settled
 from tests.integration.fleet import Fleet
 
@@ -113,3 +117,23 @@ def test_a_refusal_is_a_connection_error_and_drops_the_connection(fleet: Fleet, 
             assert refuses_for_now(caught.value)
             assert not connection.is_connected
         assert client.set("k", "w")
+
+
+def test_scripts_are_loaded_where_they_are_called_while_one_server_replaces_another(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with (
+        own_server(tmp_path_factory.mktemp("first"), []) as first,
+        own_server(tmp_path_factory.mktemp("second"), []) as second,
+        Proxy(first.url()) as proxy,
+        closing(RedisCheckpointer(settings=Settings.from_env({"REDIS_URL": proxy.url}))) as store,
+        first.client() as admin,
+    ):
+        assert store.load("t") is None
+        assert store.client.ping()  # By a connection of its own, which stays.
+        proxy.lead_to(second.url())
+        (calls,) = [each for each in admin.client_list() if each["cmd"] == "evalsha"]
+        admin.client_kill_filter(_id=calls["id"])
+        with suppress(CheckpointerUnavailableError):  # The connection is found closed.
+            store.load("t")
+        assert store.load("t") is None

@@ -13,7 +13,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -137,6 +136,7 @@ class Fleet:
         self._module, self._names = module, names
         self.folder, self._env, self._own_broker = folder, {**QUICK, **(env or {})}, own_broker
         self.ledger = folder / "ledger"
+        self.scratch = folder / "scratch"  # Of the workers: what a killed one leaves is there.
         self.workers: list[Worker] = []
         self.server: EmbeddedServer
         self.broker: EmbeddedServer | None = None
@@ -144,6 +144,7 @@ class Fleet:
 
     def __enter__(self) -> Self:
         """Start the servers."""
+        self.scratch.mkdir(exist_ok=True)
         self.server = EmbeddedServer(self.folder / "store", binary=server_binary())
         self.server.start()
         variables = {**self._env, "REDIS_URL": self.server.url}
@@ -232,7 +233,7 @@ class Fleet:
         env = {
             **{k: v for k, v in os.environ.items() if not k.startswith("GRAPHSTALK_")},
             "PYTHONPATH": str(ROOT),
-            "TMPDIR": tempfile.gettempdir(),
+            "TMPDIR": str(self.scratch),
             **self.variables,
             "GRAPHSTALK_HEARTBEAT_FILE": str(self.folder / f"{name}.heartbeat"),
             "PYTHONUNBUFFERED": "1",

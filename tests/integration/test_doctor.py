@@ -265,6 +265,20 @@ def test_a_broker_of_its_own(here: Here, server: OwnServer) -> None:
     assert "VISIBILITY_TIMEOUT" not in found
 
 
+def test_a_broker_that_is_away_or_refuses_writes(
+    here: Here, server: OwnServer, tmp_path: Path
+) -> None:
+    with started(tmp_path / "broker", *SAFE) as broker:
+        here.env(GRAPHSTALK_BROKER_URL=broker.url())
+        assert "BROKER_UNAVAILABLE" not in here.ask(server.url())
+        with broker.client() as client:
+            client.replicaof(HOST, 1)
+        found = here.ask(server.url())["BROKER_UNAVAILABLE"]
+        assert found.level is Level.FAIL
+        assert "accepts no messages: READONLY" in found.what
+    assert "refused" in here.ask(server.url())["BROKER_UNAVAILABLE"].what
+
+
 def test_a_broker_that_repeats_messages_of_slow_nodes(here: Here, server: OwnServer) -> None:
     assert "VISIBILITY_TIMEOUT" not in here.ask(server.url())
     here.env(GRAPHSTALK_BROKER_URL="sqs://key:secret@")

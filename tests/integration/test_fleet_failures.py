@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 from orchestrator import StepFailedError
 from orchestrator.cli import main
 from orchestrator.cli.embedded import HOST, free_port
+from orchestrator.execute.dispatch import open_store
 from tests.fixtures.processes import running
 from tests.integration.fleet import Fleet, Worker
 
@@ -147,3 +148,21 @@ def test_flower_shows_a_cancelled_step_as_revoked(tmp_path: Path, slice_ms: int)
         fleet.client.cancel("t")
         fleet.open("two")
         fleet.wait_until(lambda: task("t:2:two").get("state") == "REVOKED", "it is revoked")
+
+
+def test_a_message_that_comes_once_more_changes_no_outcome_in_flower(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    with flower(fleet, tmp_path) as task:
+        fleet.submit("row", script={"two": ["fail"]})
+        with pytest.raises(StepFailedError):
+            fleet.result()
+        fleet.wait_until(lambda: task("t:2:two").get("state") == "FAILURE", "the failure is shown")
+        before = task("t:2:two")["received"]
+        with closing(open_store(fleet.settings)) as store:
+            store.push([loaded.step for loaded in fleet.steps().values()])
+        received = "it has received the message"
+        fleet.wait_until(lambda: task("t:2:two")["received"] != before, received)
+        fleet.result(fleet.submit("row", "later"))
+        fleet.wait_until(lambda: task("later:3:three").get("state") == "SUCCESS", "a later event")
+        assert task("t:2:two")["state"] == "FAILURE"

@@ -73,9 +73,13 @@ ADDRESSES = {
     "an unknown option": ("redis://:right@{there}/0?nonsense=1", "REDIS_URL must be the address"),
     "a port that is none": ("redis://:secret@h:port/0", "REDIS_URL must be the address"),
     "another protocol": ("redis://:secret@{http}/0", "REDIS_URL must be the address"),
+    "TLS where there is none": ("rediss://:secret@{there}/0", "REDIS_URL must name a port"),
 }
 BROKERS = {
     "a scheme that is none": ("nonsense://u:secret@h", "GRAPHSTALK_BROKER_URL must be"),
+    "TLS where a Redis has none": ("rediss://:secret@{there}/0", "GRAPHSTALK_BROKER_URL must name"),
+    "RabbitMQ where a Redis is": ("amqp://u:secret@{there}//", "GRAPHSTALK_BROKER_URL must name"),
+    "in files": ("filesystem://", "GRAPHSTALK_BROKER_URL must be a broker that other processes"),
     "in memory": ("memory://", "GRAPHSTALK_BROKER_URL must be a broker that other processes"),
     "a wrong password": ("redis://:secret@{there}/1", "GRAPHSTALK_BROKER_URL must hold a user"),
     "another protocol": ("redis://:secret@{http}/0", "GRAPHSTALK_BROKER_URL must be the address"),
@@ -130,7 +134,12 @@ def test_a_socket_of_this_machine_carries_store_and_messages(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("GRAPHSTALK_LEASE_TTL_S", "soon"), ("GRAPHSTALK_DISPATCH", "both")]
+    ("name", "value"),
+    [
+        ("GRAPHSTALK_LEASE_TTL_S", "soon"),
+        ("GRAPHSTALK_DISPATCH", "both"),
+        ("GRAPHSTALK_BEAT_S", "5"),  # As long as the lease.
+    ],
 )
 def test_a_setting_that_cannot_be_is_refused(
     server: OwnServer, tmp_path: Path, name: str, value: str

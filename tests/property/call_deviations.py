@@ -160,19 +160,15 @@ CALLS: tuple[Known[Seen], ...] = (
     ),
     Known(
         "namespace of a lasting subgraph",
-        "Pending.",
+        "All runs of a subgraph with checkpointer=True share one thread, which a config names. "
+        "LangGraph's names the step, too.",
         r"tasks\[\d+\]\.state\.configurable\.checkpoint_ns$",
     ),
     Known("metadata of earlier calls", "Pending.", r"metadata\.[mn]$"),
     Known(
-        "modes of invoke",
-        "Pending.",
-        r"^\.returned",
-        lambda s: isinstance(s.call.options.get("stream_mode"), list),
-    ),
-    Known(
         "errors in streams",
-        "Pending.",
+        "A part shows how a step failed as the text that is stored. LangGraph's holds the "
+        "exception, although its type says that it is a text.",
         r"\.error$",
         values=lambda o, t: isinstance(o, str) and t is not None and t.startswith("<error"),
     ),
@@ -188,6 +184,12 @@ CALLS: tuple[Known[Seen], ...] = (
         "An update that names no node is made as the node that ran last. LangGraph goes by "
         "triggers.",
         when=lambda s: s.call.what == "update" and s.call.as_node is None,
+    ),
+    Known(
+        "settled",
+        "An update as END means that nothing is left to do. LangGraph goes on with what follows "
+        "the steps that had completed.",
+        when=lambda s: s.call.what == "update" and s.call.as_node == "__end__",
     ),
     Known(
         "ids of subgraphs",
@@ -240,6 +242,26 @@ CALLS: tuple[Known[Seen], ...] = (
         when=lambda s: not s.scene.keeps and any(n.keeps for n in s.scene.plan.every()),
     ),
     Known("cause 4", "Pending.", when=lambda s: any(_is_below(c.at) for c in s.calls)),
+    Known(
+        "parents at the end",
+        "With durability exit, the part of a checkpoint names the one before as its parent, as "
+        "history does. LangGraph names the parent of the one at which the call began.",
+        r"^\.(parts|returned).*parent_config",
+        lambda s: s.call.options.get("durability") == "exit",
+    ),
+    Known(
+        "text of thread ids",
+        "A thread id is stored as text, and handlers hear it as text. LangGraph hands on a number "
+        "or a UUID as the caller gave it.",
+        r"^\.heard.*\.thread_id$",
+        values=lambda ours, theirs: ours == str(theirs) or theirs == "<UUID>",
+    ),
+    Known(
+        "commands without an answer",
+        "A Command without an answer holds a mark, since None is an answer.",
+        r"^\.heard.*outputs\.resume$",
+        values=lambda ours, theirs: ours == "<_Mark>" and theirs is None,
+    ),
     Known("what handlers hear", "Pending.", r"^\.heard"),
     Known(
         "history of edits",

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.property.plans import END, START, Brief, GraphPlan, NodePlan, RouterPlan, Target
 from tests.property.sessions import Call
+from tests.property.views import DURABILITIES
 
 THREAD_IDS = ("t", 7, uuid.UUID(int=12), 1.5, "a b/c")
 MODES = ("values", "updates", "tasks", "custom", "checkpoints", "debug", "messages")
@@ -110,7 +111,7 @@ def scenes(draw: st.DrawFn, *, places: bool = False, listens: bool = False) -> S
     keeps = places or draw(st.integers(0, 4)) > 0
     face = st.sampled_from(faces[:2] * 3 + faces[2:])
     names = [n.name for n in plan.nodes]
-    calls = [draw(_call(st.just("input"), face, listens))]
+    calls = [draw(_call(st.just("input"), face, listens, keeps))]
     kinds = st.sampled_from(["answer"] * 4 + ["resume"] + ["input"])
     at = st.none()
     if places:
@@ -123,7 +124,7 @@ def scenes(draw: st.DrawFn, *, places: bool = False, listens: bool = False) -> S
             if places and draw(st.booleans()):
                 calls.append(draw(_update(names, at)))
             else:
-                calls.append(draw(_call(kinds, face, listens, at)))
+                calls.append(draw(_call(kinds, face, listens, keeps, at)))
     return Scene(
         plan,
         tuple(calls),
@@ -145,7 +146,9 @@ def scenes(draw: st.DrawFn, *, places: bool = False, listens: bool = False) -> S
 
 
 @st.composite
-def _call(draw: st.DrawFn, what: Any, face: Any, listens: bool, at: Any = None) -> Call:
+def _call(
+    draw: st.DrawFn, what: Any, face: Any, listens: bool, keeps: bool, at: Any = None
+) -> Call:
     chosen, kind = draw(face), draw(what)
     options: dict[str, Any] = {}
     if chosen.endswith(("stream", "invoke")):
@@ -161,6 +164,8 @@ def _call(draw: st.DrawFn, what: Any, face: Any, listens: bool, at: Any = None) 
             options["subgraphs"] = draw(st.booleans())
         if draw(st.integers(0, 4)) == 0:
             options["output_keys"] = draw(st.sampled_from(["log", ["log", "last"]]))
+        if keeps and draw(st.integers(0, 1)) == 0:
+            options["durability"] = draw(st.sampled_from(DURABILITIES))
     config: dict[str, Any] = {}
     if draw(st.integers(0, 2)) == 0:
         config = draw(

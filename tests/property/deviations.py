@@ -51,9 +51,6 @@ def of(*fields: str) -> frozenset[str]:
 PENDING: set[str] = {
     "cause 21",
     "cause 4",
-    "errors in streams",
-    "modes of invoke",
-    "namespace of a lasting subgraph",
     "what handlers hear",
 }
 
@@ -188,7 +185,7 @@ def _deferred_beside_sends(m: Moment) -> bool:
 def _same_in_another_order(m: Moment) -> bool:
     nests = any(depth for depth, _ in m.plan.graphs())
     fields = m.fields & QUESTIONS
-    return nests and all(sorted(str(m.ours[f])) == sorted(str(m.theirs[f])) for f in fields)
+    return nests and all(sorted(str(m.ours.get(f))) == sorted(str(m.theirs.get(f))) for f in fields)
 
 
 def _overrules(m: Moment) -> bool:
@@ -215,6 +212,30 @@ def _command_waits(m: Moment) -> bool:
 
 def within(some: list[Any], more: list[Any]) -> bool:
     return not Counter(map(str, some)) - Counter(map(str, more))
+
+
+def _same_but_for_stops_seen(m: Moment) -> bool:
+    """Whether savers show the same but for where runs were resumed."""
+    mine, their = ([_stops_seen(each) for each in r["saved"]] for r in (m.ours, m.theirs))
+    fewer = all(a is None or b is not None for (_, a), (_, b) in zip(mine, their, strict=False))
+    return fewer and [rest for rest, _ in mine] == [rest for rest, _ in their]
+
+
+def _stops_seen(saved: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return the names in a saved checkpoint without where runs were resumed; and where."""
+    seen = {node: channels.keys() for node, channels in saved["seen"].items()}
+    stops = seen.pop("__interrupt__", None)
+    return (saved["channels"].keys(), seen), stops
+
+
+def _steps_not_stored(m: Moment) -> bool:
+    """Whether savers show less after a call that stored only its last checkpoint, and no more."""
+    at_the_end = any(do.options.get("durability") == "exit" for do in m.todo)
+    pairs = zip(m.ours["saved"], m.theirs["saved"], strict=False)
+    return at_the_end and all(
+        a["channels"].keys() <= b["channels"].keys() and a["seen"].keys() <= b["seen"].keys()
+        for a, b in pairs
+    )
 
 
 def _answered_before(m: Moment) -> bool:
@@ -283,6 +304,20 @@ DEVIATIONS = (
         "passes it on in the order of a set of futures.",
         _same_in_another_order,
         QUESTIONS,
+    ),
+    Deviation(
+        "stops seen",
+        "A saver shows where a run was resumed that had asked or failed. LangGraph also stores "
+        "where one was resumed at a break.",
+        _same_but_for_stops_seen,
+        of("saved"),
+    ),
+    Deviation(
+        "steps not stored",
+        "With durability exit, a saver does not show what happened in the supersteps that were "
+        "not stored, since it derives from stored ones what LangGraph repeats in each checkpoint.",
+        _steps_not_stored,
+        of("saved"),
     ),
     # What follows makes two different threads.
     Deviation(

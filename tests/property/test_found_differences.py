@@ -106,7 +106,7 @@ def test_a_mended_difference_of_workflows_stays_away(name: str) -> None:
     met: Counter[str] = Counter()
     found = differing(*WORKFLOWS[name], met)
     assert found is None, explained(found)
-    assert not [what for what in met if what.startswith("deviation")]
+    assert {what for what in met if what.startswith("deviation")} <= {"deviation: tasks seen"}
 
 
 def test_an_update_after_everything_was_settled_is_made_as_the_node_that_ran_last() -> None:

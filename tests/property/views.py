@@ -20,6 +20,8 @@ from tests.property.plans import BoomError, Brief
 
 LIMIT = 9  # Supersteps of one call.
 CONFIG = {"configurable": {"thread_id": "t"}}
+ROOT = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+DURABILITIES = ("sync", "async", "exit")
 MODES = ["updates", "values", "tasks", "custom"]
 RECURSION = (orchestrator.GraphRecursionError, langgraph.errors.GraphRecursionError)
 KINDS: dict[type[Exception], str] = {
@@ -134,7 +136,29 @@ class Twin:
                 )
                 for s in past
             ],
+            "saved": [saved(each) for each in self.graph.checkpointer.list(ROOT)],
         }
+
+
+def saved(found: Any) -> dict[str, Any]:
+    """Return what a saver shows of the channels of a checkpoint; of versions, their order."""
+    checkpoint = found.checkpoint
+    seen = dict(checkpoint["versions_seen"])
+    versions = [checkpoint["channel_versions"], *seen.values()]
+    every = sorted({number_of(v) for each in versions for v in each.values()})
+
+    def places(of: Mapping[str, Any]) -> dict[str, int]:
+        return {key: every.index(number_of(version)) for key, version in of.items()}
+
+    return {
+        "channels": places(checkpoint["channel_versions"]),
+        "seen": {node: places(channels) for node, channels in seen.items()},
+    }
+
+
+def number_of(version: Any) -> int:
+    """Return a version's number; LangGraph's savers add a random one to it."""
+    return int(str(version).partition(".")[0])
 
 
 def view_of(state: Any) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tests.property.deviations import STOPS, Deviation, Moment, of, within
 
 
@@ -25,7 +28,29 @@ def _asks_all(m: Moment) -> bool:
     return gathers and within(m.theirs["asked"], m.ours["asked"])
 
 
+def _same_but_for_tasks(m: Moment) -> bool:
+    """Whether savers show the same but for which tasks ran, and where runs were resumed."""
+    mine, their = ([_known(each) for each in r["saved"]] for r in (m.ours, m.theirs))
+    return mine == their
+
+
+def _known(saved: Mapping[str, Any]) -> Any:
+    """Return what a workflow's checkpoint says in both; one that never ended has no name yet."""
+    seen = {
+        node.replace("__start__", "flow"): channels.keys()
+        for node, channels in saved["seen"].items()
+    }
+    return saved["channels"].keys(), {k: seen[k] for k in {"__input__", "flow"} & seen.keys()}
+
+
 WORKFLOW_DEVIATIONS = (
+    Deviation(
+        "tasks seen",
+        "A saver does not show which tasks a workflow has called, since its checkpoints do not "
+        "hold that. In LangGraph a task has seen nothing.",
+        _same_but_for_tasks,
+        of("saved"),
+    ),
     Deviation(
         "results survive retries",
         "What a task returned is kept when the workflow that called it is tried again. LangGraph "

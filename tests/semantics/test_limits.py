@@ -42,6 +42,28 @@ def test_all_async_steps_of_a_superstep_run_at_the_same_time(place: Place, how: 
     assert output == {"log": [*range(width)]}
 
 
+def test_all_async_steps_have_begun_when_the_first_continues(place: Place) -> None:
+    width, running = 80, [0]
+    most = [0]
+
+    async def node(arg: dict[str, int]) -> State:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        await asyncio.sleep(0)  # Until the next turn of the event loop.
+        running[0] -= 1
+        return {"log": [arg["n"]]}
+
+    def fan(state: State) -> list[Send]:
+        return [Send("node", {"n": n}) for n in range(width)]
+
+    builder = StateGraph(State).add_node("node", node).add_conditional_edges(START, fan, ["node"])
+    graph = place.compiled(builder)
+    for _ in range(5):
+        most[0] = 0
+        asyncio.run(graph.ainvoke({}, place.thread))
+        assert most[0] == width
+
+
 def test_an_async_step_does_not_wait_for_a_synchronous_subgraph_beside_it(place: Place) -> None:
     ran = threading.Event()
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypedDict
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver as TheirSaver
 from langgraph.graph import StateGraph as TheirGraph
+from langgraph.types import Command as TheirCommand
 from langgraph.types import interrupt as their_interrupt
 
 from orchestrator import (
@@ -110,7 +111,73 @@ def test_it_reads_as_langgraphs_saver(saver: Any) -> None:
     mine, other = saver.get_tuple(THREAD), theirs.get_tuple(THREAD)
     assert set(mine.checkpoint) == set(other.checkpoint)
     assert mine.checkpoint["v"] == other.checkpoint["v"]
-    assert set(mine.checkpoint["channel_versions"]) <= set(other.checkpoint["channel_versions"])
+    assert set(mine.checkpoint["channel_versions"]) == set(other.checkpoint["channel_versions"])
+
+
+def seen_by_nodes(found: Any) -> list[Any]:
+    """Return what checkpoints say of versions: which channels have one, and who saw which."""
+    return sorted(
+        (
+            each.config["configurable"]["checkpoint_ns"].partition(":")[0],
+            each.metadata["step"],
+            sorted(each.checkpoint["channel_versions"]),
+            sorted((k, sorted(v)) for k, v in each.checkpoint["versions_seen"].items()),
+        )
+        for each in found
+    )
+
+
+def test_versions_are_those_of_langgraphs_saver_at_any_depth(saver: Any) -> None:
+    graphs = (
+        asked(saver),
+        built(TheirGraph, their_interrupt).compile(TheirSaver()),
+    )
+    graphs[1].invoke({"seen": ["in"]}, {**THREAD, "metadata": {"who": "me"}})
+    graphs[0].invoke(Command(resume="yes"), THREAD)
+    graphs[1].invoke(TheirCommand(resume="yes"), THREAD)
+    for graph in graphs:
+        graph.invoke({"seen": ["again"]}, THREAD)
+        graph.update_state(THREAD, {"note": "n"}, as_node="first")
+    mine, theirs = (seen_by_nodes(graph.checkpointer.list(THREAD)) for graph in graphs)
+    assert len(mine) == 16
+    assert mine == theirs
+    latest = saver.get(THREAD)["versions_seen"]
+    assert set(latest["__interrupt__"]) >= {"seen", "branch:to:ask", "__start__"}
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+def test_a_step_that_failed_first_is_shown_with_its_error(saver: Any, durability: str) -> None:
+    fails = [ValueError("not now")]
+
+    def node(state: State) -> dict[str, Any]:
+        if fails:
+            raise fails.pop()
+        return {"note": "later"}
+
+    builder = StateGraph(State).add_node("node", node).add_edge(START, "node")
+    graph = builder.compile(saver)
+    with pytest.raises(ValueError, match="not now"):
+        graph.invoke({"seen": []}, "t", durability=durability)
+    graph.invoke(None, "t", durability=durability)
+    ended, before, *_ = saver.list("t")
+    assert ("__error__", "ValueError('not now')") in [w[1:] for w in before.pending_writes]
+    versions, seen = before.checkpoint["channel_versions"], ended.checkpoint["versions_seen"]
+    assert seen["__interrupt__"] == versions
+    assert seen["__start__"]["__start__"] < versions["__start__"]
+    assert seen["node"] == {"branch:to:node": versions["branch:to:node"]}
+    assert versions["branch:to:node"] < ended.checkpoint["channel_versions"]["branch:to:node"]
+
+
+def test_of_deleted_ancestors_versions_are_not_known(saver: Any) -> None:
+    asked(saver)
+    whole = saver.get("t")
+    saver.prune(["t"])
+    vars(saver).pop("_facts")  # As another process shows it.
+    cut = saver.get("t")
+    assert cut["channel_versions"].items() < whole["channel_versions"].items()
+    assert set(whole["channel_versions"]) - set(cut["channel_versions"]) == {
+        *("__start__", "branch:to:first", "branch:to:inner"),
+    }
 
 
 def test_a_tuple_is_the_checkpoint_that_the_graph_shows(saver: Any) -> None:

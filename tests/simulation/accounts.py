@@ -23,7 +23,7 @@ from orchestrator.checkpoint.commit import (
 )
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.memory import MemoryCheckpointer
-from orchestrator.checkpointer.transition import Thread
+from orchestrator.checkpointer.memory_thread import Thread
 from orchestrator.ids import root_thread
 from tests.simulation.world import Process, World
 
@@ -184,7 +184,7 @@ class Accounts:
         head = thread.head
         if not head.status.active:
             return
-        open_ = [s for s in thread.steps.values() if s.ready.step_id not in thread.done]
+        open_ = [s for s in thread.steps.values() if not s.completed]
         moves = [s for s in open_ if s.owner or s.wait in {Wait.NOTHING, Wait.TIMER}]
         if moves or (thread.steps and not head.open):
             return
@@ -276,7 +276,13 @@ def _shape(store: MemoryCheckpointer, commit: Commit, told: int = 0) -> Any:
         return None
     log = store._threads.get(commit.log, thread)
     sizes = (len(thread.checkpoints), len(thread.blobs), len(thread.outcomes), len(thread.line))
-    return thread.head, sizes, len(thread.steps), len(thread.done), log.seq + told
+    return (
+        thread.head,
+        sizes,
+        len(thread.steps),
+        sum(s.completed for s in thread.steps.values()),
+        log.seq + told,
+    )
 
 
 def _path(thread_id: str) -> str:

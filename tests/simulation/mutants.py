@@ -18,7 +18,8 @@ from tests.mutation.copies import Edit, broken_copy, environment
 STEPS_MAX = 60_000  # How many steps a bug may hide.
 SEED = 1
 MEMORY = "orchestrator/checkpointer/memory.py"
-THREAD = "orchestrator/checkpointer/transition.py"
+THREAD = "orchestrator/checkpointer/memory_thread.py"
+RULES = "orchestrator/checkpointer/transition.py"
 ADVANCING = "orchestrator/step/advancing.py"
 
 
@@ -92,8 +93,8 @@ BUGS = (
         "a completed step can be claimed",
         (
             Edit(
-                THREAD,
-                "    if step_id in thread.done:\n        return Refusal.COMPLETED\n",
+                RULES,
+                "    if step.completed:\n        return Refusal.COMPLETED\n",
                 "",
             ),
         ),
@@ -233,9 +234,9 @@ BUGS = (
         "a commit's fence is not compared",
         (
             Edit(
-                THREAD,
-                "if step is None or step.fence != commit.guard.fence or not step.owner:",
-                "if step is None or not step.owner:",
+                RULES,
+                "if guarded is None or guarded.fence != guard.fence or not guarded.owner:",
+                "if guarded is None or not guarded.owner:",
             ),
         ),
     ),

@@ -8,7 +8,7 @@ from orchestrator import MemoryCheckpointer
 from orchestrator.checkpoint.commit import Claim, Commit, Refusal, StepGuard
 from orchestrator.checkpoint.model import blob_key
 from orchestrator.checkpoint.tails import Encoded, whole
-from orchestrator.envelope.damage import is_damaged
+from orchestrator.envelope.damage import Damaged
 from orchestrator.serde.codec import Codec
 from orchestrator.step.access import Access, values_after
 from orchestrator.testing.contract import drafts
@@ -76,7 +76,7 @@ def test_a_tail_that_is_damaged_fails_whoever_claims() -> None:
     turns.turn(turns.process("two"))
     turns.store._threads["t"].blobs[NAMES[2]] = b"\x02garbage"
     claim, _ = turns.claimed(one)
-    assert is_damaged(claim.blobs[NAMES[2]])
+    assert isinstance(claim.blobs[NAMES[2]], Damaged)
 
 
 def test_whoever_knows_nothing_gets_the_whole_list() -> None:
@@ -91,10 +91,10 @@ def test_what_is_not_known_any_more_is_missing_not_wrong(monkeypatch: pytest.Mon
     turns.turn(access)
     turns.turn(turns.process("two"))
     known = access.cache.get("t")
-    monkeypatch.setattr(access.cache, "get", lambda _: dict.fromkeys(known, b"\xc1is damaged"))
+    monkeypatch.setattr(access.cache, "get", lambda _: dict.fromkeys(known, Damaged(b"is damaged")))
     claim, blobs = turns.claimed(access)
     assert claim.tails == {}
-    assert whole(blobs[NAMES[2]]) == b"\xc1is damaged"
+    assert whole(blobs[NAMES[2]]) == Damaged(b"is damaged")
 
 
 def test_what_was_not_committed_is_not_known() -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import langgraph.func
 import langgraph.graph
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from orchestrator import StateGraph, entrypoint
@@ -71,6 +71,36 @@ SAME = {
         ("a b", 'c"]', "d(x)", "ü", "#"),
         ((START, "a b"), ("a b", 'c"]'), ('c"]', "d(x)"), ("d(x)", "ü"), ("ü", "#")),
     ),
+    "a router that does not say where it leads": Plan(
+        ("a", "b", "c"), ((START, "a"),), (("a", None),)
+    ),
+    "an edge beside a router to the same node": Plan(
+        ("a", "b"), ((START, "a"), ("a", "b")), (("a", {"x": "b", "y": END}),)
+    ),
+    "the same in a cycle": Plan(
+        ("a", "b"), ((START, "a"), ("a", "b"), ("b", "a")), (("a", {"x": "b", "y": END}),)
+    ),
+    "several labels": Plan(
+        ("a", "b"), ((START, "a"),), (("a", {"yes": "b", "maybe": "b", "b": "b", "no": END}),)
+    ),
+    "a cycle without a way out": Plan(("a", "b"), ((START, "a"), ("a", "b"), ("b", "a"))),
+    "a cycle of three": Plan(
+        ("a", "b", "c"), ((START, "a"), ("a", "b"), ("b", "c"), ("c", "a")), (), {"b": ("c",)}
+    ),
+    "two cycles": Plan(
+        ("a", "b", "c"), ((START, "a"), ("a", "b"), ("a", "c"), ("b", "a"), ("c", "a"))
+    ),
+    "a node that only a Send leads to": Plan(
+        ("a", "sent", "next"), ((START, "a"), ("sent", "next"))
+    ),
+    "a deferred node that something else runs before": Plan(
+        ("a", "b", "c", "d"), ((START, "a"), ("a", "b"), ("b", "c"), ("a", "d")), deferred=("d",)
+    ),
+    "a deferred join": Plan(
+        ("a", "b", "c", "d"),
+        ((START, "a"), (START, "b"), ("b", "c"), (["a", "b"], "d")),
+        deferred=("d",),
+    ),
 }
 
 
@@ -94,13 +124,11 @@ def test_mermaid_draws_the_same_edges_for_both(name):
     assert mermaid_edges(plan.ours().draw_mermaid()) == mermaid_edges(plan.theirs().draw_mermaid())
 
 
-@pytest.mark.parametrize("name", sorted(SAME.keys() - {"odd names", "stops"}))
+@pytest.mark.parametrize("name", sorted(SAME.keys() - {"odd names"}))
 def test_mermaids_text_is_that_of_langgraph(name):
     ours, theirs = SAME[name].ours(), SAME[name].theirs()
-    if ours.first_node() and ours.last_node():  # Elsewhere START or END loses its shape there.
-        assert ours.draw_mermaid() == theirs.draw_mermaid()
-    if name != "a node on its own":  # It is in no edge, so there it is left out.
-        assert ours.draw_mermaid(with_styles=False) == theirs.draw_mermaid(with_styles=False)
+    assert ours.draw_mermaid() == theirs.draw_mermaid()
+    assert ours.draw_mermaid(with_styles=False) == theirs.draw_mermaid(with_styles=False)
 
 
 def test_edges_are_equal_to_those_of_langchain():
@@ -123,89 +151,46 @@ names = ["a", "b", "c", "d", "e"]
 
 
 @st.composite
-def plans(draw: Any) -> Plan:
-    """A graph in which something leads to every node, and whose last node has no way on."""
-    nodes = names[: draw(st.integers(2, 5))]
-    edges: set[tuple[str, str]] = {(START, nodes[0])}
-    for number, name in enumerate(nodes[1:], 1):
-        edges.add((draw(st.sampled_from(nodes[:number])), name))
-    edges |= draw(st.sets(st.tuples(st.sampled_from(nodes[:-1]), st.sampled_from(nodes))))
-    ends = st.dictionaries(
-        st.sampled_from(["x", "y", "z"]), st.sampled_from([*nodes, END]), min_size=1
+def plans(draw: Any, depth: int = 2) -> Plan:
+    """A graph of any shape, down to subgraphs of subgraphs."""
+    nodes = names[: draw(st.integers(1, 5))]
+    node, end = st.sampled_from(nodes), st.sampled_from([*nodes, END])
+    edges: dict[Any, None] = {(START, nodes[0]): None}
+    for source, target in draw(st.lists(st.tuples(st.sampled_from([START, *nodes]), end))):
+        edges |= {} if (source, target) == (START, END) else {(source, target): None}
+    joins = draw(
+        st.lists(
+            st.tuples(st.lists(node, min_size=min(2, len(nodes)), max_size=2, unique=True), end)
+        )
     )
-    routers = draw(st.dictionaries(st.sampled_from([START, *nodes[:-1]]), ends))
-    perhaps = [(source, only_new(source, ends, edges)) for source, ends in routers.items()]
-    return Plan(tuple(nodes), tuple(sorted(edges)), tuple(way for way in perhaps if way[1]))
-
-
-def only_new(source: str, ends: dict[str, str], edges: set[tuple[str, str]]) -> dict[str, str]:
-    return {said: end for said, end in ends.items() if (source, end) not in edges}
+    labels = st.dictionaries(st.sampled_from(["x", "y", "yes: it is"]), end, min_size=1)
+    ends = st.none() | labels | st.lists(end, min_size=1, unique=True)
+    inner = plans(depth - 1) if depth else st.nothing()  # type: ignore[call-arg]
+    return Plan(
+        tuple(nodes),
+        (*edges, *{(tuple(sources), to): (sources, to) for sources, to in joins}.values()),
+        tuple(draw(st.lists(st.tuples(st.sampled_from([START, *nodes]), ends), max_size=3))),
+        draw(st.dictionaries(node, st.tuples(end) | st.dictionaries(end, st.just("so")))),
+        tuple(draw(st.sets(node, max_size=1))),
+        subgraphs=draw(st.dictionaries(node, inner, max_size=2)) if depth else {},
+    )
 
 
 @settings(max_examples=25, deadline=None)
-@given(plans())
-def test_any_graph_has_the_edges_that_langgraph_draws(plan):
-    ours, theirs = plan.ours(), plan.theirs()
-    assert {way[:2] + way[3:] for way in ways(ours)} == {way[:2] + way[3:] for way in ways(theirs)}
-    said = {(e.source, e.target): e.data for e in ours.edges}
-    for edge in theirs.edges:  # LangGraph keeps one of several labels.
-        assert edge.data is None or edge.data in said[edge.source, edge.target].split(", ")
+@given(plans(), st.sampled_from([False, True, 1]))
+def test_any_graph_is_drawn_as_langgraph_draws_it(plan, xray):
+    ours = plan.ours(xray)
+    try:
+        theirs = plan.theirs(xray)
+    except TypeError as error:  # It cannot sort a label beside none, and draws nothing then.
+        assume("'<' not supported" not in str(error))
+        raise
+    assert list(ours.nodes) == list(theirs.nodes)
+    assert ours.edges == theirs.edges
+    assert ours.to_json() == theirs.to_json()
 
 
 # ---- where the drawing differs from LangGraph's on purpose --------------------------------
-
-
-def test_a_router_that_does_not_say_where_it_leads_may_lead_anywhere():
-    """LangGraph's documentation says so, too; what it draws is only an edge to END."""
-    plan = Plan(("a", "b", "c"), ((START, "a"),), (("a", None),))
-    assert {way for way in ways(plan.ours()) if way[0] == "a"} == {
-        ("a", other, None, True) for other in ("b", "c", END)
-    }
-
-
-def test_an_edge_that_is_always_taken_hides_one_that_may_be():
-    """In LangGraph that depends on whether the node can run twice."""
-    plan = Plan(("a", "b"), ((START, "a"), ("a", "b")), (("a", {"x": "b", "y": END}),))
-    assert {way for way in ways(plan.ours()) if way[0] == "a"} == {
-        ("a", "b", None, False),
-        ("a", END, "y", True),
-    }
-
-
-def test_an_edge_with_several_labels_shows_them_all():
-    """LangGraph shows one, as if the router could not return the others."""
-    plan = Plan(("a", "b"), ((START, "a"),), (("a", {"yes": "b", "maybe": "b", "no": END}),))
-    assert ("a", "b", "yes, maybe", True) in ways(plan.ours())
-
-
-def test_a_label_that_is_the_nodes_name_is_shown_beside_others_only():
-    plan = Plan(("a", "b"), ((START, "a"),), (("a", {"b": "b", "also": "b", END: END}),))
-    assert {way[1:3] for way in ways(plan.ours()) if way[0] == "a"} == {
-        ("b", "b, also"),
-        (END, None),
-    }
-
-
-def test_a_cycle_without_a_way_out_has_no_end():
-    """LangGraph draws a perhaps from whichever node its trial run of 250 supersteps stops at."""
-    drawing = Plan(("a", "b"), ((START, "a"), ("a", "b"), ("b", "a"))).ours()
-    assert END not in drawing.nodes
-    assert len(drawing.edges) == 3
-
-
-def test_what_follows_a_node_that_nothing_known_leads_to_is_drawn():
-    """LangGraph leaves its edges out; but a `Send` or `Command` may lead to it."""
-    drawing = Plan(("a", "sent", "next"), ((START, "a"), ("sent", "next"))).ours()
-    assert ways(drawing) >= {("sent", "next", None, False), ("next", END, None, False)}
-
-
-def test_a_deferred_node_has_only_the_edges_that_were_written():
-    """LangGraph adds one from whatever ran last before it."""
-    plan = Plan(
-        ("a", "b", "c", "d"), ((START, "a"), ("a", "b"), ("b", "c"), ("a", "d")), deferred=("d",)
-    )
-    assert ("c", END, None, False) in ways(plan.ours())
-    assert ("c", "d", None, True) not in ways(plan.ours())
 
 
 def test_the_queue_of_a_node_is_told():
@@ -213,31 +198,43 @@ def test_the_queue_of_a_node_is_told():
     assert drawing_of(graph.freeze("g")).nodes["a"].metadata == {"queue": "gpu"}
 
 
-def test_a_function_that_handles_errors_is_told_with_its_node():
-    """LangGraph draws it as a node of its own, to which nothing leads."""
-
+def test_error_handlers_are_nodes_that_nothing_leads_to():
     def mend(state):
         raise AssertionError
 
-    graph = StateGraph(State).add_node("a", act, error_handler=mend).add_edge(START, "a")
-    assert list(graph.compile().get_graph().nodes) == [START, "a", END]
-    assert graph.compile().get_graph().nodes["a"].metadata == {"error_handler": "mend"}
+    def written(graph: Any) -> Any:
+        graph.set_node_defaults(error_handler=mend)
+        graph.add_node("a", act, error_handler=mend).add_node("b", act).add_node("c", act)
+        return graph.add_edge(START, "a").add_edge("a", "b").compile().get_graph()
+
+    ours, theirs = written(StateGraph(State)), written(langgraph.graph.StateGraph(State))
+    assert list(ours.nodes) == [
+        START,
+        "__error_handler__a",
+        "a",
+        "b",
+        "c",
+        "__default_error_handler__",
+        END,
+    ]
+    assert ours.to_json() == theirs.to_json()
+    assert ours.draw_mermaid() == theirs.draw_mermaid()
 
 
-def test_an_entrypoint_is_a_node_that_is_begun_and_ended():
-    """LangGraph draws its end as a perhaps."""
-
+def test_an_entrypoint_is_drawn_as_langgraph_draws_it():
     def work(value: int) -> int:
         raise AssertionError
 
-    drawing = entrypoint()(work).get_graph()
-    theirs = langgraph.func.entrypoint()(work).get_graph()
-    assert set(drawing.nodes) == set(theirs.nodes) == {START, "work", END}
-    assert ways(drawing) == {(START, "work", None, False), ("work", END, None, False)}
-    assert drawing.nodes["work"].data is work
-    graph = StateGraph(State).add_node("sub", entrypoint()(work)).add_edge(START, "sub")
-    opened = graph.compile().get_graph(xray=True)
-    assert list(opened.nodes) == [START, "sub:work", END]
+    entry, other = entrypoint()(work), langgraph.func.entrypoint()(work)
+    assert entry.get_graph().to_json() == other.get_graph().to_json()
+    assert entry.get_graph().nodes["work"].data is work
+    for xray in (False, True):
+        drawn = [
+            kind(State).add_node("sub", each).add_edge(START, "sub").compile().get_graph(xray=xray)
+            for kind, each in ((StateGraph, entry), (langgraph.graph.StateGraph, other))
+        ]
+        assert drawn[0].to_json() == drawn[1].to_json()
+        assert drawn[0].draw_mermaid() == drawn[1].draw_mermaid()
 
 
 def test_annotated_destinations_are_drawn_and_given_ones_come_first():

@@ -105,7 +105,7 @@ def test_a_label_of_several_lines_is_shown_in_one():
     graph = drawing("ab", ("a", "b", "one\n two\t"))
     assert "\none two\n" in graph.draw_ascii()
     assert "one two</text>" in graph.draw_svg()
-    assert "&nbsp;one two&nbsp;" in graph.draw_mermaid()
+    assert "&nbsp;one\n two\t&nbsp;" in graph.draw_mermaid()  # As it was given, as in LangGraph.
 
 
 def test_a_label_without_text_does_not_interrupt_its_line():

@@ -4,6 +4,7 @@ import asyncio
 import operator
 from typing import Annotated, TypedDict
 
+import langgraph.graph
 import pytest
 
 from orchestrator import (
@@ -206,3 +207,24 @@ def test_a_node_shows_what_was_said_about_it():
     assert inner.subgraphs == [inner.bound]
     assert inner.invoke({})["log"][0] == "one"
     assert node.copy({}) == node
+
+
+def test_a_builder_shows_the_rules_of_each_schema_as_langgraph_does():
+    class Given(TypedDict):
+        log: list[str]
+
+    class Private(TypedDict):
+        draft: str
+
+    def shown(builder):
+        builder.add_node("a", one, input_schema=Private)
+        return {
+            schema: {key: type(rule).__name__ for key, rule in each.items()}
+            for schema, each in builder.schemas.items()
+        }
+
+    ours = shown(StateGraph(State, input_schema=Given, output_schema=Output))
+    theirs = langgraph.graph.StateGraph(State, input_schema=Given, output_schema=Output)
+    assert list(ours) == [State, Given, Output, Private]
+    assert ours[Private] == {"draft": "LastValue"}
+    assert ours == shown(theirs)

@@ -8,8 +8,18 @@ from typing import Annotated, TypedDict
 
 import pytest
 
-from orchestrator import END, START, Command, MemoryCheckpointer, RetryPolicy, Send, StateGraph
+from orchestrator import (
+    END,
+    START,
+    Command,
+    MemoryCheckpointer,
+    RetryPolicy,
+    Send,
+    StateGraph,
+    limits,
+)
 from orchestrator.execute.inprocess import InProcess
+from orchestrator.step.loop import WaitingThread
 from orchestrator.testing.manual_clock import ManualClock
 
 
@@ -255,3 +265,42 @@ def test_a_loop_ends_where_its_router_says():
     builder = StateGraph(State).add_node("a", lambda state: {"x": state["x"] + 1})
     builder.set_entry_point("a").add_conditional_edges("a", lambda s: "a" if s["x"] < 50 else END)
     assert builder.compile().invoke({"x": 0}) == {"x": 50, "log": []}
+
+
+# ---- the threads of steps that await -------------------------------------------------------
+
+
+def test_the_threads_of_steps_that_await_are_used_again(monkeypatch):
+    monkeypatch.setattr(limits, "IDLE_THREAD_S", 60)
+    WaitingThread.forget()
+    first = WaitingThread.submit(threading.current_thread).result()
+    failed = WaitingThread.submit(lambda: 1 // 0)
+    assert isinstance(failed.exception(), ZeroDivisionError)
+    assert WaitingThread.submit(threading.current_thread).result() is first
+    WaitingThread.forget()  # As a forked process does, which has none of them.
+    assert WaitingThread.submit(threading.current_thread).result() is not first
+
+
+def test_an_idle_thread_of_a_step_that_awaited_ends(monkeypatch):
+    monkeypatch.setattr(limits, "IDLE_THREAD_S", 0.001)
+    thread = WaitingThread.submit(threading.current_thread).result()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_more_steps_may_await_than_run_at_a_time(monkeypatch):
+    monkeypatch.setattr(limits, "AWAITING_STEPS_MAX", 3)
+    busy, most = 0, 0
+
+    async def work(number: int) -> dict[str, list[int]]:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        await asyncio.sleep(0)
+        busy -= 1
+        return {"log": [number]}
+
+    builder = StateGraph(State).add_node("work", work)
+    builder.add_conditional_edges(START, lambda _: [Send("work", n) for n in range(10)], ["work"])
+    assert builder.compile().invoke({}) == {"log": list(range(10))}
+    assert 1 < most <= 3

@@ -8,16 +8,20 @@ from types import SimpleNamespace
 from typing import Annotated, TypedDict
 from unittest.mock import AsyncMock, MagicMock, Mock, create_autospec
 
+import langgraph.graph
+import langgraph.types
 import pytest
 from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_core.tools import BaseTool, StructuredTool
 
 from orchestrator import (
     START,
+    Command,
     CompiledStateGraph,
     GraphInterrupt,
     InvalidGraphError,
     MemoryCheckpointer,
+    NoPendingInterruptError,
     StateGraph,
     interrupt,
 )
@@ -257,3 +261,87 @@ def test_a_runnable_that_can_be_invoked_is_not_awaited():
     both = RunnableLambda(lambda _: {"x": ["sync"]}, afunc=_tooled)
     builder = StateGraph(State).add_node("node", both).add_edge(START, "node")
     assert builder.compile().invoke({}) == {"x": ["sync"]}
+
+
+# ---- generator functions -------------------------------------------------------------------
+
+
+def yields(*parts):
+    def node(state):
+        yield from parts
+
+    return node
+
+
+def yields_async(*parts):
+    async def node(state):
+        for part in parts:
+            await asyncio.sleep(0)
+            yield part
+
+    return node
+
+
+class YieldsAsync:
+    async def __call__(self, state, config):
+        yield {"x": [config["configurable"]["thread_id"]]}
+
+
+PARTS = {
+    "the last of dicts": ({"x": ["first"]}, {"x": ["last"]}),
+    "one": ({"x": ["only"]},),
+    "none": (),
+    "with None before and after": (None, {"x": ["some"]}, None),
+}
+
+
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+@pytest.mark.parametrize("kind", [yields, yields_async])
+def test_a_generator_function_updates_as_in_langgraph(kind, parts):
+    def ran(builder):
+        graph = builder.add_node("a", kind(*parts)).add_edge(START, "a").compile()
+        return asyncio.run(graph.ainvoke({"x": ["in"]}))
+
+    ours = ran(StateGraph(State))
+    assert ours == ran(langgraph.graph.StateGraph(State))
+
+
+@pytest.mark.parametrize("kind", [yields, yields_async])
+def test_what_a_generator_yields_is_added_up_where_it_can_be(kind):
+    graph = StateGraph(list).add_node("a", kind([1], [2], [3])).add_edge(START, "a").compile()
+    assert graph.invoke([0]) == [1, 2, 3]
+
+
+def test_an_object_whose_call_is_a_generator_gets_what_it_asks_for():
+    graph = StateGraph(State).add_node("a", YieldsAsync()).add_edge(START, "a")
+    assert graph.compile(MemoryCheckpointer()).invoke({}, "t") == {"x": ["t"]}
+
+
+def test_a_generator_that_fails_fails_its_node():
+    def node(state):
+        yield {"x": ["lost"]}
+        raise ValueError("half way")
+
+    graph = StateGraph(State).add_node("a", node).add_edge(START, "a").compile()
+    with pytest.raises(ValueError, match="half way"):
+        graph.invoke({})
+
+
+@pytest.mark.parametrize(("action", "kind"), [(5, TypeError), (None, RuntimeError)])
+def test_what_is_no_function_is_an_error_of_langgraphs_type(action, kind):
+    with pytest.raises(kind):
+        langgraph.graph.StateGraph(State).add_node("a", action)
+    with pytest.raises(kind) as raised:
+        StateGraph(State).add_node("a", action)
+    assert isinstance(raised.value, InvalidGraphError)
+
+
+def test_an_answer_without_a_checkpointer_is_an_error_of_langgraphs_type():
+    def answered(builder, command):
+        builder.add_node("a", Object()).add_edge(START, "a").compile().invoke(command)
+
+    with pytest.raises(RuntimeError, match="without checkpointer"):
+        answered(langgraph.graph.StateGraph(State), langgraph.types.Command(resume=1))
+    with pytest.raises(RuntimeError, match=r"give compile\(\) a checkpointer") as raised:
+        answered(StateGraph(State), Command(resume=1))
+    assert isinstance(raised.value, NoPendingInterruptError)

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.envelope.damage import is_damaged
-from orchestrator.envelope.seal import needs, seal, seal_needing, unseal, unseal_needing
+from orchestrator.envelope.damage import Damaged
+from orchestrator.envelope.seal import needs, seal, unseal, unseal_needing
 
 NAMES = ("\x1flog\x1f6460a", "\ud800 two words")
-NEEDING = seal_needing("place", NAMES, b"\n\nrecord")
+NEEDING = seal("place", b"\n\nrecord", needs=NAMES)
 
 
 def test_a_record_that_needs_others_comes_back_with_their_names() -> None:
@@ -24,8 +24,8 @@ def test_a_record_that_needs_none_is_read_as_before() -> None:
 
 
 def test_a_record_is_damaged_in_another_place_or_for_who_expects_no_names() -> None:
-    assert is_damaged(unseal_needing("other", NEEDING)[1])
-    assert is_damaged(unseal("place", NEEDING))
+    assert isinstance(unseal_needing("other", NEEDING)[1], Damaged)
+    assert isinstance(unseal("place", NEEDING), Damaged)
 
 
 @pytest.mark.parametrize("stored", [NEEDING, seal("place", b"a\n\nrecord")])
@@ -33,7 +33,7 @@ def test_one_layout_is_not_taken_for_the_other(stored: bytes) -> None:
     for layout in (b"\x00", b"\x01", b"\x02", b"\x03"):
         if layout != stored[:1]:
             names, record = unseal_needing("place", layout + stored[1:])
-            assert (names, is_damaged(record)) == ((), True)
+            assert (names, isinstance(record, Damaged)) == ((), True)
 
 
 @settings(max_examples=200)
@@ -41,4 +41,4 @@ def test_one_layout_is_not_taken_for_the_other(stored: bytes) -> None:
 def test_no_bytes_raise_anything(stored: bytes) -> None:
     for each in (stored, b"\x02" + stored, NEEDING[:9] + stored):
         needs(each)
-        assert is_damaged(unseal_needing("place", each)[1])
+        assert isinstance(unseal_needing("place", each)[1], Damaged)

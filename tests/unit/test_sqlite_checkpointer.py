@@ -15,8 +15,8 @@ import pytest
 from orchestrator.checkpoint.commit import Commit, EventDraft, Refusal, StepGuard
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.sqlite import SqliteCheckpointer
+from orchestrator.checkpointer.sqlite.database import statements
 from orchestrator.checkpointer.sqlite.rows import HEAD
-from orchestrator.checkpointer.sqlite.statements import statements
 from orchestrator.errors import (
     CheckpointerUnavailableError,
     GraphstalkError,

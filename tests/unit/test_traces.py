@@ -10,10 +10,12 @@ import sys
 import textwrap
 from typing import Annotated, Any, TypedDict
 
+import langgraph.graph
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers import BaseTracer
+from langgraph.checkpoint.memory import InMemorySaver as LangGraphSaver
 
 from orchestrator import (
     END,
@@ -537,3 +539,30 @@ print(sorted(name for name in set(sys.modules) - before if name.startswith("lang
     )
     assert "manager" not in ran.stdout
     assert "tracers" not in ran.stdout
+
+
+def test_the_ids_of_a_call_are_in_the_metadata_that_langgraph_puts_them_in():
+    ids = {name: name[0] for name in ("run_id", "assistant_id", "graph_id", "task_id", "model")}
+
+    def seen(kind: Any, saver: Any) -> list[Any]:
+        inner = kind(State).add_node("in", lambda state: None).add_edge(START, "in").compile()
+        builder = kind(State).add_node("a", lambda state: None).add_node("sub", inner)
+        graph = builder.add_edge(START, "a").add_edge("a", "sub").compile(checkpointer=saver)
+        config = {"configurable": {"thread_id": "t", **ids}}
+        graph.invoke({"x": []}, {**config, "callbacks": [first := Traces()]})
+        earlier = list(graph.get_state_history(config))[2].config
+        assert earlier["configurable"]["checkpoint_id"]
+        graph.invoke(None, {**earlier, "callbacks": [second := Traces()]})
+        steps = [run for traces in (first, second) for run in traces.all()]
+        return [
+            (
+                run.name,
+                {k: v for k, v in run.metadata.items() if k in {*ids, "thread_id"}},
+                {k for k in run.metadata if k.endswith(("_id", "_ns"))},
+            )
+            for run in steps
+        ]
+
+    ours = seen(StateGraph, MemoryCheckpointer())
+    assert ours == seen(langgraph.graph.StateGraph, LangGraphSaver())
+    assert {"checkpoint_id", "checkpoint_ns", "langgraph_checkpoint_ns"} < ours[-1][2]

@@ -1,4 +1,4 @@
-"""Claims as a server holds them, for who knows what their owners really do."""
+"""Queries for the claims recorded for given owners."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def held_by(store: Deployment, owners: Sequence[str]) -> list[HeldClaim]:
 
 
 def fenced(store: Deployment, claims: Iterable[HeldClaim]) -> Iterator[HeldClaim]:
-    """Return those of some claims that stand, with their fences."""
+    """Return those of some claims that still hold, with their fences."""
     claims = list(claims)
     with available():
         pipe = store.client.pipeline(transaction=False)

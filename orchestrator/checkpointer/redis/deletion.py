@@ -1,4 +1,4 @@
-"""Deleting threads, and what of a thread is not its head, in pieces of a bounded size."""
+"""Deletion of threads, or of the history of a thread, in pieces of a bounded size."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Deleting:
     def _name_what_is_left(self, thread_id: str, children: list[str]) -> list[str]:
         """Store the ids of steps of a thread from which keys were deleted; return child threads.
 
-        They are found by their keys. What stands in `gone` is deleted by the next calls of the
+        They are found by their keys. The steps in `gone` are deleted by the next calls of the
         script, which also removes the thread from the indexes.
         """
         prefix, _ = self.keys.of_thread(thread_id)
@@ -136,7 +136,7 @@ class Deleting:
                 return None
 
     def delete_history(self, thread_id: str) -> Refusal | None:
-        """Delete what is not the head; see `Checkpointer.delete`.
+        """Delete the history below the head; see `Checkpointer.delete`.
 
         Once no other checkpoint is left, nothing can need the values that the head does not: those
         that come later have new names.

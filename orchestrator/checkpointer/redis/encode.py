@@ -99,7 +99,7 @@ def commit_arguments(
     """Return the broker lists (further KEYS) and the arguments of a commit.
 
     Messages are rendered here and pushed inside the script; without a `renderer` they are left to
-    whoever publishes.
+    the publisher.
     """
     lists: list[str] = []
     taken = commit.takes
@@ -209,7 +209,7 @@ def blobs_to_bring(commit: Commit) -> list[str]:
     for wanted in [*(stored.refs if stored else ()), *([step.arg] if step.arg else ())]:
         name = wanted
         if name in commit.blobs and name not in take.known:
-            name = commit.tails.get(name, "")  # What it goes on, if it is no whole value.
+            name = commit.tails.get(name, "")  # The value that it continues, if it is a tail.
         if name and name not in take.known:
             found.append(name)
     return found
@@ -266,7 +266,7 @@ def checkpoint_records(
 ) -> dict[str, bytes]:
     """Return a checkpoint as it is stored, by field: how long its parts are, and the parts.
 
-    A wide plan and the ids of its steps stand apart: a claim reads the rest, and needs neither.
+    A wide plan and the ids of its steps have a field of their own: a claim needs neither.
 
     Args:
         id_: its id, in hex.

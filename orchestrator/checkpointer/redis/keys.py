@@ -15,24 +15,24 @@ Per thread, `<p>` = `<namespace>:{<partition>}:` and `<t>` = `<p>t:<thread id>:`
 | `<t>s:<step id>` | hash | a step of the current superstep, see below | superstep |
 | `<t>later` | zset | steps of a wide superstep that were not sent yet → place | superstep |
 | `<t>keys` | hash | idempotency key → run id | thread |
-| `<t>line` | list | ids of the runs that wait for the one there is, first first | while any |
+| `<t>line` | list | ids of the queued runs, first first | while any |
 | `<t>hold` | string | the call that holds the thread, which may not exist yet | hold |
 | `<t>begins` | hash | run id → how it begins, of those in `line` | while any |
 | `<t>ev` | stream | events, see below: id `<seq>-0` of the last one | trimmed |
 | `<t>children` | set | namespaces of its child threads | thread |
 | `<t>gone` | string | ids of steps that a delete has still to remove | seconds |
 
-In `<t>data` stand, by checkpoint id: its header, which may name values, plan, refs, namespace and
+`<t>data` holds, by checkpoint id: its header, which may name values, plan, refs, namespace and
 steps' ids; by `<checkpoint id>+`: plan and steps' ids, where there are many; by `/<step id>`: the
 outcome of a step, which may name values; by the name of a value, which holds a unit separator: the
-value, or the tail of a list with the name it goes on.
+value, or the tail of a list with the name of the value that it continues.
 
 An entry of `<t>ev` has the events of one commit: `ts`, `n` how many, and `sealed`, a record of all;
 or one event that a script made: `ts`, `type`, and its own fields, which may be `sealed`.
 
 A commit may name another thread of the partition whose `ev` takes its events, and whose `seq`
-numbers them: a subgraph's thread lies in the partition of its root, and writes the root's log. Of
-that thread it changes nothing else.
+numbers them: the thread of a subgraph is in the partition of its root, and writes the root's log.
+Of that thread it changes nothing else.
 
 A step's hash: `step` (see `encode.py`), `cp` its checkpoint, `queue`, `wait`, `owner`,
 `fence`, `attempt`, `claimed` (when), `failures`, `deaths`, `due`, `settled`, `reason`, `error`,
@@ -49,12 +49,12 @@ Per partition, where a *member* is `<step id>` (32 hex digits) followed by the t
 | `<p>unsent` | zset | members that are ready and not known to be sent → since when |
 | `<p>timers` | zset | members that wait for a time → when |
 | `<p>stuck` | zset | threads whose superstep is settled and not advanced → since when |
-| `<p>waiting` | zset | threads whose run has ended with others in line → since when |
+| `<p>waiting` | zset | threads whose run has ended with others queued → since when |
 | `<p>marks` | hash | queue → when the newest claimed message of it was sent (the watermark) |
 | `<p>threads` | zset | thread → when its run last changed its status; none of subgraphs |
 | `<p>stats` | hash | counters: `stale_refused`, `released`, `forgotten`, `repaired`, `went_back` |
 | `<p>sweep` | hash | `leader`, `until`; `last`, `since` of `Trust`; and see below |
-| `<p>gaps` | zset | mark after which nobody looked for a while → when somebody did |
+| `<p>gaps` | zset | mark after which no sweep came for a while → time of the next sweep |
 
 `<p>sweep` also has the `epoch` and `mark` (see `rollback_guard.py`), `was` (former epochs),
 `halted` (why nothing runs), `slipped` (claims that must still be ended), `floor` (no fence below it
@@ -67,7 +67,7 @@ whose child threads are found by their keys; so are those of a list that is gone
 
 What an audit finds to be of another type than it should be is renamed to `<key>:aside` and kept.
 
-`<t>news` is no key but a channel: a commit that changes what becomes of a run says so there.
+`<t>news` is no key but a channel: a commit that changes the status of a run publishes it there.
 
 Outside of the partitions: `<namespace>:partitions` (string), how many there are; written once, and
 compared by every process that connects; and where this server is the broker, `<namespace>:queue:

@@ -1,7 +1,7 @@
-"""Being told when a run of a thread came to rest, instead of looking at each step of it.
+"""Pub/sub notification of run status changes.
 
-A commit that changes what becomes of a run says so on the thread's channel. A message may be lost
-with its connection, or was never sent: whoever waits looks now and then all the same.
+A commit that changes the status of a run publishes it on the thread's channel. A message may be
+lost with its connection, or never sent, so a waiting caller also polls from time to time.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ from orchestrator.errors import CheckpointerUnavailableError
 
 
 class Listeners:
-    """Connections that listen: as many as there were waits at once."""
+    """Subscribed connections: as many as there were concurrent waits."""
 
     def __init__(self, client: redis.Redis, answer_s: float) -> None:
-        """Listen where `client` is connected to; `answer_s`: how long an answer is waited for."""
+        """Use the server of `client`; `answer_s`: how long to wait for an answer."""
         self._client, self._answer_s = client, answer_s
         self._idle: deque[PubSub] = deque()
         self._pid = os.getpid()
 
     @contextmanager
     def on(self, channel: str) -> Iterator[Callable[[float], bool]]:
-        """Listen to a channel.
+        """Subscribe to a channel.
 
-        What is yielded waits for a message, so many seconds at most, and tells if there was one.
+        The function that is yielded waits at most its argument, in seconds, for a message, and
+        returns whether there was one.
 
         Raises:
             CheckpointerUnavailableError: if the server does not answer.
-            redis.exceptions.NoPermissionError: if one may not listen there.
+            redis.exceptions.NoPermissionError: if the user may not subscribe to it.
         """
         listener = self._take()
         try:
@@ -53,7 +54,7 @@ class Listeners:
         self._idle.append(listener)
 
     def _take(self) -> PubSub:
-        if self._pid != os.getpid():  # A fork must not listen on its parent's connections.
+        if self._pid != os.getpid():  # A fork must not use its parent's connections.
             self._idle, self._pid = deque(), os.getpid()
         try:
             return self._idle.pop()
@@ -61,7 +62,7 @@ class Listeners:
             return PubSub(self._client.connection_pool)
 
     def _confirm(self, listener: PubSub, channel: bytes) -> None:
-        """Return once the server has confirmed; what came for an earlier wait is let pass."""
+        """Wait for the SUBSCRIBE confirmation; discard messages of an earlier subscription."""
         end = time.monotonic() + self._answer_s
         while (left := end - time.monotonic()) > 0:
             message = listener.get_message(timeout=left)

@@ -1,16 +1,16 @@
-"""Noticing that a server went back in time: an old copy was restored, or a late replica promoted.
+"""Detection of a server that was rolled back: restored from an old copy, or a late replica.
 
-A server cannot know by itself what it has lost. Whoever sweeps remembers what it has seen, and
-tells it at every look; `sweep.lua` compares.
+A server cannot know by itself what it has lost. Sweepers remember what they have seen, and send it
+with every sweep; `sweep.lua` compares.
 
-Rule 1: the *epoch* of a partition is a random id, minted when it is first swept and whenever
-        somebody accepts a loss. Its *mark* is the server's time of the latest look; it only grows.
-Rule 2: who has seen a mark that the partition does not reach, or that falls into a gap between two
-        looks, has seen what is lost. A loss over `LOSS_MS_MAX` halts the partition: no step of it
-        is claimed, nothing of it is sent, until somebody accepts.
-Rule 3: claims need a look that is not old. So after a restart nothing runs until somebody has
-        looked; and who has not seen the end of what is stored waits a lease for those who have.
-Rule 4: what was seen is also kept in a file, for the case that all processes end with the server.
+Rule 1: the *epoch* of a partition is a random id, made by the first sweep and whenever a person
+        accepts a loss. Its *mark* is the server's time of the latest sweep; it only grows.
+Rule 2: a sweeper that has seen a mark that the partition does not reach, or that falls into a gap
+        between two sweeps, proves a loss. A loss over `LOSS_MS_MAX` halts the partition: no step of
+        it is claimed, no message of it is sent, until a person accepts the loss.
+Rule 3: claims need a recent sweep. So after a restart nothing runs before the first sweep; and a
+        sweeper that has not seen the end of the stored data waits a lease for those that have.
+Rule 4: marks are also stored in a file, for the case that all processes end with the server.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _ACCEPT = "graphstalk doctor --accept-loss"
 
 
 class ServerWentBackError(CheckpointerUnavailableError):
-    """Nothing runs: the server lost what it had, and nobody has accepted that yet."""
+    """Nothing runs: the server lost data, and the loss is not accepted yet."""
 
     code = "SERVER_WENT_BACK"
 
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """Why nothing of a partition runs."""
+    """The reason for which a partition is halted."""
 
     kind: str  # `back`: it is older than it was; `other`: it is not what it was at all.
     epoch: str  # That was there.
@@ -65,7 +65,7 @@ class Halt:
         return self.seen_ms - self.from_ms
 
     def __str__(self) -> str:
-        """Return what has happened, for people."""
+        """Return a sentence for people."""
         if self.kind == "other":
             return (
                 "the server has nothing of what it had: it was emptied, or another one answers "
@@ -82,7 +82,7 @@ class Halt:
 def halted_error(detail: bytes) -> ServerWentBackError:
     """Return the error for a claim that was refused because nothing may run now."""
     if not detail:
-        msg = "nobody has looked at the server since it was silent; workers do that within seconds"
+        msg = "the server was silent and has not been swept since; workers sweep it within seconds"
         return ServerWentBackError(msg)
     msg = f"nothing runs: {Halt.of(detail.decode())}. Accept it with: {_ACCEPT}"
     return ServerWentBackError(msg)
@@ -90,7 +90,7 @@ def halted_error(detail: bytes) -> ServerWentBackError:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of a partition."""
+    """The epoch and mark that are known of a partition."""
 
     epoch: str = ""
     mark_ms: int = 0
@@ -98,27 +98,27 @@ class Known:
 
 
 class Lasting(Protocol):
-    """What outlives the processes that have seen something."""
+    """Storage of marks that outlives the processes that have seen them."""
 
     def find(self, prefix: str, current: str) -> Known:
-        """Return what is known of the partition whose epoch is `current`."""
+        """Return the known epoch and mark of the partition whose epoch is `current`."""
         ...
 
     def saw(self, prefix: str, epoch: str, mark_ms: int) -> None:
-        """Remember what was seen."""
+        """Remember a mark."""
         ...
 
 
 @dataclass(slots=True)
 class Epochs:
-    """What a process has seen of partitions."""
+    """The epochs and marks that a process has seen."""
 
     file: Lasting | None = None
     _known: dict[str, Known] = field(default_factory=dict)
-    _halted: set[str] = field(default_factory=set)  # What was told to be so.
+    _halted: set[str] = field(default_factory=set)  # Those whose halt was logged.
 
     def known(self, prefix: str, current: Callable[[], str]) -> Known:
-        """Return what is known of a partition.
+        """Return the epoch and mark that are known of a partition.
 
         Args:
             prefix: of its keys.
@@ -150,19 +150,19 @@ class Epochs:
                 lack is not remembered.
         """
         if found:
-            self._tell(prefix, found, loss_ms)
-        # While it is halted what was seen before counts: perhaps a better copy is put back.
+            self._report(prefix, found, loss_ms)
+        # While it is halted the earlier mark counts: a better copy may be put back.
         if found not in {"back", "other", "halted"}:
             if prefix in self._halted:
                 self._halted.discard(prefix)
-                _log.warning("%s everything goes on", prefix)
+                _log.warning("%s everything continues", prefix)
             if not safe:
                 return
             self._known[prefix] = Known(epoch, mark_ms)
             if self.file is not None:
                 self.file.saw(prefix, epoch, mark_ms)
 
-    def _tell(self, prefix: str, found: str, loss_ms: int) -> None:
+    def _report(self, prefix: str, found: str, loss_ms: int) -> None:
         if found == "slipped":
             what = "%s the server has lost its last %d ms; all steps that were claimed run again"
             _log.warning(what, prefix, loss_ms)
@@ -173,10 +173,10 @@ class Epochs:
             sentences = {
                 "back": f"the server went back in time by {loss_ms / 1000:.1f} s",
                 "other": "the server has nothing of what it had",
-                "halted": "somebody has seen that the server lost what it had",
+                "halted": "another process has seen that the server lost data",
             }
-            told = "%s %s: nothing runs until a person decides (graphstalk doctor)"
-            _log.error(told, prefix, sentences[found])
+            what = "%s %s: nothing runs until a person decides (graphstalk doctor)"
+            _log.error(what, prefix, sentences[found])
 
 
 def halts(store: Deployment) -> dict[int, Halt]:
@@ -197,10 +197,10 @@ def halted_at(store: Deployment, thread_id: str) -> Halt | None:
 
 
 def accept(store: Deployment) -> dict[int, Halt]:
-    """Accept what is lost, and let everything go on; return what was halted.
+    """Accept what is lost, and let everything continue; return what was halted.
 
-    All claims are taken away first. Those in the copy may be of processes that live and know
-    nothing of them, and what still runs from before must not commit on what is there now. (INV-3,
+    All claims are taken away first. Those in the copy may be of live processes that do not have
+    them, and steps that still run from before must not commit on the copy. (INV-3,
     INV-7)
     """
     found = halts(store)
@@ -264,7 +264,7 @@ class EpochFile:
         self._works = True
 
     def find(self, prefix: str, current: str) -> Known:
-        """Return what is known of the partition whose epoch is `current`."""
+        """Return the known epoch and mark of the partition whose epoch is `current`."""
         marks, places = self._read()
         if current in marks:
             return Known(current, marks[current])
@@ -272,7 +272,7 @@ class EpochFile:
         return Known(before, marks.get(before, 0), seen=False)
 
     def saw(self, prefix: str, epoch: str, mark_ms: int) -> None:
-        """Remember what was seen; it is written about once a second."""
+        """Remember a mark; the file is written about once a second."""
         place = f"{self._place} {prefix}"
         urgent = self._places.get(place) != epoch
         self._places[place] = epoch
@@ -307,7 +307,7 @@ class EpochFile:
         draft.replace(self._path)
 
     def _read(self) -> tuple[dict[str, int], dict[str, str]]:
-        """Return what is kept; nothing if there is no file, or one that makes no sense."""
+        """Return what the file holds; nothing if there is none, or it cannot be parsed."""
         try:
             content = json.loads(self._path.read_text("utf-8"))
             marks = {str(epoch): int(mark) for epoch, mark in content["marks"].items()}

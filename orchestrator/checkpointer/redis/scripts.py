@@ -1,8 +1,8 @@
-"""Calling the Lua scripts, by the shortest way that the client library offers.
+"""Calls of the Lua scripts, by the shortest way that the client library offers.
 
 Each call has a connection for itself and speaks on it without the client's detours (pools, retries,
 metrics), which cost more than the rest of the call. Whatever goes wrong closes the connection, so
-no answer is ever taken for another's. There are as many connections as there were calls at once.
+no answer is ever read as another's. There are as many connections as there were calls at once.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ def patient(connection: Any, size: int) -> Iterator[float]:
             sock.settimeout(usual_s)
 
 
-_IDLE_S = 0.5  # A connection that was silent for so long is looked at before it is used.
+_IDLE_S = 0.5  # A connection that was silent for so long is checked before it is used.
 
 SCRIPTS = ("audit", "claim", "commit", "delete", "load", "prune", "release", "sweep")
-# What stands before a script, because others do the same.
+# Shared sources that precede a script.
 _SHARED = {
     "audit": ("checkpoints",),
     "claim": ("values", "checkpoints", "claims"),
@@ -112,7 +112,7 @@ class Scripts:
 
         Raises:
             CheckpointerUnavailableError: if the server does not answer, or refuses writes.
-            StateCorruptedError: if the script cannot make sense of what is stored.
+            StateCorruptedError: if the script cannot parse what is stored.
         """
         if self._agree is not None:
             self.check()
@@ -121,7 +121,9 @@ class Scripts:
             try:
                 return self._ask(command, then, meanwhile)
             except redis.exceptions.NoScriptError:  # A new server, or one that was restarted.
-                self._client.script_load(self._sources[name])
+                # By the connection that was just used: another may lead to another server, while
+                # one replaces the other.
+                self._ask(("SCRIPT", "LOAD", self._sources[name]))
                 return self._ask(command, then)
 
     def check(self) -> None:
@@ -198,7 +200,7 @@ class Scripts:
             self._idle.append((connection, time.monotonic()))
 
     def _take(self) -> Any:
-        """Return a connection that nobody uses."""
+        """Return an idle connection."""
         if self._pid != os.getpid():  # A fork must not speak on its parent's connections.
             self._idle, self._pid = deque(), os.getpid()
         try:
@@ -225,8 +227,8 @@ def available() -> Iterator[None]:
     """Turn the client's errors about a server that is away, or about damaged keys, into ours."""
     try:
         yield
-    except ServerRefusedError as error:
-        raise _refused(error) from error
+    except (ServerRefusedError, redis.exceptions.NoScriptError) as error:
+        raise _refused(error) from error  # The scripts are loaded: a server was replaced meanwhile.
     except (redis.ConnectionError, redis.TimeoutError) as error:
         msg = f"the Redis server does not answer ({error}). Check REDIS_URL and the server"
         raise CheckpointerUnavailableError(msg) from error
@@ -235,7 +237,7 @@ def available() -> Iterator[None]:
             raise _refused(error) from error
         if not _is_about_data(error):
             raise
-        msg = f"what is stored is damaged ({error}): graphstalk doctor --threads says what"
+        msg = f"what is stored is damaged ({error}): graphstalk doctor --threads lists it"
         raise StateCorruptedError(msg) from error
 
 

@@ -1,7 +1,7 @@
 """The checkpointer on Redis or Valkey.
 
-Each method is one script, or plain reads. What is stored where stands in `keys.py`; what is checked
-in which order, in `memory.py` and the scripts, which do the same.
+Each method is one script, or plain reads. `keys.py` has the layout of what is stored;
+`transition.py` and the scripts have the checks and their order.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from orchestrator.checkpoint.commit import (
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.base import Planner, Renderer
 from orchestrator.checkpointer.redis import decode
-from orchestrator.checkpointer.redis.auditing import Auditing
 from orchestrator.checkpointer.redis.claims import HeldClaim
 from orchestrator.checkpointer.redis.deletion import Deleting
 from orchestrator.checkpointer.redis.encode import commit_arguments, steps_in
 from orchestrator.checkpointer.redis.keys import Keys, agree
 from orchestrator.checkpointer.redis.pubsub import Listeners
+from orchestrator.checkpointer.redis.repair import Audit
 from orchestrator.checkpointer.redis.rollback_guard import Epochs, halted_error
 from orchestrator.checkpointer.redis.scripts import Scripts, available
 from orchestrator.checkpointer.redis.sweep import PartitionSweeper
@@ -52,7 +52,7 @@ from orchestrator.redisconnection import client_for
 
 __all__ = ["RedisCheckpointer", "connect"]
 
-_ANSWER_S = 5.0  # An answer that takes longer is not waited for: it may never come.
+_ANSWER_S = 5.0  # Longer answers are given up.
 _BLOCK_S = 5.0  # How long one command waits for an event.
 
 
@@ -107,8 +107,8 @@ class RedisCheckpointer(BaseCheckpointSaver):
             client: a client to use instead of one made for `url`.
             renderer: makes the messages of ready steps, if this server is also the broker; commits
                 then send them themselves.
-            is_empty: tells whether nothing waits in a queue, if another server is the broker;
-                what is ready then and was sent has been lost.
+            is_empty: returns whether a queue is empty, if another server is the broker; a ready
+                step that was sent there has been lost then.
         """
         check_serde(serde)
         self.settings = settings or Settings.from_env(url=url)
@@ -223,7 +223,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
         on_disk = f", and it is {'' if local else 'not '}on the server's disk" if disk else ""
         msg = (
             f"the commit is made, but after {self.settings.wait_ms} ms {replicas} of {wanted} "
-            f"replicas have it{on_disk}. Look at the replicas, or ask for less "
+            f"replicas have it{on_disk}. Check the replicas, or lower the requirement "
             f"(GRAPHSTALK_WAIT_REPLICAS, GRAPHSTALK_WAIT_FSYNC)"
         )
         raise NotReplicatedError(msg)
@@ -254,7 +254,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
     def release_forgotten(self, claim: HeldClaim) -> tuple[int, list[ReadyStep]]:
         """Take a claim away on which its owner does not work, though it lives.
 
-        This is no death under its step. Returns how many were taken away, and the steps to send
+        This is no death for its step. Returns how many were taken away, and the steps to send
         again: neither if the claim has changed since it was seen.
         """
         return self._sweeping.release_forgotten(claim)
@@ -269,7 +269,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
         """Send the messages of steps, where this server is the broker.
 
         Those that are sent again go to the front of their queues, where they have stood before. So
-        they say nothing of what was sent before them: their time is left out.
+        they prove nothing about earlier messages: they carry no time.
         """
         assert self._renderer is not None
         now_ms = 0 if again else self._ask_ms()
@@ -287,19 +287,19 @@ class RedisCheckpointer(BaseCheckpointSaver):
         return taken
 
     def put_back(self, queue: str, message: bytes) -> None:
-        """Put a message back that was taken, where it was."""
+        """Put a message back to the place where it was."""
         self._scripts.plain("RPUSH", queue, message)
 
     def mark_sent(self, steps: Sequence[ReadyStep]) -> None:
         """See `Checkpointer.mark_sent`."""
-        # Asked, not reckoned: a clock that was set since would make every message look lost.
+        # Asked, not computed: after a change of the clock every message would seem lost.
         now = self._ask_ms()
         with available():
             pipe = self.client.pipeline(transaction=False)
             for step in steps:
                 prefix, _ = self.keys.of_thread(step.thread_id)
                 member = step.step_id + step.thread_id
-                # In this order the step is never in neither: others look in between.
+                # In this order the step is always in one of them for other readers.
                 pipe.sadd(prefix + "queues", step.queue)
                 pipe.zadd(f"{prefix}ready:{step.queue}", {member: now})
                 pipe.zrem(prefix + "unsent", member)
@@ -310,7 +310,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
     ) -> Audited:
         """See `Checkpointer.audit`."""
         lease_ms = int(self.settings.lease_ttl_s * 1000)
-        auditing = Auditing(
+        audit = Audit(
             self.client,
             self._scripts,
             self.keys,
@@ -319,7 +319,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
             plan=plan,
             repair=repair,
         )
-        return auditing.some(partition, cursor, limit)
+        return audit.some(partition, cursor, limit)
 
     # ---- deleting -----------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Looking at a partition: `sweep.lua`, and what its answer asks for."""
+"""Sweeps of a partition: `sweep.lua`, and the releases that its answer asks for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from orchestrator.checkpointer.redis.scripts import Scripts, available
 from orchestrator.config import Settings
 from orchestrator.ids import new_uuid
 
-_LOOK_MS_MIN = 2_500  # Claims need a look that is not older, or than so many sweeps.
+_LOOK_MS_MIN = 2_500  # Claims need a sweep that is not older, or not older than `_SWEEPS` sweeps.
 _SWEEPS = 5
 _WAIT_MS_MAX = 100  # For replicas; longer waits would keep the other partitions waiting.
 
@@ -69,9 +69,9 @@ class PartitionSweeper:
             look_ms = self._look_ms
             with available():
                 known = epochs.known(prefix, lambda: self._field(prefix, "epoch"))
-        told = [known.epoch, known.mark_ms, int(known.seen), new_uuid()]
-        told += [look_ms, limits.LOSS_MS_MAX]
-        args = [leader, *self._args, *told, *self._empty_queues(prefix)]
+        seen = [known.epoch, known.mark_ms, int(known.seen), new_uuid()]
+        seen += [look_ms, limits.LOSS_MS_MAX]
+        args = [leader, *self._args, *seen, *self._empty_queues(prefix)]
         answer, safe = self._swept(prefix, args)
         leading, owners, due, stuck, waiting, (epoch, mark, found, loss) = answer
         slipped = found == b"slipped"
@@ -94,7 +94,7 @@ class PartitionSweeper:
     def _swept(self, prefix: str, args: list[Any]) -> tuple[Any, bool]:
         """Return what the script answers, and whether as many replicas have it as commits ask for.
 
-        A mark that a replica lacks when it takes over is no loss: no commit relied on it either.
+        A mark that a promoted replica lacks is no loss: no commit relied on it either.
         """
         if not self._wait:
             return self._run("sweep", [prefix], args), True

@@ -1,4 +1,4 @@
-"""Who works on a deployment: workers announce themselves beside the threads they work on.
+"""The workers of a deployment: they announce themselves beside the threads.
 
 Outside of the partitions: `<namespace>:workers` (hash, worker → JSON of `Worker`, refreshed every
 beat), `<namespace>:brokers` (hash, worker → the broker it reads), `<namespace>:graphs` (hash,
@@ -36,7 +36,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A claim as it stands, in the server's time."""
+    """The times of a claim, in the server's time."""
 
     since_ms: int  # When the step was claimed; 0: not known.
     lease_ends_ms: int  # 0: there is none.
@@ -46,7 +46,7 @@ class Fleet:
     """The workers of the deployment that a checkpointer belongs to."""
 
     def __init__(self, store: RedisCheckpointer) -> None:
-        """Look where `store` keeps its threads."""
+        """Use the server and the namespace of `store`."""
         self._store = store
         self._client = store.client
         self._workers = f"{store.settings.namespace}:workers"
@@ -87,11 +87,11 @@ class Fleet:
         return sorted((w for w in found if w.name not in gone), key=lambda w: w.name)
 
     def held(self, thread_id: str, owners: Mapping[str, str]) -> dict[str, Held]:
-        """Return how claims on a thread's steps stand, by step.
+        """Return the times of the claims on a thread's steps, by step.
 
         Args:
             thread_id: the thread.
-            owners: who has claimed which step, step id → owner.
+            owners: the owners of the claims, by step id.
         """
         self._store.check()
         prefix, own = self._store.keys.of_thread(thread_id)

@@ -1,25 +1,28 @@
 """One SQLite file: its connection, its transactions, its errors.
 
-Rule 1: every change is one `BEGIN IMMEDIATE` transaction, so whoever decides in it has the file to
-        itself until it is done, whichever OS thread or process it is.
+Rule 1: every change is one `BEGIN IMMEDIATE` transaction, so the transaction that decides has the
+        file to itself until it is done, in whichever OS thread or process it is.
 Rule 2: a durable transaction is on the disk when it returns. One that is not may be lost with the
         power, never with the process; and whatever comes after it is then lost, too. So what
         survives is always a beginning of what happened. (docs/decisions/0008)
 Rule 3: a connection belongs to the process that opened it; after a fork the child opens its own.
+Rule 4: statements are read from the SQL files beside this one. What varies is bound: no text of a
+        statement is ever made from data.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import resources
 from typing import Any, Literal
 
-from orchestrator.checkpointer.sqlite.statements import script
 from orchestrator.errors import (
     CheckpointerUnavailableError,
     GraphstalkError,
@@ -27,13 +30,13 @@ from orchestrator.errors import (
 )
 from orchestrator.sqlitefile import close_in
 
-__all__ = ["MEMORY", "Database", "Synchronous"]
-
 Synchronous = Literal["full", "normal"]
 
 MEMORY = ":memory:"
 LAYOUT = 2
-APPLICATION_ID = 1735619691  # "gstk"; tells the file from databases of others.
+APPLICATION_ID = 1735619691  # "gstk"; distinguishes the file from other databases.
+# How many tables there are, and whether the one is that the layout got last.
+_TABLES = "SELECT count(*), total(name = 'hold') FROM sqlite_master"
 _BUSY_S = 5.0  # How long another process may keep the file to itself before that is an error.
 _PASSING = {  # Primary result codes of what may pass: busy, full disk, …
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR),
@@ -109,7 +112,7 @@ class Database:
                 yield connection
 
     def close(self) -> None:
-        """Close the file. Whoever uses it again opens it again."""
+        """Close the file; the next use opens it again."""
         self._check_process()
         with self._changed, self._errors():
             if self._connection is not None:
@@ -159,7 +162,7 @@ class Database:
         with _transaction(connection, "BEGIN"):  # Another process may be making the file.
             [[layout]] = connection.execute("PRAGMA user_version").fetchall()
             [[application]] = connection.execute("PRAGMA application_id").fetchall()
-            [[tables]] = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+            [[tables, newest]] = connection.execute(_TABLES).fetchall()
         if application != APPLICATION_ID and (application, layout, tables) != (0, 0, 0):
             raise StateCorruptedError(
                 f"{self.path} is a database of something else. "
@@ -180,7 +183,7 @@ class Database:
                 f"{self.path} lies where SQLite cannot keep a write-ahead log, as on most network "
                 "file systems. Give a path on a disk of this machine"
             )
-        if layout < LAYOUT:
+        if layout < LAYOUT or not newest:  # Every statement of it makes only what is missing.
             connection.executescript(script("schema"))
 
     @contextmanager
@@ -223,3 +226,17 @@ def _patiently(connection: sqlite3.Connection, statement: str) -> Any:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
                 raise
             time.sleep(0.01)
+
+
+_NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+
+
+def script(name: str) -> str:
+    """Return a whole file of statements."""
+    return resources.files(__package__).joinpath(f"{name}.sql").read_text(encoding="utf-8")
+
+
+def statements(name: str) -> Mapping[str, str]:
+    """Return the statements of a file by their names."""
+    _, *parts = _NAME.split(script(name))
+    return {key: text.strip() for key, text in zip(parts[::2], parts[1::2], strict=True)}

@@ -7,6 +7,7 @@ from functools import partial
 
 from orchestrator.checkpoint.commit import Event, LoadedStep, LoadedThread, StoredCheckpoint
 from orchestrator.checkpoint.model import Head, RunStatus
+from orchestrator.checkpointer.sqlite.database import statements
 from orchestrator.checkpointer.sqlite.rows import (
     HeadRow,
     StepRow,
@@ -16,7 +17,6 @@ from orchestrator.checkpointer.sqlite.rows import (
     unpack_fields,
     unpack_names,
 )
-from orchestrator.checkpointer.sqlite.statements import statements
 from orchestrator.envelope.list_tails import found_values, named_values
 from orchestrator.envelope.sealed_records import readable
 
@@ -99,7 +99,7 @@ def find_checkpoint(
 def steps(
     connection: sqlite3.Connection, thread_id: str, thread: int, plan: int
 ) -> dict[str, LoadedStep]:
-    """Return the steps of a plan as they stand, by id."""
+    """Return the steps of a plan, by id."""
     asks: dict[str, dict[str, bytes]] = {}
     answers: dict[str, dict[str, bytes]] = {}
     for step, name, ask, answer in connection.execute(SQL["questions"], (thread, plan)):

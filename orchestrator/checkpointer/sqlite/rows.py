@@ -1,4 +1,4 @@
-"""Rows of the tables, and the records they stand for."""
+"""Rows of the tables, and the records that they hold."""
 
 from __future__ import annotations
 
@@ -119,8 +119,8 @@ class HeadRow(NamedTuple):
     def head(self, thread_id: str) -> Head:
         """Return it as it is shown to others."""
         fields = self.fields
-        told = sealed_fields(fields, self.config, self.error)
-        whole = fits(thread_id, fields["seal"], told)
+        sealed = sealed_fields(fields, self.config, self.error)
+        whole = fits(thread_id, fields["seal"], sealed)
         return Head(
             graph=text(fields["graph"]),
             fingerprint=text(fields["fingerprint"]),
@@ -142,7 +142,7 @@ class HeadRow(NamedTuple):
 
 
 class StepRow(NamedTuple):
-    """The columns of `step`, then those of its claim, which are `None` if nobody has claimed it."""
+    """The columns of `step`, then those of its claim, which are `None` without a claim."""
 
     thread: int
     plan: int
@@ -165,12 +165,17 @@ class StepRow(NamedTuple):
     owner: str | bytes | None
     token: str | bytes | None
     fence: int | None
-    claim: int | None  # The how-manieth claim it is.
+    claim: int | None  # Which attempt the claim is.
 
     @property
     def key(self) -> tuple[int, int, str]:
         """Return what names the row."""
         return self.thread, self.plan, self.id
+
+    @property
+    def completed(self) -> bool:
+        """Return whether the step has its one result. (INV-2)"""
+        return self.outcome is not None
 
     @property
     def attempt(self) -> int:
@@ -194,7 +199,7 @@ class StepRow(NamedTuple):
             step=self.step(thread_id),
             wait=Wait(self.wait),
             owner="" if self.owner is None else text(self.owner),
-            completed=self.outcome is not None,
+            completed=self.completed,
             attempt=self.attempt,
             failures=self.failures,
             deaths=self.deaths,
@@ -213,15 +218,15 @@ def sealed_fields(fields: HeadFields, config: bytes, error: bytes) -> tuple[Any,
     return tuple(all_[name] for name in HEAD_FIELDS)
 
 
-def seal_of(thread_id: str, told: tuple[Any, ...]) -> str:
+def seal_of(thread_id: str, sealed: tuple[Any, ...]) -> str:
     """Return the seal of a head."""
-    return head_seal(thread_id, dict(zip(HEAD_FIELDS, map(as_bytes, told), strict=True)))
+    return head_seal(thread_id, dict(zip(HEAD_FIELDS, map(as_bytes, sealed), strict=True)))
 
 
 @functools.lru_cache(maxsize=32, typed=True)  # It stays the same from step to step of a run.
-def fits(thread_id: str, made: str, told: tuple[Any, ...]) -> bool:
+def fits(thread_id: str, made: str, sealed: tuple[Any, ...]) -> bool:
     """Return whether a head fits its seal."""
-    fields = dict(zip(HEAD_FIELDS, map(as_bytes, told), strict=True))
+    fields = dict(zip(HEAD_FIELDS, map(as_bytes, sealed), strict=True))
     return is_whole(fields, made, thread_id)
 
 

@@ -1,7 +1,7 @@
 -- Layout 2 of the file. Running this twice, or in two processes at once, is as good as once.
 --
 -- Everything of a thread is keyed by its number, so that a name of any length is stored once. What a
--- step changes lies in few, short rows: a page that is not touched is not written.
+-- step changes is in few, short rows: a page that is not touched is not written.
 -- Text that is no Unicode (lone surrogates) is stored as bytes; see rows.py.
 
 BEGIN IMMEDIATE;
@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS head (
   owner         TEXT NOT NULL,
   child         INTEGER NOT NULL,  -- Whether it is the thread of a subgraph.
   created_ms    INTEGER NOT NULL,
-  seal          TEXT NOT NULL      -- Over what callers say of the run; see `envelope/sealed_records.py`.
+  seal          TEXT NOT NULL      -- Over the fields that callers set; see `envelope/sealed_records.py`.
 );
 CREATE INDEX IF NOT EXISTS head_idle ON head (idle_since_ms) WHERE idle_since_ms > 0;
 
@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS checkpoint (
 ) WITHOUT ROWID;
 
 -- Values and arguments of `Send`s. Never changed, shared by all checkpoints that refer to them. A tail
--- of a list holds the name of the value that it goes on, and an outcome may name values; see envelope/seal.py.
+-- of a list holds the name of the value that it continues, and an outcome may name values; see envelope/seal.py.
 CREATE TABLE IF NOT EXISTS blob (
   thread INTEGER NOT NULL,
   name   TEXT NOT NULL,
@@ -75,7 +75,7 @@ CREATE TABLE IF NOT EXISTS step (
   settled  INTEGER NOT NULL DEFAULT 0,
   due_ms   INTEGER NOT NULL DEFAULT 0,
   since_ms INTEGER NOT NULL,             -- When it became ready.
-  sent_ms  INTEGER NOT NULL DEFAULT -1,  -- When it was last handed out; -1: not since it is ready.
+  sent_ms  INTEGER NOT NULL DEFAULT -1,  -- When it was last sent; -1: not since it is ready.
   reason   TEXT NOT NULL DEFAULT '',
   error    BLOB NOT NULL DEFAULT x'',
   outcome  BLOB,                         -- Not null: the step is completed. (INV-2)
@@ -90,7 +90,7 @@ CREATE INDEX IF NOT EXISTS step_sent ON step (queue, sent_ms)
   WHERE wait = '' AND sent_ms >= 0 AND live AND queue <> '' AND outcome IS NULL;
 
 -- The claims there are: a table that stays as small as the work in flight, so that a claim writes
--- one page, and looking through all of them is cheap. What a claim counts goes to `step` and `head`
+-- one page, and reading all of them is cheap. What a claim counts goes to `step` and `head`
 -- when it ends.
 CREATE TABLE IF NOT EXISTS claim (
   thread  INTEGER NOT NULL,
@@ -159,7 +159,7 @@ CREATE TABLE IF NOT EXISTS hold (
 CREATE TABLE IF NOT EXISTS lease (owner TEXT PRIMARY KEY, end_ms INTEGER NOT NULL) WITHOUT ROWID;
 -- When the newest claimed message of a queue was sent.
 CREATE TABLE IF NOT EXISTS mark (queue TEXT PRIMARY KEY, sent_ms INTEGER NOT NULL) WITHOUT ROWID;
--- One row: who sweeps, and what `Trust` remembers.
+-- One row: the leader of the sweeps, and the fields of `Trust`.
 CREATE TABLE IF NOT EXISTS sweep (
   one      INTEGER PRIMARY KEY CHECK (one = 1),
   leader   TEXT NOT NULL,

@@ -1,7 +1,7 @@
 """The checkpointer in one SQLite file.
 
-Each method is one transaction. What is stored where stands in `schema.sql`; what is checked in
-which order, in `memory.py` and `commits.py`, which do the same.
+Each method is one transaction. `schema.sql` has the layout of what is stored, `transition.py` the
+checks and their order.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from orchestrator.checkpoint.commit import (
 from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.base import Planner
 from orchestrator.checkpointer.saver import BaseCheckpointSaver, check_serde
-from orchestrator.checkpointer.sqlite import claiming, commits, queries, upkeep
+from orchestrator.checkpointer.sqlite import commits, queries, upkeep
 from orchestrator.checkpointer.sqlite.database import Database, Synchronous
-from orchestrator.checkpointer.sqlite.upkeep import Auditing, Sweeping, mark_sent
+from orchestrator.checkpointer.sqlite.upkeep import Audit, Sweep, mark_sent
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.config import Settings
 from orchestrator.envelope.event_codec import opened_events
@@ -43,7 +43,7 @@ from orchestrator.frozen import replace
 
 __all__ = ["SqliteCheckpointer"]
 
-_LOOK_S = 0.05  # How often somebody who waits looks for events of other processes.
+_POLL_S = 0.05  # How often a waiting caller polls for events of other processes.
 
 
 class SqliteCheckpointer(BaseCheckpointSaver):
@@ -78,7 +78,7 @@ class SqliteCheckpointer(BaseCheckpointSaver):
                 object.
             serde: refused: there is one codec.
             settings: patience; the rest of them is of no concern here.
-            clock: the store's time. All who use the file must share it: that of the machine.
+            clock: the store's time; all processes that use the file must share it.
             synchronous: `"full"`: a commit is on the disk when it returns. `"normal"`: the last
                 commits may be lost with the power, not with a process.
 
@@ -114,14 +114,14 @@ class SqliteCheckpointer(BaseCheckpointSaver):
 
     def commit(self, commit: Commit, meanwhile: Callable[[], None] | None = None) -> CommitResult:
         """See `Checkpointer.commit`."""
-        del meanwhile  # It waits for nobody.
+        del meanwhile  # There is nothing to wait for.
         plain, commit = commit, sealed(commit)
         now = self._clock.now_ms()
         with parsing(commit.thread_id), self._database.writing() as connection:
             result, head = commits.commit(connection, commit, now)
             if result.refused is not None or commit.takes is None:
                 return result
-            claim = claiming.taken(connection, plain, head, self._lease_ms, now)
+            claim = commits.taken(connection, plain, head, self._lease_ms, now)
         return result if claim.refused is not None else replace(result, claim=claim)
 
     def claim(
@@ -135,10 +135,10 @@ class SqliteCheckpointer(BaseCheckpointSaver):
         sent_ms: int = 0,
     ) -> Claim:
         """See `Checkpointer.claim`."""
-        asked = claiming.Asked(thread_id, step_id, owner, token, set(known), sent_ms)
-        # A claim that is lost with the power was lost together with whoever held it.
+        asked = commits.Asked(thread_id, step_id, owner, token, set(known), sent_ms)
+        # A claim that is lost with the power was lost together with its owner.
         with parsing(thread_id), self._database.writing(durable=False) as connection:
-            claim = claiming.claim(connection, asked, self._lease_ms, self._clock.now_ms())
+            claim = commits.claim(connection, asked, self._lease_ms, self._clock.now_ms())
         return opened_claim(thread_id, claim)
 
     @property
@@ -154,12 +154,12 @@ class SqliteCheckpointer(BaseCheckpointSaver):
         with self._database.writing(durable=False) as connection:
             end_ms = self._clock.now_ms() + int(ttl_s * 1000)
             for owner in owners:
-                claiming.renew(connection, owner, end_ms)
+                commits.renew(connection, owner, end_ms)
 
     def release(self, owner: str, *, died: bool = True) -> list[ReadyStep]:
         """See `Checkpointer.release`."""
         with self._database.writing() as connection:
-            return claiming.release(connection, owner, self._clock.now_ms(), died=died)
+            return commits.release(connection, owner, self._clock.now_ms(), died=died)
 
     # ---- sweeping -----------------------------------------------------------------------
 
@@ -168,10 +168,10 @@ class SqliteCheckpointer(BaseCheckpointSaver):
         assert partition == 0
         times = self._lease_ms, int(self.settings.hint_grace_s * 1000)
         with self._database.reading() as connection:
-            # Deaths and their events are kept; a look that finds none is not worth a flush.
-            durable = Sweeping(connection, self._clock.now_ms(), *times).may_release()
+            # Deaths and their events must last; a sweep that finds none is not worth a flush.
+            durable = Sweep(connection, self._clock.now_ms(), *times).may_release()
         with self._database.writing(durable=durable) as connection:
-            return Sweeping(connection, self._clock.now_ms(), *times).once(leader)
+            return Sweep(connection, self._clock.now_ms(), *times).once(leader)
 
     def mark_sent(self, steps: Sequence[ReadyStep]) -> None:
         """See `Checkpointer.mark_sent`."""
@@ -187,8 +187,7 @@ class SqliteCheckpointer(BaseCheckpointSaver):
         assert partition == 0
         now, queue = self._clock.now_ms(), self.settings.queue
         with self._database.writing() if repair else self._database.reading() as connection:
-            auditing = Auditing(connection, now, queue, plan, repair)
-            return auditing.some(cursor, limit)
+            return Audit(connection, now, queue, plan, repair).some(cursor, limit)
 
     # ---- deleting -----------------------------------------------------------------------
 
@@ -238,9 +237,9 @@ class SqliteCheckpointer(BaseCheckpointSaver):
             left_s = end - time.monotonic()
             if found or left_s <= 0:
                 return opened_events(thread_id, found)
-            # What this process writes wakes at once; for what others write one has to look.
-            self._database.wait(changes, min(left_s, _LOOK_S) if self.shared else left_s)
+            # Writes of this process wake at once; those of other processes are polled for.
+            self._database.wait(changes, min(left_s, _POLL_S) if self.shared else left_s)
 
     def close(self) -> None:
-        """Give back the file. Whoever uses the checkpointer again opens it again."""
+        """Close the file; the next use opens it again."""
         self._database.close()

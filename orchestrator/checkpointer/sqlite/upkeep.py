@@ -13,11 +13,17 @@ from orchestrator.checkpoint.audit import Audited, Damage, DamageCode
 from orchestrator.checkpoint.commit import EventDraft, ReadyStep, Refusal, Swept, Wait
 from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Planner
-from orchestrator.checkpointer.consistency import Change, Fault, KeptStep, faults
+from orchestrator.checkpointer.consistency import (
+    Expected,
+    StepRecord,
+    StoredState,
+    audited,
+    reported,
+)
 from orchestrator.checkpointer.lease_trust import LEAD_MS, Trust
 from orchestrator.checkpointer.sqlite import queries
-from orchestrator.checkpointer.sqlite.claiming import take_away
-from orchestrator.checkpointer.sqlite.commits import add_events, find_head, is_held
+from orchestrator.checkpointer.sqlite.commits import add_events, find_head, is_held, take_away
+from orchestrator.checkpointer.sqlite.database import statements
 from orchestrator.checkpointer.sqlite.rows import (
     HeadFields,
     StepRow,
@@ -26,19 +32,13 @@ from orchestrator.checkpointer.sqlite.rows import (
     text,
     to_text,
 )
-from orchestrator.checkpointer.sqlite.statements import statements
-from orchestrator.envelope.event_codec import sealed_event
 from orchestrator.envelope.list_tails import found_values
 from orchestrator.envelope.seal import needs
-from orchestrator.envelope.sealed_records import opened_checkpoint
-from orchestrator.errors import StateCorruptedError
-from orchestrator.ids import CHILD, root_thread
+from orchestrator.ids import CHILD
 
 _SQL = statements("upkeep")
 _READ = statements("reads")
 _WRITE = statements("writes")
-_REMEDY = "audit with repair"
-_EARLIER = "go back to an earlier checkpoint, or start a new run"
 _BACKUP = "restore the file from a backup, or start a new run on another thread"
 _ALL = [name for name in _SQL if name.startswith("delete_") and name != "delete_blob"]
 _AFTER_CHILD = chr(ord(CHILD) + 1)
@@ -51,8 +51,8 @@ def mark_sent(connection: sqlite3.Connection, step: ReadyStep, now: int) -> None
 
 
 @dataclass(frozen=True, slots=True)
-class Sweeping:
-    """One look at a time, in the store's time."""
+class Sweep:
+    """One sweep, in the store's time."""
 
     connection: sqlite3.Connection
     now: int
@@ -60,7 +60,7 @@ class Sweeping:
     grace_ms: int
 
     def once(self, leader: str) -> Swept:
-        """Look once; see `Checkpointer.sweep`."""
+        """Sweep once; see `Checkpointer.sweep`."""
         trust = self._lead(leader)
         if trust is None:
             return Swept()
@@ -74,7 +74,7 @@ class Sweeping:
         return self.connection.execute(_SQL["any_expired"], (self.now,)).fetchone() is not None
 
     def _lead(self, leader: str) -> Trust | None:
-        """Return what is known of the sweeps before, or `None`: somebody else leads."""
+        """Return the sweeps so far, or `None` if another sweeper leads."""
         row = self.connection.execute(_SQL["trust"]).fetchone()
         name, until_ms, last_ms, since_ms = row or ("", 0, 0, 0)
         # A dead leader is no silence: that others ask shows that keepers could have renewed.
@@ -111,7 +111,7 @@ class Sweeping:
     def _stuck(self) -> Iterator[ReadyStep]:
         values = (self.now - self.grace_ms, limits.SWEEP_BATCH_MAX)
         for thread, plan, local in self.connection.execute(_SQL["idle"], values).fetchall():
-            self.connection.execute(_SQL["told"], (self.now, thread))
+            self.connection.execute(_SQL["returned"], (self.now, thread))
             if not local:
                 name, *row = self.connection.execute(_SQL["first_step"], (thread, plan)).fetchone()
                 yield StepRow._make(row).step(text(name))
@@ -122,13 +122,13 @@ class Sweeping:
 
 
 @dataclass(frozen=True, slots=True)
-class Auditing:
+class Audit:
     """One audit of some threads.
 
     Attributes:
         connection: inside a transaction, which writes if `repair`.
         now: the store's time.
-        queue: where a step goes that is not there.
+        queue: where a step goes whose row is lost.
         plan: returns the steps that a checkpoint planned.
         repair: whether to change anything.
     """
@@ -150,89 +150,53 @@ class Auditing:
 
     def _thread(self, name: str, row: Sequence[object]) -> list[Damage]:
         if row[0] is None:
-            return [_told(name, DamageCode.HEAD_LOST, "its head is gone", _BACKUP)]
+            return [reported(name, DamageCode.HEAD_LOST, "its head is gone", _BACKUP)]
         head = head_fields(row)
-        plan = (head["thread"], head["checkpoint_id"])
         if head["status"] not in set(RunStatus):
             why = f"its status is {head['status']!r}"
-            return [_told(name, DamageCode.STATUS_ALTERED, why, _BACKUP)]
-        stored = queries.find_checkpoint(self.connection, *plan)
-        if stored is None:
-            return [
-                _told(name, DamageCode.CHECKPOINT_LOST, "its head checkpoint is gone", _EARLIER)
-            ]
-        try:
-            planned = self.plan(name, text(head["graph"]), opened_checkpoint(name, stored))
-        except StateCorruptedError as error:
-            why = f"its head checkpoint cannot be read: {error}"
-            return [_told(name, DamageCode.CHECKPOINT_LOST, why, _EARLIER)]
-        rows = [StepRow._make(step) for step in self.connection.execute(_READ["steps"], plan)]
-        kept = {text(step.id): _kept(name, step) for step in rows}
-        found, open_ = faults(planned, kept, "" if head["local"] else self.queue)
-        damages = [(fault.code, fault.why) for fault in found]
-        damages += _counted(head, rows, open_, any_step=bool(planned))
-        if self.repair and damages:
-            self._put_right(head, planned, found, open_)
-            self._note(name, head, damages)
-        remedy = "" if self.repair else _REMEDY
-        return [
-            Damage(thread_id=name, code=code, why=why, repaired=self.repair, remedy=remedy)
-            for code, why in damages
-        ]
+            return [reported(name, DamageCode.STATUS_ALTERED, why, _BACKUP)]
+        write = partial(self._write, head) if self.repair else None
+        return audited(name, self._state(name, head), self.plan, write)
 
-    def _put_right(
-        self, head: HeadFields, planned: Sequence[ReadyStep], found: Sequence[Fault], open_: int
-    ) -> None:
+    def _state(self, name: str, head: HeadFields) -> StoredState:
+        plan = (head["thread"], head["checkpoint_id"])
+        rows = [StepRow._make(step) for step in self.connection.execute(_READ["steps"], plan)]
+        known = set(Wait)
+        return StoredState(
+            graph=text(head["graph"]),
+            queue="" if head["local"] else self.queue,
+            active=RunStatus(head["status"]).active,
+            checkpoint=queries.find_checkpoint(self.connection, *plan),
+            steps={
+                text(row.id): StepRecord(
+                    ready=row.step(name),
+                    completed=row.completed,
+                    settled=bool(row.settled),
+                    live=bool(row.live),
+                )
+                for row in rows
+            },
+            waits={text(row.id): Wait(row.wait) for row in rows if row.wait in known},
+            results=frozenset(text(row.id) for row in rows if row.completed),
+            open=head["open"],
+            stuck=bool(head["idle_since_ms"]),
+            keeps_live=True,
+        )
+
+    def _write(self, head: HeadFields, expected: Expected, event: EventDraft, count: int) -> None:
         plan = (head["thread"], head["checkpoint_id"])
         active = RunStatus(head["status"]).active
-        places = {step.step_id: place for place, step in enumerate(planned)}
-        for fault in found:
-            step, id_ = fault.step, to_text(fault.step.step_id)
-            if fault.change is Change.SETTLE:
-                self.connection.execute(_SQL["settle"], (*plan, id_))
-            else:
-                row = (places[step.step_id], pack_step(step), to_text(step.queue), active)
-                self.connection.execute(_SQL["write_step"], (*plan, id_, *row))
+        for place, (id_, must) in enumerate(expected.steps.items()):
+            if id_ in expected.changed:
+                row = (place, pack_step(must.ready), to_text(must.ready.queue), active)
+                self.connection.execute(_SQL["write_step"], (*plan, to_text(id_), *row))
+                self.connection.execute(_SQL["settle"], (*plan, to_text(id_)))
         self.connection.execute(_WRITE["set_live"], (active, *plan))
-        head["open"] = open_
-        stuck = open_ == 0 and bool(planned) and active
-        head["idle_since_ms"] = (head["idle_since_ms"] or self.now) if stuck else 0
-
-    def _note(self, name: str, head: HeadFields, damages: Sequence[tuple[DamageCode, str]]) -> None:
-        fields = {"codes": " ".join(code for code, _ in damages)}
-        fields["why"] = "; ".join(why for _, why in damages)
-        draft = sealed_event(root_thread(name)[0], EventDraft("thread_repaired", fields))
-        add_events(self.connection, head, self.now, (draft,))
+        head["open"] = expected.open
+        head["idle_since_ms"] = (head["idle_since_ms"] or self.now) if expected.stuck else 0
+        add_events(self.connection, head, self.now, (event,))
         self.connection.execute(_WRITE["set_head"], head)
-        self.connection.execute(_SQL["count"], (len(damages),))
-
-
-def _told(name: str, code: DamageCode, why: str, remedy: str) -> Damage:
-    return Damage(thread_id=name, code=code, why=why, remedy=remedy)
-
-
-def _kept(thread_id: str, row: StepRow) -> KeptStep:
-    known = row.wait in set(Wait)
-    return KeptStep(
-        ready=row.step(thread_id),
-        wait=Wait(row.wait) if known else Wait.NOTHING,
-        settled=bool(row.settled),
-        done=row.outcome is not None,  # One column: the one cannot be there without the other.
-        outcome=row.outcome is not None,
-    )
-
-
-def _counted(
-    head: HeadFields, rows: Sequence[StepRow], open_: int, *, any_step: bool
-) -> Iterator[tuple[DamageCode, str]]:
-    active = RunStatus(head["status"]).active
-    if head["open"] != open_:
-        why = f"{open_} steps are open, and the head counts {head['open']}"
-        yield DamageCode.MISCOUNTED, why
-    if (open_ == 0 and any_step and active) != bool(head["idle_since_ms"]):
-        yield DamageCode.UNINDEXED, "whether it is to be advanced is not known"
-    if any(row.live != active for row in rows if row.outcome is None):
-        yield DamageCode.UNINDEXED, "a step does not know whether its run is active"
+        self.connection.execute(_SQL["count"], (count,))
 
 
 def children(connection: sqlite3.Connection, thread_id: str) -> list[str]:
@@ -244,7 +208,7 @@ def children(connection: sqlite3.Connection, thread_id: str) -> list[str]:
 def delete(
     connection: sqlite3.Connection, thread_id: str, now: int, *, keep_head: bool
 ) -> Refusal | None:
-    """Delete a thread with its child threads, or what is not its head; or refuse."""
+    """Delete a thread with its child threads, or its history below the head; or refuse."""
     number, head = _number(connection, thread_id), find_head(connection, thread_id)
     if number is None:
         return Refusal.UNKNOWN_THREAD
@@ -268,7 +232,7 @@ def _number(connection: sqlite3.Connection, thread_id: str) -> int | None:
 
 
 def _is_busy(connection: sqlite3.Connection, head: HeadFields, now: int) -> bool:
-    """Return whether a thread has a run that is active, or one in line."""
+    """Return whether a thread has a run that is active, or one queued."""
     thread = (head["thread"],)
     if connection.execute(queries.SQL["line"], thread).fetchone() is not None:
         return True

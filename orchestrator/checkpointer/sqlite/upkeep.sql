@@ -75,7 +75,7 @@ CROSS JOIN head h ON h.thread = l.thread
 CROSS JOIN thread t ON t.number = l.thread
 WHERE h.status NOT IN ('queued', 'running', 'paused') AND h.updated_ms <= ? LIMIT ?;
 
--- name: told
+-- name: returned
 UPDATE head SET idle_since_ms = ? WHERE thread = ?;
 
 -- name: first_step

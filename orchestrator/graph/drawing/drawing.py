@@ -13,7 +13,6 @@ from orchestrator.graph.drawing.mermaid import front_matter, mermaid_text
 from orchestrator.graph.drawing.nodes_and_edges import DrawingError, DrawnEdge, DrawnNode, NodeState
 from orchestrator.graph.drawing.reading import Opens, read_graph
 from orchestrator.graph.drawing.svg import svg_text
-from orchestrator.graph.routing import START
 from orchestrator.graph.spec import GraphSpec
 
 __all__ = ["Drawing", "drawing_of"]
@@ -26,8 +25,8 @@ class Drawing:
     """A graph as nodes and edges, drawn on demand. Nothing is fetched, run or written to draw it.
 
     Attributes:
-        nodes: by id; START first and END, if a path ends, last. The nodes of a subgraph that is
-            shown stand in its place, as `subgraph:node`.
+        nodes: by id, in the order in which they were added. The nodes of a subgraph that is shown
+            come last, as `subgraph:node`.
         edges: in order of source and target, and last those that end a path; then those of
             subgraphs.
         name: the graph's.
@@ -83,7 +82,8 @@ class Drawing:
         """Return the graph as text for Mermaid.
 
         Args:
-            with_styles: whether to write settings, classes, and the nodes that edges name already.
+            with_styles: whether to write settings, classes, and a line for each node; without,
+                nodes that are in no edge are left out, unless they have a state.
             curve_style: how Mermaid bends edges: a name, or a member of LangChain's `CurveStyle`.
             node_colors: CSS instead of the usual for the classes `default`, `first` and `last`: a
                 mapping, or LangChain's `NodeStyles`.
@@ -102,6 +102,8 @@ class Drawing:
         colors = node_colors or {}
         text = mermaid_text(
             self._picture,
+            self.edges,
+            ends=(self.first_node(), self.last_node()),
             states=self._checked(states),
             colors=(colors if isinstance(colors, Mapping) else vars(colors))
             if with_styles
@@ -192,19 +194,19 @@ def _names(drawing: Drawing) -> str:
     return ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "")
 
 
-# The id of a function in LangGraph's JSON: of the class that it wraps functions in. Tools that read
-# the JSON know functions by it.
+# The ids in LangGraph's JSON: of the class that it wraps functions in, of its compiled graphs, of
+# its entrypoints. Tools that read the JSON know them.
 _FUNCTION = ["langgraph", "_internal", "_runnable", "RunnableCallable"]
+_GRAPH = ["langgraph", "graph", "state", "CompiledStateGraph"]
+_ENTRYPOINT = ["langgraph", "pregel", "main", "Pregel"]
 
 
 def _node_json(node: DrawnNode) -> dict[str, Any]:
     found: dict[str, Any] = {"id": node.id}
-    if node.id == START or (node.data is not None and not hasattr(node.data, "spec")):
-        found |= {"type": "runnable", "data": {"id": _FUNCTION, "name": node.name}}
-    elif node.data is not None:
-        kind = type(node.data)
-        where = [*kind.__module__.split("."), kind.__qualname__]
-        found |= {"type": "runnable", "data": {"id": where, "name": node.name}}
+    if node.data is not None:
+        spec = getattr(node.data, "spec", None)
+        kind = _FUNCTION if spec is None else _GRAPH if spec.start.action is None else _ENTRYPOINT
+        found |= {"type": "runnable", "data": {"id": kind, "name": node.id}}
     if node.metadata:
         found["metadata"] = dict(node.metadata)
     return found

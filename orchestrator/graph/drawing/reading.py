@@ -1,33 +1,39 @@
-"""From a compiled graph to what is drawn: which nodes there are, and which way may lead where.
+"""From a compiled graph to its drawing: the nodes, and which edge may lead where.
 
-Nothing is run to find out: edges and routers are read from the compiled graph.
+No code of the graph is called. Edges and routers are read from the compiled graph, and a trial run
+follows them; its rules are LangGraph's, so that both draw the same.
 
-Rule 1: what is unknown is drawn as possible. A router that does not say where it leads may lead to
-every other node, or end the path.
-Rule 2: between two nodes there is one edge. An edge that is always taken hides a conditional one.
-Rule 3: ways of routers to the same node share an edge, and its label names them all.
-Rule 4: a path ends where no edge leads on, so END follows each such node that an edge leads to.
-Rule 5: the nodes of a subgraph stand for the node that it is, unless it never ends: then nothing in
-it is where the way goes on. Its START and END are left out where that loses nothing.
+Rule 1: in a trial a node leads once to everything that its routers and commands name, and each time
+to what its edges name. What no trial reaches has no edges.
+Rule 2: between two nodes there is one edge. One that is always taken hides a conditional one; of
+several labels the first in order of the alphabet is shown.
+Rule 3: a deferred node that none of the last superstep's nodes leads to may follow each of them.
+Rule 4: a path ends where no edge leads on, so END follows each such node that an edge leads to. If
+there is none, and no router names END, the node that a trial stops at may end it.
+Rule 5: the nodes of a subgraph stand for the node that it is, if it has one way in and one way out.
+Its START and END are left out where that loses nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from orchestrator.channels import MISSING, UNCHANGED
 from orchestrator.graph.drawing.nodes_and_edges import DrawnEdge, DrawnNode
-from orchestrator.graph.routing import END, START
-from orchestrator.graph.spec import Branch, GraphSpec, NodeSpec
+from orchestrator.graph.routing import END, START, branch_channel
+from orchestrator.graph.spec import GraphSpec, NodeSpec
 
 __all__ = ["Opens", "Read", "read_graph"]
+
+_SUPERSTEPS_MAX: Final = 251  # Of a trial, which a cycle would never end; as many as LangGraph's.
 
 
 class Read(NamedTuple):
     """What was read of a graph.
 
     Attributes:
-        nodes: by id; START first and END, if a path ends, last.
+        nodes: by id, in the order in which they were added; those of opened subgraphs last.
         edges: in order of source and target, and last those that end a path.
         clusters: the nodes whose insides are shown instead of them.
     """
@@ -64,24 +70,35 @@ def read_graph(
         if id(subgraph) in around:
             continue
         inside = read_graph(subgraph, depth - 1, opens, around)
-        if END in inside.nodes:
+        if _has_one_way(inside):
             read = _opened(read, name, _trimmed(inside))
     return read
 
 
-# ---- one graph ----------------------------------------------------------------------------
+# ---- the nodes of one graph ----------------------------------------------------------------
 
 
 def _nodes(spec: GraphSpec, edges: Iterable[DrawnEdge]) -> dict[str, DrawnNode]:
-    nodes = {START: DrawnNode(START, START)}
-    for name, node in spec.nodes.items():
-        shown = spec.shown(name)
+    nodes = [] if spec.start.action else [DrawnNode(START, START, _begin)]
+    shared: list[DrawnNode] = []
+    for node in spec.nodes.values():
+        if (handler := node.options.handler) is not None:
+            drawn = DrawnNode(handler.name, handler.name, handler.action)
+            (shared if handler.shared else nodes).append(drawn)
+        shown = spec.shown(node.name)
         if shown != START:
             data = node.action if node.subgraph is None else node.subgraph
-            nodes[shown] = DrawnNode(shown, shown, data, _metadata(spec, node))
+            nodes.append(DrawnNode(shown, shown, data, _metadata(spec, node)))
+    if spec.start.action:
+        nodes.append(DrawnNode(START, START))
     if any(edge.target == END for edge in edges):
-        nodes[END] = DrawnNode(END, END)
-    return nodes
+        shared.append(DrawnNode(END, END))
+    return {node.id: node for node in (*nodes, *shared)}
+
+
+def _begin(state: Any) -> Any:
+    """Pass the input on, as START does."""
+    return state
 
 
 def _metadata(spec: GraphSpec, node: NodeSpec) -> dict[str, Any]:
@@ -91,68 +108,143 @@ def _metadata(spec: GraphSpec, node: NodeSpec) -> dict[str, Any]:
         metadata["defer"] = True
     if node.options.queue is not None:
         metadata["queue"] = node.options.queue
-    if (handler := node.options.handler) is not None:
-        action = handler.action
-        metadata["error_handler"] = getattr(action, "__name__", type(action).__name__)
     stops = {"before": spec.interrupt_before, "after": spec.interrupt_after}
     if said := ",".join(when for when, names in stops.items() if node.name in names):
         metadata["__interrupt"] = said
     return metadata
 
 
+# ---- the edges of one graph ----------------------------------------------------------------
+
+
 def _edges(spec: GraphSpec) -> list[DrawnEdge]:
     if spec.start.action is not None:  # An entrypoint: a function that begins, and ends.
         name = spec.shown(START)
-        return [DrawnEdge(START, name), DrawnEdge(name, END)]
-    static = {(s.name, target) for s in spec.nodes.values() for target in _always(spec, s)}
-    labels: dict[tuple[str, str], list[str]] = {}
-    for node in spec.nodes.values():
-        for target, label in _perhaps(spec, node):
-            if target in spec.nodes or target == END:  # Nobody checks destinations before.
-                labels.setdefault((node.name, target), []).append(label)
-    led_to = {target for _, target in (*static, *labels)}
-    leading = {source for source, _ in (*static, *labels)}
-    static |= {(name, END) for name in led_to - leading - {END}}
-    edges = [DrawnEdge(source, target) for source, target in static]
-    edges += [
-        DrawnEdge(*pair, data=_label(pair[1], names), conditional=True)
-        for pair, names in labels.items()
-        if pair not in static
-    ]
-    return sorted(edges, key=_order)
+        return [DrawnEdge(START, name), DrawnEdge(name, END, conditional=True)]
+    trial = _Trial(spec)
+    trial.run()
+    first: dict[tuple[str, str], DrawnEdge] = {}
+    for edge in sorted(trial.edges, key=_order):
+        label = None if edge.data == edge.target else edge.data
+        first.setdefault(edge[:2], edge._replace(data=label))
+    sources, targets = ({pair[side] for pair in first} for side in (0, 1))
+    edges = list(first.values())
+    if ends := targets - sources - {END}:
+        edges += [DrawnEdge(name, END) for name in sorted(ends)]
+    elif len(trial.ran) == 1 and END not in targets:
+        edges.append(DrawnEdge(trial.ran[0], END, conditional=True))
+    return edges
 
 
-def _order(edge: DrawnEdge) -> tuple[bool, str, str]:
-    return edge.target == END and not edge.conditional, edge.source, edge.target
+def _order(edge: DrawnEdge) -> tuple[str, str, bool, str]:
+    return edge.source, edge.target, edge.conditional, edge.data or ""
 
 
-def _always(spec: GraphSpec, node: NodeSpec) -> Iterator[str]:
-    """Iterate over where edges and joins lead."""
-    for channel, _ in node.writes:
-        yield from spec.triggers.get(channel, ())
+class _Lead(NamedTuple):
+    """A channel by which a node leads on."""
+
+    channel: str
+    perhaps: bool = False
+    label: str | None = None
 
 
-def _perhaps(spec: GraphSpec, node: NodeSpec) -> Iterator[tuple[str, str]]:
-    """Iterate over where routers and a returned `Command` may lead, with the router's words."""
+class _Trial:
+    """A run of a graph's edges alone.
+
+    Attributes:
+        edges: those that it followed.
+        ran: the nodes of its last superstep.
+    """
+
+    def __init__(self, spec: GraphSpec) -> None:
+        self.edges: set[DrawnEdge] = set()
+        self.ran: list[str] = []
+        self._spec = spec
+        self._values: dict[str, Any] = {}  # Of the channels that trigger nodes.
+        self._leads: dict[str, set[_Lead]] = {}  # By node: what it led to when it last ran.
+
+    def run(self) -> None:
+        """Follow the edges until no node is due, or too long."""
+        due = [START]
+        for _ in range(_SUPERSTEPS_MAX):
+            if not due:
+                return
+            self.ran = due
+            writes: dict[str, list[Any]] = {}
+            for name in due:
+                for channel, value in self._run(self._spec.nodes[name]):
+                    writes.setdefault(channel, []).append(value)
+            updated = self._apply(writes)
+            due = sorted({node for key in updated for node in self._spec.triggers.get(key, ())})
+            self._follow(due)
+
+    def _run(self, node: NodeSpec) -> list[tuple[str, Any]]:
+        """Note what a node leads to; return what it writes."""
+        perhaps = list(_perhaps(node))
+        targets = [(branch_channel(to), label) for to, label in perhaps if to != END]
+        may = [_Lead(channel, perhaps=True, label=label) for channel, label in targets]
+        if node.name in self._leads:
+            self._leads[node.name] = {*may, *(_Lead(channel) for channel, _ in node.writes)}
+            return list(node.writes)
+        ends = (label for to, label in perhaps if to == END)
+        self.edges |= {DrawnEdge(node.name, END, label, conditional=True) for label in ends}
+        named = {lead.channel: lead for lead in may}
+        leads = (named.get(channel, _Lead(channel)) for channel, _ in node.writes)
+        self._leads[node.name] = {*may, *leads}
+        return [*node.writes, *((lead.channel, None) for lead in may)]
+
+    def _apply(self, writes: Mapping[str, list[Any]]) -> set[str]:
+        """Apply what a superstep wrote; return the channels that it made available."""
+        channels, values = self._spec.channels, self._values
+        for key in {key for name in self.ran for key in self._spec.nodes[name].triggers}:
+            self._set(key, channels[key].consume(values.get(key, MISSING)))
+        before = set(values)
+        updated = {
+            key
+            for key, written in writes.items()
+            if key in channels
+            and self._set(key, channels[key].update(values.get(key, MISSING), written))
+        }
+        for key in before.difference(writes):
+            if channels[key].transient:
+                del values[key]
+        if updated.isdisjoint(self._spec.triggers):
+            for key in self._spec.finishing:
+                if self._set(key, channels[key].finish(values.get(key, MISSING))):
+                    updated.add(key)
+        return updated
+
+    def _set(self, key: str, value: Any) -> bool:
+        """Note a channel's new value; return whether it is available now."""
+        if value is UNCHANGED:
+            return False
+        self._values.pop(key, None)
+        if value is not MISSING:
+            self._values[key] = value
+        return self._spec.channels[key].get(value) is not MISSING
+
+    def _follow(self, due: Iterable[str]) -> None:
+        """Add the edges that lead to nodes which run next."""
+        leading: dict[str, list[tuple[str, _Lead]]] = {}
+        for source, leads in self._leads.items():
+            for lead in leads:
+                leading.setdefault(lead.channel, []).append((source, lead))
+        for name in due:
+            sources = set()
+            for key in self._spec.nodes[name].triggers:
+                for source, lead in leading.get(key, ()):
+                    self.edges.add(DrawnEdge(source, name, lead.label, lead.perhaps))
+                    sources.add(source)
+            if sources.isdisjoint(self.ran):
+                self.edges |= {DrawnEdge(source, name, conditional=True) for source in self.ran}
+
+
+def _perhaps(node: NodeSpec) -> Iterator[tuple[str, str | None]]:
+    """Iterate over where a returned `Command` and routers may lead, with the words for it."""
+    yield from node.options.destinations.items()
     for branch in node.branches:
-        yield from _ways(spec, node, branch)
-    for target, label in node.options.destinations.items():
-        yield target, label or target
-
-
-def _ways(spec: GraphSpec, node: NodeSpec, branch: Branch) -> Iterator[tuple[str, str]]:
-    if branch.ends is not None:
-        yield from ((target, str(said)) for said, target in branch.ends.items())
-        return
-    for other in (*spec.nodes, END):
-        if other not in {node.name, START}:
-            yield other, other
-
-
-def _label(target: str, names: list[str]) -> str | None:
-    """Return what is said to go to `target`, or `None` if that is only its name."""
-    said = list(dict.fromkeys(names))
-    return None if said == [target] else ", ".join(said)
+        for said, target in (branch.ends or {}).items():
+            yield target, str(said)
 
 
 # ---- subgraphs ----------------------------------------------------------------------------
@@ -164,6 +256,12 @@ class _Inside(NamedTuple):
     read: Read
     first: str  # The node that a way into it leads to,
     last: str  # and that from which a way on begins.
+
+
+def _has_one_way(read: Read) -> bool:
+    """Return whether one node has no way in, and one other no way out."""
+    sides = ({edge[side] for edge in read.edges} for side in (0, 1))
+    return len(read.nodes) > 1 and all(len(read.nodes.keys() - side) == 1 for side in sides)
 
 
 def _trimmed(read: Read) -> _Inside:
@@ -192,9 +290,8 @@ def _opened(read: Read, name: str, subgraph: _Inside) -> Read:
     sources, targets = {name: within[subgraph.last]}, {name: within[subgraph.first]}
     edges = [_edge(edge, sources, targets) for edge in read.edges]
     edges += [_edge(edge, within, within) for edge in inside.edges]
-    nodes: dict[str, DrawnNode] = {}
-    for key, node in read.nodes.items():
-        nodes |= _renamed(inside.nodes, within) if key == name else {key: node}
+    nodes = {key: node for key, node in read.nodes.items() if key != name}
+    nodes |= _renamed(inside.nodes, within)
     clusters = {**read.clusters, name: read.nodes[name], **_renamed(inside.clusters, within)}
     return Read(nodes, edges, clusters)
 
@@ -205,6 +302,4 @@ def _edge(edge: DrawnEdge, sources: Mapping[str, str], targets: Mapping[str, str
 
 
 def _renamed(nodes: Mapping[str, DrawnNode], names: Mapping[str, str]) -> dict[str, DrawnNode]:
-    return {
-        names[key]: node._replace(id=names[key], name=names[key]) for key, node in nodes.items()
-    }
+    return {names[key]: node._replace(id=names[key]) for key, node in nodes.items()}

@@ -100,3 +100,22 @@ def test_what_the_graph_says_later_holds_for_nodes_that_were_there_before():
     builder = GraphBuilder(State).add_node("a", node).add_edge(START, "a")
     builder.set_node_defaults(timeout=3)
     assert builder.freeze("g").nodes["a"].options.timeout.run_timeout == 3.0
+
+
+def test_an_option_by_its_old_name_counts_and_warns():
+    policy = RetryPolicy(max_attempts=7)
+
+    class Seen(TypedDict):
+        key: str
+
+    with pytest.warns(DeprecationWarning, match=r"retry=…\) is deprecated: write retry_policy="):
+        nodes = GraphBuilder(State).add_node("a", node, retry=policy).nodes
+    assert nodes["a"].settings["retry_policy"] is policy
+    with pytest.warns(DeprecationWarning, match=r"input=…\) is deprecated: write input_schema="):
+        nodes = GraphBuilder(State).add_node("a", node, input=Seen).nodes
+    assert nodes["a"].input_schema is Seen
+    with pytest.warns(DeprecationWarning, match="retry="):
+        nodes = (
+            GraphBuilder(State).add_node("a", node, retry=RetryPolicy(), retry_policy=policy).nodes
+        )
+    assert nodes["a"].settings["retry_policy"] is policy  # The new name counts, as in LangGraph.

@@ -1,13 +1,13 @@
--- Look at one thread and at all that speaks of it at one instant; change it if it is still as it was seen. (INV-7)
+-- Read one thread and every entry that names it at one instant; change it if it is unchanged since it was read. (INV-7)
 --
 -- KEYS[1]  prefix of the thread's partition      KEYS[2]  prefix of the thread's keys
--- ARGV[1]  thread id   ARGV[2]  what an earlier look saw, or '': only look
+-- ARGV[1]  thread id   ARGV[2]  what an earlier call found, or '': only read
 -- ARGV[3]  how many changes, then for each: how many words, the command, 'P' or 'T', the rest of the key, its arguments
 -- ... then how many events, and for each: its type, how many fields, their names and values
 --
--- Returns {now, 1 if changed, {what was seen}, header, plan, {keys of another type than they should have}}
--- Nothing is trusted: a key of a wrong type is told, not an error. Every value seen is '' (missing) or '=' and the
--- value; `looking.py` reads them in the order in which they are put here.
+-- Returns {now, 1 if changed, {the values found}, header, plan, {keys of another type than they should have}}
+-- Nothing is trusted: a key of a wrong type is returned, not an error. Every value seen is '' (missing) or '=' and the
+-- value; `SeenHead` and `SeenStep` in `decode.py` reads them in the order in which they are put here.
 
 local P, T, thread = KEYS[1], KEYS[2], ARGV[1]
 local time = redis.call('TIME')
@@ -29,22 +29,22 @@ local function put_all(key, names)
   for i = 1, #names do put(values[i]) end
   return values
 end
--- How a time stands in an index: missing, so far away that it was never meant, or as it may be.
+-- A time in an index: missing, `far` (ahead, so an error) or `near`.
 local function put_time(score) put(score and (tonumber(score) > now + 1000 and 'far' or 'near')) end
 
 local head = put_all(T .. 'head', {'status', 'checkpoint_id', 'run_id', 'graph', 'open', 'fence', 'seq', 'local', 'created_ms',
   'updated_ms', 'seal'})
 -- See `head_seal` in `envelope/sealed_records.py`.
-local told = ask('HMGET', T .. 'head', 'graph', 'fingerprint', 'run_id', 'config', 'stop', 'breaks_seen', 'resumes', 'local', 'owner', 'error') or {}
+local sealed = ask('HMGET', T .. 'head', 'graph', 'fingerprint', 'run_id', 'config', 'stop', 'breaks_seen', 'resumes', 'local', 'owner', 'error') or {}
 local any = false
 for i = 1, 10 do
-  local value = told[i] or ''
+  local value = sealed[i] or ''
   any = any or value ~= ''
-  told[i] = #value .. ':' .. value
+  sealed[i] = #value .. ':' .. value
 end
 local made = head[11] or ''
 local fits = made == '-' or (made == '' and not any)
-if not fits and redis.sha1hex then fits = made == string.sub(redis.sha1hex(thread .. table.concat(told)), 1, 16) end
+if not fits and redis.sha1hex then fits = made == string.sub(redis.sha1hex(thread .. table.concat(sealed)), 1, 16) end
 put(fits and '1')
 local newest = ask('ZREVRANGE', T .. 'ids', 0, 0)
 put(newest and newest[1])

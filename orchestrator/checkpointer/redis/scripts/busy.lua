@@ -1,6 +1,6 @@
--- Whether a thread can be deleted; this stands before the scripts that do. (INV-9)
+-- Whether a thread can be deleted; shared source of the scripts that delete. (INV-9)
 
--- Returns why not: there is none, or it has a run that is active or in line, or a call holds it. A run in a process is active while that has a
+-- Returns why not: there is none, or it has a run that is active or queued, or a call holds it. A run in a process is active while that has a
 -- lease, or a step is claimed.
 local function busy_of(P, T, now)
   local head = redis.call('HMGET', T .. 'head', 'status', 'local', 'owner', 'checkpoint_id')

@@ -1,7 +1,7 @@
--- A stored checkpoint; this stands before the scripts that read one. See `checkpoint_records` in `encode.py`.
+-- A stored checkpoint; shared source of the scripts that read one. See `checkpoint_records` in `encode.py`.
 --
--- The plan of a wide superstep, and the ids of its steps, stand in a field of their own, `<id>+`: who claims one of ten thousand
--- steps must not read what all of them are. `get` returns a field of the thread's data, most often that of `data_of`.
+-- The plan of a wide superstep, and the ids of its steps, have a field of their own, `<id>+`: a claim on one of ten thousand
+-- steps must not read all of them. `get` returns a field of the thread's data, most often that of `data_of`.
 
 local SIZES = '^(%d+) (%d+) (%d+) (%d+)\n()'
 
@@ -9,7 +9,7 @@ local function data_of(T)
   return function(field) return redis.call('HGET', T .. 'data', field) end
 end
 
--- Returns the plan and the ids that stand apart.
+-- Returns the plan and the ids in the field of their own.
 local function apart_of(get, id)
   local stored = get(id .. '+') or ''
   local p, at = string.match(stored, '^(%d+)\n()')

@@ -7,8 +7,8 @@
 --
 -- Returns {refusal, detail, now} or
 --         {"", "", now, head fields, step fields, header, blob names, {name, value, ...}}
--- A refusal `halted` says in its detail why nothing may run now: nobody has looked at the partition since it was
--- silent (''), or the server has gone back in time. See `sweep.lua`.
+-- A refusal `halted` says in its detail why nothing may run now: the partition was silent and has not been
+-- swept since (''), or the server has gone back in time. See `sweep.lua`.
 -- A claim is the only way to a new fence, and fences of a thread only grow: by `floor` also beyond those that were given
 -- and then lost.
 
@@ -32,7 +32,7 @@ if not queue then return {'unknown_step', step, now} end
 local again = s[3] and s[7] == ARGV[6]
 if s[3] and not again then return {'claimed', step, now} end
 if s[2] and not (s[2] == 'timer' and tonumber(s[4]) <= now) then return {'waiting', step, now} end
--- Where nobody sweeps, in process, nobody can have looked.
+-- In process there is no sweeper.
 if shut and queue ~= '' and not again then return {'halted', '', now} end
 
 if not again then

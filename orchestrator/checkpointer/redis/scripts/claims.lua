@@ -1,6 +1,6 @@
--- Giving a step to an owner; this stands before the scripts that do. (INV-2, INV-3)
+-- Functions to give a step to an owner; shared source of the scripts that do. (INV-2, INV-3)
 
--- Returns why nothing of a partition may run, if its server has gone back in time; whether nobody has looked at it since it
+-- Returns why nothing of a partition may run, if its server has gone back in time; whether it has not been swept since it
 -- was silent; and the least fence that was never given. See `sweep.lua`.
 local function gate_of(P, now)
   local gate = redis.call('HMGET', P .. 'sweep', 'halted', 'opens', 'shuts', 'floor')

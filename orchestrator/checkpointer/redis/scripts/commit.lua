@@ -3,10 +3,10 @@
 -- KEYS[1]  prefix of the thread's partition      KEYS[2]  prefix of the thread's keys
 -- KEYS[3..] the broker's lists that messages go to, if this server is the broker
 -- ARGV     the commit, flat; see `encode.py`, which writes it in the order it is read here. Each argument costs, also an
---          empty one: so what few commits have stands there by name, or not at all.
+--          empty one: so fields of few commits are there by name, or not at all.
 --
--- Returns {refusal, detail, now, open, 1 if the run has ended with others in line, {steps to be sent now}}, and
---         if the one ready step was claimed in the same go, also fence, {name, value, ...} of what was asked for, head
+-- Returns {refusal, detail, now, open, 1 if the run has ended with others queued, {steps to be sent now}}, and
+--         if the one ready step was claimed by the same commit, also fence, {name, value, ...} of the wanted values, head
 --         fields unless the owner knows them. All checks come before the first write.
 
 local P, T = KEYS[1], KEYS[2]
@@ -22,13 +22,13 @@ while at < rest do
   at = at + 2 + n
   if name == 'update' then updates[#updates + 1] = list else rare[name] = list end
 end
-local answers, notes, told = rare.answers or {}, rare.notes or {}, rare.head or {} -- Flat.
+local answers, notes, fields_of_head = rare.answers or {}, rare.notes or {}, rare.head or {} -- Flat.
 local head_key = T .. 'head'
 local function step_key(step) return T .. 's:' .. step end
 local kept = data_of(T)
 
 local L, seq = T, 0 -- Prefix of the thread whose log takes the events, and the number of the last one.
--- Add an entry to the log, of so many events; those of 10,000 events ago may go.
+-- Append an entry of some events to the log; trim events older than the last 10,000.
 local function note(events, ...)
   seq = seq + events
   local entry = seq .. '-0'
@@ -279,8 +279,8 @@ for i = 1, tonumber(ARGV[at]) do -- new steps
 end
 -- Only now: a set that is never empty need not be made anew.
 if guard_owner and id ~= '' then redis.call('SREM', P .. 'claims:' .. guard_owner, guard .. thread) end
--- Of a wide superstep so many are sent at a time: when half of them are done, those that follow. Whoever sends them may
--- die before, so until then they count as unsent.
+-- Fan-out window: dispatch at most `window` steps of a superstep; refill when half of them are done. The sender may die
+-- first, so until they are marked as sent they count as unsent.
 local due = {}
 if rare.window and active then
   local window = tonumber(rare.window[1])
@@ -299,7 +299,7 @@ if rare.window and active then
     end
   end
 end
-for _, item in ipairs(told) do news[#news + 1] = item end
+for _, item in ipairs(fields_of_head) do news[#news + 1] = item end
 if not status and fence and head[1] == 'queued' then
   news[#news + 1], news[#news + 2] = 'status', 'running'
 elseif status then
@@ -321,7 +321,7 @@ local events = tonumber(ARGV[at + 1])
 if events > 0 then note(events, 'n', events, 'sealed', ARGV[at + 2]) end
 if L == T then
   news[#news + 1], news[#news + 2] = 'seq', seq
-  -- A stream takes 4 KB for its next entries; a run that rests has none. Its copy takes what it holds.
+  -- A stream takes 4 KB for its next entries; a run that is not active has none. Its copy takes what it holds.
   local length = status and not active and redis.call('XLEN', T .. 'ev') or 0
   if length > 0 and length <= 100 then
     redis.call('COPY', T .. 'ev', T .. 'ev:packed', 'REPLACE')
@@ -331,7 +331,7 @@ else
   redis.call('HSET', L .. 'head', 'seq', seq)
 end
 redis.call('HSET', head_key, unpack(news))
-if #told > 0 then -- See `head_seal` in `envelope/sealed_records.py`.
+if #fields_of_head > 0 then -- See `head_seal` in `envelope/sealed_records.py`.
   local fields = redis.call('HMGET', head_key, 'graph', 'fingerprint', 'run_id', 'config', 'stop', 'breaks_seen', 'resumes', 'local', 'owner', 'error')
   for i = 1, 10 do
     local value = fields[i] or ''
@@ -361,7 +361,7 @@ if status or rare.enqueue or rare.dequeue then
     redis.call('ZREM', P .. 'waiting', thread)
   end
 end
--- Whoever waits for a run hears of it. A user of the server that may not speak there is no reason to fail.
+-- Notify waiters. A user of the server without the right to publish is no reason to fail.
 if status or rare.dequeue then redis.pcall('PUBLISH', T .. 'news', status or '') end
 if open == 0 and active then
   redis.call('ZADD', P .. 'stuck', 'NX', now, thread)
@@ -371,5 +371,5 @@ end
 if not fence then return {'', '', now, open, waiting, due} end
 local values, known = {}, {}
 for _, name in ipairs(rare.brought or {}) do bring(T .. 'data', name, known, values) end
-local same = #told == 0 and head[7] == known_head
+local same = #fields_of_head == 0 and head[7] == known_head
 return {'', '', now, open, waiting, due, fence, values, not same and redis.call('HGETALL', head_key) or nil}

@@ -5,7 +5,7 @@
 -- ARGV[4..] ids of child threads
 --
 -- Returns {refusal, how many records of steps are left}; while any is left, the same call again deletes more of them.
--- From the first call on no thread of these exists. What is left of one stands in its `gone`: ids of steps.
+-- From the first call on no thread of these exists. Its remaining step ids are in `gone`.
 
 local P, T = KEYS[1], KEYS[2]
 local thread, whole, budget = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3])

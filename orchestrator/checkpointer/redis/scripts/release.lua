@@ -4,7 +4,7 @@
 -- ARGV[3]  1: count a death under each of its steps      ARGV[4]  the reason that each of them gets
 -- ARGV[5]  a member, and ARGV[6] its fence: only this claim, which its owner has forgotten; '': all
 -- Returns {how many, {{member, checkpoint, record} of each released step that has a queue and an active run}}.
--- Their messages are still to be sent; until then they stand in `unsent`, where the sweeper finds them.
+-- Their messages are still to be sent; until then they are in `unsent`, where the sweeper finds them.
 
 local P, owner = KEYS[1], ARGV[1]
 local time = redis.call('TIME')

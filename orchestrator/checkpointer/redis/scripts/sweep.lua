@@ -1,20 +1,20 @@
--- Look once at a partition: whether it is what it was, then what is due, lost, unsent or stuck. (INV-7)
+-- Sweep a partition once: check that it was not rolled back, then find what is due, lost, unsent or stuck. (INV-7)
 --
 -- KEYS[1]  prefix of the partition
 -- ARGV[1]  leader   ARGV[2]  lease, ms   ARGV[3]  silence after which leases are doubted, ms
 -- ARGV[4]  grace, ms   ARGV[5]  batch   ARGV[6]  '', or what the lists of queues begin with: this server is the broker
 -- ARGV[7]  the epoch that the caller knows, or ''   ARGV[8]  the greatest mark of it that it has seen
--- ARGV[9]  1: it has seen them itself; 0: it has read that somebody did   ARGV[10] id for a new epoch
--- ARGV[11] ms after which claims need another look; 0: the caller does not watch what the server has
+-- ARGV[9]  1: it has seen them itself; 0: it has read them from a file    ARGV[10] id for a new epoch
+-- ARGV[11] ms after which claims need another sweep; 0: the caller does not watch what the server has
 -- ARGV[12] loss that is borne, ms
 -- ARGV[13..] queues of another broker that are known to be empty
 --
 -- Returns {leading, {owners whose lease has run out}, {records of due steps}, {a record of each stuck superstep},
---         {threads whose run has ended with others in line}, {epoch, mark, what was found out, how much is lost in ms}}
+--         {threads whose run has ended with others queued}, {epoch, mark, what the sweep found out, how much is lost in ms}}
 -- Found out is '' or `slipped` (a loss that is borne: `owners` are all then), `back`, `other` or `halted`, after which
--- nothing is handed out until somebody accepts it, or `new` (as `other`, but the caller has not seen it itself).
--- A step handed out here is unsent until it is marked: whoever dies before sending it has it found again.
--- What is not as it was written is passed over, never an error: one damaged thread must not stop the others. The
+-- nothing is sent until a person accepts it, or `new` (as `other`, but the caller has not seen it itself).
+-- A step returned here is unsent until it is marked: if the sender dies first, the next sweep finds it again.
+-- Damaged entries are skipped, never an error: one damaged thread must not stop the others. The
 -- auditor finds it.
 
 local P, leader = KEYS[1], ARGV[1]
@@ -25,15 +25,15 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local sweep = redis.call('HMGET', P .. 'sweep', 'leader', 'until', 'last', 'since', 'epoch', 'mark', 'halted', 'was', 'opens', 'slipped')
 
--- Whether the server has gone back in time: whoever looks tells what it has seen here before.
+-- Whether the server was rolled back: the caller sends what it has seen here before.
 local epoch, halted, opens = sweep[5], sweep[7], math.min(tonumber(sweep[9] or '') or 0, now + lease)
 local mark = tonumber(sweep[6] or '') or 0
 local known, seen, loss = ARGV[7], tonumber(ARGV[8]), 0
 local found, informed, watches = '', false, ARGV[11] ~= '0'
 if known ~= '' and not halted then
   if known == epoch then
-    informed = mark - seen < 3000 -- It has looked nearly to the end of what is stored here.
-    -- Others may have looked since, and have known nothing; but they left the gap.
+    informed = mark - seen < 3000 -- It has seen nearly the end of the stored data.
+    -- Other sweepers may have swept since without that knowledge; but they left the gap.
     local gap = redis.call('ZRANGEBYSCORE', P .. 'gaps', '(' .. string.format('%.0f', seen), '+inf', 'LIMIT', 0, 1)
     local from = seen > mark and mark or tonumber(gap[1] or seen)
     loss = math.max(0, seen - from)
@@ -45,7 +45,7 @@ if known ~= '' and not halted then
     end
   elseif not (sweep[8] and string.find(sweep[8], known, 1, true)) then
     found = ARGV[9] == '1' and 'other' or 'new'
-    -- A copy from before anybody has looked: it is as old as the last change of a thread.
+    -- A copy from before the first sweep: it is as old as the last change of a thread.
     local last = not epoch and redis.call('ZREVRANGE', P .. 'threads', 0, 0, 'WITHSCORES')[2]
     if last and found == 'other' then found, loss = 'back', math.max(0, seen - tonumber(last)) end
   end
@@ -62,7 +62,7 @@ elseif not epoch then
   epoch, mark = ARGV[10], now
   redis.call('HSET', P .. 'sweep', 'epoch', epoch, 'mark', now, 'opens', 0, 'shuts', now + ARGV[11])
 elseif now - mark >= 100 then
-  if now - mark > tonumber(ARGV[11]) then -- Perhaps somebody knows of more: who has seen the end, or time will tell.
+  if now - mark > tonumber(ARGV[11]) then -- Another sweeper may have seen more: wait for it, or for a lease.
     redis.call('ZADD', P .. 'gaps', now, string.format('%.0f', mark))
     redis.call('ZREMRANGEBYRANK', P .. 'gaps', 0, -101)
     opens = now + lease
@@ -77,7 +77,7 @@ end
 local state = {epoch, mark, found, loss}
 if halted or opens > now then return {0, {}, {}, {}, {}, state} end
 if found == 'slipped' or sweep[10] then
-  -- What was claimed in the copy may be done: its owner lives, and does not know that it holds it. Until they are
+  -- A step claimed in the copy may be completed: its owner is alive, and does not have that claim. Until they are
   -- released, which takes `slipped` away.
   state[3] = 'slipped'
   return {0, redis.call('ZRANGE', P .. 'leases', 0, -1), {}, {}, {}, state}
@@ -102,7 +102,7 @@ end
 local empty = {}
 for i = 13, #ARGV do empty[ARGV[i]] = true end
 local due = {}
--- Hand out a member if its step is really ready (or its timer due) and its run active.
+-- Return a member if its step is really ready (or its timer due) and its run active.
 local function hand_out(member, from)
   local step, thread = string.sub(member, 1, 32), string.sub(member, 33)
   local T = P .. 't:' .. thread .. ':'
@@ -147,8 +147,8 @@ local waiting = {}
 for _, thread in ipairs(redis.call('ZRANGEBYSCORE', P .. 'waiting', '-inf', now - grace, 'LIMIT', 0, batch)) do
   local T = P .. 't:' .. thread .. ':'
   local h = redis.call('HMGET', T .. 'head', 'status', 'updated_ms')
-  local rests = h[1] ~= 'running' and h[1] ~= 'queued' and h[1] ~= 'paused'
-  if not rests or redis.call('EXISTS', T .. 'line') == 0 then
+  local is_idle = h[1] ~= 'running' and h[1] ~= 'queued' and h[1] ~= 'paused'
+  if not is_idle or redis.call('EXISTS', T .. 'line') == 0 then
     redis.call('ZREM', P .. 'waiting', thread)
   elseif (tonumber(h[2] or '') or 0) <= now - grace then
     waiting[#waiting + 1] = thread

@@ -1,7 +1,7 @@
--- Bringing stored values; this stands before the scripts that do. (INV-11)
+-- Functions to return stored values; shared source of several scripts. (INV-11)
 --
--- What begins with \2 or \4 needs other values to be whole: after its checksum stand their names, one a line, up to an empty
--- line; see `envelope/seal.py`. Nothing of that is trusted here: whoever reads the values checks them.
+-- What begins with \2 or \4 needs other values to be whole: after its checksum come their names, one a line, up to an empty
+-- line; see `envelope/seal.py`. Nothing of that is trusted here: the reader of the values checks them.
 
 local function needs(stored)
   local names, at = {}, 10
@@ -15,7 +15,7 @@ local function needs(stored)
   end
 end
 
--- Add a value to a list of names and values, and all that it goes on with, back to one that is known; that is known then.
+-- Add a value to a list of names and values, and those that it continues, back to one that is known; it is known then.
 local function bring(hash, name, known, list)
   while name and not known[name] do
     local value = redis.call('HGET', hash, name)
