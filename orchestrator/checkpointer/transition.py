@@ -14,7 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from orchestrator.checkpoint.commit import (
+from orchestrator.frozen import frozen
+from orchestrator.ids import below
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import (
     Answer,
     Commit,
     EventDraft,
@@ -22,10 +25,7 @@ from orchestrator.checkpoint.commit import (
     StepUpdate,
     Wait,
 )
-from orchestrator.checkpoint.events import CommitRefused, Entry, StepReleased
-from orchestrator.checkpoint.model import RunStatus
-from orchestrator.frozen import frozen
-from orchestrator.ids import below
+from orchestrator.model.events import CommitRefused, Entry, StepReleased
 
 SETTLED = frozenset((Wait.ANSWER, Wait.PERSON))  # Such a step does not keep its superstep open.
 
@@ -304,7 +304,7 @@ def stale_event(commit: Commit) -> EventDraft:
 
 
 def released_event(thread_id: str, step_id: str, owner: str, fence: int) -> EventDraft:
-    """Return the event of a claim that was taken away."""
+    """Return the event of a claim that was released."""
     return _in_namespace(StepReleased(step=step_id, owner=owner, fence=fence), thread_id)
 
 

@@ -22,7 +22,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from orchestrator.checkpoint.model import RunStatus
+from orchestrator.model.checkpoint import RunStatus
 
 COMMITTED = "step_committed"
 ACCEPTED = "run_accepted"

@@ -22,7 +22,7 @@ from orchestrator.errors import CheckpointerUnavailableError, GraphPausedError
 if TYPE_CHECKING:
     from orchestrator.client.client import Client
     from orchestrator.client.handle import RunHandle
-    from orchestrator.core.accepting import Multitask
+    from orchestrator.engine.accept import Multitask
 
 wait_option = click.option(
     "--wait", is_flag=True, help="Wait for the run to end, then print its state."

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.cli.command_options import (
     as_json_option,
     connecting,
@@ -28,11 +27,12 @@ from orchestrator.errors import (
     ThreadBusyError,
     UnknownThreadError,
 )
+from orchestrator.model.checkpoint import RunStatus
 
 if TYPE_CHECKING:
-    from orchestrator.checkpoint.model import StepError
     from orchestrator.client.client import Client, ThreadInfo
     from orchestrator.client.snapshot import StateSnapshot
+    from orchestrator.model.checkpoint import StepError
 
 THREAD_KEYS = ("thread_id", "graph", "status", "run_id", "resumes", "created_ms", "updated_ms")
 VALUE_CHARS_MAX = 100  # Of one value on a person's screen; --json prints it whole.

@@ -15,8 +15,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from orchestrator.checkpoint.commit import Event, LoadedThread
-from orchestrator.checkpoint.events import (
+from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.client.beginning import left_in
+from orchestrator.client.options import OptionError
+from orchestrator.client.unseen import Unseen
+from orchestrator.engine.records import Records
+from orchestrator.frozen import replace
+from orchestrator.graph.spec import GraphSpec
+from orchestrator.ids import child_thread
+from orchestrator.model.commit import Event, LoadedThread
+from orchestrator.model.events import (
     Damaged,
     Entry,
     InterruptAnswered,
@@ -35,14 +43,6 @@ from orchestrator.checkpoint.events import (
     TaskCompleted,
     read_event,
 )
-from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.client.beginning import left_in
-from orchestrator.client.options import OptionError
-from orchestrator.client.unseen import Unseen
-from orchestrator.core.records import Records
-from orchestrator.frozen import replace
-from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import child_thread
 from orchestrator.step.carrying import CARRYING
 from orchestrator.step.facts import (
     Advanced,

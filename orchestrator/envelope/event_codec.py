@@ -17,11 +17,11 @@ from uuid import UUID
 import msgpack
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import Event, EventDraft, as_bytes
-from orchestrator.checkpoint.events import CommitRefused, StepReleased
 from orchestrator.envelope.damage import Damaged
 from orchestrator.envelope.seal import seal, unseal
 from orchestrator.ids import hex_bytes, root_thread
+from orchestrator.model.commit import Event, EventDraft, as_bytes
+from orchestrator.model.events import CommitRefused, StepReleased
 
 _BY_STORES = (CommitRefused.type, StepReleased.type)  # Events that a store makes, unsealed.
 _SEALED = "sealed"  # The one field of an event that a caller made.

@@ -26,7 +26,8 @@ import zstandard
 from orchestrator import limits
 from orchestrator.envelope.damage import Damaged, damaged
 
-# The first byte of a sealed record is 1 and these flags; 4 to 6 are reserved.
+# The first byte of a sealed record is 1 and these flags. 4 is reserved for encrypted records, which
+# begin with the id of their key; until then such a record is damaged.
 NEEDS = 1  # The record begins with the names of others, one a line, up to an empty line.
 COMPRESSED = 2
 _PLAIN = b"\x01"

@@ -7,9 +7,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
-from orchestrator.checkpoint.model import Interrupt
 from orchestrator.errors import GraphInterrupt
 from orchestrator.ids import short_hash
+from orchestrator.model.checkpoint import Interrupt
 
 __all__ = ["Scratchpad", "current_scratchpad", "interrupt", "is_place"]
 

@@ -46,7 +46,7 @@ _ARRAY, _SCALAR = "numpy.ndarray", "numpy.generic"
 _OWN = {  # Tag → module and name of the class.
     "graphstalk.Send": ("orchestrator.graph.routing", "Send"),
     "graphstalk.TimeoutPolicy": ("orchestrator.graph.policy", "TimeoutPolicy"),
-    "graphstalk.Interrupt": ("orchestrator.checkpoint.model", "Interrupt"),
+    "graphstalk.Interrupt": ("orchestrator.model.checkpoint", "Interrupt"),
     "graphstalk.Overwrite": ("orchestrator.channels.base", "Overwrite"),
     "graphstalk.Command": ("orchestrator.graph.routing", "Command"),
     # Where langchain is not installed.

@@ -14,12 +14,9 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.checkpoint.commit import Claim, ReadyStep, StoredCheckpoint
-from orchestrator.checkpoint.model import Checkpoint, Head, Interrupt, PlannedStep, StepError
-from orchestrator.checkpoint.tails import Encoded, whole
-from orchestrator.core.advance import Frame
-from orchestrator.core.apply import HANDLED
-from orchestrator.core.steering import carried_in, reason_in, timeout_of
+from orchestrator.engine.advance import Frame
+from orchestrator.engine.apply import HANDLED
+from orchestrator.engine.carryover import carried_in, reason_in, timeout_of
 from orchestrator.envelope.damage import check_damage
 from orchestrator.errors import (
     GraphBubbleUp,
@@ -35,6 +32,9 @@ from orchestrator.graph.runtime import Runtime, silent
 from orchestrator.graph.scope import Scope, open_scope
 from orchestrator.graph.spec import Handler, NodeSpec, handler_name
 from orchestrator.ids import root_thread, short_hash
+from orchestrator.model.checkpoint import Checkpoint, Head, Interrupt, PlannedStep, StepError
+from orchestrator.model.commit import Claim, ReadyStep, StoredCheckpoint
+from orchestrator.model.tails import Encoded, whole
 from orchestrator.step import bridge
 from orchestrator.step.answers import fit
 from orchestrator.step.caching import Cached, fits

@@ -19,8 +19,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from orchestrator.core.advance import Frame
-from orchestrator.core.apply import values_with
+from orchestrator.engine.advance import Frame
+from orchestrator.engine.apply import values_with
 from orchestrator.errors import InvalidUpdateError
 from orchestrator.frozen import replace
 from orchestrator.graph.messages import MessageIds, message_sink

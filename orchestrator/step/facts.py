@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any
 
-from orchestrator.checkpoint.model import Interrupt, PlannedStep, StepError
-from orchestrator.core.advance import Frame
+from orchestrator.engine.advance import Frame
 from orchestrator.frozen import frozen
 from orchestrator.graph.spec import GraphSpec
+from orchestrator.model.checkpoint import Interrupt, PlannedStep, StepError
 
 __all__ = [
     "Advanced",

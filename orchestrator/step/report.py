@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.checkpoint.commit import Claim, ReadyStep, Refusal
 from orchestrator.frozen import frozen
+from orchestrator.model.commit import Claim, ReadyStep, Refusal
 
 if TYPE_CHECKING:
     from orchestrator.step.ahead import Ahead

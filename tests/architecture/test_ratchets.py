@@ -64,9 +64,9 @@ def test_a_face_of_a_package_is_in_no_ring() -> None:
 
 def test_two_files_of_a_name_are_twins_outside_a_seam() -> None:
     seam = [module("cache/memory"), module("store/memory")]
-    twins = [module("core/line"), module("step/line")]
+    twins = [module("engine/line"), module("step/line")]
     assert ratchets.twins([*seam, *twins]) == [
-        "line: orchestrator/core/line.py, orchestrator/step/line.py"
+        "line: orchestrator/engine/line.py, orchestrator/step/line.py"
     ]
 
 

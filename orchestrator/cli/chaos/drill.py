@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import limits
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.redis.scripts import available
 from orchestrator.cli.chaos.load import SILENT, ran_in
 from orchestrator.cli.ledger import GONE, IDLE, Finding, Ran, Verdict, judge
 from orchestrator.errors import CheckpointerUnavailableError, NoPendingInterruptError
+from orchestrator.model.checkpoint import RunStatus
 
 if TYPE_CHECKING:
-    from orchestrator.checkpoint.commit import Event, LoadedThread
     from orchestrator.checkpointer.redis.store import RedisCheckpointer
     from orchestrator.cli.chaos.faults import Fault, Injector
     from orchestrator.cli.chaos.site import Crew
     from orchestrator.client.client import Client
+    from orchestrator.model.commit import Event, LoadedThread
 
 TICK_S = 0.02
 LOOK_EVERY_S = 0.25

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from orchestrator.execute.dispatch import speaks_amqp
+from orchestrator.dispatch.broker import speaks_amqp
 
 if TYPE_CHECKING:
     from orchestrator.cli.chaos.site import Crew, Site

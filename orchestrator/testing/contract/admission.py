@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
-from orchestrator.checkpoint.commit import Answer, Refusal, StepUpdate, Wait
-from orchestrator.checkpoint.model import RunStatus
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import Answer, Refusal, StepUpdate, Wait
 from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.checkpoint.commit import Commit, EventDraft, ReadyStep, StoredCheckpoint
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.ids import step_id
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import Commit, EventDraft, ReadyStep, StoredCheckpoint
 
 FIRST = 1_763_000_000_000_001  # The first checkpoint of a thread: as many digits as a real one.
 RUN = "run-1"

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import EventDraft, as_bytes
-from orchestrator.checkpoint.model import RunStatus
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import EventDraft, as_bytes
 from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract

@@ -8,8 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 
 from orchestrator import limits
-from orchestrator.checkpoint.audit import Damage, DamageCode
-from orchestrator.checkpoint.commit import (
+from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.ids import child_thread
+from orchestrator.model.audit import Damage, DamageCode
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import (
     Answer,
     EventDraft,
     ReadyStep,
@@ -18,9 +21,6 @@ from orchestrator.checkpoint.commit import (
     StoredCheckpoint,
     Wait,
 )
-from orchestrator.checkpoint.model import RunStatus
-from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.ids import child_thread
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver

@@ -8,10 +8,10 @@ from functools import partial
 import pytest
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import Answer, EventDraft, Refusal, Wait
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.ids import child_thread
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import Answer, EventDraft, Refusal, Wait
 from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed

@@ -8,7 +8,10 @@ from functools import partial
 
 import pytest
 
-from orchestrator.checkpoint.commit import (
+from orchestrator.checkpointer.lease_trust import LEAD_MS, silence_max_ms
+from orchestrator.ids import child_thread
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import (
     CRASHED,
     HANDED_BACK,
     Claim,
@@ -18,9 +21,6 @@ from orchestrator.checkpoint.commit import (
     Swept,
     Wait,
 )
-from orchestrator.checkpoint.model import RunStatus
-from orchestrator.checkpointer.lease_trust import LEAD_MS, silence_max_ms
-from orchestrator.ids import child_thread
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver, guard

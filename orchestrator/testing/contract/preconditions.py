@@ -8,7 +8,8 @@ from functools import partial
 
 import pytest
 
-from orchestrator.checkpoint.commit import (
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import (
     Answer,
     Claim,
     Commit,
@@ -18,7 +19,6 @@ from orchestrator.checkpoint.commit import (
     StepUpdate,
     Wait,
 )
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed

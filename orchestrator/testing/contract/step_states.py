@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checkpoint.commit import (
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import (
     WITHDRAWN,
     Answer,
     Claim,
@@ -19,9 +20,8 @@ from orchestrator.checkpoint.commit import (
     Take,
     Wait,
 )
-from orchestrator.checkpoint.lifecycle import ACTIVE, STEPS, RunMove, RunRow, StepMove, StepState
-from orchestrator.checkpoint.lifecycle import RUNS as RUN_TABLE
-from orchestrator.checkpoint.model import RunStatus
+from orchestrator.model.lifecycle import ACTIVE, STEPS, RunMove, RunRow, StepMove, StepState
+from orchestrator.model.lifecycle import RUNS as RUN_TABLE
 from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed

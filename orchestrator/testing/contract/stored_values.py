@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checkpoint.commit import Claim, Refusal, StepGuard, StepUpdate, Take, Wait
-from orchestrator.checkpoint.model import RunStatus, blob_key, send_key
 from orchestrator.frozen import replace
+from orchestrator.model.checkpoint import RunStatus, blob_key, send_key
+from orchestrator.model.commit import Claim, Refusal, StepGuard, StepUpdate, Take, Wait
 from orchestrator.serde.codec import Codec
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract

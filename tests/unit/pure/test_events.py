@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.checkpoint.commit import Event, as_bytes
-from orchestrator.checkpoint.events import (
+from orchestrator.envelope.event_codec import opened_together, sealed_together
+from orchestrator.model.commit import Event, as_bytes
+from orchestrator.model.events import (
     CATALOGUE,
     Damaged,
     Entry,
@@ -20,7 +21,6 @@ from orchestrator.checkpoint.events import (
     Unknown,
     read_event,
 )
-from orchestrator.envelope.event_codec import opened_together, sealed_together
 
 _WORD = st.text(st.characters(exclude_categories=["Z", "C"]), min_size=1)
 _VALUES: dict[str, st.SearchStrategy[Any]] = {

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator import limits
-from orchestrator.checkpoint.model import Checkpoint, blob_key
-from orchestrator.checkpoint.tails import Encoded, joined, tail_of, whole
-from orchestrator.core.advance import Next
-from orchestrator.core.records import Records
-from orchestrator.core.values import encoded_in
+from orchestrator.engine.advance import Next
+from orchestrator.engine.records import Records
+from orchestrator.engine.values import encoded_in
 from orchestrator.errors import UnserializableValueError
 from orchestrator.frozen import frozen
+from orchestrator.model.checkpoint import Checkpoint, blob_key
+from orchestrator.model.tails import Encoded, joined, tail_of, whole
 
 __all__ = ["Kept", "kept_values"]
 

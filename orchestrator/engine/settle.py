@@ -16,7 +16,24 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
-from orchestrator.checkpoint.commit import (
+from orchestrator.engine.advance import Next, breaks_at
+from orchestrator.engine.apply import SENDS
+from orchestrator.engine.deltas import kept_values
+from orchestrator.engine.records import Records
+from orchestrator.frozen import frozen, replace
+from orchestrator.graph.routing import START, Send
+from orchestrator.graph.spec import GraphSpec
+from orchestrator.ids import root_thread
+from orchestrator.model.checkpoint import (
+    Checkpoint,
+    Head,
+    Interrupt,
+    Outcome,
+    RunStatus,
+    StepError,
+    send_key,
+)
+from orchestrator.model.commit import (
     WITHDRAWN,
     Claim,
     Commit,
@@ -26,7 +43,7 @@ from orchestrator.checkpoint.commit import (
     StepUpdate,
     Wait,
 )
-from orchestrator.checkpoint.events import (
+from orchestrator.model.events import (
     StepCommitted,
     StepDeferred,
     StepFailed,
@@ -38,24 +55,7 @@ from orchestrator.checkpoint.events import (
     of_step,
     run_ended,
 )
-from orchestrator.checkpoint.lifecycle import ACTIVE
-from orchestrator.checkpoint.model import (
-    Checkpoint,
-    Head,
-    Interrupt,
-    Outcome,
-    RunStatus,
-    StepError,
-    send_key,
-)
-from orchestrator.core.advance import Next, breaks_at
-from orchestrator.core.apply import SENDS
-from orchestrator.core.records import Records
-from orchestrator.core.storing import kept_values
-from orchestrator.frozen import frozen, replace
-from orchestrator.graph.routing import START, Send
-from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import root_thread
+from orchestrator.model.lifecycle import ACTIVE
 
 __all__ = [
     "ASLEEP",

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from orchestrator.checkpoint.commit import Commit, LoadedThread
-from orchestrator.checkpoint.events import CheckpointSetAside, run_ended
-from orchestrator.checkpoint.model import RunStatus, StepError
-from orchestrator.core.branches import branched
-from orchestrator.core.records import Records
-from orchestrator.core.stepping import Placement, steps_of
+from orchestrator.engine.branches import branched
+from orchestrator.engine.records import Records
+from orchestrator.engine.settle import Placement, steps_of
 from orchestrator.envelope.damage import check_damage
 from orchestrator.errors import StateCorruptedError, UnknownTypeError
 from orchestrator.frozen import replace
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import mint_checkpoint_id
+from orchestrator.model.checkpoint import RunStatus, StepError
+from orchestrator.model.commit import Commit, LoadedThread
+from orchestrator.model.events import CheckpointSetAside, run_ended
 
 __all__ = ["damage_to_state", "damage_to_steps", "set_back"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from orchestrator.checkpoint.commit import ReadyStep
 from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.model.commit import ReadyStep
 from orchestrator.step.protocol import StepProtocol
 
 __all__ = ["Executor"]

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from orchestrator.checkpoint.model import Checkpoint, PlannedStep
 from orchestrator.graph.policy import TimeoutPolicy
 from orchestrator.graph.routing import Command, Send
+from orchestrator.model.checkpoint import Checkpoint, PlannedStep
 
 __all__ = [
     "NOTES",

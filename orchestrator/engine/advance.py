@@ -7,13 +7,13 @@ from dataclasses import field
 from typing import Any
 
 from orchestrator.channels import MISSING
-from orchestrator.checkpoint.model import Checkpoint, PlannedStep
-from orchestrator.core.apply import Writes, apply, plan
-from orchestrator.core.steering import NOTES, Kept, Steering, is_steered, kept_in, notes_for
+from orchestrator.engine.apply import Writes, apply, plan
+from orchestrator.engine.carryover import NOTES, Kept, Steering, is_steered, kept_in, notes_for
 from orchestrator.frozen import frozen, replace
 from orchestrator.graph.managed import Loop
 from orchestrator.graph.routing import START, Command, Send
 from orchestrator.graph.spec import GraphSpec
+from orchestrator.model.checkpoint import Checkpoint, PlannedStep
 
 __all__ = ["Frame", "Next", "accept_input", "advance", "breaks_at"]
 

@@ -11,14 +11,14 @@ from typing import Any
 
 from orchestrator import limits
 from orchestrator.channels import MISSING, UNCHANGED
-from orchestrator.checkpoint.model import Checkpoint, PlannedStep
-from orchestrator.checkpoint.tails import is_list
-from orchestrator.core.steering import kept_in
-from orchestrator.core.values import encoded_in
+from orchestrator.engine.carryover import kept_in
+from orchestrator.engine.values import encoded_in
 from orchestrator.errors import GraphstalkError, InvalidUpdateError
 from orchestrator.frozen import frozen
 from orchestrator.graph.routing import Command, Send
 from orchestrator.graph.spec import GraphSpec
+from orchestrator.model.checkpoint import Checkpoint, PlannedStep
+from orchestrator.model.tails import is_list
 
 __all__ = [
     "HANDLED",

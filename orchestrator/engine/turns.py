@@ -8,8 +8,8 @@ by the advance of its superstep.
 
 from __future__ import annotations
 
-from orchestrator.checkpoint.commit import LoadedStep, LoadedThread, ReadyStep
-from orchestrator.core.stepping import TURN, TURN_ABOVE
+from orchestrator.engine.settle import TURN, TURN_ABOVE
+from orchestrator.model.commit import LoadedStep, LoadedThread, ReadyStep
 
 __all__ = ["gives_way", "is_before", "turns"]
 

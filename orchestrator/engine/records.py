@@ -11,24 +11,24 @@ from dataclasses import field
 from typing import Any
 
 from orchestrator.channels import MISSING, storable
-from orchestrator.checkpoint.commit import LoadedThread, ReadyStep, StoredCheckpoint
-from orchestrator.checkpoint.model import (
-    Checkpoint,
-    Interrupt,
-    Outcome,
-    PlannedStep,
-    StepError,
-)
-from orchestrator.checkpoint.tails import Encoded, whole
-from orchestrator.core.advance import Frame
-from orchestrator.core.apply import SENDS
-from orchestrator.core.values import StoredValues
+from orchestrator.engine.advance import Frame
+from orchestrator.engine.apply import SENDS
+from orchestrator.engine.values import StoredValues
 from orchestrator.errors import NewerLayoutError, StateCorruptedError, UnserializableValueError
 from orchestrator.frozen import frozen, replace
 from orchestrator.graph.lineage import Lineage
 from orchestrator.graph.policy import TimeoutPolicy
 from orchestrator.graph.routing import START, Send
 from orchestrator.ids import hex_bytes
+from orchestrator.model.checkpoint import (
+    Checkpoint,
+    Interrupt,
+    Outcome,
+    PlannedStep,
+    StepError,
+)
+from orchestrator.model.commit import LoadedThread, ReadyStep, StoredCheckpoint
+from orchestrator.model.tails import Encoded, whole
 
 __all__ = ["Records"]
 

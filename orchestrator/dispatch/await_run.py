@@ -8,9 +8,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from orchestrator.checkpoint.commit import LoadedThread
-from orchestrator.checkpoint.events import RunAccepted, RunWithdrawn, read_event
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.errors import (
     CheckpointerUnavailableError,
@@ -18,6 +15,9 @@ from orchestrator.errors import (
     UnknownRunError,
     UnknownThreadError,
 )
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import LoadedThread
+from orchestrator.model.events import RunAccepted, RunWithdrawn, read_event
 from orchestrator.step.cancelscope import check_cancelled, elsewhere
 
 __all__ = ["left_by", "run_of", "wait_for_rest", "wait_until"]

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from orchestrator.checkpoint.model import Head, PlannedStep, RunStatus
 from orchestrator.errors import StateCorruptedError
 from orchestrator.frozen import frozen
+from orchestrator.model.checkpoint import Head, PlannedStep, RunStatus
 
 __all__ = [
     "CRASHED",

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from typing import Any
 
-from orchestrator.checkpoint.tails import Encoded, whole
 from orchestrator.errors import StateCorruptedError
 from orchestrator.frozen import frozen
+from orchestrator.model.tails import Encoded, whole
 
 __all__ = ["StoredValues", "Values", "encoded_in"]
 

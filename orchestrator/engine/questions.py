@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from orchestrator.checkpoint.commit import LoadedStep, LoadedThread, Wait
-from orchestrator.checkpoint.lifecycle import RUNS, RunMove
-from orchestrator.checkpoint.model import Interrupt
 from orchestrator.errors import NoPendingInterruptError, UnknownInterruptError
+from orchestrator.model.checkpoint import Interrupt
+from orchestrator.model.commit import LoadedStep, LoadedThread, Wait
+from orchestrator.model.lifecycle import RUNS, RunMove
 
 __all__ = ["answers_given", "answers_to", "id_named", "open_questions", "placed"]
 

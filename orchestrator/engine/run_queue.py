@@ -7,12 +7,12 @@ from typing import Any
 
 from orchestrator import limits
 from orchestrator.channels import MISSING
-from orchestrator.checkpoint.commit import Commit, LoadedThread
-from orchestrator.checkpoint.events import RunEnqueued, RunWithdrawn
-from orchestrator.core.accepting import RunConfig, accept, plain
-from orchestrator.core.records import Records
-from orchestrator.core.stepping import Placement
+from orchestrator.engine.accept import RunConfig, accept, plain
+from orchestrator.engine.records import Records
+from orchestrator.engine.settle import Placement
 from orchestrator.errors import InvalidUpdateError, ThreadBusyError
+from orchestrator.model.commit import Commit, LoadedThread
+from orchestrator.model.events import RunEnqueued, RunWithdrawn
 
 __all__ = ["begin", "check", "enqueue", "withdraw"]
 

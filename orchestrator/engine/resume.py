@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.checkpoint.commit import (
+from orchestrator.engine.accept import check_idle, go_on, marks_in
+from orchestrator.engine.questions import answers_given, open_questions
+from orchestrator.engine.records import Records
+from orchestrator.engine.settle import Placement
+from orchestrator.errors import ResumesExhaustedError, UnknownThreadError
+from orchestrator.frozen import replace
+from orchestrator.graph.routing import START
+from orchestrator.model.checkpoint import Checkpoint, RunStatus
+from orchestrator.model.commit import (
     RESUMED,
     Answer,
     Commit,
@@ -18,16 +26,8 @@ from orchestrator.checkpoint.commit import (
     LoadedThread,
     StepUpdate,
 )
-from orchestrator.checkpoint.events import InterruptAnswered, RunResumed, run_ended
-from orchestrator.checkpoint.lifecycle import RUNS, RunMove
-from orchestrator.checkpoint.model import Checkpoint, RunStatus
-from orchestrator.core.accepting import check_idle, go_on, marks_in
-from orchestrator.core.questions import answers_given, open_questions
-from orchestrator.core.records import Records
-from orchestrator.core.stepping import Placement
-from orchestrator.errors import ResumesExhaustedError, UnknownThreadError
-from orchestrator.frozen import replace
-from orchestrator.graph.routing import START
+from orchestrator.model.events import InterruptAnswered, RunResumed, run_ended
+from orchestrator.model.lifecycle import RUNS, RunMove
 
 __all__ = ["answer", "cancel", "carry_on", "missing", "reason_of"]
 

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
-from orchestrator.checkpoint.commit import ReadyStep
 from orchestrator.checkpointer.redis.store import RedisCheckpointer, connect
 from orchestrator.checkpointer.redis.workers import Fleet
 from orchestrator.config import Settings
-from orchestrator.errors import CheckpointerUnavailableError
-from orchestrator.execute.messages import (
+from orchestrator.dispatch.message import (
     STEP_TASK,
     MessageRenderer,
     celery_template,
     importing,
     step_arguments,
 )
+from orchestrator.errors import CheckpointerUnavailableError
+from orchestrator.model.commit import ReadyStep
 from orchestrator.redisconnection import refuses_for_now
 
 if TYPE_CHECKING:

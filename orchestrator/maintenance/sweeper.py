@@ -11,10 +11,10 @@ import logging
 import threading
 from dataclasses import dataclass, field
 
-from orchestrator.checkpoint.commit import ReadyStep
 from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.dispatch.broker import Dispatch
 from orchestrator.errors import CheckpointerUnavailableError, StateCorruptedError
-from orchestrator.execute.dispatch import Dispatch
+from orchestrator.model.commit import ReadyStep
 from orchestrator.step.line import begin_next
 
 __all__ = ["Sweep", "Sweeper"]

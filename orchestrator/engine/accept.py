@@ -11,20 +11,10 @@ from typing import Any, Literal
 
 from orchestrator import limits
 from orchestrator.channels import MISSING, storable
-from orchestrator.checkpoint.commit import (
-    Commit,
-    LoadedStep,
-    LoadedThread,
-    Wait,
-)
-from orchestrator.checkpoint.events import RunAccepted, RunResumed
-from orchestrator.checkpoint.model import Checkpoint, Outcome, RunStatus
-from orchestrator.core import branches
-from orchestrator.core.advance import accept_input
-from orchestrator.core.apply import LEFT
-from orchestrator.core.questions import answers_given
-from orchestrator.core.records import Records
-from orchestrator.core.steering import (
+from orchestrator.engine import branches
+from orchestrator.engine.advance import accept_input
+from orchestrator.engine.apply import LEFT
+from orchestrator.engine.carryover import (
     Kept,
     Spot,
     Steering,
@@ -32,11 +22,21 @@ from orchestrator.core.steering import (
     control_of_branch,
     spots_of,
 )
-from orchestrator.core.stepping import TURN, TURN_ABOVE, Placement, steps_of
+from orchestrator.engine.questions import answers_given
+from orchestrator.engine.records import Records
+from orchestrator.engine.settle import TURN, TURN_ABOVE, Placement, steps_of
 from orchestrator.errors import ThreadBusyError, UnserializableValueError
 from orchestrator.graph.routing import START, Send
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import mint_checkpoint_id
+from orchestrator.model.checkpoint import Checkpoint, Outcome, RunStatus
+from orchestrator.model.commit import (
+    Commit,
+    LoadedStep,
+    LoadedThread,
+    Wait,
+)
+from orchestrator.model.events import RunAccepted, RunResumed
 
 __all__ = [
     "NO_MARKS",

@@ -14,10 +14,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
-from orchestrator.checkpoint.commit import Event, EventDraft, ReadyStep
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.frozen import frozen
 from orchestrator.ids import checkpoint_text, parse_checkpoint_id
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import Event, EventDraft, ReadyStep
 
 # The annotations of fields: each has a form in the log.
 Words = tuple[str, ...]  # Separated by spaces.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.checkpoint.commit import ReadyStep
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.config import Settings
-from orchestrator.execute.dispatch import dispatcher, open_store, warn_if_unread
-from orchestrator.execute.waiting import wait_for_rest
+from orchestrator.dispatch.await_run import wait_for_rest
+from orchestrator.dispatch.broker import dispatcher, open_store, warn_if_unread
+from orchestrator.model.commit import ReadyStep
 from orchestrator.step.protocol import StepProtocol
 
 __all__ = ["CeleryExecutor"]

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchestrator.checkpoint.model import Checkpoint
 from orchestrator.frozen import replace
 from orchestrator.ids import checkpoint_text, parse_checkpoint_id, root_thread
+from orchestrator.model.checkpoint import Checkpoint
 
 __all__ = [
     "base_of",

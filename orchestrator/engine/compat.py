@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from orchestrator.checkpoint.model import Checkpoint, Head
 from orchestrator.graph.spec import GraphSpec
+from orchestrator.model.checkpoint import Checkpoint, Head
 
 __all__ = ["control_written", "mismatch"]
 

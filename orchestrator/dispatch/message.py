@@ -14,7 +14,7 @@ import threading
 import uuid
 from typing import Any, NamedTuple
 
-from orchestrator.checkpoint.commit import ReadyStep
+from orchestrator.model.commit import ReadyStep
 
 __all__ = [
     "STEP_TASK",

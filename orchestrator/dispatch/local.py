@@ -23,14 +23,14 @@ from functools import partial
 from queue import Empty, SimpleQueue
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import Commit, LoadedThread, ReadyStep, StepUpdate, Wait
-from orchestrator.checkpoint.lifecycle import ACTIVE
-from orchestrator.checkpoint.model import RunStatus, StepError
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.core.stepping import stopped
+from orchestrator.engine.settle import stopped
 from orchestrator.errors import CheckpointerUnavailableError, GraphDrained
 from orchestrator.graph.spec import NodeSpec
+from orchestrator.model.checkpoint import RunStatus, StepError
+from orchestrator.model.commit import Commit, LoadedThread, ReadyStep, StepUpdate, Wait
+from orchestrator.model.lifecycle import ACTIVE
 from orchestrator.step.advancing import failed_step
 from orchestrator.step.cancelscope import (
     Begin,

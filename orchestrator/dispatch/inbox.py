@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
+from orchestrator.dispatch.message import StepMessage, parse_message
 from orchestrator.errors import CheckpointerUnavailableError
-from orchestrator.execute.messages import StepMessage, parse_message
 
 __all__ = ["Inbox"]
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from orchestrator import limits
-from orchestrator.checkpoint.audit import Damage
-from orchestrator.checkpoint.commit import Commit, ReadyStep, StoredCheckpoint
-from orchestrator.checkpoint.events import ThreadDamaged
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.core.records import Records
-from orchestrator.core.stepping import Placement, in_one_log, steps_of
+from orchestrator.engine.records import Records
+from orchestrator.engine.settle import Placement, in_one_log, steps_of
 from orchestrator.errors import CheckpointerUnavailableError
+from orchestrator.model.audit import Damage
+from orchestrator.model.commit import Commit, ReadyStep, StoredCheckpoint
+from orchestrator.model.events import ThreadDamaged
 from orchestrator.serde.codec import ALL_PLAIN, Codec
 
 __all__ = ["Audit", "Auditor", "planned_by"]
