@@ -210,7 +210,7 @@ class ChildrenContract(Contract):
 
     # ---- how far a log is ---------------------------------------------------------------
 
-    def test_a_loaded_thread_tells_how_far_its_own_log_is(self, driver: Driver) -> None:
+    def test_a_loaded_thread_names_the_end_of_its_own_log(self, driver: Driver) -> None:
         child = _child(driver)
         driver.start("a", "b", events=())
         assert driver.load().seq == 0

@@ -107,7 +107,7 @@ class LoggingContract(Contract):
         [event] = driver.events()
         assert event.fields["file"].decode("utf-8", "surrogatepass") == "x\udcff"
 
-    def test_ids_and_what_only_looks_like_one_are_kept(self, driver: Driver) -> None:
+    def test_ids_and_texts_like_ids_are_kept(self, driver: Driver) -> None:
         uuid = "09f3412f-3baa-4239-a378-20982ebdcd8e"
         ids: tuple[str | int | bytes, ...]
         ids = ("00ff", "00FF", "00 ff", "0ff", "", "\u0664\u0664", "ff\n", "é", 255, 2**70)

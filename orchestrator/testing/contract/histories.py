@@ -141,7 +141,7 @@ class ReadingContract(Contract):
         for checkpoint_id in (0, drafts.FIRST - 1, drafts.FIRST + 1):
             assert driver.store.load(driver.thread_id, checkpoint_id=checkpoint_id) is None
 
-    def test_a_load_tells_the_time_of_the_store(self, driver: Driver) -> None:
+    def test_a_load_holds_the_time_of_the_store(self, driver: Driver) -> None:
         started = driver.start("a")
         driver.tick(0.01)
         loaded = driver.load()

@@ -183,7 +183,7 @@ class LeasesContract(Contract):
             assert [step.node for step in driver.store.release(owner)] == [f"n{n}"]
 
     @pytest.mark.parametrize("status", [s for s in RunStatus if not s.active], ids=str)
-    def test_a_claim_of_a_run_that_rests_is_released_but_not_to_be_sent(
+    def test_a_claim_of_an_idle_run_is_released_but_not_to_be_sent(
         self, driver: Driver, status: RunStatus
     ) -> None:
         driver.start("a", "b")

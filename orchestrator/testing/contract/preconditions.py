@@ -182,7 +182,7 @@ class RefusingContract(Contract):
         assert (result.refused, result.detail) == (Refusal.UNKNOWN_STEP, old.step_id)
         assert driver.claim(old).refused is Refusal.UNKNOWN_STEP
 
-    def test_a_refusal_tells_the_time_of_the_store(self, driver: Driver) -> None:
+    def test_a_refusal_holds_the_time_of_the_store(self, driver: Driver) -> None:
         driver.start("a")
         first = driver.commit(expect_head=1).now_ms
         driver.tick(0.01)

@@ -20,7 +20,7 @@ from orchestrator.testing.contract.stored_values import NAMES
 
 _HOUR_MS = 3_600_000
 _MONTH_MS = 30 * 24 * _HOUR_MS  # More than 31 bits of milliseconds.
-_RESTING = [status for status in RunStatus if not status.active]
+_IDLE = [status for status in RunStatus if not status.active]
 
 
 class TimingContract(Contract):
@@ -94,8 +94,8 @@ class TimingContract(Contract):
         assert driver.due() == []
         assert driver.step("a").due_ms == 0
 
-    @pytest.mark.parametrize("status", _RESTING, ids=str)
-    def test_a_run_that_rests_hands_out_nothing(self, driver: Driver, status: RunStatus) -> None:
+    @pytest.mark.parametrize("status", _IDLE, ids=str)
+    def test_an_idle_run_hands_out_nothing(self, driver: Driver, status: RunStatus) -> None:
         driver.start("timer", "ready", "claimed")
         driver.update(driver.claimed("timer"), wait=Wait.TIMER, delay_ms=1)
         driver.claimed("claimed")

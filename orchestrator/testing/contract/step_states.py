@@ -31,7 +31,7 @@ from orchestrator.testing.contract.driver import Driver
 # ---- claims ---------------------------------------------------------------------------------
 # Only a ready step of an active run is claimed, once, with all records it needs. (INV-2)
 
-_RESTING = [status for status in RunStatus if not status.active]
+_IDLE = [status for status in RunStatus if not status.active]
 _HOUR_MS = 3_600_000
 
 
@@ -229,8 +229,8 @@ class ClaimingContract(Contract):
         assert (claim.refused, claim.detail) == (Refusal.UNKNOWN_THREAD, "unknown")
         assert driver.store.load("unknown") is None
 
-    @pytest.mark.parametrize("status", _RESTING, ids=str)
-    def test_a_run_that_rests_gives_no_claims(self, driver: Driver, status: RunStatus) -> None:
+    @pytest.mark.parametrize("status", _IDLE, ids=str)
+    def test_an_idle_run_gives_no_claims(self, driver: Driver, status: RunStatus) -> None:
         driver.start("a", "b")
         driver.claimed("a")
         driver.change(status=status)
