@@ -84,7 +84,9 @@ class TestRedis(OnServer, CheckpointerContract, UnsentContract):
             each.start("a", status=RunStatus.CANCELLED)
         own = driver.store.keys.of_thread(root.thread_id)[1]
         driver.store.client.delete(own + "children")
-        assert driver.store.children(root.thread_id) == []
+        assert driver.store.children(root.thread_id) == [child.thread_id]  # Of a list that is lost.
+        driver.store.client.hset(own + "head", "kin", 1)
+        assert driver.store.children(root.thread_id) == []  # It never had any.
         driver.store.client.hdel(own + "head", "kin")
         assert driver.store.children(root.thread_id) == [child.thread_id]
         assert driver.store.delete(root.thread_id) is None
