@@ -21,7 +21,7 @@ from orchestrator.graph.routing import END, START, Command, Send, branch_channel
 from orchestrator.graph.schema import ROOT, Reader, has_fields, update_items
 from orchestrator.graph.spec import Branch, GraphSpec, NodeSpec
 from orchestrator.model.checkpoint import PlannedStep
-from orchestrator.step.loop import run_coroutine
+from orchestrator.step.async_loop import run_coroutine
 
 __all__ = [
     "Heard",
