@@ -16,7 +16,6 @@ _MODULES = {
         "LastValueAfterFinish NamedBarrierValue NamedBarrierValueAfterFinish Overwrite Topic "
         "UntrackedValue"
     ),
-    "model.checkpoint": "Interrupt",
     "checkpointer.memory": "InMemorySaver MemoryCheckpointer",
     "checkpointer.redis": "RedisCheckpointer RedisSaver",
     "checkpointer.saver": "BaseCheckpointSaver",
@@ -33,6 +32,8 @@ _MODULES = {
     "client.snapshot": "PregelTask StateSnapshot",
     "client.threadconfig": "ConfigError",
     "config": "Settings",
+    "dispatch.celery": "CeleryExecutor",
+    "dispatch.local": "InProcess",
     "errors": (
         "CheckpointerUnavailableError EmptyChannelError EmptyInputError ErrorCode GraphBubbleUp "
         "GraphDrained GraphInterrupt GraphMismatchError GraphPausedError GraphRecursionError "
@@ -43,8 +44,6 @@ _MODULES = {
         "TaskNotFound ThreadBusyError UnknownEffectError UnknownGraphError UnknownInterruptError "
         "UnknownThreadError UnknownTypeError UnserializableValueError WorkerLostError"
     ),
-    "dispatch.celery": "CeleryExecutor",
-    "dispatch.local": "InProcess",
     "graph.functional": "task",
     "graph.interrupt": "interrupt",
     "graph.managed": "IsLastStep RemainingSteps",
@@ -53,6 +52,7 @@ _MODULES = {
     "graph.routing": "Command END START Send",
     "graph.runtime": "ExecutionInfo RunControl Runtime ServerInfo StreamWriter",
     "graph.scope": "get_config get_runtime get_store get_stream_writer",
+    "model.checkpoint": "Interrupt",
     "serde": "register_type",
     "serde.codec": "UnknownValue",
     "step.context": "StepContext",

@@ -27,11 +27,11 @@ from orchestrator.graph.spec import DispatchMode
 from orchestrator.ids import check_stored_thread_id
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import ReadyStep
-from orchestrator.step.access import Access, new_owner
-from orchestrator.step.live import Live
-from orchestrator.step.protocol import SETTLED, StepProtocol
+from orchestrator.step.recovery import record_takeover
 from orchestrator.step.report import Report
-from orchestrator.step.resuming import record_takeover
+from orchestrator.step.runner import SETTLED, StepRunner
+from orchestrator.step.services import Live
+from orchestrator.step.store_access import Access, new_owner
 from workers.busy import Busy, busy_file
 from workers.registry import Registry, configured
 from workers.stuck import Stuck
@@ -82,7 +82,7 @@ class Runtime:
     inbox: Inbox | None = None  # Of the broker, if a process can take messages itself.
     stops: Callable[[], bool] = _never  # Whether the worker was told to stop.
     busy: Busy = field(default_factory=Busy)  # What the keeper vouches for.
-    protocols: dict[str, StepProtocol | None] = field(default_factory=dict)
+    protocols: dict[str, StepRunner | None] = field(default_factory=dict)
     deferred: set[str] = field(default_factory=set)  # Reasons that were logged already.
     is_retiring: bool = False  # It begins no other step: it is about to be replaced.
     _look_ms: float = 0.0  # When to look again whether the worker was told to stop.
@@ -234,13 +234,13 @@ class Runtime:
     def _is_quick(self, shadow: str) -> bool:
         return self._took_ms.get(shadow, self.slice_ms) < self.slice_ms
 
-    def _protocol(self, name: str) -> StepProtocol | None:
+    def _protocol(self, name: str) -> StepRunner | None:
         """Return how to do the steps of a graph: `graph`, or `graph|node` for a subgraph."""
         if name not in self.protocols:
             self.protocols[name] = self._made(name)
         return self.protocols[name]
 
-    def _made(self, name: str) -> StepProtocol | None:
+    def _made(self, name: str) -> StepRunner | None:
         root, *nodes = name.split("|")
         graph = self.graphs.get(root)
         queue = self.queue
@@ -253,7 +253,7 @@ class Runtime:
         if graph is None:
             return None
         live = Live(store=store, cache=cache, children=Children())
-        return StepProtocol(
+        return StepRunner(
             graph.spec,
             graph.records,
             self.access,

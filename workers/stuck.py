@@ -1,7 +1,7 @@
 """OS threads of nodes whose time is over and that do not end: native code that does not return.
 
 Python cannot end a thread. A node that was given up may keep a core busy, or memory, for as long as
-its process lives. (`step/timing.py`)
+its process lives. (`step/timeout.py`)
 
 Rule 1: it has a grace from its time limit on (`GRAPHSTALK_STUCK_S`); then it is logged, once.
 Rule 2: a pool process is then replaced when it runs no step: it begins no other, and exits with the
@@ -20,7 +20,7 @@ import billiard.pool
 import billiard.process
 import psutil
 
-from orchestrator.step.timing import Leftover, leftovers
+from orchestrator.step.timeout import Leftover, leftovers
 from workers.busy import Busy
 
 __all__ = ["Stuck"]

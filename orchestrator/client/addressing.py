@@ -20,9 +20,9 @@ from orchestrator.engine.carryover import Spot, carried_in, place_of
 from orchestrator.engine.questions import answers_to, placed
 from orchestrator.engine.records import Records
 from orchestrator.ids import checkpoint_text, child_thread, root_thread
+from orchestrator.integrations.validation import check_answer
 from orchestrator.model.checkpoint import Checkpoint, Interrupt, PlannedStep
 from orchestrator.model.commit import LoadedThread
-from orchestrator.step.answers import check_answer
 
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph

@@ -22,8 +22,7 @@ from orchestrator.client.snapshot import StateSnapshot
 from orchestrator.graph.parameters import ContextT, InputT, OfState, OutputT, StateT
 from orchestrator.graph.routing import Command
 from orchestrator.ids import ThreadId
-from orchestrator.step.cancelscope import Cancelled, CancelScope, cancel_scope
-from orchestrator.step.loop import callers_loop
+from orchestrator.step.async_loop import Cancelled, CancelScope, callers_loop, cancel_scope
 
 if TYPE_CHECKING:
     from orchestrator.client.editing import StateUpdate

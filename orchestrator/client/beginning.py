@@ -15,8 +15,8 @@ from orchestrator.graph.routing import Command, own
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import check_thread_id, new_uuid
 from orchestrator.model.commit import LoadedThread
-from orchestrator.step.call import updates_of
 from orchestrator.step.facts import Advanced, Left
+from orchestrator.step.invoke import updates_of
 
 __all__ = ["checked_input", "checked_submitted", "first_fact", "left_in", "run_config"]
 

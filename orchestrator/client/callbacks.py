@@ -12,7 +12,7 @@ from orchestrator.engine.questions import open_questions
 from orchestrator.ids import checkpoint_text, root_thread
 from orchestrator.model.checkpoint import Interrupt, RunStatus
 from orchestrator.model.commit import LoadedThread
-from orchestrator.step.call import finish
+from orchestrator.step.invoke import finish
 
 if TYPE_CHECKING:
     from orchestrator.client.running import Running

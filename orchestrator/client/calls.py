@@ -33,13 +33,12 @@ from orchestrator.errors import (
 )
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text, child_thread, root_thread
+from orchestrator.integrations.validation import check_answer
 from orchestrator.model.commit import Commit, LoadedThread, ReadyStep, Refusal
-from orchestrator.step.answers import check_answer
-from orchestrator.step.cancelscope import check_cancelled
-from orchestrator.step.lease import LEASE_TTL_S, owner_is_dead
-from orchestrator.step.line import begin_next
-from orchestrator.step.resuming import Resume
-from orchestrator.step.salvage import salvage
+from orchestrator.step.async_loop import check_cancelled
+from orchestrator.step.held_claims import LEASE_TTL_S, owner_is_dead
+from orchestrator.step.next_run import begin_next
+from orchestrator.step.recovery import Resume, salvage
 
 __all__ = ["Calls"]
 

@@ -44,6 +44,7 @@ from orchestrator.errors import (
 from orchestrator.graph.routing import Command, Send
 from orchestrator.graph.schema import ROOT, update_items
 from orchestrator.ids import child_thread, root_thread, short_hash
+from orchestrator.integrations.langchain import GraphRun, child_run
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import (
     CRASHED,
@@ -55,14 +56,13 @@ from orchestrator.model.commit import (
     Wait,
 )
 from orchestrator.model.lifecycle import ACTIVE, RUNS, RunMove
+from orchestrator.step.async_loop import check_cancelled
 from orchestrator.step.attempt import Attempt
-from orchestrator.step.bridge import GraphRun, child_run
-from orchestrator.step.cancelscope import check_cancelled
+from orchestrator.step.context import namespace_of
 from orchestrator.step.facts import Fact, Listener
-from orchestrator.step.protocol import StepProtocol
-from orchestrator.step.surroundings import namespace_of
+from orchestrator.step.runner import StepRunner
+from orchestrator.step.suspend import ChildPaused, ChildRuns, GivesWay
 from orchestrator.step.untracked import split_input
-from orchestrator.step.waiting import ChildPaused, ChildRuns, GivesWay
 
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph
@@ -95,7 +95,7 @@ class Children:
             run.output = child.run(value)
         return run.output
 
-    def ended(self, protocol: StepProtocol, thread_id: str) -> tuple[ReadyStep, ...]:
+    def ended(self, protocol: StepRunner, thread_id: str) -> tuple[ReadyStep, ...]:
         """Wake the step whose subgraph the thread's run is; return what is to be sent."""
         store = protocol.access.checkpointer
         child = protocol.access.patiently(lambda: store.load(thread_id, values=False))
@@ -126,7 +126,7 @@ class _Child:
 
     attempt: Attempt
     graph: CompiledStateGraph
-    protocol: StepProtocol
+    protocol: StepRunner
     thread_id: str
     run_id: str
     is_node: bool
@@ -160,7 +160,7 @@ class _Child:
             logs=outer.live.logs or bool(attempt.step.queue),
             answers=known,
         )
-        protocol = StepProtocol(
+        protocol = StepRunner(
             graph.spec,
             graph.records,
             outer.access.to(keeps),

@@ -57,8 +57,8 @@ from orchestrator.ids import (
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import Event, LoadedThread, ReadyStep
 from orchestrator.serde.codec import UNKNOWN_TYPED, Codec
-from orchestrator.step.carrying import CARRYING
-from orchestrator.step.surroundings import context_for
+from orchestrator.step.context import context_for
+from orchestrator.step.next_run import CARRYING
 
 __all__ = ["Client", "ThreadInfo"]
 

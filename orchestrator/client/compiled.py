@@ -43,12 +43,12 @@ from orchestrator.graph.routing import START, Command
 from orchestrator.graph.settings import checked_dispatch, checked_queue
 from orchestrator.graph.spec import DEFAULT_NAME, GraphSpec
 from orchestrator.ids import ThreadId
+from orchestrator.integrations.langchain import prepare_handlers
 from orchestrator.serde.codec import UNKNOWN_TYPED, USERS_TYPED, Codec
-from orchestrator.step.access import Access, new_owner
-from orchestrator.step.bridge import prepare_handlers
-from orchestrator.step.caching import node_namespaces
-from orchestrator.step.live import Live
-from orchestrator.step.protocol import StepProtocol
+from orchestrator.step.node_cache import node_namespaces
+from orchestrator.step.runner import StepRunner
+from orchestrator.step.services import Live
+from orchestrator.step.store_access import Access, new_owner
 from orchestrator.step.untracked import Untracked
 
 __all__ = ["CompiledStateGraph", "StateGraph"]
@@ -308,11 +308,11 @@ class CompiledStateGraph(
         default = self.executor.default_queue
         return default and (self.spec.queue or default)
 
-    def protocol(self, store: Checkpointer, live: Live | None = None) -> StepProtocol:
+    def protocol(self, store: Checkpointer, live: Live | None = None) -> StepRunner:
         """Return the protocol by which this process does steps of the graph."""
         here = isinstance(self.executor, InProcess)
         clock = cast("InProcess", self.executor).clock if here else SystemClock()
-        return StepProtocol(
+        return StepRunner(
             self.spec,
             self.records,
             Access(store, self.owner, clock=clock),

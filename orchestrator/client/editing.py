@@ -28,7 +28,7 @@ from orchestrator.ids import mint_checkpoint_id
 from orchestrator.model.checkpoint import Checkpoint, Head, Outcome, PlannedStep, RunStatus
 from orchestrator.model.commit import Commit, LoadedThread
 from orchestrator.model.events import StateEdited
-from orchestrator.step.call import leads, updates_of, writes_of_edit
+from orchestrator.step.invoke import leads, updates_of, writes_of_edit
 
 __all__ = ["INPUT", "Editor", "StateUpdate", "copied"]
 

@@ -43,7 +43,6 @@ from orchestrator.model.events import (
     Unreadable,
     read_event,
 )
-from orchestrator.step.carrying import CARRYING
 from orchestrator.step.facts import (
     Advanced,
     Asked,
@@ -55,6 +54,7 @@ from orchestrator.step.facts import (
     TaskDone,
     Written,
 )
+from orchestrator.step.next_run import CARRYING
 
 __all__ = ["Follower", "Known", "StreamPart", "check_kept", "event_of", "parts_of_log"]
 

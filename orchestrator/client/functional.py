@@ -21,7 +21,7 @@ from orchestrator.graph.routing import END, START
 from orchestrator.graph.schema import Reader, codec_classes
 from orchestrator.graph.spec import GraphSpec, NodeOptions, NodeSpec
 from orchestrator.graph.wiring import identified
-from orchestrator.step.surroundings import PREVIOUS
+from orchestrator.step.context import PREVIOUS
 
 __all__ = ["entrypoint"]
 

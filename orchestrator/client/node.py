@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.client.aio import in_thread
 from orchestrator.graph.runtime import Runtime, silent
-from orchestrator.step.call import finish
+from orchestrator.step.invoke import finish
 
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph

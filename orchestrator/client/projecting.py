@@ -23,7 +23,6 @@ from orchestrator.graph.routing import START, Command, channel_name
 from orchestrator.graph.spec import SINGLE, GraphSpec
 from orchestrator.ids import root_thread
 from orchestrator.model.checkpoint import Checkpoint, Interrupt, PlannedStep
-from orchestrator.step.call import input_of
 from orchestrator.step.facts import (
     Advanced,
     Asked,
@@ -36,6 +35,7 @@ from orchestrator.step.facts import (
     TaskStarted,
     Written,
 )
+from orchestrator.step.invoke import input_of
 
 __all__ = ["GAP", "Part", "Projection", "interrupt_fields"]
 

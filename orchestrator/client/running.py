@@ -31,15 +31,15 @@ from orchestrator.errors import (
 from orchestrator.graph.routing import START, plain_name
 from orchestrator.graph.scope import current_scope
 from orchestrator.ids import new_uuid, root_thread
+from orchestrator.integrations.langchain import GraphRun, graph_run
 from orchestrator.model.commit import LoadedThread, ReadyStep
-from orchestrator.step.access import Access, new_owner
-from orchestrator.step.bridge import GraphRun, graph_run
-from orchestrator.step.cancelscope import check_cancelled
+from orchestrator.step.async_loop import check_cancelled
+from orchestrator.step.context import context_for
 from orchestrator.step.facts import Listener
-from orchestrator.step.lease import keeping
-from orchestrator.step.live import Live
-from orchestrator.step.protocol import StepProtocol
-from orchestrator.step.surroundings import context_for
+from orchestrator.step.held_claims import keeping
+from orchestrator.step.runner import StepRunner
+from orchestrator.step.services import Live
+from orchestrator.step.store_access import Access, new_owner
 
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph
@@ -62,7 +62,7 @@ class Running:
     resumes: bool = field(default=False, init=False)
     is_reported: bool = field(default=False, init=False)  # To handlers, that the run rests.
     run_id: str = field(default="", init=False)  # Of the run that began or goes on.
-    _protocol: StepProtocol | None = field(default=None, init=False)
+    _protocol: StepRunner | None = field(default=None, init=False)
     trace: GraphRun = field(default_factory=GraphRun, init=False)  # What handlers hear of it.
 
     @classmethod
@@ -254,12 +254,12 @@ class Running:
 
     # ---- who runs it ----------------------------------------------------------------------
 
-    def protocol(self) -> StepProtocol:
+    def protocol(self) -> StepRunner:
         """Return the protocol by which this process does the run's steps."""
         assert self._protocol is not None, "a call begins before it runs"
         return self._protocol
 
-    def _made(self) -> StepProtocol:
+    def _made(self) -> StepRunner:
         graph, options, size = self.graph, self.options, self.parsed.concurrency_max
         live = Live(
             store=graph.store,

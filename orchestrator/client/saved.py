@@ -29,7 +29,7 @@ from orchestrator.ids import check_thread_id, checkpoint_text
 from orchestrator.model.checkpoint import Checkpoint, PlannedStep
 from orchestrator.model.commit import LoadedStep, LoadedThread
 from orchestrator.serde.codec import UNKNOWN_PLAIN, Codec
-from orchestrator.step.surroundings import PREVIOUS
+from orchestrator.step.context import PREVIOUS
 
 __all__ = ["CheckpointTuple", "SavedThreads"]
 

@@ -14,7 +14,13 @@ from orchestrator.graph.fields import field_hints
 from orchestrator.graph.routing import START
 from orchestrator.graph.schema import ROOT, channels_of
 from orchestrator.graph.spec import DEFAULT_NAME, SINGLE, GraphSpec
-from orchestrator.step.adapting import adapter, fields_model, is_model, is_typeddict, root_model
+from orchestrator.integrations.validation import (
+    adapter,
+    fields_model,
+    is_model,
+    is_typeddict,
+    root_model,
+)
 
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph

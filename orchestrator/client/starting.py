@@ -28,7 +28,7 @@ from orchestrator.errors import (
 from orchestrator.graph.routing import Command, own
 from orchestrator.ids import root_thread
 from orchestrator.model.commit import LoadedThread, ReadyStep
-from orchestrator.step.call import check_steering, updates_of
+from orchestrator.step.invoke import check_steering, updates_of
 from orchestrator.step.untracked import split_input
 
 if TYPE_CHECKING:

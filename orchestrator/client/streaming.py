@@ -28,7 +28,7 @@ from orchestrator.graph.scope import current_scope
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import root_thread
 from orchestrator.model.checkpoint import RunStatus
-from orchestrator.step.cancelscope import Cancelled, check_cancelled, elsewhere
+from orchestrator.step.async_loop import Cancelled, check_cancelled, elsewhere
 from orchestrator.step.facts import Fact, Missed
 
 if TYPE_CHECKING:

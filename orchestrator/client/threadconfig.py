@@ -14,7 +14,7 @@ from orchestrator.ids import (
     child_thread,
     parse_checkpoint_id,
 )
-from orchestrator.step.bridge import merged_callbacks
+from orchestrator.integrations.langchain import merged_callbacks
 
 __all__ = [
     "ConfigError",

@@ -17,9 +17,9 @@ from typing import Any
 from orchestrator.client.projecting import Part, Projection
 from orchestrator.graph.routing import START
 from orchestrator.ids import root_thread
-from orchestrator.step.bridge import message_ids
-from orchestrator.step.call import input_of
+from orchestrator.integrations.langchain import message_ids
 from orchestrator.step.facts import Advanced, Fact
+from orchestrator.step.invoke import input_of
 
 __all__ = ["Unseen"]
 

@@ -18,7 +18,7 @@ from orchestrator.errors import (
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import LoadedThread
 from orchestrator.model.events import RunAccepted, RunWithdrawn, read_event
-from orchestrator.step.cancelscope import check_cancelled, elsewhere
+from orchestrator.step.async_loop import check_cancelled, elsewhere
 
 __all__ = ["left_by", "run_of", "wait_for_rest", "wait_until"]
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.model.commit import ReadyStep
-from orchestrator.step.protocol import StepProtocol
+from orchestrator.step.runner import StepRunner
 
 __all__ = ["Executor"]
 
@@ -19,7 +19,7 @@ class Executor(Protocol):
 
     def proceed(
         self,
-        protocol: StepProtocol,
+        protocol: StepRunner,
         thread_id: str,
         ready: Sequence[ReadyStep],
         run_id: str = "",

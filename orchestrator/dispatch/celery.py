@@ -9,7 +9,7 @@ from orchestrator.config import Settings
 from orchestrator.dispatch.await_run import wait_for_rest
 from orchestrator.dispatch.broker import dispatcher, open_store, warn_if_unread
 from orchestrator.model.commit import ReadyStep
-from orchestrator.step.protocol import StepProtocol
+from orchestrator.step.runner import StepRunner
 
 __all__ = ["CeleryExecutor"]
 
@@ -56,7 +56,7 @@ class CeleryExecutor:
 
     def proceed(
         self,
-        protocol: StepProtocol,
+        protocol: StepRunner,
         thread_id: str,
         ready: Sequence[ReadyStep],
         run_id: str = "",

@@ -31,18 +31,19 @@ from orchestrator.graph.spec import NodeSpec
 from orchestrator.model.checkpoint import RunStatus, StepError
 from orchestrator.model.commit import Commit, LoadedThread, ReadyStep, StepUpdate, Wait
 from orchestrator.model.lifecycle import ACTIVE
-from orchestrator.step.advancing import failed_step
-from orchestrator.step.cancelscope import (
+from orchestrator.step.async_loop import (
     Begin,
     Cancelled,
     CancelScope,
+    WaitingThread,
+    callers_loop,
     cancel_scope,
     check_cancelled,
 )
-from orchestrator.step.lease import keeping
-from orchestrator.step.loop import WaitingThread, callers_loop
-from orchestrator.step.protocol import StepProtocol
+from orchestrator.step.held_claims import keeping
 from orchestrator.step.report import Report
+from orchestrator.step.runner import StepRunner
+from orchestrator.step.superstep import failed_step
 
 __all__ = ["InProcess", "LocalRun"]
 
@@ -72,7 +73,7 @@ class InProcess:
 
     def proceed(
         self,
-        protocol: StepProtocol,
+        protocol: StepRunner,
         thread_id: str,
         ready: Sequence[ReadyStep],
         run_id: str = "",
@@ -91,7 +92,7 @@ class InProcess:
 
     def begin(
         self,
-        protocol: StepProtocol,
+        protocol: StepRunner,
         thread_id: str,
         ready: Sequence[ReadyStep],
         run_id: str = "",
@@ -114,7 +115,7 @@ class LocalRun:
     """
 
     executor: InProcess
-    protocol: StepProtocol
+    protocol: StepRunner
     thread_id: str
     todo: list[ReadyStep]
     run_id: str = ""  # Empty: whichever is there.
@@ -317,7 +318,7 @@ class _SideBySide:
     """
 
     def __init__(
-        self, protocol: StepProtocol, outer: CancelScope | None, concurrency_max: int | None
+        self, protocol: StepRunner, outer: CancelScope | None, concurrency_max: int | None
     ) -> None:
         """Prepare; without `concurrency_max`, a step that awaits makes room for another."""
         self.late = self.left_out = False

@@ -15,7 +15,7 @@ from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.dispatch.broker import Dispatch
 from orchestrator.errors import CheckpointerUnavailableError, StateCorruptedError
 from orchestrator.model.commit import ReadyStep
-from orchestrator.step.line import begin_next
+from orchestrator.step.next_run import begin_next
 
 __all__ = ["Sweep", "Sweeper"]
 

@@ -30,25 +30,24 @@ from orchestrator.graph.interrupt import Scratchpad, is_place
 from orchestrator.graph.policy import TimeoutPolicy, delay_after
 from orchestrator.graph.runtime import Runtime, silent
 from orchestrator.graph.scope import Scope, open_scope
-from orchestrator.graph.spec import Handler, NodeSpec, handler_name
+from orchestrator.graph.spec import GraphSpec, Handler, NodeSpec, handler_name
 from orchestrator.ids import root_thread, short_hash
+from orchestrator.integrations import langchain as bridge
+from orchestrator.integrations.validation import fit
 from orchestrator.model.checkpoint import Checkpoint, Head, Interrupt, PlannedStep, StepError
 from orchestrator.model.commit import Claim, ReadyStep, StoredCheckpoint
 from orchestrator.model.tails import Encoded, whole
-from orchestrator.step import bridge
-from orchestrator.step.answers import fit
-from orchestrator.step.caching import Cached, fits
-from orchestrator.step.call import finish, input_of, writes_after
-from orchestrator.step.cancelscope import cancel_scope
-from orchestrator.step.context import StepContext
+from orchestrator.step.async_loop import cancel_scope
+from orchestrator.step.context import PREVIOUS, StepContext, config_for, context_for, info_for
 from orchestrator.step.facts import Fact, Written
-from orchestrator.step.host import StepHost
-from orchestrator.step.surroundings import PREVIOUS, config_for, context_for, info_for
-from orchestrator.step.timing import Watch
+from orchestrator.step.invoke import finish, input_of, writes_after
+from orchestrator.step.node_cache import Cached, fits
+from orchestrator.step.step_host import StepHost
+from orchestrator.step.timeout import Watch
 from orchestrator.step.untracked import Overlaid
 
 if TYPE_CHECKING:
-    from orchestrator.step.protocol import StepProtocol
+    from orchestrator.step.runner import StepRunner
 
 __all__ = ["FAILED", "Attempt", "Result"]
 
@@ -79,7 +78,7 @@ class _Extras(dict[str, Any]):
 class Attempt:
     """One attempt at a claimed step."""
 
-    protocol: StepProtocol
+    protocol: StepRunner
     claim: Claim
     blobs: Mapping[str, Encoded]
     made: Checkpoint | None = None  # What planned the step, if this process has just made it.
@@ -165,6 +164,25 @@ class Attempt:
         if self._given is None:
             self._given = self.protocol.records.decode(self.head.config)
         return self._given
+
+    @property
+    def spec(self) -> GraphSpec:
+        """Return the graph of the step."""
+        return self.protocol.spec
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Return the caller's config, besides what is stored."""
+        return self.protocol.live.config
+
+    @property
+    def streams_messages(self) -> bool:
+        """Whether a caller reads the stream mode `messages`."""
+        live = self.protocol.live
+        if live.listener is not None:
+            return live.messages
+        asked = bool(self.step.queue) and b"messages" in self.head.config
+        return asked and bool(self.given.get("messages"))
 
     @property
     def asked(self) -> list[Interrupt]:

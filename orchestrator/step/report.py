@@ -8,7 +8,7 @@ from orchestrator.frozen import frozen
 from orchestrator.model.commit import Claim, ReadyStep, Refusal
 
 if TYPE_CHECKING:
-    from orchestrator.step.ahead import Ahead
+    from orchestrator.step.prefetch import Ahead
 
 __all__ = ["Report"]
 

@@ -8,7 +8,7 @@ from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.graph.routing import Command, Send
 from orchestrator.ids import root_thread
 from orchestrator.step.attempt import Attempt, Result
-from orchestrator.step.call import targets_of
+from orchestrator.step.invoke import targets_of
 
 __all__ = ["parent_result"]
 

@@ -110,7 +110,7 @@ MUTANTS = (
     ),
     Mutant(
         "waits before its subgraph runs",
-        "orchestrator/step/protocol.py",
+        "orchestrator/step/runner.py",
         "return report if report.refused else waits.begun(report)",
         "return report",
         ("tests/integration/test_fleet_language.py", "-k", "nested"),

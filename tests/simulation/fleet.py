@@ -17,7 +17,7 @@ from orchestrator.dispatch.broker import Dispatch
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.maintenance.sweeper import Sweeper
 from orchestrator.model.commit import ReadyStep
-from orchestrator.step.access import Access
+from orchestrator.step.store_access import Access
 from tests.simulation.accounts import Accounts
 from tests.simulation.faults import LEASE_MS
 from tests.simulation.seam import Seam

@@ -20,7 +20,7 @@ SEED = 1
 MEMORY = "orchestrator/checkpointer/memory.py"
 THREAD = "orchestrator/checkpointer/memory_thread.py"
 RULES = "orchestrator/checkpointer/transition.py"
-ADVANCING = "orchestrator/step/advancing.py"
+ADVANCING = "orchestrator/step/superstep.py"
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ BUGS = (
         "a superstep is advanced while one of its steps is open",
         (
             Edit(
-                "orchestrator/step/protocol.py",
+                "orchestrator/step/runner.py",
                 "return self.advance(step.thread_id) if sent.open == 0 else Report(",
                 "return self.advance(step.thread_id) if sent.open <= 1 else Report(",
             ),
@@ -185,7 +185,7 @@ BUGS = (
         "a worker gives up at the first question that is not answered",
         (
             Edit(
-                "orchestrator/step/access.py",
+                "orchestrator/step/store_access.py",
                 "                if attempt >= self.attempts_max:\n                    raise\n",
                 "                raise\n",
             ),
@@ -221,12 +221,12 @@ BUGS = (
         "an unknown key in an input is dropped (no world has one)",
         (
             Edit(
-                "orchestrator/step/call.py",
+                "orchestrator/step/invoke.py",
                 "lenient = node.subgraph is not None or not spec.strict",
                 "lenient = True",
             ),
         ),
-        "tests/unit/test_call.py::test_an_unknown_key_is_refused_also_in_an_input",
+        "tests/unit/test_invoke.py::test_an_unknown_key_is_refused_also_in_an_input",
     ),
     Bug(
         14,

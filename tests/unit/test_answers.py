@@ -15,7 +15,7 @@ from orchestrator import (
     StateGraph,
     interrupt,
 )
-from orchestrator.step.answers import check_answer, fit, json_schema_of
+from orchestrator.integrations.validation import check_answer, fit, json_schema_of
 from tests.fixtures.bench import State
 
 

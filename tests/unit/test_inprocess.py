@@ -19,7 +19,7 @@ from orchestrator import (
     limits,
 )
 from orchestrator.dispatch.local import InProcess
-from orchestrator.step.loop import WaitingThread
+from orchestrator.step.async_loop import WaitingThread
 from orchestrator.testing.manual_clock import ManualClock
 
 

@@ -17,7 +17,7 @@ from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.ids import CHILD
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import Commit, ReadyStep
-from orchestrator.step.access import Access
+from orchestrator.step.store_access import Access
 from orchestrator.testing.manual_clock import ManualClock
 from workers.busy import Busy, sign_of, signs_in
 from workers.runtime import Runtime

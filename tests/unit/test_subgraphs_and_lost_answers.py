@@ -16,7 +16,7 @@ from orchestrator.engine.accept import RunConfig
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.maintenance.sweeper import Sweeper
 from orchestrator.model.commit import ReadyStep
-from orchestrator.step.access import Access
+from orchestrator.step.store_access import Access
 from orchestrator.testing.manual_clock import ManualClock
 from workers.runtime import Runtime
 

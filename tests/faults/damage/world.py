@@ -26,9 +26,9 @@ from orchestrator.model.audit import Damage
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import LoadedThread, ReadyStep
 from orchestrator.step import protocol
-from orchestrator.step.access import Access
-from orchestrator.step.protocol import StepProtocol
 from orchestrator.step.report import Report
+from orchestrator.step.runner import StepRunner
+from orchestrator.step.store_access import Access
 from workers.runtime import Runtime
 
 __all__ = ["GRAPH", "STAGES", "THREAD", "World"]
@@ -235,7 +235,7 @@ class World:
             return str(error)
 
 
-def advance_nothing(_: StepProtocol, __: str) -> Report:
+def advance_nothing(_: StepRunner, __: str) -> Report:
     """Be a process that dies before it advances."""
     return Report()
 
@@ -306,11 +306,11 @@ def settled(world: World) -> None:
     """All steps of a superstep are completed, and nobody has advanced it."""
     world.submit()
     world.run(hold=["piece:2"])
-    real, StepProtocol.advance = StepProtocol.advance, advance_nothing  # type: ignore[method-assign]
+    real, StepRunner.advance = StepRunner.advance, advance_nothing  # type: ignore[method-assign]
     try:
         world.run()
     finally:
-        StepProtocol.advance = real  # type: ignore[method-assign]
+        StepRunner.advance = real  # type: ignore[method-assign]
 
 
 def child(world: World) -> None:

@@ -43,28 +43,28 @@ from orchestrator.graph.policy import delay_after
 from orchestrator.graph.routing import START
 from orchestrator.graph.spec import DispatchMode, GraphSpec, handler_name
 from orchestrator.ids import mint_checkpoint_id, root_thread
+from orchestrator.integrations.validation import json_schema_of
 from orchestrator.model.checkpoint import Head, Interrupt, Outcome, PlannedStep, RunStatus
 from orchestrator.model.commit import RESUMED, Claim, Commit, ReadyStep, Refusal
 from orchestrator.model.events import STREAMS
 from orchestrator.model.tails import Encoded
-from orchestrator.step.access import Access, values_after
-from orchestrator.step.advancing import advance_thread
-from orchestrator.step.ahead import Ahead
-from orchestrator.step.answers import json_schema_of
+from orchestrator.step.async_loop import CancelScope
 from orchestrator.step.attempt import FAILED, Attempt, Result
-from orchestrator.step.cancelscope import CancelScope
-from orchestrator.step.claimwatch import Held
 from orchestrator.step.facts import Advanced, Asked, Done, Fact, Failed, Stopped
 from orchestrator.step.failure import error_record, log_failure
-from orchestrator.step.host import ClaimLost
-from orchestrator.step.line import begin_next
-from orchestrator.step.live import Live
+from orchestrator.step.held_claims import Held
+from orchestrator.step.next_run import begin_next
+from orchestrator.step.prefetch import Ahead
+from orchestrator.step.recovery import salvage
 from orchestrator.step.report import Report
-from orchestrator.step.salvage import salvage
+from orchestrator.step.services import Live
 from orchestrator.step.steering import parent_result
-from orchestrator.step.waiting import ChildPaused, GivesWay, StepWaits
+from orchestrator.step.step_host import ClaimLost
+from orchestrator.step.store_access import Access, values_after
+from orchestrator.step.superstep import advance_thread
+from orchestrator.step.suspend import ChildPaused, GivesWay, StepWaits
 
-__all__ = ["SETTLED", "Report", "StepProtocol"]
+__all__ = ["SETTLED", "Report", "StepRunner"]
 
 # What a claim may be refused for when the superstep is over, and nobody has seen to it. (Rule 3)
 SETTLED = frozenset({Refusal.COMPLETED, Refusal.WAITING})
@@ -105,7 +105,7 @@ def _questions(interrupts: Iterable[Interrupt]) -> tuple[Interrupt, ...]:
 
 
 @dataclass(slots=True)
-class StepProtocol:
+class StepRunner:
     """Does the steps of one graph for one process."""
 
     spec: GraphSpec

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.engine import run_queue
+from orchestrator.engine.records import Records
 from orchestrator.errors import CheckpointerUnavailableError, GraphstalkError
 from orchestrator.model.commit import Commit, LoadedThread, ReadyStep
-from orchestrator.step.carrying import CARRYING
+from orchestrator.serde.codec import USERS_TYPED, Codec
 
-__all__ = ["begin_next"]
+__all__ = ["CARRYING", "begin_next"]
 
+_codec = Codec()
+CARRYING = Records(_codec.encode, partial(_codec.decode, placeholders=USERS_TYPED))
 _log = logging.getLogger(__name__)
 _TRIES_MAX = 8  # Who loses so often leaves it to the sweeper.
 

@@ -16,8 +16,7 @@ from orchestrator.engine.accept import RunConfig
 from orchestrator.engine.records import Records
 from orchestrator.errors import StateCorruptedError, UnknownTypeError
 from orchestrator.serde.codec import UNKNOWN_TYPED, Codec, UnknownValue
-from orchestrator.step.carrying import CARRYING
-from orchestrator.step.line import begin_next
+from orchestrator.step.next_run import CARRYING, begin_next
 
 
 @dataclasses.dataclass(frozen=True)

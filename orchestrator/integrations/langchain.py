@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol, Self
 
 from orchestrator.engine.advance import Frame
 from orchestrator.engine.apply import values_with
@@ -26,10 +26,7 @@ from orchestrator.frozen import replace
 from orchestrator.graph.messages import MessageIds, message_sink
 from orchestrator.graph.routing import Command
 from orchestrator.graph.scope import Scope, TaskCall, open_scope, scope_of
-from orchestrator.graph.spec import Branch
-
-if TYPE_CHECKING:
-    from orchestrator.step.attempt import Attempt
+from orchestrator.graph.spec import Branch, GraphSpec, NodeSpec
 
 __all__ = [
     "CodeRun",
@@ -137,6 +134,38 @@ def child_run(name: str, value: Any, config: Mapping[str, Any]) -> Iterator[Grap
 # ---- nodes and tasks ----------------------------------------------------------------------------
 
 
+class RunningStep(Protocol):
+    """A step whose code runs, as handlers and readers of messages need it."""
+
+    node: NodeSpec
+    frame: Frame
+    scope: Scope
+
+    @property
+    def spec(self) -> GraphSpec:
+        """Return its graph."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """Return the name that all attempts at the step share."""
+        ...
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Return the caller's config, besides what is stored."""
+        ...
+
+    @property
+    def streams_messages(self) -> bool:
+        """Whether a caller reads the stream mode `messages`."""
+        ...
+
+    def write(self, data: Any, mode: str = "custom") -> None:
+        """Write to the stream."""
+        ...
+
+
 @dataclass(slots=True)
 class CodeRun:
     """A node or a task of an attempt, as handlers and readers of messages hear of it.
@@ -148,7 +177,7 @@ class CodeRun:
         pushed: what `push_message` writes.
     """
 
-    attempt: Attempt
+    attempt: RunningStep
     task_id: str = ""
     result: Any = None
     pushed: list[tuple[str, Any]] = field(default_factory=list)
@@ -168,27 +197,15 @@ class CodeRun:
         message_sink.reset(self._sink)
 
     @property
-    def _is_read(self) -> bool:
-        """Whether a caller reads the stream mode `messages`."""
-        live, step = self.attempt.protocol.live, self.attempt.step
-        if live.listener is not None:
-            return live.messages
-        return (
-            bool(step.queue)
-            and b"messages" in self.attempt.head.config
-            and bool(self.attempt.given.get("messages"))
-        )
-
-    @property
     def is_heard(self) -> bool:
         """Whether a handler may hear of the run, or its config differs from its attempt's."""
         if _MANAGER in sys.modules or _CONFIG in sys.modules:
             return True
-        return not _OF_RUN.isdisjoint(self.attempt.protocol.live.config) or self._is_read
+        return not _OF_RUN.isdisjoint(self.attempt.config) or self.attempt.streams_messages
 
     def frame(self) -> Frame:
         """Return the frame as the routers of the node see it: with what was pushed."""
-        frame, spec = self.attempt.frame, self.attempt.protocol.spec
+        frame, spec = self.attempt.frame, self.attempt.spec
         if not self.pushed:
             return frame
         return replace(frame, values=values_with(spec, frame.checkpoint, frame.values, self.pushed))
@@ -206,7 +223,7 @@ class CodeRun:
         """
         config = {key: value for key, value in around.items() if key not in _OF_RUN}
         metadata, module = config["metadata"], sys.modules.get(_MANAGER)
-        if self._is_read and not hidden:
+        if self.attempt.streams_messages and not hidden:
             module, self._reader = _listening(metadata["langgraph_checkpoint_ns"], self._show)
         if module is None or not (given or self._reader):
             return config
@@ -257,7 +274,7 @@ class CodeRun:
 
         The ids follow from the step: another attempt gives the same messages the same ids. (INV-6)
         """
-        pairs, keys = list(writes), self.attempt.protocol.spec.message_keys
+        pairs, keys = list(writes), self.attempt.spec.message_keys
         is_read = self._reader is not None
         if not (is_read or keys):
             return pairs
@@ -301,7 +318,7 @@ class CodeRun:
         Raises:
             InvalidUpdateError: if a key is named that the state does not have.
         """
-        keys = self.attempt.protocol.spec.state_keys
+        keys = self.attempt.spec.state_keys
         # "messages" is also what callers get who name no key: then there is nothing to write to.
         if key is not None and key not in keys and key != "messages":
             msg = (
@@ -309,7 +326,7 @@ class CodeRun:
                 f"{', '.join(keys)}; state_key=None only shows the message"
             )
             raise InvalidUpdateError(msg)
-        if self._is_read:
+        if self.attempt.streams_messages:
             self._show(message, self.attempt.scope.config["metadata"], whole=False)
         if key in keys:
             self.pushed.append((str(key), message))
@@ -346,7 +363,7 @@ class CodeRun:
         return chosen
 
 
-def node_run(attempt: Attempt, seen: Any) -> AbstractContextManager[CodeRun]:
+def node_run(attempt: RunningStep, seen: Any) -> AbstractContextManager[CodeRun]:
     """Surround an attempt at a node, with its routers, or its handler.
 
     Args:
@@ -375,7 +392,7 @@ def _heard(run: CodeRun, seen: Any) -> Iterator[CodeRun]:
 
 
 @contextmanager
-def task_run(attempt: Attempt, scope: Scope, call: TaskCall, task_id: str) -> Iterator[CodeRun]:
+def task_run(attempt: RunningStep, scope: Scope, call: TaskCall, task_id: str) -> Iterator[CodeRun]:
     """Surround a task inside an attempt.
 
     Args:
@@ -418,7 +435,7 @@ def message_ids(seen: Any) -> set[str]:
     """Return the ids of langchain's messages that a node is called with."""
     if _MESSAGES not in sys.modules:
         return set()  # So there are none.
-    from orchestrator.step.tokens import ids_in  # noqa: PLC0415 - imports langchain-core
+    from orchestrator.integrations.langchain_messages import ids_in  # noqa: PLC0415 - imports langchain-core
 
     return ids_in(seen)
 
@@ -531,7 +548,7 @@ def _listening(ns: str, show: Any) -> tuple[Any, Any]:
     try:
         from langchain_core.callbacks import manager  # noqa: PLC0415 - optional, slow to import
 
-        from orchestrator.step.tokens import MessagesHandler  # noqa: PLC0415 - imports it, too
+        from orchestrator.integrations.langchain_messages import MessagesHandler  # noqa: PLC0415 - imports it, too
     except ImportError:
         return None, None
     return manager, MessagesHandler(ns, show)

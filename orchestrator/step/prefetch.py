@@ -17,7 +17,7 @@ from orchestrator.model.tails import Encoded
 from orchestrator.step.attempt import Attempt
 
 if TYPE_CHECKING:
-    from orchestrator.step.protocol import StepProtocol
+    from orchestrator.step.runner import StepRunner
 
 __all__ = ["Ahead"]
 
@@ -27,7 +27,7 @@ class Ahead:
 
     def __init__(
         self,
-        protocol: StepProtocol,
+        protocol: StepRunner,
         commit: Commit,
         head: Head,
         known: Mapping[str, Encoded],
@@ -72,9 +72,7 @@ class Ahead:
         return self._made if stored is not None and claim.header == stored.header else None
 
 
-def _as_decoded(
-    checkpoint: Checkpoint, protocol: StepProtocol, commit: Commit
-) -> Checkpoint | None:
+def _as_decoded(checkpoint: Checkpoint, protocol: StepRunner, commit: Commit) -> Checkpoint | None:
     """Return a new checkpoint as its stored header reads; `None`: it must be decoded for that.
 
     What it holds for users, such as an input, is decoded anew for each attempt.

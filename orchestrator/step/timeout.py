@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from orchestrator.errors import NodeTimeoutError
 from orchestrator.graph.policy import TimeoutPolicy
-from orchestrator.step.cancelscope import CancelScope, cancel_scope
+from orchestrator.step.async_loop import CancelScope, cancel_scope
 
 __all__ = ["Leftover", "Watch", "leftovers"]
 

@@ -21,18 +21,18 @@ from orchestrator.model.commit import (
     Wait,
 )
 from orchestrator.model.lifecycle import ACTIVE
-from orchestrator.step.access import values_after
 from orchestrator.step.failure import error_record
 from orchestrator.step.report import Report
+from orchestrator.step.store_access import values_after
 from orchestrator.step.untracked import Overlaid
 
 if TYPE_CHECKING:
-    from orchestrator.step.protocol import StepProtocol
+    from orchestrator.step.runner import StepRunner
 
 __all__ = ["advance_thread", "failed_step"]
 
 
-def advance_thread(protocol: StepProtocol, thread_id: str) -> Report:
+def advance_thread(protocol: StepRunner, thread_id: str) -> Report:
     """Plan what follows a superstep whose steps are settled, or end the run there."""
     loaded = protocol.access.load(thread_id)
     if loaded is None or loaded.head.open or not loaded.head.status.active:
@@ -54,9 +54,7 @@ def advance_thread(protocol: StepProtocol, thread_id: str) -> Report:
     return _end(protocol, ended(thread_id, loaded.checkpoint.id, status, error))
 
 
-def _take_turns(
-    protocol: StepProtocol, loaded: LoadedThread, ready: tuple[ReadyStep, ...]
-) -> Report:
+def _take_turns(protocol: StepRunner, loaded: LoadedThread, ready: tuple[ReadyStep, ...]) -> Report:
     """Make the steps ready whose turn has come."""
     commit = Commit(
         thread_id=ready[0].thread_id,
@@ -79,7 +77,7 @@ def failed_step(loaded: LoadedThread) -> LoadedStep | None:
     return min(failed, key=lambda step: step.step.planned.order, default=None)
 
 
-def _is_anothers(protocol: StepProtocol, loaded: LoadedThread) -> bool:
+def _is_anothers(protocol: StepRunner, loaded: LoadedThread) -> bool:
     """Return whether only a graph of another structure can say what follows the superstep."""
     spec, records = protocol.spec, protocol.records
     if loaded.head.fingerprint in {"", spec.fingerprint}:
@@ -94,7 +92,7 @@ def _is_anothers(protocol: StepProtocol, loaded: LoadedThread) -> bool:
     return unknown or bool(mismatch(spec, loaded.head, checkpoint, nodes))
 
 
-def _advance_loaded(protocol: StepProtocol, thread_id: str, loaded: LoadedThread) -> Report:
+def _advance_loaded(protocol: StepRunner, thread_id: str, loaded: LoadedThread) -> Report:
     records = protocol.records
     checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
     untracked = protocol.live.untracked
@@ -132,7 +130,7 @@ def _advance_loaded(protocol: StepProtocol, thread_id: str, loaded: LoadedThread
 
 
 def _fail(
-    protocol: StepProtocol, thread_id: str, loaded: LoadedThread, error: GraphstalkError
+    protocol: StepRunner, thread_id: str, loaded: LoadedThread, error: GraphstalkError
 ) -> Report:
     """End the run because its superstep cannot be advanced."""
     step = next(iter(loaded.steps.values())).step
@@ -145,7 +143,7 @@ def _fail(
     return replace(report, error=None if report.refused else raised)
 
 
-def _end(protocol: StepProtocol, commit: Commit) -> Report:
+def _end(protocol: StepRunner, commit: Commit) -> Report:
     result = protocol.access.commit(commit)
     if result.refused is not None:
         return Report(refused=result.refused)

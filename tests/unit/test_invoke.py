@@ -15,7 +15,7 @@ from orchestrator.engine.carryover import Steering
 from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.graph.routing import branch_channel
 from orchestrator.model.checkpoint import Checkpoint, PlannedStep
-from orchestrator.step.call import finish, input_of, writes_after
+from orchestrator.step.invoke import finish, input_of, writes_after
 
 
 class State(TypedDict, total=False):

@@ -11,6 +11,8 @@ import logging
 import os
 import random
 import socket
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
@@ -32,10 +34,9 @@ from orchestrator.ids import CHILD
 from orchestrator.model.checkpoint import Head
 from orchestrator.model.commit import Claim, Commit, CommitResult, LoadedThread, Take
 from orchestrator.model.tails import Encoded, Grown, joined, whole
-from orchestrator.step.cache import BlobCache
 from orchestrator.step.report import Report
 
-__all__ = ["Access", "new_owner", "values_after"]
+__all__ = ["Access", "BlobCache", "new_owner", "values_after"]
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
@@ -43,6 +44,35 @@ _log = logging.getLogger(__name__)
 
 SMALLER = "Store large values in files or an object store, and keep their addresses in the state"
 _DEFER_MS = 5_000  # How long a step waits that a worker could not run, before another tries.
+
+
+_NOTHING: tuple[int, Mapping[str, Encoded]] = (0, {})
+
+
+class BlobCache:
+    """The latest known blobs of the threads used last, bounded in bytes but for the last one."""
+
+    def __init__(self, bytes_max: int = 64 * 1024 * 1024) -> None:
+        """Start empty."""
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        # Thread → how many bytes its blobs have, and the blobs.
+        self._threads: OrderedDict[str, tuple[int, Mapping[str, Encoded]]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, thread_id: str) -> Mapping[str, Encoded]:
+        """Return what is known of a thread; the caller may keep it."""
+        with self._lock:
+            return self._threads.get(thread_id, _NOTHING)[1]
+
+    def put(self, thread_id: str, blobs: Mapping[str, Encoded]) -> None:
+        """Remember the blobs of a thread's checkpoint, and forget older ones of that thread."""
+        size = sum(map(len, blobs.values()))
+        with self._lock:
+            self._bytes += size - self._threads.pop(thread_id, _NOTHING)[0]
+            self._threads[thread_id] = size, blobs
+            while self._bytes > self._bytes_max and len(self._threads) > 1:
+                self._bytes -= self._threads.popitem(last=False)[1][0]
 
 
 @dataclass(slots=True)

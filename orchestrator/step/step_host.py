@@ -6,11 +6,12 @@ the node again from its beginning, and what was noted is returned, not repeated.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import random
 import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import InvalidStateError
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
@@ -23,23 +24,21 @@ from orchestrator.graph.policy import delay_after
 from orchestrator.graph.runtime import Runtime
 from orchestrator.graph.scope import Scope, TaskCall
 from orchestrator.ids import short_hash
+from orchestrator.integrations.langchain import task_run
 from orchestrator.model.checkpoint import Interrupt
 from orchestrator.model.commit import Commit, EventDraft, StepGuard
 from orchestrator.model.events import TaskCompleted
-from orchestrator.step.bridge import task_run
-from orchestrator.step.caching import Cached
-from orchestrator.step.call import finish
-from orchestrator.step.cancelscope import Cancelled, CancelScope, cancel_scope
+from orchestrator.step.async_loop import Cancelled, CancelScope, callers_loop, cancel_scope
 from orchestrator.step.facts import Fact, TaskDone, TaskStarted
-from orchestrator.step.futures import TaskFuture
-from orchestrator.step.loop import callers_loop
-from orchestrator.step.timing import Watch
-from orchestrator.step.waiting import Asleep, ChildPaused, StepWaits
+from orchestrator.step.invoke import finish
+from orchestrator.step.node_cache import Cached
+from orchestrator.step.suspend import Asleep, ChildPaused, StepWaits
+from orchestrator.step.timeout import Watch
 
 if TYPE_CHECKING:
     from orchestrator.step.attempt import Attempt
 
-__all__ = ["ClaimLost", "StepHost"]
+__all__ = ["ClaimLost", "StepHost", "TaskFuture"]
 
 
 class ClaimLost(GraphBubbleUp):
@@ -333,3 +332,41 @@ class _Task:
             return run.result
 
         return host.guarded(scratchpad, partial(watch.run, call.name, body) if watch else body)
+
+
+class TaskFuture(Future[Any]):
+    """What calling a `@task` gives; also awaitable, in any event loop."""
+
+    def __init__(self, scope: CancelScope | None = None) -> None:
+        """Begin without a result; `scope` is that of a task which can be cancelled."""
+        super().__init__()
+        self._scope = scope
+        self._thread: threading.Thread | None = None
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait without blocking the event loop."""
+        return asyncio.wrap_future(self).__await__()
+
+    def run_in(self, thread: threading.Thread) -> None:
+        """Start the OS thread that sets the result."""
+        self._thread = thread
+        thread.start()
+
+    def cancel(self) -> bool:
+        """Cancel the task, and nothing else; return whether it is cancelled.
+
+        An async task that has not ended can be cancelled. It is not kept, so another attempt at the
+        step runs it again. A synchronous task runs to its end.
+        """
+        if self._scope is None or not super().cancel():
+            return self.cancelled()
+        self._scope.cancel()
+        return True
+
+    def settle(self) -> BaseException | None:
+        """Wait until the task's code has ended; return what it raised, if it was not cancelled."""
+        with suppress(CancelledError):
+            return self.exception()
+        if self._thread is not None:
+            self._thread.join()
+        return None

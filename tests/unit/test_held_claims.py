@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator import MemoryCheckpointer
 from orchestrator.model.commit import Claim
-from orchestrator.step.access import Access
-from orchestrator.step.claimwatch import POLL_S, Held
+from orchestrator.step.held_claims import POLL_S, Held
+from orchestrator.step.store_access import Access
 
 WAIT_S = 30.0  # Many times the interval, on a machine that does other things.
 

@@ -20,7 +20,7 @@ from orchestrator import (
     get_stream_writer,
     interrupt,
 )
-from orchestrator.step.timing import Watch
+from orchestrator.step.timeout import Watch
 from tests.fixtures.bench import State
 
 SOON = 0.05

@@ -21,7 +21,7 @@ from orchestrator.graph.routing import END, START, Command, Send, branch_channel
 from orchestrator.graph.schema import ROOT, Reader, has_fields, update_items
 from orchestrator.graph.spec import Branch, GraphSpec, NodeSpec
 from orchestrator.model.checkpoint import PlannedStep
-from orchestrator.step.loop import run_coroutine
+from orchestrator.step.async_loop import run_coroutine
 
 __all__ = [
     "Heard",
@@ -238,7 +238,7 @@ def _updates(
         return _known(node, result.items(), keys, lenient=lenient)
     if node.name == START and _is_pairs(result):
         return _known(node, result, keys, lenient=not spec.strict)  # It may write a key twice.
-    items = update_items(result, keys, spec.begun)
+    items = None if isinstance(result, type) else update_items(result, keys, spec.begun)
     if items is None:
         return _no_update(node, result)
     if not items and keys and not (node.subgraph or any(hasattr(result, key) for key in keys)):

@@ -14,7 +14,7 @@ from orchestrator.graph.scope import TaskCall
 from orchestrator.graph.spec import GraphSpec, NodeSpec
 
 if TYPE_CHECKING:
-    from orchestrator.step.protocol import StepProtocol
+    from orchestrator.step.runner import StepRunner
 
 __all__ = ["Cached", "Found", "fits", "node_namespaces"]
 
@@ -41,14 +41,12 @@ def _namespace(spec: GraphSpec, node: NodeSpec) -> tuple[str, ...]:
 class Cached:
     """One place in a cache."""
 
-    protocol: StepProtocol
+    protocol: StepRunner
     key: tuple[tuple[str, ...], str]
     ttl: int | None
 
     @classmethod
-    def of_node(
-        cls, protocol: StepProtocol, node: NodeSpec, value: Any, graph: str
-    ) -> Cached | None:
+    def of_node(cls, protocol: StepRunner, node: NodeSpec, value: Any, graph: str) -> Cached | None:
         """Return the place of a node's result for this input, if it may be cached.
 
         Args:
@@ -64,7 +62,7 @@ class Cached:
         return cls(protocol, (_namespace(protocol.spec, node), name), policy.ttl)
 
     @classmethod
-    def of_task(cls, protocol: StepProtocol, call: TaskCall) -> Cached | None:
+    def of_task(cls, protocol: StepRunner, call: TaskCall) -> Cached | None:
         """Return the place of a task's result for these arguments, if it may be cached."""
         if call.cache is None or protocol.live.cache is None:
             return None

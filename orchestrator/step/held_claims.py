@@ -7,24 +7,35 @@ Rule 1: only steps that last are asked for: one that ends within an interval cos
 Rule 2: a claim is lost only if the store says so. A store that does not answer says nothing.
 Rule 3: one OS thread a process asks for all of its steps, while there are any.
 Rule 4: a step that begins or ends changes a set and takes no lock.
+
+Keeping the leases of a process that runs steps itself, without a keeper beside it.
+
+A thread renews them, so a node that holds the interpreter lock for longer than a lease loses its
+claim; workers have a process for that (`workers.keeper`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import Token
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import GraphstalkError
+import psutil
+
+from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.errors import CheckpointerUnavailableError, GraphstalkError
 from orchestrator.model.commit import Claim
-from orchestrator.step.cancelscope import CancelScope, cancel_scope
+from orchestrator.step.async_loop import CancelScope, cancel_scope
 
 if TYPE_CHECKING:
-    from orchestrator.step.access import Access
+    from orchestrator.step.store_access import Access
 
-__all__ = ["POLL_S", "Held"]
+__all__ = ["LEASE_TTL_S", "POLL_S", "Held", "keeping", "owner_is_dead"]
 
 POLL_S = 0.5  # Between two questions whether claims are still held.
 
@@ -116,3 +127,38 @@ class _Watch:
 _watch = _Watch()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_watch.forget)
+
+
+LEASE_TTL_S = 5.0
+_BEAT_S = 1.0
+
+
+@contextmanager
+def keeping(store: Checkpointer, owner: str) -> Iterator[None]:
+    """Renew `owner`'s lease while the block runs, where other processes could take it for dead."""
+    if not store.shared:
+        yield
+        return
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(_BEAT_S):
+            try:
+                store.renew([owner], ttl_s=LEASE_TTL_S)
+            except CheckpointerUnavailableError:
+                continue  # The next beat tries again.
+
+    thread = threading.Thread(target=beat, name="graphstalk-lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+
+
+def owner_is_dead(owner: str) -> bool:
+    """Return whether an owner was a process of this host that has ended."""
+    host, pid, _ = owner.rsplit(":", 2)
+    return (
+        host == socket.gethostname() and int(pid) != os.getpid() and not psutil.pid_exists(int(pid))
+    )

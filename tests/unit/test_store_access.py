@@ -10,7 +10,7 @@ from orchestrator.model.checkpoint import blob_key
 from orchestrator.model.commit import Claim, Commit, Refusal, StepGuard
 from orchestrator.model.tails import Encoded, whole
 from orchestrator.serde.codec import Codec
-from orchestrator.step.access import Access, values_after
+from orchestrator.step.store_access import Access, values_after
 from orchestrator.testing.contract import drafts
 
 encode = Codec().encode

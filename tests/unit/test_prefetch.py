@@ -13,8 +13,8 @@ from orchestrator import END, START, MemoryCheckpointer, Send, StateGraph
 from orchestrator.channels import UntrackedValue
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.model.commit import Commit, CommitResult
-from orchestrator.step.ahead import Ahead
 from orchestrator.step.attempt import Attempt
+from orchestrator.step.prefetch import Ahead
 
 
 class Remote(MemoryCheckpointer):

@@ -1,0 +1,1 @@
+"""Third-party libraries that graphs may use: langchain-core, pydantic, jsonschema."""
