@@ -16,23 +16,22 @@ _MODULES = {
         "LastValueAfterFinish NamedBarrierValue NamedBarrierValueAfterFinish Overwrite Topic "
         "UntrackedValue"
     ),
-    "checkpoint.model": "Interrupt",
     "checkpointer.memory": "InMemorySaver MemoryCheckpointer",
     "checkpointer.redis": "RedisCheckpointer RedisSaver",
     "checkpointer.saver": "BaseCheckpointSaver",
     "checkpointer.sqlite": "SqliteCheckpointer SqliteSaver",
+    "client.call_config": "ConfigError OptionError",
     "client.callbacks": "GraphCallbackHandler GraphInterruptEvent GraphResumeEvent",
-    "client.client": "Client",
-    "client.compiled": "CompiledStateGraph StateGraph",
-    "client.editing": "StateUpdate",
-    "client.functional": "entrypoint",
-    "client.handle": "RunHandle",
+    "client.client": "Client RunHandle",
+    "client.graph": "CompiledStateGraph StateGraph",
     "client.results": "GraphOutput",
-    "client.saved": "CheckpointTuple",
-    "client.options": "OptionError",
+    "client.savers": "CheckpointTuple",
     "client.snapshot": "PregelTask StateSnapshot",
-    "client.threadconfig": "ConfigError",
+    "client.workflows": "entrypoint",
     "config": "Settings",
+    "dispatch.celery": "CeleryExecutor",
+    "dispatch.local": "InProcess",
+    "engine.edit": "StateUpdate",
     "errors": (
         "CheckpointerUnavailableError EmptyChannelError EmptyInputError ErrorCode GraphBubbleUp "
         "GraphDrained GraphInterrupt GraphMismatchError GraphPausedError GraphRecursionError "
@@ -43,8 +42,6 @@ _MODULES = {
         "TaskNotFound ThreadBusyError UnknownEffectError UnknownGraphError UnknownInterruptError "
         "UnknownThreadError UnknownTypeError UnserializableValueError WorkerLostError"
     ),
-    "execute.celery": "CeleryExecutor",
-    "execute.inprocess": "InProcess",
     "graph.functional": "task",
     "graph.interrupt": "interrupt",
     "graph.managed": "IsLastStep RemainingSteps",
@@ -53,6 +50,7 @@ _MODULES = {
     "graph.routing": "Command END START Send",
     "graph.runtime": "ExecutionInfo RunControl Runtime ServerInfo StreamWriter",
     "graph.scope": "get_config get_runtime get_store get_stream_writer",
+    "model.checkpoint": "Interrupt",
     "serde": "register_type",
     "serde.codec": "UnknownValue",
     "step.context": "StepContext",

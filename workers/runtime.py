@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import ParamSpec
 
 from orchestrator.checkpointer.redis import claims
-from orchestrator.client.children import Children
-from orchestrator.client.compiled import CompiledStateGraph
+from orchestrator.client.graph import CompiledStateGraph
+from orchestrator.client.subgraphs import Children
 from orchestrator.config import Settings
 from orchestrator.dispatch.broker import Dispatch, dispatcher, open_store
 from orchestrator.dispatch.inbox import Inbox

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from orchestrator import limits
-from orchestrator.client.options import CallOptions, OptionError, ValueOptions
+from orchestrator.client.call_config import CallOptions, OptionError, ValueOptions
 from orchestrator.client.results import GraphOutput
 from orchestrator.client.snapshot import StateSnapshot
 from orchestrator.graph.parameters import ContextT, InputT, OfState, OutputT, StateT
@@ -26,7 +26,7 @@ from orchestrator.step.cancelscope import Cancelled, CancelScope, cancel_scope
 from orchestrator.step.loop import callers_loop
 
 if TYPE_CHECKING:
-    from orchestrator.client.editing import StateUpdate
+    from orchestrator.engine.edit import StateUpdate
 
 __all__ = ["AsyncFace", "in_thread"]
 

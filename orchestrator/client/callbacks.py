@@ -15,7 +15,7 @@ from orchestrator.model.commit import LoadedThread
 from orchestrator.step.call import finish
 
 if TYPE_CHECKING:
-    from orchestrator.client.running import Running
+    from orchestrator.client.invocation import Running
 
 __all__ = [
     "GraphCallbackHandler",

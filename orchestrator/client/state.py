@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.channels import MISSING
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.client.calls import Calls
-from orchestrator.client.editing import INPUT, Editor, StateUpdate, copied
-from orchestrator.client.forking import fork_of
-from orchestrator.client.options import CallOptions
-from orchestrator.client.schemas import SchemaFace
+from orchestrator.client.call_config import (
+    CallOptions,
+    ConfigError,
+    ThreadConfig,
+    merged,
+    parse_config,
+)
+from orchestrator.client.graph_base import SchemaFace
 from orchestrator.client.snapshot import StateSnapshot, config_of, snapshot
-from orchestrator.client.threadconfig import ConfigError, ThreadConfig, merged, parse_config
+from orchestrator.client.thread_calls import Calls
+from orchestrator.client.thread_copies import fork_of
 from orchestrator.dispatch.base import Executor
 from orchestrator.engine.accept import RunConfig
 from orchestrator.engine.branches import parents_of
+from orchestrator.engine.edit import INPUT, Editor, StateUpdate, copied
 from orchestrator.engine.records import Records
 from orchestrator.engine.settle import Stepping
 from orchestrator.errors import InvalidUpdateError, UnknownThreadError
@@ -25,9 +30,10 @@ from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import ThreadId, child_thread, new_uuid, root_thread
 from orchestrator.model.checkpoint import PlannedStep
 from orchestrator.model.commit import Commit, LoadedThread
+from orchestrator.step import call
 
 if TYPE_CHECKING:
-    from orchestrator.client.compiled import CompiledStateGraph
+    from orchestrator.client.graph import CompiledStateGraph
 
 __all__ = ["StateFace"]
 
@@ -261,6 +267,7 @@ class StateFace(SchemaFace):
                 raise UnknownThreadError(msg)
             editor = Editor(
                 stepping=Stepping(graph.spec, graph.records, queue),
+                returns=call,
                 thread_id=thread_id,
                 loaded=loaded,
                 base=base,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.checkpointer.memory import MemoryCheckpointer
-from orchestrator.client.compiled import CompiledStateGraph
+from orchestrator.client.graph import CompiledStateGraph
 from orchestrator.config import Settings
 from orchestrator.dispatch.broker import Dispatch
 from orchestrator.errors import CheckpointerUnavailableError

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import START, MemoryCheckpointer, StateGraph
 from orchestrator.cli.output import json_line
-from orchestrator.client.calls import Calls
+from orchestrator.client.thread_calls import Calls
 from orchestrator.engine.accept import RunConfig
 from orchestrator.engine.records import Records
 from orchestrator.errors import StateCorruptedError, UnknownTypeError

@@ -24,7 +24,7 @@ from orchestrator import (
     interrupt,
     push_message,
 )
-from orchestrator.client.calls import Calls
+from orchestrator.client.thread_calls import Calls
 from orchestrator.engine.accept import RunConfig
 from orchestrator.errors import InvalidUpdateError
 from tests.fixtures.talking import ASKED, graph_of, shown, speaking

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import START, CompiledStateGraph, MemoryCheckpointer, StateGraph
 from orchestrator.cli.ledger import Verdict, judge
-from orchestrator.client.calls import Calls
+from orchestrator.client.thread_calls import Calls
 from orchestrator.engine.accept import RunConfig
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.maintenance.sweeper import Sweeper

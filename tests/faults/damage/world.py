@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypedDict
 
 from orchestrator import END, START, RetryPolicy, Send, StateGraph, interrupt
 from orchestrator.client.client import Client
-from orchestrator.client.compiled import CompiledStateGraph
+from orchestrator.client.graph import CompiledStateGraph
 from orchestrator.config import Settings
 from orchestrator.dispatch.broker import dispatcher, open_store
 from orchestrator.dispatch.message import celery_template

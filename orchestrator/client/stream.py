@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import limits
 from orchestrator.channels import MISSING
 from orchestrator.client import callbacks
-from orchestrator.client.beginning import first_fact
-from orchestrator.client.following import Follower, Known, check_kept
-from orchestrator.client.options import StreamMode, modes_of
-from orchestrator.client.projecting import INTERRUPT, Part, Projection
+from orchestrator.client.call_config import StreamMode, modes_of
+from orchestrator.client.invocation import Running
+from orchestrator.client.log_reader import Follower, Known, check_kept, first_fact
+from orchestrator.client.projection import INTERRUPT, Part, Projection, Unseen
 from orchestrator.client.results import outcome_of, without_questions
-from orchestrator.client.running import Running
 from orchestrator.client.snapshot import live_values
-from orchestrator.client.unseen import Unseen
 from orchestrator.dispatch.local import InProcess, LocalRun
 from orchestrator.engine.records import Records
 from orchestrator.errors import StreamGapError
@@ -32,7 +30,7 @@ from orchestrator.step.cancelscope import Cancelled, check_cancelled, elsewhere
 from orchestrator.step.facts import Fact, Missed
 
 if TYPE_CHECKING:
-    from orchestrator.client.compiled import CompiledStateGraph
+    from orchestrator.client.graph import CompiledStateGraph
 
 __all__ = ["Shape", "known_by", "printed", "prints", "stream_parts"]
 

@@ -14,23 +14,26 @@ from orchestrator import limits
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.saver import BaseCheckpointSaver
 from orchestrator.client.aio import AsyncFace
-from orchestrator.client.beginning import run_config
-from orchestrator.client.children import Children
-from orchestrator.client.options import (
+from orchestrator.client.call_config import (
     CallOptions,
     CompileOptions,
+    ThreadConfig,
     ValueOptions,
     check_parts,
     checked,
     checked_checkpointer,
     checked_compile,
+    joined,
+    merged,
+    parse_config,
 )
-from orchestrator.client.progress import node_states
+from orchestrator.client.invocation import Running
+from orchestrator.client.node_states import node_states
 from orchestrator.client.results import GraphOutput
-from orchestrator.client.running import Running
 from orchestrator.client.state import StateFace
-from orchestrator.client.streaming import printed, prints, stream_parts
-from orchestrator.client.threadconfig import ThreadConfig, joined, merged, parse_config
+from orchestrator.client.stream import printed, prints, stream_parts
+from orchestrator.client.subgraphs import Children
+from orchestrator.client.thread_calls import run_config
 from orchestrator.clock import SystemClock
 from orchestrator.dispatch.base import Executor
 from orchestrator.dispatch.local import InProcess

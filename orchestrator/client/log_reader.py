@@ -11,14 +11,13 @@ Rule 2: events that cannot be read any more are a part, too: none is passed over
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.client.beginning import left_in
-from orchestrator.client.options import OptionError
-from orchestrator.client.unseen import Unseen
+from orchestrator.client.call_config import OptionError
+from orchestrator.client.projection import Unseen
 from orchestrator.engine.records import Records
 from orchestrator.frozen import replace
 from orchestrator.graph.spec import GraphSpec
@@ -50,13 +49,22 @@ from orchestrator.step.facts import (
     Done,
     Fact,
     Failed,
+    Left,
     Missed,
     Stopped,
     TaskDone,
     Written,
 )
 
-__all__ = ["Follower", "Known", "StreamPart", "check_kept", "event_of", "parts_of_log"]
+__all__ = [
+    "Follower",
+    "Known",
+    "StreamPart",
+    "check_kept",
+    "event_of",
+    "first_fact",
+    "parts_of_log",
+]
 
 _POLL_S = 2.0  # How long one read of the log waits for an event, at most.
 _LOOK_EVENTS = 1000  # Among how many events one is searched for.
@@ -345,3 +353,41 @@ class Follower:
 
 def _step(entry: StepEntry) -> dict[str, Any]:
     return {"number": entry.number, "step_id": entry.step, "node": entry.node}
+
+
+def first_fact(
+    thread_id: str, loaded: LoadedThread, records: Records, spec: GraphSpec, *, resumes: bool
+) -> Advanced:
+    """Return the fact that a run begins, or goes on, at the thread's head.
+
+    Args:
+        thread_id: the thread.
+        loaded: the thread at its head, with values.
+        records: how it is stored.
+        spec: its graph.
+        resumes: whether the run goes on: its state is shown then, as if all of it were new.
+    """
+    frame = records.frame(loaded)
+    return Advanced(
+        thread_id=thread_id,
+        spec=spec,
+        frame=frame,
+        changed=None if resumes else frozenset(),
+        begins=frame.checkpoint.plan if loaded.head.status.active else (),
+        completed={i: records.outcome(data).writes for i, data in loaded.outcomes.items()},
+        left=left_in(loaded, records) if resumes else {},
+    )
+
+
+def left_in(loaded: LoadedThread, records: Records) -> Mapping[str, Left]:
+    """Return what the steps of a thread had asked, and how they had failed, by step id."""
+    found: dict[str, Left] = {}
+    for step_id, step in loaded.steps.items():
+        if not step.completed and (step.asks or step.error):
+            asked = tuple(map(records.interrupt, filter(None, step.asks.values())))
+            found[step_id] = asked, records.error(step.error)
+    for step_id, data in loaded.outcomes.items():
+        outcome = records.outcome(data)
+        if outcome.interrupts or outcome.error:
+            found[step_id] = outcome.interrupts, records.error(outcome.error)
+    return found

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.client.calls import Calls
+from orchestrator.client.call_config import ConfigError, ThreadConfig
 from orchestrator.client.snapshot import child_namespace
-from orchestrator.client.threadconfig import ConfigError, ThreadConfig
+from orchestrator.client.thread_calls import Calls
 from orchestrator.engine.branches import caller_of, parents_of
 from orchestrator.engine.carryover import Spot, carried_in, place_of
 from orchestrator.engine.questions import answers_to, placed
@@ -25,7 +25,7 @@ from orchestrator.model.commit import LoadedThread
 from orchestrator.step.answers import check_answer
 
 if TYPE_CHECKING:
-    from orchestrator.client.compiled import CompiledStateGraph
+    from orchestrator.client.graph import CompiledStateGraph
 
 __all__ = ["Address", "Addresses"]
 

@@ -21,11 +21,11 @@ from orchestrator.channels import Overwrite
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.checkpointer.overlay import Overlay
-from orchestrator.client.beginning import first_fact
-from orchestrator.client.calls import Calls
+from orchestrator.client.call_config import ThreadConfig
+from orchestrator.client.log_reader import first_fact
 from orchestrator.client.results import failure_of
 from orchestrator.client.snapshot import lasting_namespace, live_values, shown
-from orchestrator.client.threadconfig import ThreadConfig
+from orchestrator.client.thread_calls import Calls
 from orchestrator.dispatch.local import InProcess
 from orchestrator.engine.accept import RunConfig, left_behind, paused_by_node
 from orchestrator.engine.branches import belongs, below, crowded, leaves
@@ -65,7 +65,7 @@ from orchestrator.step.untracked import split_input
 from orchestrator.step.waiting import ChildPaused, ChildRuns, GivesWay
 
 if TYPE_CHECKING:
-    from orchestrator.client.compiled import CompiledStateGraph
+    from orchestrator.client.graph import CompiledStateGraph
 
 __all__ = ["Children"]
 

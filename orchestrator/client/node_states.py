@@ -19,7 +19,7 @@ from orchestrator.model.checkpoint import Checkpoint, PlannedStep, RunStatus
 from orchestrator.model.commit import LoadedStep, LoadedThread, Wait
 
 if TYPE_CHECKING:
-    from orchestrator.client.compiled import CompiledStateGraph
+    from orchestrator.client.graph import CompiledStateGraph
 
 __all__ = ["node_states"]
 

@@ -12,8 +12,16 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, TypeVar
 
+from orchestrator import limits
 from orchestrator.channels import MISSING
 from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.client.call_config import (
+    CallOptions,
+    ConfigError,
+    SubmitOptions,
+    ThreadConfig,
+    parse_config,
+)
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.engine import resume as resumption
 from orchestrator.engine import run_queue
@@ -25,29 +33,98 @@ from orchestrator.engine.rollback import damage_to_state
 from orchestrator.engine.settle import Placement, in_one_log
 from orchestrator.errors import (
     EmptyInputError,
+    InvalidUpdateError,
     NoPendingInterruptError,
     StateCorruptedError,
     ThreadBusyError,
     UnknownThreadError,
     UnknownTypeError,
 )
+from orchestrator.graph.routing import Command, own
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import checkpoint_text, child_thread, root_thread
+from orchestrator.ids import check_thread_id, checkpoint_text, child_thread, new_uuid, root_thread
 from orchestrator.model.commit import Commit, LoadedThread, ReadyStep, Refusal
 from orchestrator.step.answers import check_answer
+from orchestrator.step.call import updates_of
 from orchestrator.step.cancelscope import check_cancelled
 from orchestrator.step.lease import LEASE_TTL_S, owner_is_dead
 from orchestrator.step.line import begin_next
 from orchestrator.step.resuming import Resume
 from orchestrator.step.salvage import salvage
 
-__all__ = ["Calls"]
+__all__ = ["Calls", "checked_input", "checked_submitted", "run_config"]
 
 _C = TypeVar("_C", Commit, Commit | None)
 _DECISIONS_MAX = 8  # How often a call is decided anew before it gives up.
 _LOOK_S = 2.0  # How long one look at the events of a busy thread waits.
 _PAGE = 100  # Checkpoint ids that are asked for at once.
 _HELD_LOOK_S = 0.05  # After so long a thread that a call holds is looked at anew.
+
+
+def run_config(
+    parsed: ThreadConfig, options: CallOptions | SubmitOptions, spec: GraphSpec | None
+) -> RunConfig:
+    """Return what a run is started with besides its input, for every entrance alike.
+
+    Args:
+        parsed: the config of the call.
+        options: its options, checked.
+        spec: the graph, if the caller has it.
+    """
+    return RunConfig(
+        run_id=new_uuid(),
+        fingerprint=spec.fingerprint if spec else "",
+        state_version=spec.lineage.version if spec else None,
+        recursion_limit=parsed.recursion_limit or limits.RECURSION_LIMIT_DEFAULT,
+        metadata=parsed.metadata,
+        configurable=parsed.configurable,
+        resumes_max=parsed.resumes_max,
+        on_pending=options.get("on_pending") or "discard",
+        on_corrupt=options.get("on_corrupt") or "raise",
+        multitask=options.get("multitask_strategy") or "reject",
+    )
+
+
+def checked_submitted(config: Mapping[str, Any] | None, thread_id: Any) -> ThreadConfig:
+    """Understand the config of a run that this process does not wait for.
+
+    Raises:
+        ConfigError: if it has what only a call that waits can use, or names two threads.
+    """
+    named = {} if thread_id is None else {"thread_id": check_thread_id(thread_id)}
+    parsed = parse_config({**(config or {}), **named})
+    unused = next((key for key in ("callbacks", "run_id") if parsed.more.get(key)), "")
+    if unused:
+        msg = (
+            f"{unused} must not be in the config of submit: handlers hear of a run in the process "
+            f"that waits for it. Leave it out, or call invoke on the graph with a CeleryExecutor"
+        )
+        raise ConfigError(msg)
+    if parsed.ns or parsed.names.get("checkpoint_id"):
+        msg = (
+            "the config of submit must name a thread only: a submitted run begins at its latest "
+            "checkpoint. Leave out checkpoint_id and checkpoint_ns, or fork the thread there first"
+        )
+        raise ConfigError(msg)
+    return parsed
+
+
+def checked_input(spec: GraphSpec | None, value: Any) -> Any:
+    """Return the input of a submitted run.
+
+    Raises:
+        InvalidUpdateError: if it is a `Command`, or no update of the graph's state.
+    """
+    value = own(value)
+    if isinstance(value, Command):
+        msg = (
+            f"the input of submit must be an update of the state ({value!r:.100}): answer with "
+            f"client.resume(thread_id, answer), or give the Command to invoke on the graph"
+        )
+        raise InvalidUpdateError(msg)
+    if spec is not None and spec.start.action is None:
+        updates_of(spec, spec.start, value)
+    return value
 
 
 @dataclass(slots=True)
