@@ -18,7 +18,8 @@ from typing import ParamSpec
 
 from orchestrator.checkpointer.redis import claims
 from orchestrator.client.graph import CompiledStateGraph
-from orchestrator.client.subgraphs import Children
+from orchestrator.client.graph_base import GraphBase
+from orchestrator.client.subgraphs import step_protocol, surroundings
 from orchestrator.config import Settings
 from orchestrator.dispatch.broker import Dispatch, dispatcher, open_store
 from orchestrator.dispatch.inbox import Inbox
@@ -28,7 +29,6 @@ from orchestrator.ids import check_stored_thread_id
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import ReadyStep
 from orchestrator.step.access import Access, new_owner
-from orchestrator.step.live import Live
 from orchestrator.step.protocol import SETTLED, StepProtocol
 from orchestrator.step.report import Report
 from orchestrator.step.resuming import record_takeover
@@ -242,23 +242,20 @@ class Runtime:
 
     def _made(self, name: str) -> StepProtocol | None:
         root, *nodes = name.split("|")
-        graph = self.graphs.get(root)
-        queue = self.queue
-        store, cache = (graph.store, graph.cache) if graph else (None, None)
+        graph: GraphBase | None = self.graphs.get(root)
+        queue, around = self.queue, None
         for node in nodes:
-            queue = (graph.spec.queue if graph else None) or queue
-            graph = dict(graph.direct_subgraphs()).get(node) if graph else None
-            if graph is not None:
-                store, cache = graph.store or store, graph.cache or cache
+            if graph is None:
+                break
+            queue, around = graph.spec.queue or queue, surroundings(graph, around)
+            graph = dict(graph.direct_subgraphs()).get(node)
         if graph is None:
             return None
-        live = Live(store=store, cache=cache, children=Children())
-        return StepProtocol(
-            graph.spec,
-            graph.records,
+        return step_protocol(
+            graph,
             self.access,
             queue,
-            live,
+            surroundings(graph, around),
             dispatch=self.dispatch_default,
             in_place=self._may_go_on,
         )

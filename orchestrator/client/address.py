@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.client.call_config import ConfigError, ThreadConfig
+from orchestrator.client.graph_base import GraphBase
 from orchestrator.client.snapshot import child_namespace
 from orchestrator.client.thread_calls import Calls
 from orchestrator.engine.branches import caller_of, parents_of
@@ -23,9 +24,6 @@ from orchestrator.ids import checkpoint_text, child_thread, root_thread
 from orchestrator.model.checkpoint import Checkpoint, Interrupt, PlannedStep
 from orchestrator.model.commit import LoadedThread
 from orchestrator.step.answers import check_answer
-
-if TYPE_CHECKING:
-    from orchestrator.client.graph import CompiledStateGraph
 
 __all__ = ["Address", "Addresses"]
 
@@ -79,7 +77,7 @@ class Addresses:
         root: the outermost thread.
     """
 
-    graph: CompiledStateGraph
+    graph: GraphBase
     store: Checkpointer
     root: str
     _calls: Calls = field(init=False)

@@ -5,37 +5,125 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from functools import partial
+from typing import Any, Literal, cast, get_args
 
 from orchestrator.channels import Channel
+from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.checkpointer.saver import BaseCheckpointSaver
 from orchestrator.client.aio import in_thread
-from orchestrator.client.call_config import StreamMode
+from orchestrator.client.call_config import (
+    CallOptions,
+    ConfigError,
+    StreamMode,
+    ThreadConfig,
+    checked_checkpointer,
+)
+from orchestrator.client.thread_calls import run_config
+from orchestrator.dispatch.base import Executor
+from orchestrator.dispatch.local import InProcess
+from orchestrator.engine.accept import RunConfig
+from orchestrator.engine.records import Records
 from orchestrator.graph.fields import field_hints
 from orchestrator.graph.routing import START
 from orchestrator.graph.runtime import Runtime, silent
 from orchestrator.graph.schema import ROOT, channels_of
-from orchestrator.graph.spec import DEFAULT_NAME, SINGLE, GraphSpec
+from orchestrator.graph.spec import DEFAULT_NAME, SINGLE, GraphSpec, NodeSpec
+from orchestrator.serde.codec import UNKNOWN_TYPED, USERS_TYPED, Codec
+from orchestrator.step.access import new_owner
 from orchestrator.step.adapting import adapter, fields_model, is_model, is_typeddict, root_model
+from orchestrator.step.bridge import prepare_handlers
 from orchestrator.step.call import finish
+from orchestrator.step.untracked import Untracked
 
-if TYPE_CHECKING:
-    from orchestrator.client.graph import CompiledStateGraph
-    from orchestrator.graph.spec import NodeSpec
-
-__all__ = ["GraphNode", "SchemaFace"]
+__all__ = ["GraphBase", "GraphNode"]
 
 UNNAMED = "LangGraph"  # What a graph without a name is called in LangGraph, and in schemas here.
 
 
-class SchemaFace:
-    """The calls of a compiled graph that tell about it."""
+_NODES_SHOWN = 8  # By `repr`.
+
+
+class GraphBase:
+    """A frozen graph with its checkpointer, its executor, and what it reports of itself."""
 
     spec: GraphSpec
+    config: Mapping[str, Any]  # What holds for all calls; see `with_config`.
+    default_name = "graph"  # What it is called if nothing is said.
     # As in LangGraph, these may be set until the graph runs.
     stream_mode: StreamMode | Sequence[StreamMode] = "updates"  # What `stream` shows by default.
     step_timeout: float | None = None  # How many seconds a superstep may take.
     debug: bool = False  # Whether calls print updates and values.
+    builder: Any = None
+    cache: Any = None
+    store: Any = None
+
+    def __init__(
+        self,
+        spec: GraphSpec,
+        *,
+        checkpointer: Checkpointer | bool | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        """Bring graph, checkpointer and executor together; `StateGraph.compile` does it for you."""
+        self.spec = spec
+        self.executor: Executor = executor or InProcess()
+        self.checkpointer = self.executor.checkpointer() if checkpointer is None else checkpointer
+        codec = Codec()
+        for cls in spec.classes:
+            codec.register_class(cls)
+        for cls in spec.inner_classes():  # Of questions and answers that pass through.
+            with suppress(ValueError):  # Another class of this graph has the same name.
+                codec.register_class(cls)
+        self.records = Records(codec.encode, codec.decode, spec.lineage)
+        # What calls on threads of a fleet use: they read no values, but may bring some.
+        self.carrying = Records(codec.encode, partial(codec.decode, placeholders=USERS_TYPED))
+        # What shows values, also of types that only other processes know.
+        self.showing = Records(
+            codec.encode, partial(codec.decode, placeholders=UNKNOWN_TYPED), spec.lineage
+        )
+        prepare_handlers()
+        self.config: Mapping[str, Any] = {}  # What holds for all calls; see `with_config`.
+        self.owner = new_owner()
+        self.untracked = Untracked()
+
+    def __repr__(self) -> str:
+        """Return the name, the nodes and the checkpointer of the graph."""
+        names = [name for name in self.spec.nodes if not name.startswith("__")]
+        more = f", … ({len(names)} in all)" if len(names) > _NODES_SHOWN else ""
+        store = self.checkpointer
+        kept = store if store is None or isinstance(store, bool) else type(store).__name__
+        nodes = ", ".join(names[:_NODES_SHOWN]) + more
+        return f"<{type(self).__name__} {self.name!r}: nodes {nodes}; checkpointer {kept}>"
+
+    @property
+    def checkpointer(self) -> Checkpointer | bool | None:
+        """Return what keeps the threads; as in LangGraph, another may be set."""
+        return self._checkpointer
+
+    @checkpointer.setter
+    def checkpointer(self, checkpointer: Any) -> None:
+        self._checkpointer = checked_checkpointer(checkpointer)
+        if isinstance(self._checkpointer, BaseCheckpointSaver):
+            self._checkpointer.learn((*self.spec.classes, *self.spec.inner_classes()))
+
+    @property
+    def trace_name(self) -> str:
+        """Return the name under which handlers hear of the graph, if a call has no `run_name`."""
+        return "LangGraph" if self.name == self.default_name else self.name
+
+    def run_config(self, parsed: ThreadConfig, options: CallOptions) -> RunConfig:
+        """Return what a run is started with besides its input."""
+        owner = "" if self.executor.default_queue else self.owner
+        return dataclasses.replace(run_config(parsed, options, self.spec), owner=owner)
+
+    @property
+    def default_queue(self) -> str:
+        """Return where steps go whose node and run name no queue; empty: they run here."""
+        default = self.executor.default_queue
+        return default and (self.spec.queue or default)
 
     @property
     def name(self) -> str:
@@ -49,10 +137,7 @@ class SchemaFace:
     @property
     def nodes(self) -> Mapping[str, GraphNode]:
         """Return the nodes by name, to be called on their own: `graph.nodes["a"].invoke(…)`."""
-        graph = cast("CompiledStateGraph", self)
-        return {
-            spec.label or name: GraphNode(graph, spec) for name, spec in self.spec.nodes.items()
-        }
+        return {spec.label or name: GraphNode(self, spec) for name, spec in self.spec.nodes.items()}
 
     @property
     def channels(self) -> Mapping[str, Channel]:
@@ -109,44 +194,50 @@ class SchemaFace:
             return own
         return own + suffix.title() if own[0].isupper() else f"{own}_{suffix.lower()}"
 
-    def direct_subgraphs(self) -> Iterator[tuple[str, CompiledStateGraph]]:
+    def direct_subgraphs(self) -> Iterator[tuple[str, GraphBase]]:
         """Iterate over the nodes that are graphs, or whose code calls one."""
         for node in self.spec.nodes:
             found = next(self.subgraphs_of(node), None)
             if found is not None:
                 yield node, found
 
-    def subgraphs_of(self, node: str) -> Iterator[CompiledStateGraph]:
+    def subgraphs_of(self, node: str) -> Iterator[GraphBase]:
         """Iterate over the graphs that a node is, or that its code names."""
         spec = self.spec.nodes[node]
         if spec.subgraph is not None:
-            yield cast("CompiledStateGraph", spec.subgraph)
+            yield cast("GraphBase", spec.subgraph)
         elif spec.action is not None:
             yield from (graph for graph in _named_in(spec.action) if graph is not self)
 
-    def get_subgraphs(
-        self, *, namespace: str | None = None, recurse: bool = False
-    ) -> Iterator[tuple[str, CompiledStateGraph]]:
-        """Iterate over subgraphs by namespace, that is by the names of their nodes.
+    def store_of_threads(self) -> Checkpointer:
+        """Return where the graph keeps its threads.
+
+        Raises:
+            ConfigError: if it keeps none.
+        """
+        if self.checkpointer is None or isinstance(self.checkpointer, bool):
+            msg = "No checkpointer set: the graph keeps no threads; give compile() a checkpointer"
+            raise ConfigError(msg)
+        return self.checkpointer
+
+    def spec_of(self, ns: str) -> GraphSpec | None:
+        """Return the frozen graph of a namespace, if it is known."""
+        graph = self.graph_of(ns)
+        return graph.spec if graph else None
+
+    def graph_of(self, ns: str, fingerprint: str = "") -> GraphBase | None:
+        """Return the graph of a namespace: this one, or a subgraph at any depth.
 
         Args:
-            namespace: only the subgraph of this namespace, as `"outer"` or `"outer|inner"`.
-            recurse: whether to show subgraphs of subgraphs too.
+            ns: the namespace.
+            fingerprint: that of the graph's thread, by which it is known where code calls several.
         """
-        for node, graph in self.direct_subgraphs():
-            if namespace in {None, node}:
-                yield node, graph
-            inner = None
-            if namespace is not None and namespace.startswith(f"{node}|"):
-                inner = namespace.removeprefix(f"{node}|")
-            if inner is not None or (recurse and namespace is None):
-                for name, below in graph.get_subgraphs(namespace=inner, recurse=recurse):
-                    yield f"{node}|{name}", below
-
-    async def aget_subgraphs(self, *, namespace: str | None = None, recurse: bool = False) -> Any:
-        """Iterate over what `get_subgraphs` gives."""
-        for found in self.get_subgraphs(namespace=namespace, recurse=recurse):
-            yield found
+        graphs: list[GraphBase] = [self]
+        for part in filter(None, ns.split("|")):
+            if not part.isdigit():
+                graphs = [below for graph in graphs for below in _below(graph, part)]
+        same = (graph for graph in graphs if graph.spec.fingerprint == fingerprint)
+        return next(same, graphs[0] if graphs else None)
 
     def get_input_jsonschema(self, config: Any = None) -> dict[str, Any]:
         """Return the JSON schema of what a run may be started with."""
@@ -212,17 +303,23 @@ class SchemaFace:
         return found
 
 
-def _named_in(function: Any) -> Iterator[CompiledStateGraph]:
-    """Iterate over the compiled graphs that a function's code names."""
-    from orchestrator.client.graph import CompiledStateGraph  # noqa: PLC0415 - it has this face
+def _below(graph: GraphBase, part: str) -> Iterator[GraphBase]:
+    """Iterate over the graphs that the step of a namespace may run."""
+    name = part.partition(":")[0]
+    for node in graph.spec.nodes:
+        if name in {node, graph.spec.shown(node)}:
+            yield from graph.subgraphs_of(node)
 
+
+def _named_in(function: Any) -> Iterator[GraphBase]:
+    """Iterate over the compiled graphs that a function's code names."""
     target = inspect.unwrap(function)
     target = getattr(target, "__func__", target)
     if not inspect.isfunction(target):
         return
     for found in inspect.getclosurevars(target)[:2]:
         for value in found.values():
-            if isinstance(value, CompiledStateGraph):
+            if isinstance(value, GraphBase):
                 yield value
 
 
@@ -249,7 +346,7 @@ class GraphNode:
         spec: what is known of it.
     """
 
-    graph: CompiledStateGraph
+    graph: GraphBase
     spec: NodeSpec
 
     @property

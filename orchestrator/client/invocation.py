@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.channels import MISSING
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.checkpointer.overlay import Overlay
-from orchestrator.client import callbacks
 from orchestrator.client.address import Address, Addresses
 from orchestrator.client.call_config import (
     CallOptions,
@@ -24,9 +23,12 @@ from orchestrator.client.call_config import (
     ThreadConfig,
     check_output_keys,
 )
+from orchestrator.client.callbacks import pause_handlers, report_paused, report_resumed
+from orchestrator.client.graph_base import GraphBase
 from orchestrator.client.results import INTERRUPT, GraphOutput, outcome_of, without_questions
-from orchestrator.client.subgraphs import Children
+from orchestrator.client.subgraphs import step_protocol, surroundings
 from orchestrator.client.thread_calls import Calls
+from orchestrator.clock import SystemClock
 from orchestrator.dispatch.await_run import run_of
 from orchestrator.dispatch.local import InProcess, LocalRun
 from orchestrator.engine.accept import RunConfig, left_behind
@@ -49,6 +51,7 @@ from orchestrator.errors import (
 from orchestrator.graph.routing import START, Command, own, plain_name
 from orchestrator.graph.scope import current_scope
 from orchestrator.ids import new_uuid, root_thread
+from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import LoadedThread, ReadyStep
 from orchestrator.step import call
 from orchestrator.step.access import Access, new_owner
@@ -57,22 +60,18 @@ from orchestrator.step.call import check_steering, updates_of
 from orchestrator.step.cancelscope import check_cancelled
 from orchestrator.step.facts import Listener
 from orchestrator.step.lease import keeping
-from orchestrator.step.live import Live
 from orchestrator.step.protocol import StepProtocol
 from orchestrator.step.surroundings import context_for
 from orchestrator.step.untracked import split_input
 
-if TYPE_CHECKING:
-    from orchestrator.client.graph import CompiledStateGraph
-
-__all__ = ["Running", "Start"]
+__all__ = ["Invocation"]
 
 
 @dataclass(slots=True)
-class Running:
+class Invocation:
     """One call of a graph on a thread."""
 
-    graph: CompiledStateGraph
+    graph: GraphBase
     store: Checkpointer
     thread_id: str
     parsed: ThreadConfig
@@ -81,13 +80,14 @@ class Running:
     listener: Listener | None = None
     wants_messages: bool = False  # Whether tokens of language models are read.
     resumes: bool = field(default=False, init=False)
-    is_reported: bool = field(default=False, init=False)  # To handlers, that the run rests.
+    _is_reported: bool = field(default=False, init=False)  # To handlers, that the run paused.
     run_id: str = field(default="", init=False)  # Of the run that began or goes on.
+    _run: RunConfig = field(init=False)  # What a new run is started with.
     _protocol: StepProtocol | None = field(default=None, init=False)
     trace: GraphRun = field(default_factory=GraphRun, init=False)  # What handlers hear of it.
 
     @classmethod
-    def of(cls, graph: CompiledStateGraph, parsed: ThreadConfig, options: CallOptions) -> Running:
+    def of(cls, graph: GraphBase, parsed: ThreadConfig, options: CallOptions) -> Invocation:
         """Return a call, with a place for its thread.
 
         Raises:
@@ -187,7 +187,7 @@ class Running:
                 f"another process before this call ended. Wait for it, then look at get_state"
             )
             raise ThreadBusyError(msg)
-        callbacks.report_rest(self, loaded)
+        self.report_paused(loaded)
         found = outcome_of(
             self.parsed.thread_id or self.thread_id,
             loaded,
@@ -232,13 +232,30 @@ class Running:
         check_cancelled()
         check_output_keys(self.options, self.graph.spec.state_keys)
         self._check_placed()
-        self._protocol = self._made()  # What it cannot be made of is refused before anything else.
-        start = Start(self.graph, self.store, self.thread_id, self.parsed, self._run_config())
-        ready = start.begin(value)
-        self.resumes, self.run_id = start.resumes, start.run_id
-        if start.resumes:
-            callbacks.report_resumed(self)
+        self._protocol = self._made()  # Options that fit no graph are refused before the commit.
+        self._run = self._run_config()
+        ready = self._commit(value)
+        if self.resumes and (handlers := self._handlers()):
+            loaded = self.store.load(self.thread_id, values=False)
+            assert loaded is not None
+            report_resumed(handlers, self._traced_as, self.thread_id, loaded)
         return ready
+
+    def report_paused(self, loaded: LoadedThread) -> None:
+        """Report to handlers, once, that the run paused because it asks something."""
+        handlers = self._handlers()
+        if not handlers or self._is_reported or loaded.head.status is not RunStatus.PAUSED:
+            return
+        self._is_reported = True
+        report_paused(handlers, self._traced_as, self.thread_id, loaded, self.graph.records)
+
+    def _handlers(self) -> list[Any]:
+        return pause_handlers(self.parsed.more.get("callbacks"), self.trace.callbacks)
+
+    @property
+    def _traced_as(self) -> Any:
+        """Return the id under which handlers know the run."""
+        return self.trace.run_id or self.parsed.more.get("run_id")
 
     def _check_placed(self) -> None:
         """Refuse options that only the process that runs the steps could honour."""
@@ -273,96 +290,19 @@ class Running:
         )
         return dataclasses.replace(run, configurable=kept, metadata=metadata)
 
-    # ---- who runs it ----------------------------------------------------------------------
-
-    def protocol(self) -> StepProtocol:
-        """Return the protocol by which this process does the run's steps."""
-        assert self._protocol is not None, "a call begins before it runs"
-        return self._protocol
-
-    def _made(self) -> StepProtocol:
-        graph, options, size = self.graph, self.options, self.parsed.concurrency_max
-        live = Live(
-            store=graph.store,
-            cache=graph.cache,
-            children=Children(),
-            listener=self.listener,
-            context=context_for(graph.spec.context_schema, options.get("context")),
-            config={
-                **self.parsed.more,
-                "callbacks": self.trace.callbacks,
-                "configurable": self.parsed.configurable,
-                "metadata": self.parsed.shown,
-                **({"max_concurrency": size} if size is not None else {}),
-            },
-            control=options.get("control"),
-            untracked=graph.untracked,
-            messages=self.wants_messages,
-            is_named=self.parsed.thread_id is not None,
-            keeps=self.keeps,
-        )
-        return dataclasses.replace(
-            graph.protocol(self.store, live),
-            breaks_after=self._breaks("interrupt_after"),
-            breaks_before=self._breaks("interrupt_before"),
-        )
-
-    def _breaks(self, which: str) -> frozenset[str] | None:
-        nodes: Any = self.options.get(which)
-        if nodes is None:
-            return None
-        spec = self.graph.spec
-        chosen = set(spec.nodes) - {START} if nodes == "*" else set(map(plain_name, nodes))
-        unknown = sorted(chosen - spec.breakable)
-        if unknown:
-            msg = f"{which} names {unknown[0]!r}, which is no node of {self.graph.name!r}"
-            raise InvalidUpdateError(msg)
-        return frozenset(chosen)
-
-
-def _storable(records: Any, value: Any) -> bool:
-    """Return whether a value of the config can be stored; others serve this process only."""
-    try:
-        records.encode(value)
-    except UnserializableValueError:
-        return False
-    return True
-
-
-@dataclass(slots=True)
-class Start:
-    """The beginning of one call of a graph on a thread.
-
-    Attributes:
-        graph: the graph.
-        store: where the thread is.
-        thread_id: the thread.
-        parsed: what the caller says of it.
-        run: what a new run is started with.
-        resumes: whether a run goes on, rather than a new one beginning.
-        run_id: the run that begins or goes on; empty: not known before it does.
-    """
-
-    graph: CompiledStateGraph
-    store: Checkpointer
-    thread_id: str
-    parsed: ThreadConfig
-    run: RunConfig
-    resumes: bool = field(default=False, init=False)
-    run_id: str = field(default="", init=False)
+    # ---- the commit ---------------------------------------------------------------------------
 
     @property
     def _addresses(self) -> Addresses:
         return Addresses(self.graph, self.store, self.thread_id)
 
     @property
-    def calls(self) -> Calls:
-        """Return the calls that change the thread."""
+    def _calls(self) -> Calls:
         queue = self.graph.default_queue
         return Calls(self.store, self.graph.records, queue, "" if queue else self.graph.owner)
 
-    def begin(self, value: Any) -> tuple[ReadyStep, ...] | None:
-        """Commit what the call asks for; return the steps that are ready, `None` for nothing."""
+    def _commit(self, value: Any) -> tuple[ReadyStep, ...] | None:
+        """Commit the input, the answer or the continuation; return the steps that are ready."""
         value = own(value)
         goes_on = value is None or isinstance(value, Command)
         loaded = self.store.load(self.thread_id, values=False) if goes_on else None
@@ -392,11 +332,11 @@ class Start:
         spec = graph.spec
         if spec.start.action is None and not steering.get("steers"):
             updates_of(spec, spec.start, value)  # What is no input must not end a run.
-        run = dataclasses.replace(self.run, **steering)
+        run = dataclasses.replace(self._run, **steering)
         own: dict[str, Any] = {}
         if not graph.executor.default_queue:  # Else another process takes the input.
             value, own = split_input(value, spec)
-        self.run_id, ready = self.calls.accept(self.thread_id, graph.name, value, run, at)
+        self.run_id, ready = self._calls.accept(self.thread_id, graph.name, value, run, at)
         graph.untracked.set(self.thread_id, own)
         return ready
 
@@ -451,14 +391,14 @@ class Start:
     def _answer(self, resume: Any) -> tuple[ReadyStep, ...]:
         try:
             limit = self.parsed.recursion_limit
-            return self.calls.answer(
-                self.thread_id, resume, recursion_limit=limit, call=self.run.call
+            return self._calls.answer(
+                self.thread_id, resume, recursion_limit=limit, call=self._run.call
             )
         except UnknownThreadError:
             raise self._asks_nothing() from None
 
     def _carry_on(self) -> tuple[ReadyStep, ...] | None:
-        return self.calls.carry_on(self.thread_id, self.parsed.recursion_limit, self.run.call)
+        return self._calls.carry_on(self.thread_id, self.parsed.recursion_limit, self._run.call)
 
     def _asks_nothing(self) -> NoPendingInterruptError:
         if self.graph.checkpointer is None:
@@ -472,7 +412,7 @@ class Start:
 
     def _branch(self, spot: Spot) -> None:
         """Make a checkpoint the head again, as a new branch."""
-        graph, calls = self.graph, self.calls
+        graph, calls = self.graph, self._calls
         stepping = Stepping(graph.spec, graph.records, graph.executor.default_queue)
 
         def decide(head: LoadedThread | None) -> Any:
@@ -482,7 +422,7 @@ class Start:
                 thread_id=self.thread_id,
                 loaded=head,
                 base=calls.at(self.thread_id, spot.checkpoint_id),
-                run=self.run,
+                run=self._run,
                 now_ms=calls.clock.now_ms(),
             )
             return editor.branch("fork", spot=spot)
@@ -504,6 +444,64 @@ class Start:
             nodes = ", ".join(map(repr, waiting))
             msg = f"the thread {self.thread_id!r} waits in {nodes}: {why}, or start a new run"
             raise GraphMismatchError(msg)
+
+    # ---- who runs it ----------------------------------------------------------------------
+
+    def protocol(self) -> StepProtocol:
+        """Return the protocol by which this process does the run's steps."""
+        assert self._protocol is not None, "a call begins before it runs"
+        return self._protocol
+
+    def _made(self) -> StepProtocol:
+        graph, options, size = self.graph, self.options, self.parsed.concurrency_max
+        executor = graph.executor
+        clock = executor.clock if isinstance(executor, InProcess) else SystemClock()
+        live = surroundings(
+            graph,
+            listener=self.listener,
+            context=context_for(graph.spec.context_schema, options.get("context")),
+            config={
+                **self.parsed.more,
+                "callbacks": self.trace.callbacks,
+                "configurable": self.parsed.configurable,
+                "metadata": self.parsed.shown,
+                **({"max_concurrency": size} if size is not None else {}),
+            },
+            control=options.get("control"),
+            untracked=graph.untracked,
+            messages=self.wants_messages,
+            is_named=self.parsed.thread_id is not None,
+            keeps=self.keeps,
+        )
+        return step_protocol(
+            graph,
+            Access(self.store, graph.owner, clock=clock),
+            executor.default_queue,
+            live,
+            breaks_after=self._breaks("interrupt_after"),
+            breaks_before=self._breaks("interrupt_before"),
+        )
+
+    def _breaks(self, which: str) -> frozenset[str] | None:
+        nodes: Any = self.options.get(which)
+        if nodes is None:
+            return None
+        spec = self.graph.spec
+        chosen = set(spec.nodes) - {START} if nodes == "*" else set(map(plain_name, nodes))
+        unknown = sorted(chosen - spec.breakable)
+        if unknown:
+            msg = f"{which} names {unknown[0]!r}, which is no node of {self.graph.name!r}"
+            raise InvalidUpdateError(msg)
+        return frozenset(chosen)
+
+
+def _storable(records: Any, value: Any) -> bool:
+    """Return whether a value of the config can be stored; others serve this process only."""
+    try:
+        records.encode(value)
+    except UnserializableValueError:
+        return False
+    return True
 
 
 def _asks(loaded: LoadedThread | None) -> bool:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from orchestrator.client.graph_base import GraphBase
 from orchestrator.client.snapshot import child_namespace
 from orchestrator.graph.drawing import NodeState
 from orchestrator.graph.routing import END
@@ -17,9 +17,6 @@ from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import child_thread, root_thread
 from orchestrator.model.checkpoint import Checkpoint, PlannedStep, RunStatus
 from orchestrator.model.commit import LoadedStep, LoadedThread, Wait
-
-if TYPE_CHECKING:
-    from orchestrator.client.graph import CompiledStateGraph
 
 __all__ = ["node_states"]
 
@@ -30,7 +27,7 @@ _ORDER: tuple[NodeState, ...] = ("failed", "paused", "running", "next", "done")
 
 
 def node_states(
-    graph: CompiledStateGraph,
+    graph: GraphBase,
     thread_id: str,
     checkpoint_id: int | None,
     opened: Container[str] = (),
@@ -49,7 +46,7 @@ def node_states(
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    graph: CompiledStateGraph
+    graph: GraphBase
     opened: Container[str]
 
     def states(

@@ -4,57 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from orchestrator.channels import MISSING
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.client.call_config import (
-    CallOptions,
     ConfigError,
     ThreadConfig,
     merged,
     parse_config,
 )
-from orchestrator.client.graph_base import SchemaFace
+from orchestrator.client.graph_base import GraphBase
 from orchestrator.client.snapshot import StateSnapshot, config_of, snapshot
 from orchestrator.client.thread_calls import Calls
 from orchestrator.client.thread_copies import fork_of
-from orchestrator.dispatch.base import Executor
-from orchestrator.engine.accept import RunConfig
 from orchestrator.engine.branches import parents_of
 from orchestrator.engine.edit import INPUT, Editor, StateUpdate, copied
-from orchestrator.engine.records import Records
 from orchestrator.engine.settle import Stepping
 from orchestrator.errors import InvalidUpdateError, UnknownThreadError
-from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import ThreadId, child_thread, new_uuid, root_thread
 from orchestrator.model.checkpoint import PlannedStep
 from orchestrator.model.commit import Commit, LoadedThread
 from orchestrator.step import call
-
-if TYPE_CHECKING:
-    from orchestrator.client.graph import CompiledStateGraph
 
 __all__ = ["StateFace"]
 
 _Config = Mapping[str, Any] | ThreadId | None
 
 
-class StateFace(SchemaFace):
+class StateFace(GraphBase):
     """The calls of a compiled graph that look at threads or change them."""
-
-    records: Records
-    executor: Executor
-    config: Mapping[str, Any]  # What holds for all calls; see `with_config`.
-
-    @property
-    def checkpointer(self) -> Checkpointer | bool | None:
-        """Return what keeps the threads."""
-        raise NotImplementedError
-
-    def run_config(self, parsed: ThreadConfig, options: CallOptions) -> RunConfig:
-        """Return what a run is started with besides its input."""
-        raise NotImplementedError
 
     def get_state(self, config: _Config, *, subgraphs: bool = False) -> StateSnapshot:
         """Return the thread's latest snapshot, or that of the checkpoint the config names.
@@ -243,7 +222,7 @@ class StateFace(SchemaFace):
         """
         parsed, store = merged(self.config, config), self.store_of_threads()
         new_id = parse_config(thread_id).thread() if thread_id is not None else new_uuid()
-        return fork_of(cast("CompiledStateGraph", self), store, parsed, new_id)
+        return fork_of(self, store, parsed, new_id)
 
     def _edit(
         self,
@@ -283,44 +262,6 @@ class StateFace(SchemaFace):
             if error.raised is None:
                 raise
             raise error.as_raised from None
-
-    def store_of_threads(self) -> Checkpointer:
-        """Return where the graph keeps its threads.
-
-        Raises:
-            ConfigError: if it keeps none.
-        """
-        if self.checkpointer is None or isinstance(self.checkpointer, bool):
-            msg = "No checkpointer set: the graph keeps no threads; give compile() a checkpointer"
-            raise ConfigError(msg)
-        return self.checkpointer
-
-    def spec_of(self, ns: str) -> GraphSpec | None:
-        """Return the frozen graph of a namespace, if it is known."""
-        graph = self.graph_of(ns)
-        return graph.spec if graph else None
-
-    def graph_of(self, ns: str, fingerprint: str = "") -> CompiledStateGraph | None:
-        """Return the graph of a namespace: this one, or a subgraph at any depth.
-
-        Args:
-            ns: the namespace.
-            fingerprint: that of the graph's thread, by which it is known where code calls several.
-        """
-        graphs = [cast("CompiledStateGraph", self)]
-        for part in filter(None, ns.split("|")):
-            if not part.isdigit():
-                graphs = [below for graph in graphs for below in _below(graph, part)]
-        same = (graph for graph in graphs if graph.spec.fingerprint == fingerprint)
-        return next(same, graphs[0] if graphs else None)
-
-
-def _below(graph: CompiledStateGraph, part: str) -> Iterator[CompiledStateGraph]:
-    """Iterate over the graphs that the step of a namespace may run."""
-    name = part.partition(":")[0]
-    for node in graph.spec.nodes:
-        if name in {node, graph.spec.shown(node)}:
-            yield from graph.subgraphs_of(node)
 
 
 def _made(updates: Sequence[StateUpdate], editor: Editor, *, after_input: bool = False) -> Commit:

@@ -15,13 +15,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.channels import Overwrite
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.client.call_config import ThreadConfig
+from orchestrator.client.graph_base import GraphBase
 from orchestrator.client.log_reader import first_fact
 from orchestrator.client.results import failure_of
 from orchestrator.client.snapshot import lasting_namespace, live_values, shown
@@ -55,29 +56,56 @@ from orchestrator.model.commit import (
     Wait,
 )
 from orchestrator.model.lifecycle import ACTIVE, RUNS, RunMove
+from orchestrator.step.access import Access
 from orchestrator.step.attempt import Attempt
 from orchestrator.step.bridge import GraphRun, child_run
 from orchestrator.step.cancelscope import check_cancelled
 from orchestrator.step.facts import Fact, Listener
+from orchestrator.step.live import Live
 from orchestrator.step.protocol import StepProtocol
 from orchestrator.step.surroundings import namespace_of
 from orchestrator.step.untracked import split_input
 from orchestrator.step.waiting import ChildPaused, ChildRuns, GivesWay
 
-if TYPE_CHECKING:
-    from orchestrator.client.graph import CompiledStateGraph
-
-__all__ = ["Children"]
+__all__ = ["Children", "step_protocol", "surroundings"]
 
 _LOOK_AGAIN_MS = 5_000  # When a waiting step looks for itself, should nobody have woken it.
+
+
+def surroundings(graph: GraphBase, around: Live | None = None, **more: Any) -> Live:
+    """Return what the steps of a graph have in this process.
+
+    Args:
+        graph: the graph.
+        around: those of the graph around it, whose store and cache serve a graph without its own.
+        **more: fields of `Live` that differ: listener, context, config and others.
+    """
+    outer = around or Live(children=Children())
+    store = outer.store if graph.store is None else graph.store
+    cache = outer.cache if graph.cache is None else graph.cache
+    return replace(outer, store=store, cache=cache, **more)
+
+
+def step_protocol(
+    graph: GraphBase, access: Access, queue: str, live: Live | None = None, **options: Any
+) -> StepProtocol:
+    """Return the protocol by which a process does the steps of a graph: caller, worker or step.
+
+    Args:
+        graph: the graph.
+        access: the checkpointer, and the name of the process there.
+        queue: where the next steps go; empty: they run in this process.
+        live: the surroundings of the steps, if not those of the graph alone.
+        **options: other fields of `StepProtocol`: where a run pauses, how the next step begins.
+    """
+    live = live or surroundings(graph)
+    return StepProtocol(graph.spec, graph.records, access, queue, live, **options)
 
 
 class Children:
     """Runs subgraphs for the step protocol; see `ChildRunner`."""
 
-    def run(
-        self, attempt: Attempt, graph: CompiledStateGraph, value: Any, config: Mapping[str, Any]
-    ) -> Any:
+    def run(self, attempt: Attempt, graph: GraphBase, value: Any, config: Mapping[str, Any]) -> Any:
         """Run `graph` as part of an attempt at a step, and return its output.
 
         Raises:
@@ -125,7 +153,7 @@ class _Child:
     """One run of a subgraph, seen from the step that runs it."""
 
     attempt: Attempt
-    graph: CompiledStateGraph
+    graph: GraphBase
     protocol: StepProtocol
     thread_id: str
     run_id: str
@@ -134,7 +162,7 @@ class _Child:
     given: ThreadConfig | None = None  # What the code that calls it said.
 
     @classmethod
-    def of(cls, attempt: Attempt, graph: CompiledStateGraph, how: Mapping[str, Any]) -> _Child:
+    def of(cls, attempt: Attempt, graph: GraphBase, how: Mapping[str, Any]) -> _Child:
         """Return the next subgraph run of an attempt; attempts number them alike."""
         given: ThreadConfig | None = how.get("config")
         number = attempt.host.next_child()
@@ -151,21 +179,18 @@ class _Child:
         known = outer.live.answers
         if graph.checkpointer is False:
             keeps, known = MemoryCheckpointer(), attempt.scope.scratchpad.answers
-        live = replace(
-            outer.live,
-            store=graph.store or outer.live.store,
-            cache=graph.cache or outer.live.cache,
-            listener=_both(outer.live.listener, how.get("listener")),
-            messages=outer.live.messages or bool(how.get("messages")),
-            logs=outer.live.logs or bool(attempt.step.queue),
-            answers=known,
-        )
-        protocol = StepProtocol(
-            graph.spec,
-            graph.records,
+        protocol = step_protocol(
+            graph,
             outer.access.to(keeps),
             (outer.spec.queue or outer.default_queue) if fleet else "",
-            live,
+            surroundings(
+                graph,
+                outer.live,
+                listener=_both(outer.live.listener, how.get("listener")),
+                messages=outer.live.messages or bool(how.get("messages")),
+                logs=outer.live.logs or bool(attempt.step.queue),
+                answers=known,
+            ),
         )
         run_id = short_hash(attempt.step.thread_id, attempt.origin, number)
         if isinstance(keeps, Overlay):
@@ -456,7 +481,7 @@ def _target(plain: Any) -> Any:
     return plain if isinstance(plain, str) else Send(*plain)
 
 
-def _known(graph: CompiledStateGraph, value: Any) -> Any:
+def _known(graph: GraphBase, value: Any) -> Any:
     """Return what a subgraph takes of the state around it: the keys of its input."""
     keys = graph.spec.input_keys
     if keys == (ROOT,):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator import limits
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.client.call_config import ConfigError, ThreadConfig
+from orchestrator.client.graph_base import GraphBase
 from orchestrator.client.snapshot import config_of
 from orchestrator.client.thread_calls import Calls
 from orchestrator.engine.accept import check_idle, new_head
@@ -30,9 +31,6 @@ from orchestrator.model.commit import (
 )
 from orchestrator.model.events import ThreadCopied, ThreadForked
 from orchestrator.model.tails import is_list, tail_of
-
-if TYPE_CHECKING:
-    from orchestrator.client.graph import CompiledStateGraph
 
 __all__ = ["copy_of", "fork_of"]
 
@@ -226,7 +224,7 @@ def _whole_max(tails: int) -> int:
 
 
 def fork_of(
-    graph: CompiledStateGraph, store: Checkpointer, parsed: ThreadConfig, new_id: str
+    graph: GraphBase, store: Checkpointer, parsed: ThreadConfig, new_id: str
 ) -> Mapping[str, Any]:
     """Copy a snapshot to a new thread; return the config of its one checkpoint.
 
