@@ -27,7 +27,7 @@ from orchestrator.step.answers import check_answer
 
 __all__ = ["Address", "Addresses"]
 
-_CHILDREN_MAX = 100  # How many subgraphs that one step's code calls are looked through.
+_CHILDREN_MAX = 100  # How many subgraphs that one step's code calls are searched.
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Addresses:
         thread_id = child_thread(self.root, parsed.ns)
         named = self._calls.at(thread_id, parsed.checkpoint_id)
         if not parsed.ns:
-            latest, repeated = self._stands(thread_id, named)
+            latest, repeated = self._is_latest(thread_id, named)
             return Address(Spot("", parsed.checkpoint_id), (), latest, repeated)
         known = parents_of(self._checkpoint(thread_id, named).metadata)
         around = {**{ns: int(text, 16) for ns, text in known.items()}, **parsed.around}
@@ -116,13 +116,13 @@ class Addresses:
             )
             raise ConfigError(msg)
         path, outer = [], ""
-        stand = [self._stands(self.root, self._calls.at(self.root, around[""]))]
+        newest = [self._is_latest(self.root, self._calls.at(self.root, around[""]))]
         spots = [Spot("", around[""])]
         for level in levels:
             thread_id = child_thread(self.root, outer)
             loaded = self._calls.at(thread_id, around[outer])
             inner = self._calls.at(child_thread(self.root, level.ns), around[level.ns])
-            stand.append(self._stands(child_thread(self.root, level.ns), inner))
+            newest.append(self._is_latest(child_thread(self.root, level.ns), inner))
             step = self._step(thread_id, loaded, level, inner)
             path.append(place_of(step, level.number))
             spots.append(Spot(level.ns, around[level.ns]))
@@ -130,10 +130,10 @@ class Addresses:
         spot = spots.pop()
         for place in reversed(path):
             spot = replace(spots.pop(), below={place: spot})
-        latest, repeated = (all(each) for each in zip(*stand, strict=True))
+        latest, repeated = (all(each) for each in zip(*newest, strict=True))
         return Address(spot, tuple(path), latest, repeated)
 
-    def _stands(self, thread_id: str, loaded: LoadedThread) -> tuple[bool, bool]:
+    def _is_latest(self, thread_id: str, loaded: LoadedThread) -> tuple[bool, bool]:
         """Return whether a checkpoint is the latest, and whether the latest at least repeats it."""
         newest = loaded.head.checkpoint_id
         if newest == loaded.checkpoint.id:

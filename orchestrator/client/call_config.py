@@ -1,4 +1,4 @@
-"""What a caller says about the thread and the run, in any of the forms that are understood."""
+"""The config and the options of a call, parsed and checked; the names are LangGraph's."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class ThreadConfig:
     thread_id: str | None = None
     ns: str = ""  # The namespace of a subgraph.
     checkpoint_id: int | None = None
-    unknown_checkpoint: str = ""  # What stands where a checkpoint id must, and is none.
+    unknown_checkpoint: str = ""  # Given as a checkpoint id, and is none.
     around: Mapping[str, int] = field(default_factory=dict)  # Namespace → checkpoint around it.
     recursion_limit: int | None = None  # As the caller gave it.
     concurrency_max: int | None = None
@@ -117,7 +117,7 @@ class ThreadConfig:
         """Return the checkpoint id, of a config that need not name a thread.
 
         Raises:
-            ConfigError: if what stands there is no checkpoint id.
+            ConfigError: if the checkpoint id is none.
         """
         self._check_checkpoint()
         return self.checkpoint_id

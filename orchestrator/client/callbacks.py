@@ -130,7 +130,7 @@ def report_resumed(handlers: list[Any], run_id: Any, thread_id: str, loaded: Loa
 
 
 def _report(handlers: list[Any], method: str, event: Any) -> None:
-    """Call a method of each handler; the run does not depend on what becomes of it.
+    """Call a method of each handler; a handler that fails does not end the run.
 
     Raises:
         Exception: what a handler raises that has `raise_error`.

@@ -1,4 +1,4 @@
-"""The client of a deployment: enqueue runs, look at them, answer them, end them."""
+"""The client of a deployment: enqueue runs, read them, answer them, end them."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ class Client:
     def result(
         self, thread_id: ThreadId, timeout_s: float | None = None, *, run_id: str = ""
     ) -> Any:
-        """Wait until the thread's run rests; return its output, as `RunHandle.result`."""
+        """Wait until the thread's run ended or paused; return its output, as `RunHandle.result`."""
         thread_id = check_thread_id(thread_id)
         there = wait_for_rest(self._reader, thread_id, timeout_s, run_id)
         loaded = left_by(self._reader, thread_id, there, run_id)
@@ -276,13 +276,13 @@ class Client:
         subgraphs: bool = False,
         timeout_s: float | None = None,
     ) -> Iterator[StreamPart]:
-        """Read what happens on a thread until its run rests; see `RunHandle.stream`.
+        """Read the stream of a thread until its run ends or pauses; see `RunHandle.stream`.
 
         Raises:
             UnknownThreadError: if there is no such thread.
             OptionError: if `from_seq` is no cursor of the thread, or a mode does not exist; for
                 `"messages"`, if the run was not started with it.
-            RunNotFinishedError: if it does not rest in time.
+            RunNotFinishedError: if it does not end or pause in time.
         """
         event, _ = event_of(from_seq)
         thread_id = check_thread_id(thread_id)
@@ -302,21 +302,21 @@ class Client:
         known: Known = known_by(graph, shows=True) if graph else lambda *_: (None, plain)
         follower = Follower(self._reader, thread_id, known)
         end = None if timeout_s is None else time.monotonic() + timeout_s
-        rests = partial(self._rests, thread_id)
-        for part in parts_of_log(follower, unseen, from_seq, subgraphs=subgraphs, rests=rests):
+        is_over = partial(self._is_over, thread_id)
+        for part in parts_of_log(follower, unseen, from_seq, subgraphs=subgraphs, is_over=is_over):
             if part is not None:
                 yield part
-            elif end is not None and time.monotonic() > end and not rests(follower.seq):
-                msg = f"the run of thread {thread_id!r} is not at rest after {timeout_s} s"
+            elif end is not None and time.monotonic() > end and not is_over(follower.seq):
+                msg = f"the run of thread {thread_id!r} neither ended nor paused in {timeout_s} s"
                 raise RunNotFinishedError(msg)
 
-    def _rests(self, thread_id: ThreadId, seq: int) -> bool:
-        """Return whether a run rests, and everything that was logged was read."""
+    def _is_over(self, thread_id: ThreadId, seq: int) -> bool:
+        """Return whether no run is active, and the whole log was read."""
         loaded = self._load(thread_id, values=False)
         moves = loaded.head.status.active or (loaded.head.status.final and bool(loaded.line))
         return not moves and loaded.seq <= seq
 
-    # ---- looking ------------------------------------------------------------------------
+    # ---- reading ------------------------------------------------------------------------
 
     def get_state(self, thread_id: ThreadId, *, checkpoint_id: str | None = None) -> StateSnapshot:
         """Return the thread's latest snapshot, or that of a checkpoint.
@@ -390,7 +390,7 @@ class Client:
         return self._run(thread_id, run_id, values=False).head.status
 
     def explain(self, thread_id: ThreadId, run_id: str = "") -> Explanation:
-        """Say what the thread waits for, or where a run of it stands that waits in line.
+        """Return why the thread waits, or the place of a queued run of it.
 
         Raises:
             UnknownThreadError: if there is no such thread.
@@ -406,7 +406,7 @@ class Client:
         return self._reader.events(thread_id, after=after, limit=limit, wait_s=wait_s)
 
     def check(self, *, limit: int = 10_000) -> Iterator[Trouble | None]:
-        """Look at stored threads with the graphs of this client; see `check_threads`."""
+        """Check stored threads with the graphs of this client; see `check_threads`."""
         return check_threads(self._reader, self._graphs, limit=limit)
 
     def workers(self) -> list[Worker]:
@@ -493,7 +493,7 @@ class RunHandle:
     """A run that was enqueued.
 
     Attributes:
-        client: through which it is looked at.
+        client: the client that reads and changes it.
         thread_id: the thread it runs on.
         run_id: the run.
     """
@@ -517,7 +517,7 @@ class RunHandle:
             GraphPausedError: if the run waits for an answer; the message holds the questions.
             StepFailedError: if it failed.
             RunCancelledError: if it was cancelled.
-            RunNotFinishedError: if it is not at rest in time; it goes on all the same.
+            RunNotFinishedError: if it neither ends nor pauses in time; it continues all the same.
         """
         output = self.client.result(self.thread_id, timeout, run_id=self.run_id)
         asked = output.get(INTERRUPT) if isinstance(output, dict) else None
@@ -533,7 +533,7 @@ class RunHandle:
         Args:
             until: a status, such as `"paused"`, or several; or a function that gets the snapshot
                 whenever something happened, and returns whether to stop waiting. By default: until
-                the run rests, in whichever status.
+                the run ends or pauses.
             timeout: seconds to wait at most.
 
         Raises:
@@ -554,7 +554,7 @@ class RunHandle:
         subgraphs: bool = False,
         timeout: float | None = None,
     ) -> Iterator[StreamPart]:
-        """Read what happens on the thread, from its event log, until the run rests.
+        """Read what happens on the thread, from its event log, until the run ends or pauses.
 
         Many may read, late or again: with the `seq` of the last part that was read, a reader
         continues where it was, without gap or repetition. Where events cannot be read any more,
@@ -566,11 +566,11 @@ class RunHandle:
             stream_mode: what to show, one mode or several. `"messages"` only for a run that was
                 submitted with `stream_mode="messages"`.
             subgraphs: whether to show what happens inside subgraphs.
-            timeout: seconds to wait for the run to rest.
+            timeout: seconds to wait for the run to end or pause.
 
         Raises:
             OptionError: if the messages of the run are not kept, or a mode does not exist.
-            RunNotFinishedError: if it does not rest in time.
+            RunNotFinishedError: if it does not end or pause in time.
         """
         return self.client.stream(
             self.thread_id,

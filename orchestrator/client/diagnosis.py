@@ -1,4 +1,4 @@
-"""Gathers what there is to know of a thread, to say what it waits for."""
+"""Diagnosis of stored threads: why one waits, and which ones new code could not continue."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _attempts(spec: GraphSpec) -> Iterator[tuple[str, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What would keep a thread from going on.
+    """A fault that would keep a thread from continuing.
 
     Attributes:
         thread_id: the thread.
@@ -113,14 +113,14 @@ class Trouble:
 def check_threads(
     store: Checkpointer, graphs: Mapping[str, CompiledStateGraph], *, limit: int
 ) -> Iterator[Trouble | None]:
-    """Look at stored threads with new code, the latest changed first; give one result for each.
+    """Check stored threads against new code, the latest changed first; yield a result for each.
 
     Nothing is changed. Migrations run, since they must not do anything but return a state.
 
     Args:
         store: where the threads are.
         graphs: the new code, by name.
-        limit: how many threads to look at, at most.
+        limit: how many threads to check, at most.
     """
     for thread_id, head in store.threads(limit=limit):
         try:
@@ -141,7 +141,7 @@ def _checked(
     waits = [step.step for step in loaded.steps.values() if not step.completed]
     if graph is None:
         if not waits:
-            return None  # It has ended, and nobody has to know its graph.
+            return None  # It has ended, so no process needs its graph.
         known = ", ".join(sorted(graphs)) or "none"
         why = f"no graph {head.graph!r} among those given ({known}), and steps of it are left"
         return Trouble(thread_id, head.graph, "UNKNOWN_GRAPH", why)

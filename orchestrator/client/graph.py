@@ -94,7 +94,7 @@ class CompiledStateGraph(
     AsyncFace[StateT, ContextT, InputT, OutputT],
     OfState[StateT, ContextT, InputT, OutputT],
 ):
-    """A frozen graph with a place for its threads and somebody to run its steps."""
+    """A frozen graph with a checkpointer for its threads and an executor for its steps."""
 
     # ---- running ------------------------------------------------------------------------
 
@@ -125,11 +125,11 @@ class CompiledStateGraph(
         """Run until the run ends or pauses; return the state's output keys.
 
         Args:
-            input: an update of the state for a new run; `None` to go on where the thread stopped;
-                `Command(resume=…)` to answer what it asked, `Command(update=…, goto=…)` to change
-                it and steer it.
+            input: an update of the state for a new run; `None` to continue where the thread
+                stopped; `Command(resume=…)` to answer what it asked, `Command(update=…, goto=…)`
+                to change it and route it.
             config: names the thread, as `{"configurable": {"thread_id": "t"}}`, `{"thread_id":
-                "t"}` or `"t"`; with a `checkpoint_id`, goes on from there as a new branch.
+                "t"}` or `"t"`; with a `checkpoint_id`, continues from there as a new branch.
             **options: see `CallOptions`.
 
         Returns:
@@ -162,7 +162,7 @@ class CompiledStateGraph(
     ) -> Iterator[Any]:
         """Run, and show what happens as it happens.
 
-        Whoever stops reading stops the run after the current superstep; it can be resumed.
+        A reader that stops reading stops the run after the current superstep; it can be resumed.
 
         Args:
             input: as for `invoke`.
@@ -189,7 +189,7 @@ class CompiledStateGraph(
         Args:
             inputs: the inputs.
             config: one for all, or one for each; `max_concurrency` bounds how many run at a time.
-            return_exceptions: whether an error stands in its place instead of being raised.
+            return_exceptions: whether an error is returned as an output instead of being raised.
             **options: see `CallOptions`.
 
         Raises:
@@ -288,14 +288,14 @@ class CompiledStateGraph(
         self.cache.clear(kept)
 
     def get_graph(self, config: _Config = None, *, xray: int | bool = False) -> Drawing:
-        """Return the graph as something to look at: text, SVG, Mermaid, ASCII, made here.
+        """Return a drawing of the graph: text, SVG, Mermaid, ASCII, made here.
 
         Args:
             config: if it names a thread that there is, the drawing shows how far that is: which
-                nodes have run since its input, run, failed, wait for somebody, or come next; at a
+                nodes have run since its input, run, failed, paused, or come next; at a
                 checkpoint, which had run then and came next. With the namespace of a subgraph, it
                 is the subgraph that is drawn.
-            xray: shows the nodes of subgraphs: of all, or down to so many levels.
+            xray: shows the nodes of subgraphs: of all, or down to this number of levels.
         """
         parsed = parse_config(config)
         inner = self.graph_of(parsed.ns) or self

@@ -1,4 +1,4 @@
-"""What a compiled graph tells about itself: its name, its subgraphs, the schemas of its data."""
+"""The base of a compiled graph: its parts, its nodes, its subgraphs, the schemas of its data."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class GraphBase:
         checkpointer: Checkpointer | bool | None = None,
         executor: Executor | None = None,
     ) -> None:
-        """Bring graph, checkpointer and executor together; `StateGraph.compile` does it for you."""
+        """Join graph, checkpointer and executor; `StateGraph.compile` calls it."""
         self.spec = spec
         self.executor: Executor = executor or InProcess()
         self.checkpointer = self.executor.checkpointer() if checkpointer is None else checkpointer

@@ -1,4 +1,4 @@
-"""One call of a graph on a thread: what is committed to begin, who runs it, what comes of it."""
+"""One call of a graph on a thread: the commit that begins it, its steps, its output."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Invocation:
     wants_messages: bool = False  # Whether tokens of language models are read.
     resumes: bool = field(default=False, init=False)
     _is_reported: bool = field(default=False, init=False)  # To handlers, that the run paused.
-    run_id: str = field(default="", init=False)  # Of the run that began or goes on.
+    run_id: str = field(default="", init=False)  # Of the run that began or continues.
     _run: RunConfig = field(init=False)  # What a new run is started with.
     _protocol: StepProtocol | None = field(default=None, init=False)
     trace: GraphRun = field(default_factory=GraphRun, init=False)  # What handlers hear of it.
@@ -118,18 +118,18 @@ class Invocation:
 
     @property
     def is_child(self) -> bool:
-        """Whether the call stands in a node and the graph keeps its state with the graph around."""
+        """Whether a node makes the call, and the graph around it keeps the state."""
         kept = self.graph.checkpointer
         return current_scope.get() is not None and (kept is None or isinstance(kept, bool))
 
     # ---- to the end -----------------------------------------------------------------------------
 
     def result(self, value: Any) -> Any:
-        """Run to rest and return the output; see `CompiledStateGraph.invoke`."""
+        """Run until the run ends or pauses; return the output. See `CompiledStateGraph.invoke`."""
         scope = current_scope.get()
         if scope is not None and self.is_child:
             return scope.host.run_child(self.graph, value, {"config": self.parsed})
-        with self.told(value), self.kept():
+        with self.traced(value), self.kept():
             ready = self.begin(value)
             error: BaseException | None = None
             if ready is not None:
@@ -150,8 +150,8 @@ class Invocation:
             yield
 
     @contextmanager
-    def told(self, value: Any) -> Iterator[None]:
-        """Tell langchain's handlers that the graph runs while the block does."""
+    def traced(self, value: Any) -> Iterator[None]:
+        """Report to langchain's handlers that the graph runs while the block does."""
         parsed, name = self.parsed, self.graph.trace_name
         with graph_run(name, value, {**parsed.more, "metadata": parsed.shown}) as self.trace:
             yield
@@ -178,13 +178,13 @@ class Invocation:
         return dataclasses.replace(executor, concurrency_max=size, step_timeout_s=limit)
 
     def output(self, error: BaseException | None) -> Any:
-        """Return the output of the run at rest."""
-        loaded = self.rested()
+        """Return the output of the run that ended or paused."""
+        loaded = self.left_thread()
         graph = self.graph
         if loaded.head.status.active:
             msg = (
-                f"the thread {self.thread_id!r} is busy: its run {loaded.head.run_id} went on in "
-                f"another process before this call ended. Wait for it, then look at get_state"
+                f"the thread {self.thread_id!r} is busy: its run {loaded.head.run_id} continued "
+                f"in another process before this call ended. Wait for it, then read get_state"
             )
             raise ThreadBusyError(msg)
         self.report_paused(loaded)
@@ -207,7 +207,7 @@ class Invocation:
             return self._as_v2(found, asked)
         return {INTERRUPT: asked} if asked else found
 
-    def rested(self) -> LoadedThread:
+    def left_thread(self) -> LoadedThread:
         """Return the thread as the run left it."""
         loaded = run_of(self.store, self.thread_id, self.run_id)
         if loaded is None:  # It was deleted meanwhile.
@@ -304,9 +304,9 @@ class Invocation:
     def _commit(self, value: Any) -> tuple[ReadyStep, ...] | None:
         """Commit the input, the answer or the continuation; return the steps that are ready."""
         value = own(value)
-        goes_on = value is None or isinstance(value, Command)
-        loaded = self.store.load(self.thread_id, values=False) if goes_on else None
-        if goes_on:
+        continues = value is None or isinstance(value, Command)
+        loaded = self.store.load(self.thread_id, values=False) if continues else None
+        if continues:
             self._check_structure(loaded)
             self.run_id = loaded.head.run_id if loaded else ""
         if isinstance(value, Command):
@@ -320,19 +320,19 @@ class Invocation:
         return self._accept(value, address.spot.checkpoint_id if address else None)
 
     def _address(self) -> Address | None:
-        """Return the checkpoint that the config names, if that is not where the thread stands."""
+        """Return the checkpoint that the config names, if that is not the latest one."""
         at, ns = self.parsed.checkpoint_id, root_thread(self.thread_id)[1]
         if ns:  # The graph keeps its threads apart from those of the graph around the call.
             return None if at is None else Address(Spot("", at))
         found = self._addresses.of(self.parsed)
         return None if found is None or found.latest else found
 
-    def _accept(self, value: Any, at: int | None, **steering: Any) -> tuple[ReadyStep, ...]:
+    def _accept(self, value: Any, at: int | None, **more: Any) -> tuple[ReadyStep, ...]:
         graph = self.graph
         spec = graph.spec
-        if spec.start.action is None and not steering.get("steers"):
+        if spec.start.action is None and not more.get("steers"):
             updates_of(spec, spec.start, value)  # What is no input must not end a run.
-        run = dataclasses.replace(self._run, **steering)
+        run = dataclasses.replace(self._run, **more)
         own: dict[str, Any] = {}
         if not graph.executor.default_queue:  # Else another process takes the input.
             value, own = split_input(value, spec)
@@ -345,15 +345,15 @@ class Invocation:
     ) -> tuple[ReadyStep, ...] | None:
         if command.graph is not None:
             raise InvalidUpdateError("there is no graph around this one: leave out graph=…")
-        steers = command.update is not None or bool(command.goto)
-        if command.resume is MISSING and not steers:
+        routes = command.update is not None or bool(command.goto)
+        if command.resume is MISSING and not routes:
             msg = (
                 "the Command is empty: Command(resume=answer) answers what the thread asks, "
-                "Command(update=…, goto=…) changes it and steers it"
+                "Command(update=…, goto=…) changes it and routes it"
             )
             raise EmptyInputError(msg)
         address = self._address()
-        if not steers:
+        if not routes:
             self.resumes = True
             if address is not None and not (address.repeated and _asks(loaded)):
                 self._branch(self._addresses.answered(address, command.resume))
@@ -437,7 +437,7 @@ class Invocation:
         try:
             checkpoint = records.checkpoint(stored.header, stored.plan)
         except StateCorruptedError:
-            return  # Whoever loads it for more than that says so.
+            return  # The load that needs the damaged part raises it.
         waiting = [records.step(s.step).node for s in loaded.steps.values() if not s.completed]
         why = mismatch(self.graph.spec, loaded.head, checkpoint, waiting)
         if why:

@@ -1,6 +1,6 @@
 """How far a thread is with the nodes of its graph, for a drawing.
 
-Rule 1: only the thread's latest run is looked at: from its input to where it is now.
+Rule 1: only the thread's latest run is read: from its input to where it is now.
 Rule 2: no values are loaded, and no more than a bounded number of checkpoints.
 """
 
@@ -20,9 +20,9 @@ from orchestrator.model.commit import LoadedStep, LoadedThread, Wait
 
 __all__ = ["node_states"]
 
-_SUPERSTEPS_MAX = 250  # How far back a run is looked at; what is older is drawn as not yet run.
-_CHILDREN_MAX = 20  # How many runs of one subgraph are looked at, if many `Send`s lead there.
-# Of several steps of a node, the picture shows what asks most for somebody's attention.
+_SUPERSTEPS_MAX = 250  # How far back a run is read; older steps are drawn as not yet run.
+_CHILDREN_MAX = 20  # How many runs of one subgraph are read, if many `Send`s lead there.
+# Of several steps of a node, the picture shows the most urgent state.
 _ORDER: tuple[NodeState, ...] = ("failed", "paused", "running", "next", "done")
 
 
@@ -41,11 +41,13 @@ def node_states(
         opened: the subgraphs whose nodes are drawn, by id.
     """
     inner = graph.graph_of(root_thread(thread_id)[1])
-    return _Look(graph, opened).states(thread_id, checkpoint_id, inner.spec, "") if inner else {}
+    return (
+        _Progress(graph, opened).states(thread_id, checkpoint_id, inner.spec, "") if inner else {}
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Progress:
     graph: GraphBase
     opened: Container[str]
 
@@ -83,7 +85,7 @@ class _Look:
     ) -> Iterator[tuple[Checkpoint, list[str]]]:
         """Iterate over a run's checkpoints, newest first, with the nodes that ran after them.
 
-        Only nodes are told that were not `known` when they came; it ends when all of them are.
+        Only nodes that were not `known` are yielded; it ends when all of them are known.
         """
         for _ in range(_SUPERSTEPS_MAX):
             over = checkpoint.source == "input" or checkpoint.parent is None

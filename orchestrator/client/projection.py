@@ -359,7 +359,7 @@ class Unseen:
     """What one reader has not seen."""
 
     def __init__(self, projection: Projection, subgraphs: bool) -> None:  # noqa: FBT001 - LangGraph's option
-        """Begin with a reader who looks into subgraphs, or not."""
+        """Begin with a reader that reads subgraphs, or not."""
         self._projection, self._subgraphs = projection, subgraphs
         self._seen: set[Any] = set()  # Ids of messages.
 
@@ -368,19 +368,19 @@ class Unseen:
 
         Args:
             fact: what happened.
-            base: the namespace in which the reader stands.
+            base: the namespace of the reader.
         """
         return (part for _, part in self.numbered(fact, base))
 
     def numbered(self, fact: Fact, base: str = "") -> Iterator[tuple[int, Part]]:
         """Return the same, each with its place among all that could be shown of the fact."""
-        looks = self._subgraphs or root_thread(fact.thread_id)[1] == base
-        if looks and isinstance(fact, Advanced) and "messages" in self._projection.modes:
+        reads = self._subgraphs or root_thread(fact.thread_id)[1] == base
+        if reads and isinstance(fact, Advanced) and "messages" in self._projection.modes:
             self._notice(fact)
         for place, (space, mode, data) in self._projection.numbered(fact):
             if mode != "messages":
                 yield place, (space, mode, data)
-            elif looks and self._is_new(data):
+            elif reads and self._is_new(data):
                 yield place, (space, mode, data[:2])
 
     def catch_up(self, facts: Iterable[Fact]) -> None:

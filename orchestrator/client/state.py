@@ -1,4 +1,4 @@
-"""Looking at a graph's threads and changing them: the state API, by LangGraph's names."""
+"""The state API of a graph, by LangGraph's names: read its threads and change them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _Config = Mapping[str, Any] | ThreadId | None
 
 
 class StateFace(GraphBase):
-    """The calls of a compiled graph that look at threads or change them."""
+    """The calls of a compiled graph that read threads or change them."""
 
     def get_state(self, config: _Config, *, subgraphs: bool = False) -> StateSnapshot:
         """Return the thread's latest snapshot, or that of the checkpoint the config names.
@@ -72,10 +72,10 @@ class StateFace(GraphBase):
         return snapshot(thread_id, loaded, records, spec, latest=latest, inside=inside)
 
     def _inside(self, store: Checkpointer, thread_id: str) -> Callable[[PlannedStep, str], Any]:
-        """Return how to look at the subgraphs that a thread's steps run."""
+        """Return a function that reads the subgraph of a step of a thread."""
         root, _ = root_thread(thread_id)
 
-        def look(step: PlannedStep, ns: str) -> Any:
+        def read(step: PlannedStep, ns: str) -> Any:
             del step
             child = child_thread(root, ns)
             loaded = store.load(child)
@@ -83,7 +83,7 @@ class StateFace(GraphBase):
                 return None
             return self._snapshot(child, loaded, latest=True, inside=self._inside(store, child))
 
-        return look
+        return read
 
     def get_state_history(
         self,
@@ -140,7 +140,7 @@ class StateFace(GraphBase):
         Raises:
             ThreadBusyError: if the thread's run is active.
             UnknownThreadError: if the checkpoint is none of the thread's.
-            InvalidUpdateError: if the node is unknown or cannot be told, or the update is none.
+            InvalidUpdateError: if the node is unknown or not clear, or the update is none.
         """
         return self.bulk_update_state(config, [[StateUpdate(values, as_node, task_id)]])
 

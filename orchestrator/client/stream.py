@@ -1,4 +1,4 @@
-"""Streams of a run in this process: it goes on while somebody reads, one superstep at a time."""
+"""The stream of a call: it runs one superstep at a time, as fast as its reader reads."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def stream_parts(call: Invocation, value: Any) -> Iterator[Any]:
     if current_scope.get() is not None and call.is_child:
         yield from _child_parts(call, value, shape)
         return
-    with call.told(value):
+    with call.traced(value):
         if isinstance(call.graph.executor, InProcess):
             with call.kept():
                 yield from _parts(call, value, shape)
@@ -151,20 +151,20 @@ def _fleet_parts(call: Invocation, value: Any, shape: Shape) -> Iterator[Any]:
     graph, store = call.graph, call.store
     before = store.load(call.thread_id, values=False)
     value = own(value)
-    goes_on = value is None or (isinstance(value, Command) and value.resume is not MISSING)
-    if call.wants_messages and before is not None and goes_on:
+    continues = value is None or (isinstance(value, Command) and value.resume is not MISSING)
+    if call.wants_messages and before is not None and continues:
         check_kept(store, call.thread_id, before, before.seq)
     ready = call.begin(value)
     graph.executor.send(ready or ())
     seq = before.seq if before else 0
     of = "" if call.resumes else call.run_id
     follower = Follower(store, call.thread_id, known_by(graph), seq, of)
-    rests = ready is None
+    is_over = ready is None
     with elsewhere():
-        while not rests:
+        while not is_over:
             check_cancelled()
             for _, fact in follower.facts():
-                rests = rests or fact is None
+                is_over = is_over or fact is None
                 if isinstance(fact, Missed):
                     raise StreamGapError(call.thread_id, fact.first, fact.last, fact.reason)
                 if fact is not None:
@@ -215,7 +215,7 @@ def _round(run: LocalRun, heard: queue.SimpleQueue[Fact | None], shape: Shape) -
 
 
 def _start(call: Invocation) -> Fact:
-    """Return what the stream begins with; tell handlers if the run goes on."""
+    """Return the fact with which the stream begins."""
     loaded = call.store.load(call.thread_id)
     assert loaded is not None
     records = call.graph.records
@@ -239,8 +239,8 @@ def _rest(call: Invocation, shape: Shape) -> Iterator[Any]:
 
 
 def _raise_failure(call: Invocation, error: BaseException | None) -> None:
-    """Raise what became of the run, if it is no output."""
-    loaded = call.rested()
+    """Raise the error of the run, if it failed; record its output for handlers."""
+    loaded = call.left_thread()
     call.report_paused(loaded)
     graph = call.graph
     failed = loaded.head.status in {RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.PAUSED}

@@ -56,9 +56,9 @@ __all__ = ["Calls", "checked_input", "checked_submitted", "run_config"]
 
 _C = TypeVar("_C", Commit, Commit | None)
 _DECISIONS_MAX = 8  # How often a call is decided anew before it gives up.
-_LOOK_S = 2.0  # How long one look at the events of a busy thread waits.
+_WAIT_S = 2.0  # How long one read of the events of a busy thread waits.
 _PAGE = 100  # Checkpoint ids that are asked for at once.
-_HELD_LOOK_S = 0.05  # After so long a thread that a call holds is looked at anew.
+_HELD_POLL_S = 0.05  # How often a thread that another call holds is polled.
 
 
 def run_config(
@@ -134,7 +134,7 @@ class Calls:
     store: Checkpointer
     records: Records
     default_queue: str = ""
-    owner: str = ""  # The process that runs what goes on, when no fleet does.
+    owner: str = ""  # The process that runs the steps, when no fleet does.
     clock: Clock = field(default_factory=SystemClock)
     parent: tuple[str, str] | None = None  # (thread, step) below which a new thread begins.
 
@@ -156,7 +156,7 @@ class Calls:
             graph: the name of the graph.
             value: the input.
             config: what the run is started with besides.
-            checkpoint_id: the checkpoint that the run stands on, if not the latest.
+            checkpoint_id: the checkpoint from which the run starts, if not the latest.
 
         Raises:
             ThreadBusyError: if the thread's run is active, and `config` rejects then.
@@ -245,7 +245,7 @@ class Calls:
         """
         dead = owner_is_dead(holder)
         if multitask == "enqueue" and not dead:
-            self.clock.sleep(_HELD_LOOK_S)
+            self.clock.sleep(_HELD_POLL_S)
             return
         if multitask == "reject" and not dead:
             raise held(thread_id)
@@ -255,7 +255,7 @@ class Calls:
     def _mended(self, thread_id: str, config: RunConfig) -> RunConfig:
         """Set a damaged thread back; return how a run begins on it, or raise the error again."""
         try:
-            if not self._salvaged(thread_id, afresh=True):
+            if not self._rolled_back(thread_id, afresh=True):
                 raise  # noqa: PLE0704 - called while the error is handled
         except UnknownTypeError:
             raise  # The thread is whole: to begin on an empty state would lose it.
@@ -279,7 +279,7 @@ class Calls:
         run_queue.check(thread_id, config, loaded)
         while config.owner:  # It is to be this process's own: the process itself waits.
             check_cancelled()
-            self.store.events(thread_id, after=loaded.seq, wait_s=_LOOK_S)
+            self.store.events(thread_id, after=loaded.seq, wait_s=_WAIT_S)
             loaded = self._load(thread_id, config) or loaded
             if _has_ended(loaded):
                 with suppress(ThreadBusyError):  # Another one was faster.
@@ -313,7 +313,7 @@ class Calls:
         return replace(config, fresh=base is None), base
 
     def _load(self, thread_id: str, config: RunConfig) -> LoadedThread | None:
-        """Return the thread; a run whose process has died is nobody's."""
+        """Return the thread, after releasing the claims of dead local processes."""
         loaded = self.store.load(thread_id, values=False)
         if loaded is None:
             return None
@@ -370,7 +370,7 @@ class Calls:
         recursion_limit: int | None = None,
         call: Mapping[str, Any] | None = None,
     ) -> tuple[ReadyStep, ...]:
-        """Store answers; return the steps that can go on. (INV-8)
+        """Store answers; return the steps that can continue. (INV-8)
 
         Raises:
             UnknownThreadError: if there is no such thread.
@@ -402,7 +402,7 @@ class Calls:
         recursion_limit: int | None = None,
         call: Mapping[str, Any] | None = None,
     ) -> tuple[ReadyStep, ...] | None:
-        """Continue a run that rests; return what can go on, or `None`: it had ended.
+        """Continue a run that failed, paused or was cancelled; return its steps, `None`: it ended.
 
         Raises:
             EmptyInputError: if there is no such thread.
@@ -410,7 +410,7 @@ class Calls:
         """
         loaded = self.store.load(thread_id, values=False)
         if loaded is None:
-            msg = f"there is no thread {thread_id!r} to go on with: give it an input to start a run"
+            msg = f"there is no thread {thread_id!r} to continue: give it an input to start a run"
             raise EmptyInputError(msg)
         self._bury(loaded)
 
@@ -423,15 +423,15 @@ class Calls:
         try:
             commit = self._decide(thread_id, decide, resumption.reason_of)
         except StateCorruptedError:
-            if not self._salvaged(thread_id):
+            if not self._rolled_back(thread_id):
                 raise
             commit = self._decide(thread_id, decide, resumption.reason_of)
-        if commit is None and self._salvaged(thread_id):  # What it ended with is damaged.
+        if commit is None and self._rolled_back(thread_id):  # What it ended with is damaged.
             commit = self._decide(thread_id, decide, resumption.reason_of)
         return None if commit is None else _ready(commit)
 
-    def _salvaged(self, thread_id: str, *, afresh: bool = False) -> bool:
-        """Set a thread back if it is damaged; return whether it was."""
+    def _rolled_back(self, thread_id: str, *, afresh: bool = False) -> bool:
+        """Roll a thread back if it is damaged; return whether it was."""
         queue = self.default_queue
         return salvage(self.store, self.records, thread_id, queue, afresh=afresh) is not None
 
@@ -512,7 +512,7 @@ class Calls:
         raise _unsettled(thread_id)
 
     def _loaded(self, thread_id: str) -> LoadedThread | None:
-        """Return the thread; with values where its run goes on by a hook."""
+        """Return the thread; with values where a hook resumes its run."""
         loaded = self.store.load(thread_id, values=False)
         if loaded is not None and self.records.decode(loaded.head.config).get("on_resume"):
             return self.store.load(thread_id)
@@ -524,7 +524,7 @@ class Calls:
         decide: Callable[[LoadedThread], Commit | None],
         resumes: Callable[[LoadedThread], str] | None = None,
     ) -> Commit | None:
-        """Commit what `decide` makes of the thread; `resumes` says why, if its run goes on."""
+        """Commit what `decide` makes of the thread; `resumes` says why, if its run continues."""
         for _ in range(_DECISIONS_MAX):
             began = perf_counter()
             loaded = self._loaded(thread_id)

@@ -35,7 +35,7 @@ class entrypoint:  # noqa: N801 - LangGraph's name
     """Make a function of one argument a workflow that can be run like a graph.
 
     The function may call tasks and subgraphs, ask with `interrupt`, and take `config`, `ctx`,
-    `previous`, `runtime`, `store` and `writer` by name. When the run goes on after a pause or a
+    `previous`, `runtime`, `store` and `writer` by name. When the run continues after a pause or a
     crash, the function starts again from its beginning; what its tasks had returned is there.
     """
 

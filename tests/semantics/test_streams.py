@@ -35,7 +35,7 @@ def read(
         loaded = store.load(place.thread, values=False)
         return not loaded.head.status.active and loaded.seq <= seq
 
-    parts = parts_of_log(follower, unseen, after, subgraphs=True, rests=rests)
+    parts = parts_of_log(follower, unseen, after, subgraphs=True, is_over=rests)
     return [part for part in parts if part is not None]
 
 

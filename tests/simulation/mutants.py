@@ -210,8 +210,8 @@ BUGS = (
         (
             Edit(
                 "orchestrator/client/subgraphs.py",
-                "_LOOK_AGAIN_MS = 5_000",
-                "_LOOK_AGAIN_MS = 5_000_000_000",
+                "_POLL_MS = 5_000",
+                "_POLL_MS = 5_000_000_000",
             ),
         ),
     ),
