@@ -17,13 +17,14 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from types import FrameType
 
+from workers.configuration import GRAPHS_VARIABLE
+
 from benchmarks.peers import graphs
 from benchmarks.peers.contract import ROOT
 from benchmarks.peers.graphstalk_local import KIT
 from orchestrator import Client
 from orchestrator.cli.embedded import EmbeddedServer
 from orchestrator.config import Settings
-from workers.registry import GRAPHS_VARIABLE
 
 __all__ = ["ROW", "Walk", "main", "recorded_walk"]
 
@@ -79,7 +80,7 @@ def recorded_walk() -> Walk:
 
 def _do_all(settings: Settings, hook: Walk | None) -> None:
     """Do the steps of the run that waits in the queue; let a hook see one of them."""
-    from workers.runtime import runtime  # noqa: PLC0415 - reads the environment
+    from workers.process import runtime  # noqa: PLC0415 - reads the environment
 
     mine, number = runtime(), 0
     assert mine.inbox is not None

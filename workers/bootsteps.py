@@ -29,7 +29,7 @@ from orchestrator.dispatch.message import celery_template
 from orchestrator.errors import CheckpointerUnavailableError
 from workers.health import beat, heartbeat_file
 from workers.pools import refused_pool
-from workers.runtime import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE, registry, runtime
+from workers.process import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE, registry, runtime
 
 __all__ = ["Heartbeat", "LeaseKeeper", "make_folder", "remove_left_folders"]
 

@@ -24,7 +24,7 @@ from orchestrator.config import Settings
 from orchestrator.dispatch.broker import Dispatch, dispatcher, open_store
 from orchestrator.errors import CheckpointerUnavailableError
 from workers.health import heartbeat_file
-from workers.runtime import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE, mark_stopping
+from workers.process import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE, mark_stopping
 
 __all__ = ["Drain", "hand_back"]
 

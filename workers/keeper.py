@@ -40,8 +40,8 @@ from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.maintenance.auditor import Auditor
 from orchestrator.maintenance.sweeper import Sweeper
 from workers.busy import busy_file
-from workers.runtime import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE
-from workers.vouching import Voucher
+from workers.lease_check import Voucher
+from workers.process import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE
 
 __all__ = ["Keeper", "main"]
 

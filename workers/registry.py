@@ -16,7 +16,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from orchestrator.client.compiled import CompiledStateGraph
+from orchestrator.client.graph import CompiledStateGraph
 from orchestrator.errors import GraphstalkError
 
 __all__ = ["GRAPHS_VARIABLE", "ConfigurationError", "Registry", "configured", "parse_graphs"]

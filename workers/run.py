@@ -12,8 +12,8 @@ from typing import Any
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
 from orchestrator.config import Settings
 from orchestrator.errors import CheckpointerUnavailableError, GraphstalkError
+from workers.configuration import GRAPHS_VARIABLE, parse_graphs
 from workers.pools import add_pool_options, pool_arguments
-from workers.registry import GRAPHS_VARIABLE, parse_graphs
 
 __all__ = ["main"]
 
@@ -40,8 +40,8 @@ def _broker_queues(given: str, settings: Settings) -> list[str]:
 
 def _refusal(settings: Settings) -> str:
     """Load the graphs and try the connections; return why a worker cannot start, or ""."""
-    from workers.registry import configured  # noqa: PLC0415
-    from workers.runtime import registry  # noqa: PLC0415
+    from workers.configuration import configured  # noqa: PLC0415
+    from workers.process import registry  # noqa: PLC0415
 
     try:
         if not configured():

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import ParamSpec
 
 from orchestrator.checkpointer.redis import claims
-from orchestrator.client.children import Children
-from orchestrator.client.compiled import CompiledStateGraph
+from orchestrator.client.graph import CompiledStateGraph
+from orchestrator.client.graph_base import GraphBase
+from orchestrator.client.subgraphs import step_protocol, surroundings
 from orchestrator.config import Settings
 from orchestrator.dispatch.broker import Dispatch, dispatcher, open_store
 from orchestrator.dispatch.inbox import Inbox
@@ -30,10 +31,9 @@ from orchestrator.model.commit import ReadyStep
 from orchestrator.step.recovery import record_takeover
 from orchestrator.step.report import Report
 from orchestrator.step.runner import SETTLED, StepRunner
-from orchestrator.step.services import Live
 from orchestrator.step.store_access import Access, new_owner
 from workers.busy import Busy, busy_file
-from workers.registry import Registry, configured
+from workers.configuration import Registry, configured
 from workers.stuck import Stuck
 
 __all__ = [
@@ -242,23 +242,20 @@ class Runtime:
 
     def _made(self, name: str) -> StepRunner | None:
         root, *nodes = name.split("|")
-        graph = self.graphs.get(root)
-        queue = self.queue
-        store, cache = (graph.store, graph.cache) if graph else (None, None)
+        graph: GraphBase | None = self.graphs.get(root)
+        queue, around = self.queue, None
         for node in nodes:
-            queue = (graph.spec.queue if graph else None) or queue
-            graph = dict(graph.direct_subgraphs()).get(node) if graph else None
-            if graph is not None:
-                store, cache = graph.store or store, graph.cache or cache
+            if graph is None:
+                break
+            queue, around = graph.spec.queue or queue, surroundings(graph, around)
+            graph = dict(graph.direct_subgraphs()).get(node)
         if graph is None:
             return None
-        live = Live(store=store, cache=cache, children=Children())
-        return StepRunner(
-            graph.spec,
-            graph.records,
+        return step_protocol(
+            graph,
             self.access,
             queue,
-            live,
+            surroundings(graph, around),
             dispatch=self.dispatch_default,
             in_place=self._may_go_on,
         )

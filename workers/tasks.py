@@ -6,8 +6,8 @@ from typing import Any
 
 from orchestrator.dispatch.message import STEP_TASK
 from workers.app import app
+from workers.process import runtime
 from workers.requests import AttemptFailed, AttemptRetried, DoneInPlace, StepRequest, StepRevoked
-from workers.runtime import runtime
 
 __all__ = ["run_step"]
 

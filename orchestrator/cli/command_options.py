@@ -21,7 +21,7 @@ from orchestrator.errors import GraphstalkError
 
 if TYPE_CHECKING:
     from orchestrator.client.client import Client
-    from orchestrator.client.compiled import CompiledStateGraph
+    from orchestrator.client.graph import CompiledStateGraph
 
 GRAPHS_VARIABLE = "GRAPHSTALK_GRAPHS"  # How graphs reach workers: "name=module:attr,…".
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -20,8 +20,7 @@ from orchestrator.cli.output import json_line, say, show, show_json
 from orchestrator.errors import CheckpointerUnavailableError, GraphPausedError
 
 if TYPE_CHECKING:
-    from orchestrator.client.client import Client
-    from orchestrator.client.handle import RunHandle
+    from orchestrator.client.client import Client, RunHandle
     from orchestrator.engine.accept import Multitask
 
 wait_option = click.option(

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from orchestrator import limits
-from orchestrator.client.options import CallOptions, OptionError, ValueOptions
+from orchestrator.client.call_config import CallOptions, OptionError, ValueOptions
 from orchestrator.client.results import GraphOutput
 from orchestrator.client.snapshot import StateSnapshot
 from orchestrator.graph.parameters import ContextT, InputT, OfState, OutputT, StateT
@@ -25,7 +25,7 @@ from orchestrator.ids import ThreadId
 from orchestrator.step.async_loop import Cancelled, CancelScope, callers_loop, cancel_scope
 
 if TYPE_CHECKING:
-    from orchestrator.client.editing import StateUpdate
+    from orchestrator.engine.edit import StateUpdate
 
 __all__ = ["AsyncFace", "in_thread"]
 

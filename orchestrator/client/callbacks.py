@@ -9,19 +9,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.questions import open_questions
+from orchestrator.engine.records import Records
 from orchestrator.ids import checkpoint_text, root_thread
-from orchestrator.model.checkpoint import Interrupt, RunStatus
+from orchestrator.model.checkpoint import Interrupt
 from orchestrator.model.commit import LoadedThread
 from orchestrator.step.invoke import finish
-
-if TYPE_CHECKING:
-    from orchestrator.client.running import Running
 
 __all__ = [
     "GraphCallbackHandler",
     "GraphInterruptEvent",
     "GraphResumeEvent",
-    "report_rest",
+    "pause_handlers",
+    "report_paused",
     "report_resumed",
 ]
 
@@ -100,30 +99,38 @@ def __getattr__(name: str) -> Any:
     return made
 
 
-def report_rest(running: Running, loaded: LoadedThread) -> None:
-    """Report to handlers that a run is at rest because it asks something or was paused."""
-    handlers = _handlers(running)
-    if not handlers or running.is_reported or loaded.head.status is not RunStatus.PAUSED:
-        return
-    running.is_reported = True
-    records = running.graph.records
+def pause_handlers(*given: Any) -> list[Any]:
+    """Return the handlers that hear of pauses, each once.
+
+    Args:
+        *given: lists of handlers, callback managers of langchain-core, or `None`.
+    """
+    found: list[Any] = []
+    for callbacks in given:
+        if hasattr(callbacks, "handlers"):
+            found += [*callbacks.handlers, *callbacks.inheritable_handlers]
+        else:
+            found += callbacks or ()
+    wanted = (h for h in found if hasattr(h, "on_interrupt") and hasattr(h, "on_resume"))
+    return list({id(handler): handler for handler in wanted}.values())
+
+
+def report_paused(
+    handlers: list[Any], run_id: Any, thread_id: str, loaded: LoadedThread, records: Records
+) -> None:
+    """Report to handlers that a run paused because it asks something, or a node paused it."""
     asked = [records.interrupt(step.asks[i]) for i, step in open_questions(loaded).items()]
-    event = GraphInterruptEvent(*_where(running, loaded), interrupts=tuple(asked))
+    event = GraphInterruptEvent(run_id, *_place(thread_id, loaded), interrupts=tuple(asked))
     _report(handlers, "on_interrupt", event)
 
 
-def report_resumed(running: Running) -> None:
+def report_resumed(handlers: list[Any], run_id: Any, thread_id: str, loaded: LoadedThread) -> None:
     """Report to handlers that a run is resumed."""
-    handlers = _handlers(running)
-    if not handlers:
-        return
-    loaded = running.store.load(running.thread_id, values=False)
-    assert loaded is not None
-    _report(handlers, "on_resume", GraphResumeEvent(*_where(running, loaded)))
+    _report(handlers, "on_resume", GraphResumeEvent(run_id, *_place(thread_id, loaded)))
 
 
 def _report(handlers: list[Any], method: str, event: Any) -> None:
-    """Call a method of each handler; the run does not depend on what becomes of it.
+    """Call a method of each handler; a handler that fails does not end the run.
 
     Raises:
         Exception: what a handler raises that has `raise_error`.
@@ -143,21 +150,7 @@ def _report(handlers: list[Any], method: str, event: Any) -> None:
             )
 
 
-def _where(running: Running, loaded: LoadedThread) -> tuple[Any, str, str, tuple[str, ...]]:
-    ns = root_thread(running.thread_id)[1]
+def _place(thread_id: str, loaded: LoadedThread) -> tuple[str, str, tuple[str, ...]]:
+    ns = root_thread(thread_id)[1]
     path = tuple(ns.split("|")) if ns else ()
-    run_id = running.trace.run_id or running.parsed.more.get("run_id")
-    return run_id, "pending", checkpoint_text(loaded.head.checkpoint_id), path
-
-
-def _handlers(running: Running) -> list[Any]:
-    """Return the handlers of a call, and of what is around it, that hear of pauses."""
-    given: list[Any] = []
-    for callbacks in (running.parsed.more.get("callbacks"), running.trace.callbacks):
-        manager: Any = callbacks
-        if hasattr(callbacks, "handlers"):
-            given += [*manager.handlers, *manager.inheritable_handlers]
-        else:
-            given += callbacks or ()
-    wanted = (h for h in given if hasattr(h, "on_interrupt") and hasattr(h, "on_resume"))
-    return list({id(handler): handler for handler in wanted}.values())
+    return "pending", checkpoint_text(loaded.head.checkpoint_id), path

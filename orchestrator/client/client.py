@@ -1,9 +1,9 @@
-"""The client of a deployment: enqueue runs, look at them, answer them, end them."""
+"""The client of a deployment: enqueue runs, read them, answer them, end them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self, Unpack
@@ -11,12 +11,17 @@ from typing import Any, Self, Unpack
 from orchestrator import limits
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
 from orchestrator.checkpointer.redis.workers import Fleet, Worker
-from orchestrator.client.beginning import checked_input, checked_submitted, run_config
-from orchestrator.client.calls import Calls
-from orchestrator.client.checking import Trouble, check_threads
-from orchestrator.client.compiled import CompiledStateGraph
-from orchestrator.client.explaining import Explanation
-from orchestrator.client.following import (
+from orchestrator.client.aio import in_thread
+from orchestrator.client.call_config import (
+    OptionError,
+    SubmitOptions,
+    checked_submit,
+    modes_of,
+    parse_config,
+)
+from orchestrator.client.diagnosis import Inquiry, Trouble, check_threads
+from orchestrator.client.graph import CompiledStateGraph
+from orchestrator.client.log_reader import (
     Follower,
     Known,
     StreamPart,
@@ -24,15 +29,11 @@ from orchestrator.client.following import (
     event_of,
     parts_of_log,
 )
-from orchestrator.client.handle import RunHandle
-from orchestrator.client.inquiry import Inquiry
-from orchestrator.client.options import OptionError, SubmitOptions, checked_submit, modes_of
-from orchestrator.client.projecting import Projection
-from orchestrator.client.results import Until, outcome_of, reached
+from orchestrator.client.projection import Projection, Unseen
+from orchestrator.client.results import INTERRUPT, Until, outcome_of, reached
 from orchestrator.client.snapshot import StateSnapshot, snapshot
-from orchestrator.client.streaming import known_by
-from orchestrator.client.threadconfig import parse_config
-from orchestrator.client.unseen import Unseen
+from orchestrator.client.stream import known_by
+from orchestrator.client.thread_calls import Calls, checked_input, checked_submitted, run_config
 from orchestrator.config import Settings
 from orchestrator.dispatch.await_run import left_by, run_of, wait_for_rest, wait_until
 from orchestrator.dispatch.broker import (
@@ -42,10 +43,11 @@ from orchestrator.dispatch.broker import (
     open_store,
     warn_if_unread,
 )
+from orchestrator.engine.explain import Explanation
 from orchestrator.engine.questions import open_questions
 from orchestrator.engine.records import Records
 from orchestrator.engine.resume import missing
-from orchestrator.errors import RunNotFinishedError, UnknownGraphError
+from orchestrator.errors import GraphPausedError, RunNotFinishedError, UnknownGraphError
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import (
     ThreadId,
@@ -60,7 +62,7 @@ from orchestrator.serde.codec import UNKNOWN_TYPED, Codec
 from orchestrator.step.context import context_for
 from orchestrator.step.next_run import CARRYING
 
-__all__ = ["Client", "ThreadInfo"]
+__all__ = ["Client", "RunHandle", "ThreadInfo"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +241,7 @@ class Client:
     def result(
         self, thread_id: ThreadId, timeout_s: float | None = None, *, run_id: str = ""
     ) -> Any:
-        """Wait until the thread's run rests; return its output, as `RunHandle.result`."""
+        """Wait until the thread's run ended or paused; return its output, as `RunHandle.result`."""
         thread_id = check_thread_id(thread_id)
         there = wait_for_rest(self._reader, thread_id, timeout_s, run_id)
         loaded = left_by(self._reader, thread_id, there, run_id)
@@ -274,13 +276,13 @@ class Client:
         subgraphs: bool = False,
         timeout_s: float | None = None,
     ) -> Iterator[StreamPart]:
-        """Read what happens on a thread until its run rests; see `RunHandle.stream`.
+        """Read the stream of a thread until its run ends or pauses; see `RunHandle.stream`.
 
         Raises:
             UnknownThreadError: if there is no such thread.
             OptionError: if `from_seq` is no cursor of the thread, or a mode does not exist; for
                 `"messages"`, if the run was not started with it.
-            RunNotFinishedError: if it does not rest in time.
+            RunNotFinishedError: if it does not end or pause in time.
         """
         event, _ = event_of(from_seq)
         thread_id = check_thread_id(thread_id)
@@ -300,21 +302,21 @@ class Client:
         known: Known = known_by(graph, shows=True) if graph else lambda *_: (None, plain)
         follower = Follower(self._reader, thread_id, known)
         end = None if timeout_s is None else time.monotonic() + timeout_s
-        rests = partial(self._rests, thread_id)
-        for part in parts_of_log(follower, unseen, from_seq, subgraphs=subgraphs, rests=rests):
+        is_over = partial(self._is_over, thread_id)
+        for part in parts_of_log(follower, unseen, from_seq, subgraphs=subgraphs, is_over=is_over):
             if part is not None:
                 yield part
-            elif end is not None and time.monotonic() > end and not rests(follower.seq):
-                msg = f"the run of thread {thread_id!r} is not at rest after {timeout_s} s"
+            elif end is not None and time.monotonic() > end and not is_over(follower.seq):
+                msg = f"the run of thread {thread_id!r} neither ended nor paused in {timeout_s} s"
                 raise RunNotFinishedError(msg)
 
-    def _rests(self, thread_id: ThreadId, seq: int) -> bool:
-        """Return whether a run rests, and everything that was logged was read."""
+    def _is_over(self, thread_id: ThreadId, seq: int) -> bool:
+        """Return whether no run is active, and the whole log was read."""
         loaded = self._load(thread_id, values=False)
         moves = loaded.head.status.active or (loaded.head.status.final and bool(loaded.line))
         return not moves and loaded.seq <= seq
 
-    # ---- looking ------------------------------------------------------------------------
+    # ---- reading ------------------------------------------------------------------------
 
     def get_state(self, thread_id: ThreadId, *, checkpoint_id: str | None = None) -> StateSnapshot:
         """Return the thread's latest snapshot, or that of a checkpoint.
@@ -388,7 +390,7 @@ class Client:
         return self._run(thread_id, run_id, values=False).head.status
 
     def explain(self, thread_id: ThreadId, run_id: str = "") -> Explanation:
-        """Say what the thread waits for, or where a run of it stands that waits in line.
+        """Return why the thread waits, or the place of a queued run of it.
 
         Raises:
             UnknownThreadError: if there is no such thread.
@@ -404,7 +406,7 @@ class Client:
         return self._reader.events(thread_id, after=after, limit=limit, wait_s=wait_s)
 
     def check(self, *, limit: int = 10_000) -> Iterator[Trouble | None]:
-        """Look at stored threads with the graphs of this client; see `check_threads`."""
+        """Check stored threads with the graphs of this client; see `check_threads`."""
         return check_threads(self._reader, self._graphs, limit=limit)
 
     def workers(self) -> list[Worker]:
@@ -484,3 +486,110 @@ class Client:
             if self._dispatch is None:
                 self._dispatch = dispatcher(store, self.settings)
             self._dispatch(ready)
+
+
+@dataclass(frozen=True, slots=True)
+class RunHandle:
+    """A run that was enqueued.
+
+    Attributes:
+        client: the client that reads and changes it.
+        thread_id: the thread it runs on.
+        run_id: the run.
+    """
+
+    client: Client
+    thread_id: str
+    run_id: str
+
+    @property
+    def status(self) -> str:
+        """Return what the run is doing: queued, running, paused, succeeded, failed, cancelled."""
+        return self.client.status(self.thread_id, self.run_id)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the run and return its output.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Raises:
+            GraphPausedError: if the run waits for an answer; the message holds the questions.
+            StepFailedError: if it failed.
+            RunCancelledError: if it was cancelled.
+            RunNotFinishedError: if it neither ends nor pauses in time; it continues all the same.
+        """
+        output = self.client.result(self.thread_id, timeout, run_id=self.run_id)
+        asked = output.get(INTERRUPT) if isinstance(output, dict) else None
+        if asked:
+            listed = "; ".join(f"{i.id}: {i.value!r:.200}" for i in asked)
+            msg = f"the run of thread {self.thread_id!r} waits for an answer: {listed}"
+            raise GraphPausedError(msg)
+        return output
+
+    def wait(self, until: Until = None, timeout: float | None = None) -> StateSnapshot:
+        """Wait until the run has come so far; return the state there. A failed run raises nothing.
+
+        Args:
+            until: a status, such as `"paused"`, or several; or a function that gets the snapshot
+                whenever something happened, and returns whether to stop waiting. By default: until
+                the run ends or pauses.
+            timeout: seconds to wait at most.
+
+        Raises:
+            RunNotFinishedError: if it does not come so far in time, or ends before.
+            OptionError: if `until` names no status.
+        """
+        return self.client.wait(self.thread_id, until, timeout, run_id=self.run_id)
+
+    async def await_until(self, until: Until = None, timeout: float | None = None) -> StateSnapshot:  # noqa: ASYNC109 - as `wait`
+        """Await `wait`."""
+        return await in_thread(lambda: self.wait(until, timeout))
+
+    def stream(
+        self,
+        from_seq: int = 0,
+        *,
+        stream_mode: str | Sequence[str] = "updates",
+        subgraphs: bool = False,
+        timeout: float | None = None,
+    ) -> Iterator[StreamPart]:
+        """Read what happens on the thread, from its event log, until the run ends or pauses.
+
+        Many may read, late or again: with the `seq` of the last part that was read, a reader
+        continues where it was, without gap or repetition. Where events cannot be read any more,
+        because the log was trimmed, a part of the mode `gap` says which.
+
+        Args:
+            from_seq: the `seq` of the part after which to begin, or the number of an event, after
+                all of whose parts to begin; 0: with the beginning.
+            stream_mode: what to show, one mode or several. `"messages"` only for a run that was
+                submitted with `stream_mode="messages"`.
+            subgraphs: whether to show what happens inside subgraphs.
+            timeout: seconds to wait for the run to end or pause.
+
+        Raises:
+            OptionError: if the messages of the run are not kept, or a mode does not exist.
+            RunNotFinishedError: if it does not end or pause in time.
+        """
+        return self.client.stream(
+            self.thread_id,
+            from_seq,
+            stream_mode=stream_mode,
+            subgraphs=subgraphs,
+            timeout_s=timeout,
+        )
+
+    async def aresult(self, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - as `result`
+        """Await `result`."""
+        return await in_thread(lambda: self.result(timeout))
+
+    async def astream(self, from_seq: int = 0, **options: Any) -> AsyncIterator[StreamPart]:
+        """Iterate over what `stream` gives."""
+        parts = self.stream(from_seq, **options)
+        while (part := await in_thread(lambda: next(parts, None))) is not None:
+            yield part
+
+    def cancel(self) -> bool:
+        """End the run; return whether there was anything to end."""
+        return self.client.cancel(self.thread_id, self.run_id)

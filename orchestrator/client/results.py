@@ -1,4 +1,4 @@
-"""What a call returns or raises, once a run is at rest."""
+"""The output or the error of a run that ended or paused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar, cast
 
-from orchestrator.client.options import OptionError
+from orchestrator.client.call_config import OptionError
 from orchestrator.client.snapshot import StateSnapshot, live_values, shown
 from orchestrator.engine.accept import paused_by_node
 from orchestrator.engine.questions import open_questions
@@ -84,7 +84,7 @@ class GraphOutput(Generic[ValueT]):
         return list(fields)
 
 
-# What to wait for: statuses of the run, or what the state must be; `None`: that it rests.
+# What to wait for: statuses of the run, or what the state must be; `None`: its end or pause.
 Until = str | Iterable[str] | Callable[[StateSnapshot], bool] | None
 
 
@@ -127,7 +127,7 @@ def outcome_of(
     raised: BaseException | None = None,
     keys: tuple[str, ...] = (),
 ) -> Any:
-    """Return the output of a run at rest, with its open questions if it has any.
+    """Return the output of a run that ended or paused, with its open questions.
 
     Args:
         thread_id: the thread.
@@ -154,7 +154,7 @@ def outcome_of(
         node = spec.shown(paused.step.node) if spec else paused.step.node
         msg = (
             f"the thread {thread_id!r} is paused at the node {node!r}: "
-            f"{paused.reason or 'no reason given'}. Give it an input, or None, to go on there"
+            f"{paused.reason or 'no reason given'}. Give it an input, or None, to continue there"
         )
         raise GraphPausedError(msg, thread_id=thread_id, node=node, reason=paused.reason)
     checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)

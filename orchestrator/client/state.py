@@ -1,54 +1,39 @@
-"""Looking at a graph's threads and changing them: the state API, by LangGraph's names."""
+"""The state API of a graph, by LangGraph's names: read its threads and change them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from orchestrator.channels import MISSING
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.client.calls import Calls
-from orchestrator.client.editing import INPUT, Editor, StateUpdate, copied
-from orchestrator.client.forking import fork_of
-from orchestrator.client.options import CallOptions
-from orchestrator.client.schemas import SchemaFace
+from orchestrator.client.call_config import (
+    ConfigError,
+    ThreadConfig,
+    merged,
+    parse_config,
+)
+from orchestrator.client.graph_base import GraphBase
 from orchestrator.client.snapshot import StateSnapshot, config_of, snapshot
-from orchestrator.client.threadconfig import ConfigError, ThreadConfig, merged, parse_config
-from orchestrator.dispatch.base import Executor
-from orchestrator.engine.accept import RunConfig
+from orchestrator.client.thread_calls import Calls
+from orchestrator.client.thread_copies import fork_of
 from orchestrator.engine.branches import parents_of
-from orchestrator.engine.records import Records
+from orchestrator.engine.edit import INPUT, Editor, StateUpdate, copied
 from orchestrator.engine.settle import Stepping
 from orchestrator.errors import InvalidUpdateError, UnknownThreadError
-from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import ThreadId, child_thread, new_uuid, root_thread
 from orchestrator.model.checkpoint import PlannedStep
 from orchestrator.model.commit import Commit, LoadedThread
-
-if TYPE_CHECKING:
-    from orchestrator.client.compiled import CompiledStateGraph
+from orchestrator.step import call
 
 __all__ = ["StateFace"]
 
 _Config = Mapping[str, Any] | ThreadId | None
 
 
-class StateFace(SchemaFace):
-    """The calls of a compiled graph that look at threads or change them."""
-
-    records: Records
-    executor: Executor
-    config: Mapping[str, Any]  # What holds for all calls; see `with_config`.
-
-    @property
-    def checkpointer(self) -> Checkpointer | bool | None:
-        """Return what keeps the threads."""
-        raise NotImplementedError
-
-    def run_config(self, parsed: ThreadConfig, options: CallOptions) -> RunConfig:
-        """Return what a run is started with besides its input."""
-        raise NotImplementedError
+class StateFace(GraphBase):
+    """The calls of a compiled graph that read threads or change them."""
 
     def get_state(self, config: _Config, *, subgraphs: bool = False) -> StateSnapshot:
         """Return the thread's latest snapshot, or that of the checkpoint the config names.
@@ -87,10 +72,10 @@ class StateFace(SchemaFace):
         return snapshot(thread_id, loaded, records, spec, latest=latest, inside=inside)
 
     def _inside(self, store: Checkpointer, thread_id: str) -> Callable[[PlannedStep, str], Any]:
-        """Return how to look at the subgraphs that a thread's steps run."""
+        """Return a function that reads the subgraph of a step of a thread."""
         root, _ = root_thread(thread_id)
 
-        def look(step: PlannedStep, ns: str) -> Any:
+        def read(step: PlannedStep, ns: str) -> Any:
             del step
             child = child_thread(root, ns)
             loaded = store.load(child)
@@ -98,7 +83,7 @@ class StateFace(SchemaFace):
                 return None
             return self._snapshot(child, loaded, latest=True, inside=self._inside(store, child))
 
-        return look
+        return read
 
     def get_state_history(
         self,
@@ -155,7 +140,7 @@ class StateFace(SchemaFace):
         Raises:
             ThreadBusyError: if the thread's run is active.
             UnknownThreadError: if the checkpoint is none of the thread's.
-            InvalidUpdateError: if the node is unknown or cannot be told, or the update is none.
+            InvalidUpdateError: if the node is unknown or not clear, or the update is none.
         """
         return self.bulk_update_state(config, [[StateUpdate(values, as_node, task_id)]])
 
@@ -237,7 +222,7 @@ class StateFace(SchemaFace):
         """
         parsed, store = merged(self.config, config), self.store_of_threads()
         new_id = parse_config(thread_id).thread() if thread_id is not None else new_uuid()
-        return fork_of(cast("CompiledStateGraph", self), store, parsed, new_id)
+        return fork_of(self, store, parsed, new_id)
 
     def _edit(
         self,
@@ -261,6 +246,7 @@ class StateFace(SchemaFace):
                 raise UnknownThreadError(msg)
             editor = Editor(
                 stepping=Stepping(graph.spec, graph.records, queue),
+                returns=call,
                 thread_id=thread_id,
                 loaded=loaded,
                 base=base,
@@ -276,44 +262,6 @@ class StateFace(SchemaFace):
             if error.raised is None:
                 raise
             raise error.as_raised from None
-
-    def store_of_threads(self) -> Checkpointer:
-        """Return where the graph keeps its threads.
-
-        Raises:
-            ConfigError: if it keeps none.
-        """
-        if self.checkpointer is None or isinstance(self.checkpointer, bool):
-            msg = "No checkpointer set: the graph keeps no threads; give compile() a checkpointer"
-            raise ConfigError(msg)
-        return self.checkpointer
-
-    def spec_of(self, ns: str) -> GraphSpec | None:
-        """Return the frozen graph of a namespace, if it is known."""
-        graph = self.graph_of(ns)
-        return graph.spec if graph else None
-
-    def graph_of(self, ns: str, fingerprint: str = "") -> CompiledStateGraph | None:
-        """Return the graph of a namespace: this one, or a subgraph at any depth.
-
-        Args:
-            ns: the namespace.
-            fingerprint: that of the graph's thread, by which it is known where code calls several.
-        """
-        graphs = [cast("CompiledStateGraph", self)]
-        for part in filter(None, ns.split("|")):
-            if not part.isdigit():
-                graphs = [below for graph in graphs for below in _below(graph, part)]
-        same = (graph for graph in graphs if graph.spec.fingerprint == fingerprint)
-        return next(same, graphs[0] if graphs else None)
-
-
-def _below(graph: CompiledStateGraph, part: str) -> Iterator[CompiledStateGraph]:
-    """Iterate over the graphs that the step of a namespace may run."""
-    name = part.partition(":")[0]
-    for node in graph.spec.nodes:
-        if name in {node, graph.spec.shown(node)}:
-            yield from graph.subgraphs_of(node)
 
 
 def _made(updates: Sequence[StateUpdate], editor: Editor, *, after_input: bool = False) -> Commit:

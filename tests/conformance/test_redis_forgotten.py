@@ -4,13 +4,13 @@ from dataclasses import replace
 from time import sleep
 
 import pytest
+from workers.lease_check import Voucher
 
 from orchestrator.checkpointer.redis import RedisCheckpointer
 from orchestrator.checkpointer.redis.claims import fenced, held_by
 from orchestrator.ids import child_thread
 from orchestrator.testing.contract.driver import Driver, guard
 from workers.busy import Busy, busy_file
-from workers.vouching import Voucher
 
 PID = 7
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.client.compiled import CompiledStateGraph
+from orchestrator.client.graph import CompiledStateGraph
 from orchestrator.config import Settings
 from orchestrator.engine.rollback import set_back
 from orchestrator.engine.settle import Placement

@@ -24,7 +24,7 @@ from orchestrator import (
     StateGraph,
     StepFailedError,
 )
-from orchestrator.client.calls import Calls
+from orchestrator.client.thread_calls import Calls
 from orchestrator.maintenance.auditor import Auditor
 from orchestrator.model.audit import Damage
 from orchestrator.model.commit import Event

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from orchestrator import Command
-from orchestrator.client.running import Running
-from orchestrator.client.threadconfig import parse_config
+from orchestrator.client.call_config import parse_config
+from orchestrator.client.invocation import Invocation
 from orchestrator.errors import NoPendingInterruptError, RunCancelledError, ThreadBusyError
 from tests.semantics.elsewhere import ROOT
 from tests.semantics.graphs import NAMES, BoomError
@@ -139,8 +139,8 @@ def test_of_two_answers_one_is_stored_and_the_other_is_refused(
 @pytest.mark.parametrize("kind", apart("memory", "sqlite", "redis"))
 def test_a_run_that_was_accepted_a_moment_ago_is_not_taken_for_abandoned(place: Place) -> None:
     graph, other = place.graph("plain"), place.graph("plain")
-    running = Running.of(graph, parse_config(place.thread), {})
-    running.begin({"log": ["first"], "witness": place.witness})
+    call = Invocation.of(graph, parse_config(place.thread), {})
+    call.begin({"log": ["first"], "witness": place.witness})
     with pytest.raises(ThreadBusyError):  # Its process lives, and is about to claim its step.
         place.call(other, {"log": ["second"]})
     assert place.ran() == []

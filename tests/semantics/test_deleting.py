@@ -18,7 +18,7 @@ from orchestrator import (
     ThreadBusyError,
     UnknownThreadError,
 )
-from orchestrator.client.calls import Calls
+from orchestrator.client.thread_calls import Calls
 from tests.fixtures.processes import resolved
 from tests.semantics.places import Place, apart
 

@@ -19,7 +19,7 @@ from orchestrator import (
     StepContext,
     interrupt,
 )
-from orchestrator.client.calls import Calls
+from orchestrator.client.thread_calls import Calls
 from orchestrator.errors import NotReplicatedError
 from orchestrator.model.commit import Commit, CommitResult
 from tests.semantics.places import WAIT_S, Place, apart

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator import Client, RunHandle
-from orchestrator.client.calls import Calls
+from orchestrator.client.thread_calls import Calls
 from orchestrator.errors import RunCancelledError, ThreadBusyError, UnserializableValueError
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import Commit

@@ -10,11 +10,10 @@ import pytest
 import redis
 
 from orchestrator import Client, Command, OptionError, StreamGapError
-from orchestrator.client.following import Follower, StreamPart, parts_of_log
-from orchestrator.client.options import MODES
-from orchestrator.client.projecting import Projection
-from orchestrator.client.streaming import known_by
-from orchestrator.client.unseen import Unseen
+from orchestrator.client.call_config import MODES
+from orchestrator.client.log_reader import Follower, StreamPart, parts_of_log
+from orchestrator.client.projection import Projection, Unseen
+from orchestrator.client.stream import known_by
 from tests.semantics.places import Place, apart
 
 
@@ -36,7 +35,7 @@ def read(
         loaded = store.load(place.thread, values=False)
         return not loaded.head.status.active and loaded.seq <= seq
 
-    parts = parts_of_log(follower, unseen, after, subgraphs=True, rests=rests)
+    parts = parts_of_log(follower, unseen, after, subgraphs=True, is_over=rests)
     return [part for part in parts if part is not None]
 
 

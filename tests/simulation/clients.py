@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.client.calls import Calls
-from orchestrator.client.compiled import CompiledStateGraph
+from orchestrator.client.graph import CompiledStateGraph
+from orchestrator.client.thread_calls import Calls
 from orchestrator.engine.accept import RunConfig
 from orchestrator.engine.questions import open_questions
 from orchestrator.errors import (

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from workers.process import Runtime
+
 from orchestrator.checkpointer.memory import MemoryCheckpointer
-from orchestrator.client.compiled import CompiledStateGraph
+from orchestrator.client.graph import CompiledStateGraph
 from orchestrator.config import Settings
 from orchestrator.dispatch.broker import Dispatch
 from orchestrator.errors import CheckpointerUnavailableError
@@ -22,7 +24,6 @@ from tests.simulation.accounts import Accounts
 from tests.simulation.faults import LEASE_MS
 from tests.simulation.seam import Seam
 from tests.simulation.world import Process, World
-from workers.runtime import Runtime
 
 __all__ = ["QUEUES", "SETTINGS", "Fleet"]
 

@@ -41,7 +41,7 @@ BUGS = (
         "a run and its first step are stored by two commits",
         (
             Edit(
-                "orchestrator/client/calls.py",
+                "orchestrator/client/thread_calls.py",
                 "            result = self.store.commit(in_one_log(commit))\n"
                 "            if result.refused is None:\n"
                 "                return config.run_id, commit.ready\n",
@@ -209,9 +209,9 @@ BUGS = (
         "a step that waits for its subgraph does not look again by itself",
         (
             Edit(
-                "orchestrator/client/children.py",
-                "_LOOK_AGAIN_MS = 5_000",
-                "_LOOK_AGAIN_MS = 5_000_000_000",
+                "orchestrator/client/subgraphs.py",
+                "_POLL_MS = 5_000",
+                "_POLL_MS = 5_000_000_000",
             ),
         ),
     ),

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from orchestrator import START, StateGraph, limits
-from orchestrator.client.calls import Calls
+from orchestrator.client.thread_calls import Calls
 from orchestrator.engine.accept import RunConfig
 from orchestrator.errors import CheckpointerUnavailableError, ThreadBusyError
 from orchestrator.model.checkpoint import RunStatus

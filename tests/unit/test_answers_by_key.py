@@ -7,8 +7,8 @@ from typing import Any, TypedDict
 import pytest
 
 from orchestrator import START, MemoryCheckpointer, StateGraph, interrupt
-from orchestrator.client.calls import Calls
-from orchestrator.client.compiled import CompiledStateGraph
+from orchestrator.client.graph import CompiledStateGraph
+from orchestrator.client.thread_calls import Calls
 from orchestrator.errors import UnknownInterruptError
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from orchestrator import START, MemoryCheckpointer, StateGraph, interrupt
-from orchestrator.client.calls import Calls
+from orchestrator.client.thread_calls import Calls
 from orchestrator.engine.accept import RunConfig
 from orchestrator.errors import (
     EmptyInputError,
@@ -169,7 +169,7 @@ def test_what_a_dead_process_of_this_machine_had_claimed_is_taken_from_it() -> N
     world = World()
     world.calls.accept("t", "g", {}, RunConfig(run_id="one"))
     (step,) = world.store.load("t").steps.values()
-    host = world.graph.protocol(world.store).access.owner.rsplit(":", 2)[0]
+    host = world.graph.owner.rsplit(":", 2)[0]
     dead = f"{host}:4194999:abcd"  # Beyond the greatest process number of Linux.
     world.store.claim("t", step.step.step_id, owner=dead, token="x", known=())
     assert world.run(None)["__interrupt__"]

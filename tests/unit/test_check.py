@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator import START, MemoryCheckpointer, RedisCheckpointer, StateGraph, interrupt
 from orchestrator.cli import main
-from orchestrator.client.checking import check_threads
+from orchestrator.client.diagnosis import check_threads
 from orchestrator.config import Settings
 
 

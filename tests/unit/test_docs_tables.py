@@ -12,8 +12,8 @@ from pathlib import Path
 import orchestrator
 import workers
 from orchestrator.cli import findings
-from orchestrator.client.explaining import ReasonCode
 from orchestrator.config import Settings
+from orchestrator.engine.explain import ReasonCode
 from orchestrator.errors import GraphstalkError
 from orchestrator.model.audit import DamageCode
 from orchestrator.model.lifecycle import RUNS, STEPS, diagram

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator import END, START, Command, Send, StateGraph, entrypoint, interrupt
 from orchestrator.checkpointer.memory import MemoryCheckpointer
-from orchestrator.client import progress
+from orchestrator.client import node_states
 
 
 class State(TypedDict, total=False):
@@ -181,7 +181,7 @@ def test_a_loop_is_looked_at_no_further_than_to_know_each_node(monkeypatch):
     with pytest.raises(RecursionError):
         graph.invoke({}, {"thread_id": "t", "recursion_limit": 40})
     assert graph.get_graph("t").states == {START: "done", "a": "next", "b": "done"}
-    monkeypatch.setattr(progress, "_SUPERSTEPS_MAX", 10)
+    monkeypatch.setattr(node_states, "_SUPERSTEPS_MAX", 10)
     assert graph.get_graph("t").states == {"a": "next", "b": "done"}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.client.explaining import Claimed, Facts, Station, explain
+from orchestrator.engine.explain import Claimed, Facts, Station, explain
 from orchestrator.engine.records import Records
 from orchestrator.engine.settle import ASLEEP
 from orchestrator.model.checkpoint import Head, Interrupt, RunStatus, StepError
@@ -92,7 +92,7 @@ def test_a_server_that_lost_what_it_had_is_the_first_reason() -> None:
     first, second = explain(facts(step(), halted="the server went back in time by 5 s")).reasons
     assert (first.code, second.code) == ("HALTED", "NO_WORKER")
     assert first.text == (
-        "nothing runs until somebody decides: the server went back in time by 5 s; "
+        "nothing runs until an operator decides: the server went back in time by 5 s; "
         "see graphstalk doctor"
     )
 
@@ -130,8 +130,8 @@ def test_a_lease_that_ran_out() -> None:
     assert said(facts(claimed, claims=held)) == (
         "LEASE_RAN_OUT",
         (
-            "node pay: lease held by host:42 for 9 s (attempt 1); it ran out 2 s ago, so the step "
-            "is about to be taken over"
+            "node pay: lease held by host:42 for 9 s (attempt 1); it ran out 2 s ago, so another "
+            "worker is about to claim the step"
         ),
     )
     assert "already" in said(facts(claimed))[1]
@@ -153,7 +153,7 @@ def test_a_step_that_a_worker_could_not_run() -> None:
     deferred = step(wait=Wait.TIMER, due_ms=NOW + 5000, reason=reason)
     assert said(facts(deferred)) == (
         "DEFERRED",
-        f"the step of pay waits: {reason}; it is looked at again in 5 s",
+        f"the step of pay waits: {reason}; it is retried in 5 s",
     )
 
 
@@ -177,7 +177,7 @@ def test_a_node_that_paused() -> None:
     assert said(facts(paused, status=RunStatus.PAUSED, events=events)) == (
         "PAUSED",
         (
-            "paused at review since 2027-01-15 07:59:57 UTC: somebody should look; go on with: "
+            "paused at review since 2027-01-15 07:59:57 UTC: somebody should look; resume with: "
             "graphstalk resume t"
         ),
     )
@@ -186,7 +186,7 @@ def test_a_node_that_paused() -> None:
 def test_a_stop_before_a_node() -> None:
     assert said(facts(step("review"), status=RunStatus.PAUSED)) == (
         "PAUSED",
-        "paused before review since 2027-01-15 07:59:00 UTC; go on with: graphstalk resume t",
+        "paused before review since 2027-01-15 07:59:00 UTC; resume with: graphstalk resume t",
     )
 
 
@@ -232,7 +232,7 @@ def test_a_run_of_a_process_that_lives_or_is_gone() -> None:
     assert said(alive) == ("LOCAL", "runs in the process that called it (host:7)")
     assert said(facts(step(queue=""), **local)) == (
         "ABANDONED",
-        "the process that called it is gone: call the graph again with None to go on",
+        "the process that called it is gone: call the graph again with None to resume",
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator import Command, get_config, interrupt
-from orchestrator.client.calls import Calls
+from orchestrator.client.thread_calls import Calls
 from orchestrator.errors import (
     EmptyInputError,
     GraphstalkError,

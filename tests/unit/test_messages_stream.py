@@ -6,7 +6,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-from dataclasses import replace
 from typing import Any, TypedDict
 
 import pytest
@@ -24,9 +23,11 @@ from orchestrator import (
     interrupt,
     push_message,
 )
-from orchestrator.client.calls import Calls
+from orchestrator.client.subgraphs import step_protocol
+from orchestrator.client.thread_calls import Calls
 from orchestrator.engine.accept import RunConfig
 from orchestrator.errors import InvalidUpdateError
+from orchestrator.step.store_access import Access
 from tests.fixtures.talking import ASKED, graph_of, shown, speaking
 
 # ---- messages -----------------------------------------------------------------------------------
@@ -143,7 +144,7 @@ def test_on_a_fleet_messages_are_written_to_the_log_if_the_run_asks_for_them():
         graph = graph_of(say, saver=store)
         config = RunConfig(run_id="r", messages=reads)
         _, ready = Calls(store, graph.records, "q").accept("t", "g", ASKED, config)
-        protocol = replace(graph.protocol(store), default_queue="q")
+        protocol = step_protocol(graph, Access(store, graph.owner), "q")
         while ready:
             ready = protocol.run("t", ready[0].step_id).ready
         logged = [e.fields["data"] for e in store.events("t") if e.type == "stream_messages"]

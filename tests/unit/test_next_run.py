@@ -11,12 +11,14 @@ import pytest
 
 from orchestrator import START, MemoryCheckpointer, StateGraph
 from orchestrator.cli.output import json_line
-from orchestrator.client.calls import Calls
+from orchestrator.client.subgraphs import step_protocol
+from orchestrator.client.thread_calls import Calls
 from orchestrator.engine.accept import RunConfig
 from orchestrator.engine.records import Records
 from orchestrator.errors import StateCorruptedError, UnknownTypeError
 from orchestrator.serde.codec import UNKNOWN_TYPED, Codec, UnknownValue
 from orchestrator.step.next_run import CARRYING, begin_next
+from orchestrator.step.store_access import Access
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +74,7 @@ def test_a_run_in_line_begins_by_whoever_does_not_know_its_types() -> None:
     assert loaded is not None
     assert (loaded.head.run_id, loaded.line) == ("second", {})
     assert "run_withdrawn" not in [event.type for event in store.events("t")]
-    protocol = dataclasses.replace(graph.protocol(store), default_queue="queue")
+    protocol = step_protocol(graph, Access(store, graph.owner), "queue")
     while ready is not None:
         report = protocol.run("t", ready.step_id)
         ready = report.ready[0] if report.ready else None

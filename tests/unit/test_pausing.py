@@ -62,7 +62,7 @@ def test_the_error_says_where_and_why_and_how_to_go_on() -> None:
         "waiting for approval",
     )
     assert "'task1' is paused at the node 'review': waiting for approval" in str(error)
-    assert "Give it an input, or None, to go on there" in str(error)
+    assert "Give it an input, or None, to continue there" in str(error)
     assert error.code == "GRAPH_PAUSED"
 
 

@@ -3,8 +3,13 @@
 import sys
 
 import pytest
-
-from workers.registry import GRAPHS_VARIABLE, ConfigurationError, Registry, configured, parse_graphs
+from workers.configuration import (
+    GRAPHS_VARIABLE,
+    ConfigurationError,
+    Registry,
+    configured,
+    parse_graphs,
+)
 
 MODULE = """
 from typing import TypedDict

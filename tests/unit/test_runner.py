@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from orchestrator import START, RetryPolicy, StateGraph, interrupt
-from orchestrator.client.calls import Calls
+from orchestrator.client.thread_calls import Calls
 from orchestrator.engine.accept import RunConfig
 from orchestrator.errors import (
     CheckpointerUnavailableError,

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
+from workers.process import Runtime
 
 from orchestrator import START, CompiledStateGraph, MemoryCheckpointer, StateGraph, interrupt
-from orchestrator.client.calls import Calls
+from orchestrator.client.thread_calls import Calls
 from orchestrator.engine.accept import RunConfig
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.ids import CHILD
@@ -20,7 +21,6 @@ from orchestrator.model.commit import Commit, ReadyStep
 from orchestrator.step.store_access import Access
 from orchestrator.testing.manual_clock import ManualClock
 from workers.busy import Busy, sign_of, signs_in
-from workers.runtime import Runtime
 
 
 class State(TypedDict, total=False):

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from typing import Annotated, Any, TypedDict
 
 import pytest
+from workers.process import Runtime
 
 from orchestrator import START, CompiledStateGraph, MemoryCheckpointer, StateGraph
 from orchestrator.cli.ledger import Verdict, judge
-from orchestrator.client.calls import Calls
+from orchestrator.client.thread_calls import Calls
 from orchestrator.engine.accept import RunConfig
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.maintenance.sweeper import Sweeper
 from orchestrator.model.commit import ReadyStep
 from orchestrator.step.store_access import Access
 from orchestrator.testing.manual_clock import ManualClock
-from workers.runtime import Runtime
 
 CALLS_MAX = 100  # More than the whole run makes.
 ROUNDS_MAX = 20

@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypedDict
 from orchestrator import START, Command, RetryPolicy, Send, StateGraph, interrupt
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.cli.ledger import Ran
-from orchestrator.client.compiled import CompiledStateGraph
+from orchestrator.client.graph import CompiledStateGraph
 from orchestrator.ids import root_thread
 from orchestrator.step.context import StepContext
 

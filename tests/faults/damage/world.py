@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Annotated, Any, TypedDict
 
+from workers.process import Runtime
+
 from orchestrator import END, START, RetryPolicy, Send, StateGraph, interrupt
 from orchestrator.client.client import Client
-from orchestrator.client.compiled import CompiledStateGraph
+from orchestrator.client.graph import CompiledStateGraph
 from orchestrator.config import Settings
 from orchestrator.dispatch.broker import dispatcher, open_store
 from orchestrator.dispatch.message import celery_template
@@ -29,7 +31,6 @@ from orchestrator.step import protocol
 from orchestrator.step.report import Report
 from orchestrator.step.runner import StepRunner
 from orchestrator.step.store_access import Access
-from workers.runtime import Runtime
 
 __all__ = ["GRAPH", "STAGES", "THREAD", "World"]
 

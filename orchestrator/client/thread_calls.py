@@ -12,8 +12,16 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, TypeVar
 
+from orchestrator import limits
 from orchestrator.channels import MISSING
 from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.client.call_config import (
+    CallOptions,
+    ConfigError,
+    SubmitOptions,
+    ThreadConfig,
+    parse_config,
+)
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.engine import resume as resumption
 from orchestrator.engine import run_queue
@@ -25,28 +33,97 @@ from orchestrator.engine.rollback import damage_to_state
 from orchestrator.engine.settle import Placement, in_one_log
 from orchestrator.errors import (
     EmptyInputError,
+    InvalidUpdateError,
     NoPendingInterruptError,
     StateCorruptedError,
     ThreadBusyError,
     UnknownThreadError,
     UnknownTypeError,
 )
+from orchestrator.graph.routing import Command, own
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import checkpoint_text, child_thread, root_thread
+from orchestrator.ids import check_thread_id, checkpoint_text, child_thread, new_uuid, root_thread
 from orchestrator.integrations.validation import check_answer
 from orchestrator.model.commit import Commit, LoadedThread, ReadyStep, Refusal
 from orchestrator.step.async_loop import check_cancelled
 from orchestrator.step.held_claims import LEASE_TTL_S, owner_is_dead
+from orchestrator.step.invoke import updates_of
 from orchestrator.step.next_run import begin_next
 from orchestrator.step.recovery import Resume, salvage
 
-__all__ = ["Calls"]
+__all__ = ["Calls", "checked_input", "checked_submitted", "run_config"]
 
 _C = TypeVar("_C", Commit, Commit | None)
 _DECISIONS_MAX = 8  # How often a call is decided anew before it gives up.
-_LOOK_S = 2.0  # How long one look at the events of a busy thread waits.
+_WAIT_S = 2.0  # How long one read of the events of a busy thread waits.
 _PAGE = 100  # Checkpoint ids that are asked for at once.
-_HELD_LOOK_S = 0.05  # After so long a thread that a call holds is looked at anew.
+_HELD_POLL_S = 0.05  # How often a thread that another call holds is polled.
+
+
+def run_config(
+    parsed: ThreadConfig, options: CallOptions | SubmitOptions, spec: GraphSpec | None
+) -> RunConfig:
+    """Return what a run is started with besides its input, for every entrance alike.
+
+    Args:
+        parsed: the config of the call.
+        options: its options, checked.
+        spec: the graph, if the caller has it.
+    """
+    return RunConfig(
+        run_id=new_uuid(),
+        fingerprint=spec.fingerprint if spec else "",
+        state_version=spec.lineage.version if spec else None,
+        recursion_limit=parsed.recursion_limit or limits.RECURSION_LIMIT_DEFAULT,
+        metadata=parsed.metadata,
+        configurable=parsed.configurable,
+        resumes_max=parsed.resumes_max,
+        on_pending=options.get("on_pending") or "discard",
+        on_corrupt=options.get("on_corrupt") or "raise",
+        multitask=options.get("multitask_strategy") or "reject",
+    )
+
+
+def checked_submitted(config: Mapping[str, Any] | None, thread_id: Any) -> ThreadConfig:
+    """Understand the config of a run that this process does not wait for.
+
+    Raises:
+        ConfigError: if it has what only a call that waits can use, or names two threads.
+    """
+    named = {} if thread_id is None else {"thread_id": check_thread_id(thread_id)}
+    parsed = parse_config({**(config or {}), **named})
+    unused = next((key for key in ("callbacks", "run_id") if parsed.more.get(key)), "")
+    if unused:
+        msg = (
+            f"{unused} must not be in the config of submit: handlers hear of a run in the process "
+            f"that waits for it. Leave it out, or call invoke on the graph with a CeleryExecutor"
+        )
+        raise ConfigError(msg)
+    if parsed.ns or parsed.names.get("checkpoint_id"):
+        msg = (
+            "the config of submit must name a thread only: a submitted run begins at its latest "
+            "checkpoint. Leave out checkpoint_id and checkpoint_ns, or fork the thread there first"
+        )
+        raise ConfigError(msg)
+    return parsed
+
+
+def checked_input(spec: GraphSpec | None, value: Any) -> Any:
+    """Return the input of a submitted run.
+
+    Raises:
+        InvalidUpdateError: if it is a `Command`, or no update of the graph's state.
+    """
+    value = own(value)
+    if isinstance(value, Command):
+        msg = (
+            f"the input of submit must be an update of the state ({value!r:.100}): answer with "
+            f"client.resume(thread_id, answer), or give the Command to invoke on the graph"
+        )
+        raise InvalidUpdateError(msg)
+    if spec is not None and spec.start.action is None:
+        updates_of(spec, spec.start, value)
+    return value
 
 
 @dataclass(slots=True)
@@ -56,7 +133,7 @@ class Calls:
     store: Checkpointer
     records: Records
     default_queue: str = ""
-    owner: str = ""  # The process that runs what goes on, when no fleet does.
+    owner: str = ""  # The process that runs the steps, when no fleet does.
     clock: Clock = field(default_factory=SystemClock)
     parent: tuple[str, str] | None = None  # (thread, step) below which a new thread begins.
 
@@ -78,7 +155,7 @@ class Calls:
             graph: the name of the graph.
             value: the input.
             config: what the run is started with besides.
-            checkpoint_id: the checkpoint that the run stands on, if not the latest.
+            checkpoint_id: the checkpoint from which the run starts, if not the latest.
 
         Raises:
             ThreadBusyError: if the thread's run is active, and `config` rejects then.
@@ -167,7 +244,7 @@ class Calls:
         """
         dead = owner_is_dead(holder)
         if multitask == "enqueue" and not dead:
-            self.clock.sleep(_HELD_LOOK_S)
+            self.clock.sleep(_HELD_POLL_S)
             return
         if multitask == "reject" and not dead:
             raise held(thread_id)
@@ -177,7 +254,7 @@ class Calls:
     def _mended(self, thread_id: str, config: RunConfig) -> RunConfig:
         """Set a damaged thread back; return how a run begins on it, or raise the error again."""
         try:
-            if not self._salvaged(thread_id, afresh=True):
+            if not self._rolled_back(thread_id, afresh=True):
                 raise  # noqa: PLE0704 - called while the error is handled
         except UnknownTypeError:
             raise  # The thread is whole: to begin on an empty state would lose it.
@@ -201,7 +278,7 @@ class Calls:
         run_queue.check(thread_id, config, loaded)
         while config.owner:  # It is to be this process's own: the process itself waits.
             check_cancelled()
-            self.store.events(thread_id, after=loaded.seq, wait_s=_LOOK_S)
+            self.store.events(thread_id, after=loaded.seq, wait_s=_WAIT_S)
             loaded = self._load(thread_id, config) or loaded
             if _has_ended(loaded):
                 with suppress(ThreadBusyError):  # Another one was faster.
@@ -235,7 +312,7 @@ class Calls:
         return replace(config, fresh=base is None), base
 
     def _load(self, thread_id: str, config: RunConfig) -> LoadedThread | None:
-        """Return the thread; a run whose process has died is nobody's."""
+        """Return the thread, after releasing the claims of dead local processes."""
         loaded = self.store.load(thread_id, values=False)
         if loaded is None:
             return None
@@ -292,7 +369,7 @@ class Calls:
         recursion_limit: int | None = None,
         call: Mapping[str, Any] | None = None,
     ) -> tuple[ReadyStep, ...]:
-        """Store answers; return the steps that can go on. (INV-8)
+        """Store answers; return the steps that can continue. (INV-8)
 
         Raises:
             UnknownThreadError: if there is no such thread.
@@ -324,7 +401,7 @@ class Calls:
         recursion_limit: int | None = None,
         call: Mapping[str, Any] | None = None,
     ) -> tuple[ReadyStep, ...] | None:
-        """Continue a run that rests; return what can go on, or `None`: it had ended.
+        """Continue a run that failed, paused or was cancelled; return its steps, `None`: it ended.
 
         Raises:
             EmptyInputError: if there is no such thread.
@@ -332,7 +409,7 @@ class Calls:
         """
         loaded = self.store.load(thread_id, values=False)
         if loaded is None:
-            msg = f"there is no thread {thread_id!r} to go on with: give it an input to start a run"
+            msg = f"there is no thread {thread_id!r} to continue: give it an input to start a run"
             raise EmptyInputError(msg)
         self._bury(loaded)
 
@@ -345,15 +422,15 @@ class Calls:
         try:
             commit = self._decide(thread_id, decide, resumption.reason_of)
         except StateCorruptedError:
-            if not self._salvaged(thread_id):
+            if not self._rolled_back(thread_id):
                 raise
             commit = self._decide(thread_id, decide, resumption.reason_of)
-        if commit is None and self._salvaged(thread_id):  # What it ended with is damaged.
+        if commit is None and self._rolled_back(thread_id):  # What it ended with is damaged.
             commit = self._decide(thread_id, decide, resumption.reason_of)
         return None if commit is None else _ready(commit)
 
-    def _salvaged(self, thread_id: str, *, afresh: bool = False) -> bool:
-        """Set a thread back if it is damaged; return whether it was."""
+    def _rolled_back(self, thread_id: str, *, afresh: bool = False) -> bool:
+        """Roll a thread back if it is damaged; return whether it was."""
         queue = self.default_queue
         return salvage(self.store, self.records, thread_id, queue, afresh=afresh) is not None
 
@@ -434,7 +511,7 @@ class Calls:
         raise _unsettled(thread_id)
 
     def _loaded(self, thread_id: str) -> LoadedThread | None:
-        """Return the thread; with values where its run goes on by a hook."""
+        """Return the thread; with values where a hook resumes its run."""
         loaded = self.store.load(thread_id, values=False)
         if loaded is not None and self.records.decode(loaded.head.config).get("on_resume"):
             return self.store.load(thread_id)
@@ -446,7 +523,7 @@ class Calls:
         decide: Callable[[LoadedThread], Commit | None],
         resumes: Callable[[LoadedThread], str] | None = None,
     ) -> Commit | None:
-        """Commit what `decide` makes of the thread; `resumes` says why, if its run goes on."""
+        """Commit what `decide` makes of the thread; `resumes` says why, if its run continues."""
         for _ in range(_DECISIONS_MAX):
             began = perf_counter()
             loaded = self._loaded(thread_id)

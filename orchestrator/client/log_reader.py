@@ -11,14 +11,13 @@ Rule 2: events that cannot be read any more are a part, too: none is passed over
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.client.beginning import left_in
-from orchestrator.client.options import OptionError
-from orchestrator.client.unseen import Unseen
+from orchestrator.client.call_config import OptionError
+from orchestrator.client.projection import Unseen
 from orchestrator.engine.records import Records
 from orchestrator.frozen import replace
 from orchestrator.graph.spec import GraphSpec
@@ -49,6 +48,7 @@ from orchestrator.step.facts import (
     Done,
     Fact,
     Failed,
+    Left,
     Missed,
     Stopped,
     TaskDone,
@@ -56,10 +56,18 @@ from orchestrator.step.facts import (
 )
 from orchestrator.step.next_run import CARRYING
 
-__all__ = ["Follower", "Known", "StreamPart", "check_kept", "event_of", "parts_of_log"]
+__all__ = [
+    "Follower",
+    "Known",
+    "StreamPart",
+    "check_kept",
+    "event_of",
+    "first_fact",
+    "parts_of_log",
+]
 
 _POLL_S = 2.0  # How long one read of the log waits for an event, at most.
-_LOOK_EVENTS = 1000  # Among how many events one is searched for.
+_SEARCHED_EVENTS = 1000  # Among how many events one is searched for.
 _EVENT_BITS = 32  # A cursor is the number of an event, and, in this many bits, a part of it.
 
 # Gives the graph of a namespace, if it is known, and how its values are stored; the second argument
@@ -127,7 +135,7 @@ def check_kept(store: Checkpointer, thread_id: str, loaded: LoadedThread, after:
     configs += [CARRYING.decode(data)["config"] for data in loaded.line.values()]
     if any(config.get("messages") for config in configs):
         return
-    found = store.events(thread_id, after=after, limit=_LOOK_EVENTS)
+    found = store.events(thread_id, after=after, limit=_SEARCHED_EVENTS)
     if any(event.type == StreamMessages.type for event in found):
         return
     msg = (
@@ -144,16 +152,16 @@ def parts_of_log(
     from_seq: int,
     *,
     subgraphs: bool,
-    rests: Callable[[int], bool],
+    is_over: Callable[[int], bool],
 ) -> Iterator[StreamPart | None]:
-    """Read a thread's log, part by part, until its run is at rest.
+    """Read a thread's log, part by part, until its run ends or pauses.
 
     Args:
         follower: the log.
         unseen: what the reader has not seen yet.
         from_seq: the cursor after which to begin.
         subgraphs: whether to show what happens in subgraphs.
-        rests: returns whether nothing will be logged after the event of that number.
+        is_over: returns whether no event will be logged after the one of that number.
 
     Yields:
         a part; `None` after each read of the log, so that the caller can give up.
@@ -163,11 +171,11 @@ def parts_of_log(
     follower.seq = 0
     unseen.catch_up(follower.facts_to(start))
     follower.seq = start
-    may_rest = True
-    while not (may_rest and rests(follower.seq)):
-        may_rest = True  # As far as can be told without an event.
+    may_end = True
+    while not (may_end and is_over(follower.seq)):
+        may_end = True  # Until an event shows the contrary.
         for seq, fact in follower.facts():
-            may_rest = fact is None
+            may_end = fact is None
             for at, (space, mode, data) in unseen.numbered(fact) if fact is not None else ():
                 is_new = place is None or seq > event or at > place
                 if is_new and (subgraphs or not space):
@@ -195,7 +203,7 @@ class Follower:
     _graphs: dict[str, tuple[GraphSpec | None, Records]] = field(default_factory=dict)
 
     def facts(self, timeout_s: float = _POLL_S) -> Iterator[tuple[int, Fact | None]]:
-        """Return what was logged since, waiting for the first; `None`: the run is at rest."""
+        """Return what was logged since, waiting for the first; `None`: the run ended or paused."""
         for event in self.store.events(self.thread_id, after=self.seq, wait_s=timeout_s):
             if event.seq > self.seq + 1:
                 self.awaited = ""  # It may be among what is missing.
@@ -236,7 +244,7 @@ class Follower:
             yield self._missed(event.seq, event.seq, "damaged")
             return
         found = self._read(entry)
-        if found is None:  # It tells of a checkpoint that is there no more.
+        if found is None:  # Its checkpoint was deleted.
             yield self._missed(event.seq, event.seq, "pruned")
         else:
             for fact in found:
@@ -345,3 +353,41 @@ class Follower:
 
 def _step(entry: StepEntry) -> dict[str, Any]:
     return {"number": entry.number, "step_id": entry.step, "node": entry.node}
+
+
+def first_fact(
+    thread_id: str, loaded: LoadedThread, records: Records, spec: GraphSpec, *, resumes: bool
+) -> Advanced:
+    """Return the fact that a run begins, or continues, at the thread's head.
+
+    Args:
+        thread_id: the thread.
+        loaded: the thread at its head, with values.
+        records: how it is stored.
+        spec: its graph.
+        resumes: whether the run continues: its state is shown then, as if all of it were new.
+    """
+    frame = records.frame(loaded)
+    return Advanced(
+        thread_id=thread_id,
+        spec=spec,
+        frame=frame,
+        changed=None if resumes else frozenset(),
+        begins=frame.checkpoint.plan if loaded.head.status.active else (),
+        completed={i: records.outcome(data).writes for i, data in loaded.outcomes.items()},
+        left=left_in(loaded, records) if resumes else {},
+    )
+
+
+def left_in(loaded: LoadedThread, records: Records) -> Mapping[str, Left]:
+    """Return what the steps of a thread had asked, and how they had failed, by step id."""
+    found: dict[str, Left] = {}
+    for step_id, step in loaded.steps.items():
+        if not step.completed and (step.asks or step.error):
+            asked = tuple(map(records.interrupt, filter(None, step.asks.values())))
+            found[step_id] = asked, records.error(step.error)
+    for step_id, data in loaded.outcomes.items():
+        outcome = records.outcome(data)
+        if outcome.interrupts or outcome.error:
+            found[step_id] = outcome.interrupts, records.error(outcome.error)
+    return found

@@ -1,12 +1,12 @@
-"""Running subgraphs: the run of a subgraph is a run on a thread of its own, below its caller's.
+"""Subgraphs: the run of a subgraph is a run on a thread of its own, below its caller's.
 
 The step that runs it is that thread's client: it accepts the run, hands answers down, and takes
 the result. Whatever the step's attempts do, the run is the same one: its id follows from the step.
 
 In this process, and where a node's code calls a subgraph, the subgraph's steps run inside the
 step. On a fleet, a node that is a graph waits without a worker: its steps go to queues like any,
-and whoever ends the run wakes the step. Should that one die in between, the step looks again by
-itself.
+and the process that ends the run wakes the step. Should that process die in between, the step
+polls.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.channels import Overwrite
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.checkpointer.overlay import Overlay
-from orchestrator.client.beginning import first_fact
-from orchestrator.client.calls import Calls
+from orchestrator.client.call_config import ThreadConfig
+from orchestrator.client.graph_base import GraphBase
+from orchestrator.client.log_reader import first_fact
 from orchestrator.client.results import failure_of
 from orchestrator.client.snapshot import lasting_namespace, live_values, shown
-from orchestrator.client.threadconfig import ThreadConfig
+from orchestrator.client.thread_calls import Calls
 from orchestrator.dispatch.local import InProcess
 from orchestrator.engine.accept import RunConfig, left_behind, paused_by_node
 from orchestrator.engine.branches import belongs, below, crowded, leaves
@@ -61,23 +62,50 @@ from orchestrator.step.attempt import Attempt
 from orchestrator.step.context import namespace_of
 from orchestrator.step.facts import Fact, Listener
 from orchestrator.step.runner import StepRunner
+from orchestrator.step.services import Live
+from orchestrator.step.store_access import Access
 from orchestrator.step.suspend import ChildPaused, ChildRuns, GivesWay
 from orchestrator.step.untracked import split_input
 
-if TYPE_CHECKING:
-    from orchestrator.client.compiled import CompiledStateGraph
+__all__ = ["Children", "step_protocol", "surroundings"]
 
-__all__ = ["Children"]
+_POLL_MS = 5_000  # How often a waiting step polls its subgraph, should no process wake it.
 
-_LOOK_AGAIN_MS = 5_000  # When a waiting step looks for itself, should nobody have woken it.
+
+def surroundings(graph: GraphBase, around: Live | None = None, **more: Any) -> Live:
+    """Return what the steps of a graph have in this process.
+
+    Args:
+        graph: the graph.
+        around: those of the graph around it, whose store and cache serve a graph without its own.
+        **more: fields of `Live` that differ: listener, context, config and others.
+    """
+    outer = around or Live(children=Children())
+    store = outer.store if graph.store is None else graph.store
+    cache = outer.cache if graph.cache is None else graph.cache
+    return replace(outer, store=store, cache=cache, **more)
+
+
+def step_protocol(
+    graph: GraphBase, access: Access, queue: str, live: Live | None = None, **options: Any
+) -> StepRunner:
+    """Return the protocol by which a process does the steps of a graph: caller, worker or step.
+
+    Args:
+        graph: the graph.
+        access: the checkpointer, and the name of the process there.
+        queue: where the next steps go; empty: they run in this process.
+        live: the surroundings of the steps, if not those of the graph alone.
+        **options: other fields of `StepRunner`: where a run pauses, how the next step begins.
+    """
+    live = live or surroundings(graph)
+    return StepRunner(graph.spec, graph.records, access, queue, live, **options)
 
 
 class Children:
     """Runs subgraphs for the step protocol; see `ChildRunner`."""
 
-    def run(
-        self, attempt: Attempt, graph: CompiledStateGraph, value: Any, config: Mapping[str, Any]
-    ) -> Any:
+    def run(self, attempt: Attempt, graph: GraphBase, value: Any, config: Mapping[str, Any]) -> Any:
         """Run `graph` as part of an attempt at a step, and return its output.
 
         Raises:
@@ -109,7 +137,7 @@ class Children:
             return ()
         if step.wait is not Wait.TIMER or step.reason != IN_SUBGRAPH:
             return ()  # It failed in the meantime and waits to be tried again.
-        # Whoever stood still since may find that the step was woken, and has asked, or failed.
+        # A process that paused here may find that the step was woken, and has asked, or failed.
         woken = Commit(
             thread_id=around,
             expect_head=loaded.head.checkpoint_id,
@@ -125,7 +153,7 @@ class _Child:
     """One run of a subgraph, seen from the step that runs it."""
 
     attempt: Attempt
-    graph: CompiledStateGraph
+    graph: GraphBase
     protocol: StepRunner
     thread_id: str
     run_id: str
@@ -134,7 +162,7 @@ class _Child:
     given: ThreadConfig | None = None  # What the code that calls it said.
 
     @classmethod
-    def of(cls, attempt: Attempt, graph: CompiledStateGraph, how: Mapping[str, Any]) -> _Child:
+    def of(cls, attempt: Attempt, graph: GraphBase, how: Mapping[str, Any]) -> _Child:
         """Return the next subgraph run of an attempt; attempts number them alike."""
         given: ThreadConfig | None = how.get("config")
         number = attempt.host.next_child()
@@ -151,21 +179,18 @@ class _Child:
         known = outer.live.answers
         if graph.checkpointer is False:
             keeps, known = MemoryCheckpointer(), attempt.scope.scratchpad.answers
-        live = replace(
-            outer.live,
-            store=graph.store or outer.live.store,
-            cache=graph.cache or outer.live.cache,
-            listener=_both(outer.live.listener, how.get("listener")),
-            messages=outer.live.messages or bool(how.get("messages")),
-            logs=outer.live.logs or bool(attempt.step.queue),
-            answers=known,
-        )
-        protocol = StepRunner(
-            graph.spec,
-            graph.records,
+        protocol = step_protocol(
+            graph,
             outer.access.to(keeps),
             (outer.spec.queue or outer.default_queue) if fleet else "",
-            live,
+            surroundings(
+                graph,
+                outer.live,
+                listener=_both(outer.live.listener, how.get("listener")),
+                messages=outer.live.messages or bool(how.get("messages")),
+                logs=outer.live.logs or bool(attempt.step.queue),
+                answers=known,
+            ),
         )
         run_id = short_hash(attempt.step.thread_id, attempt.origin, number)
         if isinstance(keeps, Overlay):
@@ -216,7 +241,7 @@ class _Child:
         ready = self._begun(value, loaded)
         error = None
         if self.protocol.live.listener is not None and ready is not None:
-            self._tell_start(resumes=loaded is not None)
+            self._report_start(resumes=loaded is not None)
         if ready is not None:
             error = self._executor.proceed(self.protocol, self.thread_id, ready, self.run_id)
         if error is not None:
@@ -260,7 +285,7 @@ class _Child:
         size = self.protocol.live.config.get("max_concurrency")
         return InProcess(concurrency_max=size, step_timeout_s=self.graph.step_timeout)
 
-    def _tell_start(self, *, resumes: bool) -> None:
+    def _report_start(self, *, resumes: bool) -> None:
         loaded, listener = self._load(), self.protocol.live.listener
         assert loaded is not None
         assert listener is not None
@@ -273,15 +298,15 @@ class _Child:
             status = loaded.head.status
             reported = self._mark(loaded) in self.attempt.notes
             answered = set(open_questions(loaded)) & set(self._answers())
-            # A step that was woken takes what there is; one that was resumed lets it go on.
+            # A step that was woken takes the result; one that was resumed continues the run.
             woken = self.attempt.claim.reason in {IN_SUBGRAPH, CRASHED, HANDED_BACK}
-            rests = woken and not (status.active or reported or answered)
-            if status is RunStatus.SUCCEEDED or rests:
+            is_over = woken and not (status.active or reported or answered)
+            if status is RunStatus.SUCCEEDED or is_over:
                 return self._taken(loaded)
-        raise ChildRuns(_LOOK_AGAIN_MS, lambda: self._begun_on_fleet(value))
+        raise ChildRuns(_POLL_MS, lambda: self._begun_on_fleet(value))
 
     def _begun_on_fleet(self, value: Any) -> tuple[ReadyStep, ...]:
-        """Begin the run, or let it go on, unless another attempt at the step has done it."""
+        """Begin or continue the run, unless another attempt at the step has done it."""
         with suppress(ThreadBusyError, NoPendingInterruptError, UnknownInterruptError):
             return self._begun(value, self._load()) or ()
         return ()
@@ -308,7 +333,7 @@ class _Child:
         return self.protocol.access.patiently(begin)
 
     def _is_ours(self, loaded: LoadedThread) -> bool:
-        """Return whether the run goes on already, on a fleet or in this process."""
+        """Return whether the run continues already, on a fleet or in this process."""
         mine = loaded.head.owner == self.protocol.access.owner
         return loaded.head.status.active and (mine or bool(self.protocol.default_queue))
 
@@ -327,7 +352,7 @@ class _Child:
         return {k: Overwrite(held) if k in spec.begun else held for k, held in plain.items()}
 
     def _next(self, value: Any, loaded: LoadedThread | None) -> tuple[ReadyStep, ...] | None:
-        """Begin the run, or let it go on; return what is ready, `None` for nothing."""
+        """Begin or continue the run; return the steps that are ready, `None` for nothing."""
         calls = self._calls
         if loaded is None:
             name = f"{self.attempt.step.graph}|{self.attempt.step.node}"
@@ -336,7 +361,7 @@ class _Child:
                 queue = self.protocol.default_queue
                 where = Placement(self.thread_id, name, queue, config.queue)
                 return calls.accept_at(where, self.graph.spec, config, self.spot) or None
-            plain, config, at = self._given(value), *self._stands_on()
+            plain, config, at = self._given(value), *self._begins_at()
             once = replace(config, key=self.run_id)
             ready = calls.accept(self.thread_id, name, plain, once, at)[1]
             if ready:
@@ -358,8 +383,8 @@ class _Child:
             return calls.answer(self.thread_id, given, call=self._config().call)
         return calls.carry_on(self.thread_id, call=self._config().call)
 
-    def _stands_on(self) -> tuple[RunConfig, int | None]:
-        """Return what the run is started with, and its checkpoint to stand on, if not the latest.
+    def _begins_at(self) -> tuple[RunConfig, int | None]:
+        """Return the options of the run, and the checkpoint where it begins, if not the latest.
 
         A lasting subgraph continues from its newest checkpoint that was made on this branch of the
         graph around it, or before the branch began. Where nothing is kept, it begins anew.
@@ -402,11 +427,11 @@ class _Child:
         )
 
     def _mark(self, loaded: LoadedThread) -> str:
-        """Return the note under which the step remembers that it has told of this rest."""
+        """Return the note that the step has reported this end or pause."""
         return f"rest:{self.thread_id}:{loaded.head.resumes}"
 
     def _taken(self, loaded: LoadedThread) -> Any:
-        """Return the output of a run that ended; raise what else became of it."""
+        """Return the output of a run that succeeded; raise its error, its pause or its question."""
         records, head = self.protocol.records, loaded.head
         if head.status is RunStatus.SUCCEEDED:
             return self._output(loaded)
@@ -434,10 +459,10 @@ class _Child:
         command = checkpoint.control.get(Command.PARENT)
         if command is not None:
             update, targets = command
-            steers: Command[Any] = Command(update=update, goto=[_target(t) for t in targets])
+            leads: Command[Any] = Command(update=update, goto=[_target(t) for t in targets])
             if not self.is_node:
-                raise ParentCommand(steers)  # The code that called it does not go on.
-            return steers
+                raise ParentCommand(leads)  # The code that called it does not continue.
+            return leads
         return shown(live_values(checkpoint, loaded, records, spec), spec, spec.output_keys)
 
 
@@ -445,18 +470,18 @@ def _both(one: Listener | None, other: Listener | None) -> Listener | None:
     if one is None or other is None:
         return one or other
 
-    def tell(fact: Fact) -> None:
+    def both(fact: Fact) -> None:
         one(fact)
         other(fact)
 
-    return tell
+    return both
 
 
 def _target(plain: Any) -> Any:
     return plain if isinstance(plain, str) else Send(*plain)
 
 
-def _known(graph: CompiledStateGraph, value: Any) -> Any:
+def _known(graph: GraphBase, value: Any) -> Any:
     """Return what a subgraph takes of the state around it: the keys of its input."""
     keys = graph.spec.input_keys
     if keys == (ROOT,):

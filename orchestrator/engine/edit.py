@@ -1,10 +1,10 @@
-"""Changing a thread's state by hand, as if nodes had returned the change; going back, branching."""
+"""Edits of a thread's state, as if nodes had returned them; new branches at old checkpoints."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from orchestrator.engine.accept import (
     RunConfig,
@@ -23,12 +23,11 @@ from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.frozen import replace
 from orchestrator.graph.inspecting import INJECTED
 from orchestrator.graph.routing import END, START, branch_channel, own, plain_name
-from orchestrator.graph.spec import NodeSpec
+from orchestrator.graph.spec import GraphSpec, NodeSpec
 from orchestrator.ids import mint_checkpoint_id
 from orchestrator.model.checkpoint import Checkpoint, Head, Outcome, PlannedStep, RunStatus
 from orchestrator.model.commit import Commit, LoadedThread
 from orchestrator.model.events import StateEdited
-from orchestrator.step.invoke import leads, updates_of, writes_of_edit
 
 __all__ = ["INPUT", "Editor", "StateUpdate", "copied"]
 
@@ -49,6 +48,33 @@ class StateUpdate(NamedTuple):
     task_id: str | None = None
 
 
+class Returns(Protocol):
+    """Reads what nodes return as writes; asks the routers of a node, which are the user's code."""
+
+    def leads(self, result: Any, /) -> bool:
+        """Return whether a node that returned `result` says where the run continues."""
+        ...
+
+    def updates_of(self, spec: GraphSpec, node: NodeSpec, result: Any, /) -> list[tuple[str, Any]]:
+        """Return the update of the state that a node's `result` is."""
+        ...
+
+    def writes_of_edit(
+        self,
+        spec: GraphSpec,
+        frame: Frame,
+        node: NodeSpec,
+        values: Any,
+        targets: Iterable[Any],
+        extras: Mapping[str, Any],
+        /,
+        *,
+        steered: bool,
+    ) -> tuple[tuple[str, Any], ...]:
+        """Return what an edit writes: as if a node had returned it, and led to `targets`, too."""
+        ...
+
+
 def _nowhere(_checkpoint_id: int) -> None:
     return None
 
@@ -59,15 +85,17 @@ class Editor:
 
     Attributes:
         stepping: the decisions for the graph.
+        returns: reads what nodes return.
         thread_id: the thread.
         loaded: the thread at its head; `None` if there is none.
-        base: the thread at the checkpoint that the change stands on.
+        base: the thread at the checkpoint that is changed.
         run: what the thread is started with, if it does not exist.
         now_ms: the time.
         at: loads the thread at another checkpoint.
     """
 
     stepping: Stepping
+    returns: Returns
     thread_id: str
     loaded: LoadedThread | None
     base: LoadedThread | None
@@ -78,28 +106,31 @@ class Editor:
     def edit(self, updates: Sequence[StateUpdate], *, after_input: bool = False) -> Commit:
         """Return the commit of a new head: the state as if nodes had returned `updates`.
 
-        What was planned before is planned anew from the new state, but for where a `Command` had
-        led, if the edit names no node. A run that has steps left waits to be resumed. History shows
-        an edit as the result of the step that it stands in for, if there is one.
+        The steps that were planned before are planned anew from the new state, but for those to
+        which a `Command` had led, if the edit names no node. A run that has steps left waits to be
+        resumed. History shows an edit as the result of the step that it replaces, if there is one.
 
         Args:
             updates: what nodes would have returned.
-            after_input: whether it follows an input by hand, which no update as START takes in: it
-                is taken in with the others then, and leads nowhere.
+            after_input: whether it follows an input by hand. If none of the updates is START's,
+                that input is applied with them, and leads nowhere.
 
         Raises:
             ThreadBusyError: if the thread's run is active.
-            InvalidUpdateError: if a node is unknown or cannot be told, or an update is none.
+            InvalidUpdateError: if a node is unknown or not clear, or an update is none.
         """
         if self.loaded is not None:
             check_idle(self.thread_id, self.loaded)
         updates = [update._replace(values=own(update.values)) for update in updates]
         first = updates[0]
         if first.as_node in {END, INPUT, _COPY} and len(updates) > 1:
-            msg = f"an update as {first.as_node!r} stands alone in its superstep"
+            msg = (
+                f"an update as {first.as_node!r} must be the only one of its superstep "
+                f"({len(updates)} updates): make it a superstep of its own"
+            )
             raise InvalidUpdateError(msg)
         if first.as_node == INPUT:
-            return self._commit(self._taken_in(first.values), START)
+            return self._commit(self._accepted(first.values), START)
         if first.as_node == END and first.values is None:
             return self._commit(self._settled(), "settled")
         if first.as_node == _COPY:
@@ -110,20 +141,23 @@ class Editor:
             value = frame.checkpoint.control[START]
             start = self.stepping.spec.start
             results.append(
-                (PlannedStep(START), tuple(updates_of(self.stepping.spec, start, value)))
+                (
+                    PlannedStep(START),
+                    tuple(self.returns.updates_of(self.stepping.spec, start, value)),
+                )
             )
         following = self._advance(frame, results, "update")
         commit = self._commit(following, " ".join(step.node for step, _ in results))
-        stands_in = self._stands_in_for(frame.checkpoint, results)
-        return replace(commit, results={**commit.results, **stands_in})
+        replaced = self._replaced_by(frame.checkpoint, results)
+        return replace(commit, results={**commit.results, **replaced})
 
-    def _taken_in(self, value: Any) -> Next:
-        """Return the state with an input that waits for START to take it in."""
+    def _accepted(self, value: Any) -> Next:
+        """Return the state with an input that waits for START."""
         spec, records, given = self.stepping.spec, self.stepping.records, plain(value)
         if given is None:
             raise InvalidUpdateError("an update as '__input__' is an input, which None is not")
         if spec.start.action is None:
-            updates_of(spec, spec.start, given)
+            self.returns.updates_of(spec, spec.start, given)
         records.check("the input", given)
         base = self._frame().checkpoint if self.base is not None else None
         newest = self.loaded.head.checkpoint_id if self.loaded else 0
@@ -140,10 +174,10 @@ class Editor:
             checkpoint = branched(checkpoint, self.thread_id, base.id)
         return Next(checkpoint, {}, {})
 
-    def _stands_in_for(
+    def _replaced_by(
         self, checkpoint: Checkpoint, results: list[tuple[PlannedStep, Any]]
     ) -> dict[tuple[int, str], bytes]:
-        """Return outcomes for the steps of a checkpoint in whose place an edit is made."""
+        """Return outcomes for the steps of a checkpoint that an edit replaces."""
         if self.base is None:
             return {}
         records, base = self.stepping.records, self.base
@@ -176,20 +210,20 @@ class Editor:
     def _result(self, frame: Frame, update: StateUpdate) -> tuple[PlannedStep, Any]:
         spec = self.stepping.spec
         name = author_of(self.stepping, frame.checkpoint, update.as_node)
-        keeps = update.as_node is None and not leads(update.values)
-        steered = keeps and name == START and self._is_steered(frame.checkpoint)
-        way = self._way(frame.checkpoint, spec.nodes[name], steered=steered) if keeps else ()
+        keeps = update.as_node is None and not self.returns.leads(update.values)
+        routed = keeps and name == START and self._is_routed(frame.checkpoint)
+        way = self._way(frame.checkpoint, spec.nodes[name], routed=routed) if keeps else ()
         extras = dict.fromkeys(INJECTED) | {"config": {}}
         checkpoint = replace(frame.checkpoint, control={})
         try:
-            writes = writes_of_edit(
+            writes = self.returns.writes_of_edit(
                 spec,
                 replace(frame, checkpoint=checkpoint),
                 spec.nodes[name],
                 update.values,
                 way,
                 extras,
-                steered=steered,
+                steered=routed,
             )
         except ParentCommand:
             msg = "an update is no Command for a graph around: leave out graph=…"
@@ -205,7 +239,7 @@ class Editor:
             raise InvalidUpdateError(msg) from None
         return PlannedStep(name), writes
 
-    def _is_steered(self, checkpoint: Checkpoint) -> bool:
+    def _is_routed(self, checkpoint: Checkpoint) -> bool:
         """Return whether a Command made START lead elsewhere than its edges do."""
         while checkpoint.parent is not None and checkpoint.plan:
             before = self.at(checkpoint.parent)
@@ -217,17 +251,17 @@ class Editor:
             checkpoint = replace(around, plan=checkpoint.plan)
         return False
 
-    def _way(self, checkpoint: Checkpoint, node: NodeSpec, *, steered: bool) -> list[str]:
+    def _way(self, checkpoint: Checkpoint, node: NodeSpec, *, routed: bool) -> list[str]:
         """Return the nodes to which a Command had led, and the node that ran last alone would not.
 
         What it had sent is not among them: its arguments were made of the state before the edit.
         """
         if checkpoint.writers != (node.name,):
             return []
-        routes = [] if steered else node.branches
+        routes = [] if routed else node.branches
         if any(branch.ends is None for branch in routes):
             return []  # A router may lead to any node, and chooses anew.
-        ways = set() if steered else {channel for channel, _ in node.writes}
+        ways = set() if routed else {channel for channel, _ in node.writes}
         ways |= {branch_channel(end) for branch in routes for end in (branch.ends or {}).values()}
         chosen = {
             step.node: branch_channel(step.node)
@@ -275,7 +309,7 @@ class Editor:
     def _now(self) -> int:
         return self.loaded.now_ms if self.loaded else self.now_ms
 
-    # ---- going back ---------------------------------------------------------------------------
+    # ---- branches -----------------------------------------------------------------------------
 
     def _copied(self, values: Any) -> Commit:
         if self.base is None:
@@ -379,7 +413,7 @@ def author_of(stepping: Stepping, before: Checkpoint, as_node: str | None) -> st
     """Return the node as which the state is changed.
 
     Raises:
-        InvalidUpdateError: if it is unknown, or cannot be told.
+        InvalidUpdateError: if it is unknown, or not clear.
     """
     nodes, as_node = stepping.spec.nodes, plain_name(as_node)
     if as_node is not None:

@@ -4,38 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal, Unpack, cast, overload
 
 from orchestrator import limits
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.checkpointer.saver import BaseCheckpointSaver
 from orchestrator.client.aio import AsyncFace
-from orchestrator.client.beginning import run_config
-from orchestrator.client.children import Children
-from orchestrator.client.options import (
+from orchestrator.client.call_config import (
     CallOptions,
     CompileOptions,
     ValueOptions,
     check_parts,
     checked,
-    checked_checkpointer,
     checked_compile,
+    joined,
+    merged,
+    parse_config,
 )
-from orchestrator.client.progress import node_states
+from orchestrator.client.graph_base import GraphBase
+from orchestrator.client.invocation import Invocation
+from orchestrator.client.node_states import node_states
 from orchestrator.client.results import GraphOutput
-from orchestrator.client.running import Running
 from orchestrator.client.state import StateFace
-from orchestrator.client.streaming import printed, prints, stream_parts
-from orchestrator.client.threadconfig import ThreadConfig, joined, merged, parse_config
-from orchestrator.clock import SystemClock
-from orchestrator.dispatch.base import Executor
-from orchestrator.dispatch.local import InProcess
-from orchestrator.engine.accept import RunConfig
-from orchestrator.engine.records import Records
+from orchestrator.client.stream import printed, prints, stream_parts
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.drawing import Drawing, Opens, drawing_of
 from orchestrator.graph.parameters import ContextT, InputT, OfState, OutputT, StateT
@@ -43,13 +35,7 @@ from orchestrator.graph.routing import START, Command
 from orchestrator.graph.settings import checked_dispatch, checked_queue
 from orchestrator.graph.spec import DEFAULT_NAME, GraphSpec
 from orchestrator.ids import ThreadId
-from orchestrator.integrations.langchain import prepare_handlers
-from orchestrator.serde.codec import UNKNOWN_TYPED, USERS_TYPED, Codec
 from orchestrator.step.node_cache import node_namespaces
-from orchestrator.step.runner import StepRunner
-from orchestrator.step.services import Live
-from orchestrator.step.store_access import Access, new_owner
-from orchestrator.step.untracked import Untracked
 
 __all__ = ["CompiledStateGraph", "StateGraph"]
 
@@ -103,75 +89,12 @@ class StateGraph(GraphBuilder[StateT, ContextT, InputT, OutputT]):
         return graph
 
 
-_NODES_SHOWN = 8  # By `repr`.
-
-
 class CompiledStateGraph(
     StateFace,
     AsyncFace[StateT, ContextT, InputT, OutputT],
     OfState[StateT, ContextT, InputT, OutputT],
 ):
-    """A frozen graph with a place for its threads and somebody to run its steps."""
-
-    default_name = "graph"  # What it is called if nothing is said.
-    builder: Any = None
-    cache: Any = None
-    store: Any = None
-    step_timeout: float | None = None  # Seconds a superstep may take; it may be set at any time.
-
-    def __init__(
-        self,
-        spec: GraphSpec,
-        *,
-        checkpointer: Checkpointer | bool | None = None,
-        executor: Executor | None = None,
-    ) -> None:
-        """Bring graph, checkpointer and executor together; `StateGraph.compile` does it for you."""
-        self.spec = spec
-        self.executor: Executor = executor or InProcess()
-        self.checkpointer = self.executor.checkpointer() if checkpointer is None else checkpointer
-        codec = Codec()
-        for cls in spec.classes:
-            codec.register_class(cls)
-        for cls in spec.inner_classes():  # Of questions and answers that pass through.
-            with suppress(ValueError):  # Another class of this graph has the same name.
-                codec.register_class(cls)
-        self.records = Records(codec.encode, codec.decode, spec.lineage)
-        # What calls on threads of a fleet use: they read no values, but may bring some.
-        self.carrying = Records(codec.encode, partial(codec.decode, placeholders=USERS_TYPED))
-        # What shows values, also of types that only other processes know.
-        self.showing = Records(
-            codec.encode, partial(codec.decode, placeholders=UNKNOWN_TYPED), spec.lineage
-        )
-        prepare_handlers()
-        self.config: Mapping[str, Any] = {}  # What holds for all calls; see `with_config`.
-        self.owner = new_owner()
-        self.untracked = Untracked()
-
-    def __repr__(self) -> str:
-        """Return the name, the nodes and the checkpointer of the graph."""
-        names = [name for name in self.spec.nodes if not name.startswith("__")]
-        more = f", … ({len(names)} in all)" if len(names) > _NODES_SHOWN else ""
-        store = self.checkpointer
-        kept = store if store is None or isinstance(store, bool) else type(store).__name__
-        nodes = ", ".join(names[:_NODES_SHOWN]) + more
-        return f"<{type(self).__name__} {self.name!r}: nodes {nodes}; checkpointer {kept}>"
-
-    @property
-    def checkpointer(self) -> Checkpointer | bool | None:
-        """Return what keeps the threads; as in LangGraph, another may be set."""
-        return self._checkpointer
-
-    @checkpointer.setter
-    def checkpointer(self, checkpointer: Any) -> None:
-        self._checkpointer = checked_checkpointer(checkpointer)
-        if isinstance(self._checkpointer, BaseCheckpointSaver):
-            self._checkpointer.learn((*self.spec.classes, *self.spec.inner_classes()))
-
-    @property
-    def trace_name(self) -> str:
-        """Return the name under which handlers hear of the graph, if a call has no `run_name`."""
-        return "LangGraph" if self.name == self.default_name else self.name
+    """A frozen graph with a checkpointer for its threads and an executor for its steps."""
 
     # ---- running ------------------------------------------------------------------------
 
@@ -202,11 +125,11 @@ class CompiledStateGraph(
         """Run until the run ends or pauses; return the state's output keys.
 
         Args:
-            input: an update of the state for a new run; `None` to go on where the thread stopped;
-                `Command(resume=…)` to answer what it asked, `Command(update=…, goto=…)` to change
-                it and steer it.
+            input: an update of the state for a new run; `None` to continue where the thread
+                stopped; `Command(resume=…)` to answer what it asked, `Command(update=…, goto=…)`
+                to change it and route it.
             config: names the thread, as `{"configurable": {"thread_id": "t"}}`, `{"thread_id":
-                "t"}` or `"t"`; with a `checkpoint_id`, goes on from there as a new branch.
+                "t"}` or `"t"`; with a `checkpoint_id`, continues from there as a new branch.
             **options: see `CallOptions`.
 
         Returns:
@@ -226,10 +149,10 @@ class CompiledStateGraph(
         mode = chosen.get("stream_mode")
         if mode is not None and mode != "values":
             return list(self.stream(input, config, **options))
-        running = Running.of(self, merged(self.config, config), chosen)
-        if prints(running) and not running.is_child:
-            return printed(running, input)
-        return running.result(input)
+        call = Invocation.of(self, merged(self.config, config), chosen)
+        if prints(call) and not call.is_child:
+            return printed(call, input)
+        return call.result(input)
 
     def stream(
         self,
@@ -239,7 +162,7 @@ class CompiledStateGraph(
     ) -> Iterator[Any]:
         """Run, and show what happens as it happens.
 
-        Whoever stops reading stops the run after the current superstep; it can be resumed.
+        A reader that stops reading stops the run after the current superstep; it can be resumed.
 
         Args:
             input: as for `invoke`.
@@ -250,8 +173,8 @@ class CompiledStateGraph(
             a chunk; `(mode, chunk)` for a list of modes; `(namespace, chunk)` or `(namespace, mode,
             chunk)` with `subgraphs`; dicts with `type`, `ns` and `data` with `version="v2"`.
         """
-        running = Running.of(self, merged(self.config, config), checked(options))
-        return stream_parts(running, input)
+        call = Invocation.of(self, merged(self.config, config), checked(options))
+        return stream_parts(call, input)
 
     def batch(
         self,
@@ -266,7 +189,7 @@ class CompiledStateGraph(
         Args:
             inputs: the inputs.
             config: one for all, or one for each; `max_concurrency` bounds how many run at a time.
-            return_exceptions: whether an error stands in its place instead of being raised.
+            return_exceptions: whether an error is returned as an output instead of being raised.
             **options: see `CallOptions`.
 
         Raises:
@@ -297,35 +220,6 @@ class CompiledStateGraph(
 
     # ---- how ----------------------------------------------------------------------------------
 
-    def run_config(self, parsed: ThreadConfig, options: CallOptions) -> RunConfig:
-        """Return what a run is started with besides its input."""
-        owner = "" if self.executor.default_queue else self.owner
-        return replace(run_config(parsed, options, self.spec), owner=owner)
-
-    @property
-    def default_queue(self) -> str:
-        """Return where steps go whose node and run name no queue; empty: they run here."""
-        default = self.executor.default_queue
-        return default and (self.spec.queue or default)
-
-    def protocol(self, store: Checkpointer, live: Live | None = None) -> StepRunner:
-        """Return the protocol by which this process does steps of the graph."""
-        here = isinstance(self.executor, InProcess)
-        clock = cast("InProcess", self.executor).clock if here else SystemClock()
-        return StepRunner(
-            self.spec,
-            self.records,
-            Access(store, self.owner, clock=clock),
-            self.executor.default_queue,
-            live
-            or Live(
-                store=self.store,
-                cache=self.cache,
-                children=Children(),
-                untracked=self.untracked,
-            ),
-        )
-
     def with_config(self, config: _Config = None, **more: Any) -> CompiledStateGraph:
         """Return the same graph with a config that holds for all of its calls.
 
@@ -344,6 +238,31 @@ class CompiledStateGraph(
         graph.__dict__.update(self.__dict__)
         return graph
 
+    def get_subgraphs(
+        self, *, namespace: str | None = None, recurse: bool = False
+    ) -> Iterator[tuple[str, CompiledStateGraph]]:
+        """Iterate over subgraphs by namespace, that is by the names of their nodes.
+
+        Args:
+            namespace: only the subgraph of this namespace, as `"outer"` or `"outer|inner"`.
+            recurse: whether to show subgraphs of subgraphs too.
+        """
+        for node, found in self.direct_subgraphs():
+            graph = cast("CompiledStateGraph", found)
+            if namespace in {None, node}:
+                yield node, graph
+            inner = None
+            if namespace is not None and namespace.startswith(f"{node}|"):
+                inner = namespace.removeprefix(f"{node}|")
+            if inner is not None or (recurse and namespace is None):
+                for name, below in graph.get_subgraphs(namespace=inner, recurse=recurse):
+                    yield f"{node}|{name}", below
+
+    async def aget_subgraphs(self, *, namespace: str | None = None, recurse: bool = False) -> Any:
+        """Iterate over what `get_subgraphs` gives."""
+        for found in self.get_subgraphs(namespace=namespace, recurse=recurse):
+            yield found
+
     def clear_cache(self, nodes: Sequence[str] | None = None) -> None:
         """Remove the cached results of these nodes; by default of all, also in subgraphs.
 
@@ -360,23 +279,23 @@ class CompiledStateGraph(
             raise ValueError(msg)
         kept = node_namespaces(self.spec, self.spec.nodes if nodes is None else nodes)
         inner = self.spec.subgraphs.values() if nodes is None else ()
-        todo = [cast("CompiledStateGraph", graph) for graph in inner]
+        todo = [cast("GraphBase", graph) for graph in inner]
         while todo:  # Those with a cache of their own keep nothing in this one.
             graph = todo.pop()
             if graph.cache is None:
                 kept += node_namespaces(graph.spec, graph.spec.nodes)
-                todo += [cast("CompiledStateGraph", g) for g in graph.spec.subgraphs.values()]
+                todo += [cast("GraphBase", g) for g in graph.spec.subgraphs.values()]
         self.cache.clear(kept)
 
     def get_graph(self, config: _Config = None, *, xray: int | bool = False) -> Drawing:
-        """Return the graph as something to look at: text, SVG, Mermaid, ASCII, made here.
+        """Return a drawing of the graph: text, SVG, Mermaid, ASCII, made here.
 
         Args:
             config: if it names a thread that there is, the drawing shows how far that is: which
-                nodes have run since its input, run, failed, wait for somebody, or come next; at a
+                nodes have run since its input, run, failed, paused, or come next; at a
                 checkpoint, which had run then and came next. With the namespace of a subgraph, it
                 is the subgraph that is drawn.
-            xray: shows the nodes of subgraphs: of all, or down to so many levels.
+            xray: shows the nodes of subgraphs: of all, or down to this number of levels.
         """
         parsed = parse_config(config)
         inner = self.graph_of(parsed.ns) or self
@@ -391,7 +310,7 @@ class CompiledStateGraph(
         return {"image/svg+xml": self.get_graph().draw_svg(), "text/plain": repr(self)}
 
 
-def _opens(graph: CompiledStateGraph) -> Opens:
+def _opens(graph: GraphBase) -> Opens:
     """Return how a drawing finds the graphs that nodes are, or that their code calls."""
     known = {id(graph.spec): graph}
 

@@ -1,4 +1,4 @@
-"""Streams of a run in this process: it goes on while somebody reads, one superstep at a time."""
+"""The stream of a call: it runs one superstep at a time, as fast as its reader reads."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator import limits
 from orchestrator.channels import MISSING
-from orchestrator.client import callbacks
-from orchestrator.client.beginning import first_fact
-from orchestrator.client.following import Follower, Known, check_kept
-from orchestrator.client.options import StreamMode, modes_of
-from orchestrator.client.projecting import INTERRUPT, Part, Projection
+from orchestrator.client.call_config import StreamMode, modes_of
+from orchestrator.client.graph_base import GraphBase
+from orchestrator.client.invocation import Invocation
+from orchestrator.client.log_reader import Follower, Known, check_kept, first_fact
+from orchestrator.client.projection import INTERRUPT, Part, Projection, Unseen
 from orchestrator.client.results import outcome_of, without_questions
-from orchestrator.client.running import Running
 from orchestrator.client.snapshot import live_values
-from orchestrator.client.unseen import Unseen
 from orchestrator.dispatch.local import InProcess, LocalRun
 from orchestrator.engine.records import Records
 from orchestrator.errors import StreamGapError
@@ -31,36 +29,33 @@ from orchestrator.model.checkpoint import RunStatus
 from orchestrator.step.async_loop import Cancelled, check_cancelled, elsewhere
 from orchestrator.step.facts import Fact, Missed
 
-if TYPE_CHECKING:
-    from orchestrator.client.compiled import CompiledStateGraph
-
 __all__ = ["Shape", "known_by", "printed", "prints", "stream_parts"]
 
 
 class Shape:
     """How parts are given to a reader: by the options of the call."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, call: Invocation) -> None:
         """Read the options."""
-        options, graph = running.options, running.graph
+        options, graph = call.options, call.graph
         given = options.get("stream_mode")
-        given = _default_mode(running) if given is None else given
+        given = _default_mode(call) if given is None else given
         self.modes = modes_of(given, graph.stream_mode)
         self._one = isinstance(given, str)
         self._spaces = bool(options.get("subgraphs"))
         self._v2 = options.get("version") == "v2"
-        self._printed = prints(running)
+        self._printed = prints(call)
         keys = options.get("output_keys")
         self._as_output = graph.spec.as_output
         self.projection = Projection(
             spec=graph.spec,
             modes=frozenset(self.modes) | frozenset(self._printed),
-            output_keys=running.output_keys,
+            output_keys=call.output_keys,
             one_key=isinstance(keys, str),
-            keeps=running.keeps,
+            keeps=call.keeps,
             typed=self._v2,
-            configurable=running.parsed.configurable,
-            metadata=running.parsed.of_steps,
+            configurable=call.parsed.configurable,
+            metadata=call.parsed.of_steps,
         )
         self.unseen = Unseen(self.projection, self._spaces)
 
@@ -97,84 +92,84 @@ class Shape:
         return part
 
 
-def _default_mode(running: Running) -> StreamMode | Sequence[StreamMode]:
+def _default_mode(call: Invocation) -> StreamMode | Sequence[StreamMode]:
     """Return what is streamed where the call does not say it: as LangGraph, values in a node."""
-    in_node = "langgraph_node" in running.parsed.metadata  # It was given the config of a node.
-    return "values" if in_node else running.graph.stream_mode
+    in_node = "langgraph_node" in call.parsed.metadata  # It was given the config of a node.
+    return "values" if in_node else call.graph.stream_mode
 
 
-def prints(running: Running) -> tuple[str, ...]:
+def prints(call: Invocation) -> tuple[str, ...]:
     """Return the modes that a call prints."""
-    debug = running.options.get("debug")
-    if running.graph.debug if debug is None else debug:
+    debug = call.options.get("debug")
+    if call.graph.debug if debug is None else debug:
         return ("updates", "values")
-    modes = running.options.get("print_mode") or ()
+    modes = call.options.get("print_mode") or ()
     return modes_of(modes, ()) if modes else ()
 
 
-def printed(running: Running, value: Any) -> Any:
+def printed(call: Invocation, value: Any) -> Any:
     """Run, print what the call asks for, and return the output."""
-    for _ in stream_parts(running, value):
+    for _ in stream_parts(call, value):
         pass
-    return running.output(None)
+    return call.output(None)
 
 
-def stream_parts(running: Running, value: Any) -> Iterator[Any]:
+def stream_parts(call: Invocation, value: Any) -> Iterator[Any]:
     """Run, and give what happens in the form the options ask for; see `stream`."""
-    shape = Shape(running)
-    running.wants_messages = "messages" in shape.projection.modes
-    if current_scope.get() is not None and running.is_child:
-        yield from _child_parts(running, value, shape)
+    shape = Shape(call)
+    call.wants_messages = "messages" in shape.projection.modes
+    if current_scope.get() is not None and call.is_child:
+        yield from _child_parts(call, value, shape)
         return
-    with running.told(value):
-        if isinstance(running.graph.executor, InProcess):
-            with running.kept():
-                yield from _parts(running, value, shape)
+    with call.traced(value):
+        if isinstance(call.graph.executor, InProcess):
+            with call.kept():
+                yield from _parts(call, value, shape)
         else:
-            yield from _fleet_parts(running, value, shape)
+            yield from _fleet_parts(call, value, shape)
 
 
-def _parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:
+def _parts(call: Invocation, value: Any, shape: Shape) -> Iterator[Any]:
     """Run in this process, a superstep at a time."""
     heard: queue.SimpleQueue[Fact | None] = queue.SimpleQueue()
-    running.listener = heard.put
-    ready = running.begin(value)
-    yield from shape.of(_start(running))
+    call.listener = heard.put
+    ready = call.begin(value)
+    yield from shape.of(_start(call))
     error: BaseException | None = None
     if ready is not None:
-        run = running.local(ready)
+        run = call.local(ready)
         with run.alive():
             yield from _rounds(run, heard, shape)
         run.check_drained()
         error = run.error
-    yield from _rest(running, shape)
-    _raise_failure(running, error)
+    yield from _rest(call, shape)
+    _raise_failure(call, error)
 
 
-def _fleet_parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:
+def _fleet_parts(call: Invocation, value: Any, shape: Shape) -> Iterator[Any]:
     """Let a fleet run, and read what happens from the thread's log."""
-    graph, store = running.graph, running.store
-    before = store.load(running.thread_id, values=False)
+    graph, store = call.graph, call.store
+    before = store.load(call.thread_id, values=False)
     value = own(value)
-    goes_on = value is None or (isinstance(value, Command) and value.resume is not MISSING)
-    if running.wants_messages and before is not None and goes_on:
-        check_kept(store, running.thread_id, before, before.seq)
-    ready = running.begin(value)
+    continues = value is None or (isinstance(value, Command) and value.resume is not MISSING)
+    if call.wants_messages and before is not None and continues:
+        check_kept(store, call.thread_id, before, before.seq)
+    ready = call.begin(value)
     graph.executor.send(ready or ())
     seq = before.seq if before else 0
-    of = "" if running.resumes else running.run_id
-    follower = Follower(store, running.thread_id, known_by(graph), seq, of)
-    rests = ready is None
+    of = "" if call.resumes else call.run_id
+    follower = Follower(store, call.thread_id, known_by(graph), seq, of)
+    is_over = ready is None
     with elsewhere():
-        while not rests:
+        while not is_over:
             check_cancelled()
             for _, fact in follower.facts():
-                rests = rests or fact is None
+                is_over = is_over or fact is None
                 if isinstance(fact, Missed):
-                    raise StreamGapError(running.thread_id, fact.first, fact.last, fact.reason)
+                    raise StreamGapError(call.thread_id, fact.first, fact.last, fact.reason)
                 if fact is not None:
                     yield from shape.of(fact)
-    _raise_failure(running, None)
+    _raise_failure(call, None)
 
 
 def _rounds(run: LocalRun, heard: queue.SimpleQueue[Fact | None], shape: Shape) -> Iterator[Any]:
@@ -219,45 +214,45 @@ def _round(run: LocalRun, heard: queue.SimpleQueue[Fact | None], shape: Shape) -
         raise failures[0]
 
 
-def _start(running: Running) -> Fact:
-    """Return what the stream begins with; tell handlers if the run goes on."""
-    loaded = running.store.load(running.thread_id)
+def _start(call: Invocation) -> Fact:
+    """Return the fact with which the stream begins."""
+    loaded = call.store.load(call.thread_id)
     assert loaded is not None
-    records = running.graph.records
-    spec = running.graph.spec
-    return first_fact(running.thread_id, loaded, records, spec, resumes=running.resumes)
+    records = call.graph.records
+    spec = call.graph.spec
+    return first_fact(call.thread_id, loaded, records, spec, resumes=call.resumes)
 
 
-def _rest(running: Running, shape: Shape) -> Iterator[Any]:
+def _rest(call: Invocation, shape: Shape) -> Iterator[Any]:
     """Give the values once more, if the run pauses with some steps of a superstep done."""
-    loaded = running.store.load(running.thread_id)
+    loaded = call.store.load(call.thread_id)
     if loaded is None or loaded.head.status is not RunStatus.PAUSED or not loaded.outcomes:
         return
-    graph = running.graph
+    graph = call.graph
     records = graph.records
     checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
     values = live_values(checkpoint, loaded, records, graph.spec)
-    keys = running.output_keys or graph.spec.visible_keys
+    keys = call.output_keys or graph.spec.visible_keys
     wrote = {key for data in loaded.outcomes.values() for key, _ in records.outcome(data).writes}
     if "values" in shape.projection.modes and wrote.intersection(keys):
         yield from shape.shaped(((), "values", shape.projection.values(graph.spec, values)))
 
 
-def _raise_failure(running: Running, error: BaseException | None) -> None:
-    """Raise what became of the run, if it is no output."""
-    loaded = running.rested()
-    callbacks.report_rest(running, loaded)
-    graph = running.graph
+def _raise_failure(call: Invocation, error: BaseException | None) -> None:
+    """Raise the error of the run, if it failed; record its output for handlers."""
+    loaded = call.left_thread()
+    call.report_paused(loaded)
+    graph = call.graph
     failed = loaded.head.status in {RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.PAUSED}
-    if failed or running.trace.is_told:
-        keys, name = running.output_keys, running.parsed.thread_id or running.thread_id
+    if failed or call.trace.is_told:
+        keys, name = call.output_keys, call.parsed.thread_id or call.thread_id
         found = outcome_of(name, loaded, graph.records, graph.spec, error, keys)
         found = without_questions(found)
-        one_key = isinstance(running.options.get("output_keys"), str)
-        running.trace.output = found.get(keys[0]) if one_key and isinstance(found, dict) else found
+        one_key = isinstance(call.options.get("output_keys"), str)
+        call.trace.output = found.get(keys[0]) if one_key and isinstance(found, dict) else found
 
 
-def known_by(graph: CompiledStateGraph, *, shows: bool = False) -> Known:
+def known_by(graph: GraphBase, *, shows: bool = False) -> Known:
     """Return how a reader of a thread's log finds the graphs of it.
 
     Args:
@@ -274,7 +269,7 @@ def known_by(graph: CompiledStateGraph, *, shows: bool = False) -> Known:
     return known
 
 
-def _child_parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:
+def _child_parts(call: Invocation, value: Any, shape: Shape) -> Iterator[Any]:
     """Run a subgraph inside a node; give its parts when it has ended."""
     scope = current_scope.get()
     assert scope is not None
@@ -282,10 +277,10 @@ def _child_parts(running: Running, value: Any, shape: Shape) -> Iterator[Any]:
     below: Callable[[Fact], None] = heard.append
     how = {
         "listener": below,
-        "messages": running.wants_messages,
-        "config": running.parsed,
+        "messages": call.wants_messages,
+        "config": call.parsed,
     }
-    scope.host.run_child(running.graph, value, how)
+    scope.host.run_child(call.graph, value, how)
     base = root_thread(heard[0].thread_id)[1] if heard else ""
     for fact in heard:
         for space, mode, data in shape.unseen.parts(fact, base):

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from orchestrator import limits
 from orchestrator.channels import MISSING
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.client.calls import Calls
-from orchestrator.client.copying import copy_of
+from orchestrator.client.call_config import ConfigError, ThreadConfig, parse_config
 from orchestrator.client.snapshot import as_written, snapshot
-from orchestrator.client.threadconfig import ConfigError, ThreadConfig, parse_config
+from orchestrator.client.thread_calls import Calls
+from orchestrator.client.thread_copies import copy_of
 from orchestrator.engine.apply import NO_CHANNELS, RETURN, SENDS
 from orchestrator.engine.branches import base_of
 from orchestrator.engine.carryover import kept_in

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from orchestrator.engine.branches import parents_of
 from orchestrator.graph.routing import START, Command, channel_name
 from orchestrator.graph.spec import SINGLE, GraphSpec
 from orchestrator.ids import root_thread
+from orchestrator.integrations.langchain import message_ids
 from orchestrator.model.checkpoint import Checkpoint, Interrupt, PlannedStep
 from orchestrator.step.facts import (
     Advanced,
@@ -37,7 +38,7 @@ from orchestrator.step.facts import (
 )
 from orchestrator.step.invoke import input_of
 
-__all__ = ["GAP", "Part", "Projection", "interrupt_fields"]
+__all__ = ["GAP", "Part", "Projection", "Unseen", "interrupt_fields"]
 
 Part = tuple[tuple[str, ...], str, Any]  # Namespace, mode, data.
 INTERRUPT = "__interrupt__"
@@ -352,3 +353,60 @@ def interrupt_fields(interrupt: Interrupt) -> dict[str, Any]:
     if interrupt.key is not None:
         fields["key"] = interrupt.key
     return fields
+
+
+class Unseen:
+    """What one reader has not seen."""
+
+    def __init__(self, projection: Projection, subgraphs: bool) -> None:  # noqa: FBT001 - LangGraph's option
+        """Begin with a reader that reads subgraphs, or not."""
+        self._projection, self._subgraphs = projection, subgraphs
+        self._seen: set[Any] = set()  # Ids of messages.
+
+    def parts(self, fact: Fact, base: str = "") -> Iterator[Part]:
+        """Return what a stream shows of a fact, a message as a pair with its metadata.
+
+        Args:
+            fact: what happened.
+            base: the namespace of the reader.
+        """
+        return (part for _, part in self.numbered(fact, base))
+
+    def numbered(self, fact: Fact, base: str = "") -> Iterator[tuple[int, Part]]:
+        """Return the same, each with its place among all that could be shown of the fact."""
+        reads = self._subgraphs or root_thread(fact.thread_id)[1] == base
+        if reads and isinstance(fact, Advanced) and "messages" in self._projection.modes:
+            self._notice(fact)
+        for place, (space, mode, data) in self._projection.numbered(fact):
+            if mode != "messages":
+                yield place, (space, mode, data)
+            elif reads and self._is_new(data):
+                yield place, (space, mode, data[:2])
+
+    def catch_up(self, facts: Iterable[Fact]) -> None:
+        """Learn which messages the reader saw when it read these facts, earlier."""
+        whole = self._projection
+        self._projection = replace(whole, modes=whole.modes & {"messages"})
+        for fact in facts:
+            for _ in self.numbered(fact):
+                pass
+        self._projection = whole
+
+    def _is_new(self, data: Any) -> bool:
+        message, _, whole = data
+        name = message["id"] if isinstance(message, dict) else message.id
+        if whole and name in self._seen:
+            return False
+        self._seen.add(name)
+        return True
+
+    def _notice(self, fact: Advanced) -> None:
+        """Remember the messages that nodes are called with."""
+        frame = fact.frame
+        spec = fact.spec
+        for step in fact.begins:
+            if spec is None or step.node not in spec.nodes:  # Called by code, or gone.
+                self._seen |= message_ids(dict(frame.values))
+            elif step.node != START or spec.nodes[START].action is not None:
+                arg = frame.args.get(step.index)
+                self._seen |= message_ids(input_of(spec, frame, step, arg))

@@ -11,8 +11,8 @@ from typing import Any, Concatenate, Generic, TypeVar, overload
 
 from orchestrator.channels import EphemeralValue, LastValue
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.client.compiled import CompiledStateGraph
-from orchestrator.client.options import check_parts
+from orchestrator.client.call_config import check_parts
+from orchestrator.client.graph import CompiledStateGraph
 from orchestrator.dispatch.base import Executor
 from orchestrator.errors import InvalidGraphError
 from orchestrator.graph.inspecting import injected, name_of
@@ -35,7 +35,7 @@ class entrypoint:  # noqa: N801 - LangGraph's name
     """Make a function of one argument a workflow that can be run like a graph.
 
     The function may call tasks and subgraphs, ask with `interrupt`, and take `config`, `ctx`,
-    `previous`, `runtime`, `store` and `writer` by name. When the run goes on after a pause or a
+    `previous`, `runtime`, `store` and `writer` by name. When the run continues after a pause or a
     crash, the function starts again from its beginning; what its tasks had returned is there.
     """
 

@@ -1,6 +1,6 @@
 """How far a thread is with the nodes of its graph, for a drawing.
 
-Rule 1: only the thread's latest run is looked at: from its input to where it is now.
+Rule 1: only the thread's latest run is read: from its input to where it is now.
 Rule 2: no values are loaded, and no more than a bounded number of checkpoints.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from orchestrator.client.graph_base import GraphBase
 from orchestrator.client.snapshot import child_namespace
 from orchestrator.graph.drawing import NodeState
 from orchestrator.graph.routing import END
@@ -18,19 +18,16 @@ from orchestrator.ids import child_thread, root_thread
 from orchestrator.model.checkpoint import Checkpoint, PlannedStep, RunStatus
 from orchestrator.model.commit import LoadedStep, LoadedThread, Wait
 
-if TYPE_CHECKING:
-    from orchestrator.client.compiled import CompiledStateGraph
-
 __all__ = ["node_states"]
 
-_SUPERSTEPS_MAX = 250  # How far back a run is looked at; what is older is drawn as not yet run.
-_CHILDREN_MAX = 20  # How many runs of one subgraph are looked at, if many `Send`s lead there.
-# Of several steps of a node, the picture shows what asks most for somebody's attention.
+_SUPERSTEPS_MAX = 250  # How far back a run is read; older steps are drawn as not yet run.
+_CHILDREN_MAX = 20  # How many runs of one subgraph are read, if many `Send`s lead there.
+# Of several steps of a node, the picture shows the most urgent state.
 _ORDER: tuple[NodeState, ...] = ("failed", "paused", "running", "next", "done")
 
 
 def node_states(
-    graph: CompiledStateGraph,
+    graph: GraphBase,
     thread_id: str,
     checkpoint_id: int | None,
     opened: Container[str] = (),
@@ -44,12 +41,14 @@ def node_states(
         opened: the subgraphs whose nodes are drawn, by id.
     """
     inner = graph.graph_of(root_thread(thread_id)[1])
-    return _Look(graph, opened).states(thread_id, checkpoint_id, inner.spec, "") if inner else {}
+    return (
+        _Progress(graph, opened).states(thread_id, checkpoint_id, inner.spec, "") if inner else {}
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    graph: CompiledStateGraph
+class _Progress:
+    graph: GraphBase
     opened: Container[str]
 
     def states(
@@ -86,7 +85,7 @@ class _Look:
     ) -> Iterator[tuple[Checkpoint, list[str]]]:
         """Iterate over a run's checkpoints, newest first, with the nodes that ran after them.
 
-        Only nodes are told that were not `known` when they came; it ends when all of them are.
+        Only nodes that were not `known` are yielded; it ends when all of them are known.
         """
         for _ in range(_SUPERSTEPS_MAX):
             over = checkpoint.source == "input" or checkpoint.parent is None

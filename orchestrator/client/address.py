@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.client.calls import Calls
+from orchestrator.client.call_config import ConfigError, ThreadConfig
+from orchestrator.client.graph_base import GraphBase
 from orchestrator.client.snapshot import child_namespace
-from orchestrator.client.threadconfig import ConfigError, ThreadConfig
+from orchestrator.client.thread_calls import Calls
 from orchestrator.engine.branches import caller_of, parents_of
 from orchestrator.engine.carryover import Spot, carried_in, place_of
 from orchestrator.engine.questions import answers_to, placed
@@ -24,12 +25,9 @@ from orchestrator.integrations.validation import check_answer
 from orchestrator.model.checkpoint import Checkpoint, Interrupt, PlannedStep
 from orchestrator.model.commit import LoadedThread
 
-if TYPE_CHECKING:
-    from orchestrator.client.compiled import CompiledStateGraph
-
 __all__ = ["Address", "Addresses"]
 
-_CHILDREN_MAX = 100  # How many subgraphs that one step's code calls are looked through.
+_CHILDREN_MAX = 100  # How many subgraphs that one step's code calls are searched.
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ class Addresses:
         root: the outermost thread.
     """
 
-    graph: CompiledStateGraph
+    graph: GraphBase
     store: Checkpointer
     root: str
     _calls: Calls = field(init=False)
@@ -100,7 +98,7 @@ class Addresses:
         thread_id = child_thread(self.root, parsed.ns)
         named = self._calls.at(thread_id, parsed.checkpoint_id)
         if not parsed.ns:
-            latest, repeated = self._stands(thread_id, named)
+            latest, repeated = self._is_latest(thread_id, named)
             return Address(Spot("", parsed.checkpoint_id), (), latest, repeated)
         known = parents_of(self._checkpoint(thread_id, named).metadata)
         around = {**{ns: int(text, 16) for ns, text in known.items()}, **parsed.around}
@@ -118,13 +116,13 @@ class Addresses:
             )
             raise ConfigError(msg)
         path, outer = [], ""
-        stand = [self._stands(self.root, self._calls.at(self.root, around[""]))]
+        newest = [self._is_latest(self.root, self._calls.at(self.root, around[""]))]
         spots = [Spot("", around[""])]
         for level in levels:
             thread_id = child_thread(self.root, outer)
             loaded = self._calls.at(thread_id, around[outer])
             inner = self._calls.at(child_thread(self.root, level.ns), around[level.ns])
-            stand.append(self._stands(child_thread(self.root, level.ns), inner))
+            newest.append(self._is_latest(child_thread(self.root, level.ns), inner))
             step = self._step(thread_id, loaded, level, inner)
             path.append(place_of(step, level.number))
             spots.append(Spot(level.ns, around[level.ns]))
@@ -132,10 +130,10 @@ class Addresses:
         spot = spots.pop()
         for place in reversed(path):
             spot = replace(spots.pop(), below={place: spot})
-        latest, repeated = (all(each) for each in zip(*stand, strict=True))
+        latest, repeated = (all(each) for each in zip(*newest, strict=True))
         return Address(spot, tuple(path), latest, repeated)
 
-    def _stands(self, thread_id: str, loaded: LoadedThread) -> tuple[bool, bool]:
+    def _is_latest(self, thread_id: str, loaded: LoadedThread) -> tuple[bool, bool]:
         """Return whether a checkpoint is the latest, and whether the latest at least repeats it."""
         newest = loaded.head.checkpoint_id
         if newest == loaded.checkpoint.id:

@@ -82,7 +82,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """How a claim stands."""
+    """When a step was claimed, and until when its lease lasts."""
 
     since_ms: int  # 0: not known.
     lease_ends_ms: int  # 0: there is no lease.
@@ -113,7 +113,7 @@ class Facts:
 
 
 def explain(facts: Facts, run_id: str = "") -> Explanation:
-    """Say what a thread waits for, or where a run of it stands that waits in line."""
+    """Return why a thread waits, or the place of a queued run of it."""
     head, line = facts.loaded.head, list(facts.loaded.line)
     if run_id in line:
         text = f"run {line.index(run_id) + 1} of {len(line)} in line, behind {head.run_id}"
@@ -126,7 +126,7 @@ def explain(facts: Facts, run_id: str = "") -> Explanation:
         )
     reasons = list(_Explainer(facts).reasons())
     if facts.halted and not head.status.final:
-        text = f"nothing runs until somebody decides: {facts.halted}; see graphstalk doctor"
+        text = f"nothing runs until an operator decides: {facts.halted}; see graphstalk doctor"
         reasons.insert(0, Reason(code=ReasonCode.HALTED, text=text))
     if line:
         begins = "the next begins at once" if head.status.final else "they begin when it has ended"
@@ -151,8 +151,8 @@ class _Explainer:
                 code=ReasonCode.ENDED, text=f"the run {head.run_id} has {_past(head.status)}"
             )
         elif head.status is RunStatus.PAUSED:
-            resting = [self._resting(step) for step in steps if step.wait in _SETTLED]
-            yield from resting or [self._at_break(steps)]
+            waiting = [self._waiting(step) for step in steps if step.wait in _SETTLED]
+            yield from waiting or [self._at_break(steps)]
         elif head.local:
             yield self._local()
         elif all(step.wait in _SETTLED for step in steps):
@@ -168,7 +168,7 @@ class _Explainer:
     def _of(self, step: LoadedStep, code: ReasonCode, text: str, **more: Any) -> Reason:
         return Reason(code=code, text=text, node=step.step.node, step_id=step.step.step_id, **more)
 
-    # ---- what rests ---------------------------------------------------------------------------
+    # ---- paused or ended ----------------------------------------------------------------------
 
     def _failed(self) -> Reason:
         head, root = self.facts.loaded.head, root_thread(self.facts.thread_id)[0]
@@ -185,8 +185,8 @@ class _Explainer:
             traceback=error.traceback,
         )
 
-    def _resting(self, step: LoadedStep) -> Reason:
-        """Say what a step waits for that keeps its superstep open no longer."""
+    def _waiting(self, step: LoadedStep) -> Reason:
+        """Return why a step waits that keeps its superstep open no longer."""
         node, root = step.step.node, root_thread(self.facts.thread_id)[0]
         if step.wait is Wait.ANSWER:
             asked = [self.facts.records.interrupt(step.asks[id_]) for id_ in step.questions]
@@ -204,14 +204,14 @@ class _Explainer:
             trace = error.traceback if error else ""
             return self._of(step, ReasonCode.FAILED, text, traceback=trace)
         since = self._since(step, StepPaused)
-        text = f"paused at {node}{_at(since)}: {step.reason}; go on with: graphstalk resume {root}"
+        text = f"paused at {node}{_at(since)}: {step.reason}; resume with: graphstalk resume {root}"
         return self._of(step, ReasonCode.PAUSED, text, since_ms=since)
 
     def _at_break(self, steps: Sequence[LoadedStep]) -> Reason:
         nodes = ", ".join(dict.fromkeys(step.step.node for step in steps)) or "its end"
         root = root_thread(self.facts.thread_id)[0]
         since = self.facts.loaded.head.updated_ms
-        text = f"paused before {nodes}{_at(since)}; go on with: graphstalk resume {root}"
+        text = f"paused before {nodes}{_at(since)}; resume with: graphstalk resume {root}"
         return Reason(code=ReasonCode.PAUSED, text=text, since_ms=since)
 
     def _local(self) -> Reason:
@@ -219,17 +219,17 @@ class _Explainer:
         if self.facts.loaded.owner_alive or any(step.owner for step in self._open()):
             text = f"runs in the process that called it ({_process(head.owner) or 'not known'})"
             return Reason(code=ReasonCode.LOCAL, text=text)
-        text = "the process that called it is gone: call the graph again with None to go on"
+        text = "the process that called it is gone: call the graph again with None to resume"
         return Reason(code=ReasonCode.ABANDONED, text=text)
 
-    # ---- what moves ---------------------------------------------------------------------------
+    # ---- active -------------------------------------------------------------------------------
 
     def _step(self, step: LoadedStep) -> Reason:
         if step.owner:
             return self._claimed(step)
         if step.wait is Wait.TIMER:
             return self._timed(step)
-        return self._resting(step) if step.wait in _SETTLED else self._ready(step)
+        return self._waiting(step) if step.wait in _SETTLED else self._ready(step)
 
     def _claimed(self, step: LoadedStep) -> Reason:
         now, node = self.facts.loaded.now_ms, step.step.node
@@ -238,7 +238,7 @@ class _Explainer:
         who = f"node {node}: lease held by {_process(step.owner)}{held} (attempt {step.attempt})"
         if claim.lease_ends_ms < now:
             ago = _span(now - claim.lease_ends_ms) + " ago" if claim.lease_ends_ms else "already"
-            text = f"{who}; it ran out {ago}, so the step is about to be taken over"
+            text = f"{who}; it ran out {ago}, so another worker is about to claim the step"
             return self._of(step, ReasonCode.LEASE_RAN_OUT, text, since_ms=claim.since_ms)
         renewed = max(0, now - (claim.lease_ends_ms - self.facts.lease_ms))
         text = f"{who}, renewed {_span(renewed)} ago"
@@ -262,7 +262,7 @@ class _Explainer:
             error = self.facts.records.error(step.error)
             trace = error.traceback if error else ""
             return self._of(step, ReasonCode.RETRY, text, traceback=trace)
-        text = f"the step of {node} waits: {step.reason}; it is looked at again in {left}"
+        text = f"the step of {node} waits: {step.reason}; it is retried in {left}"
         return self._of(step, ReasonCode.DEFERRED, text)
 
     def _ready(self, step: LoadedStep) -> Reason:
