@@ -20,7 +20,7 @@ from celery import Celery
 from orchestrator.checkpointer.redis.keys import Keys
 from orchestrator.checkpointer.redis.store import connect
 from orchestrator.config import Settings, without_password
-from workers.registry import ConfigurationError
+from workers.configuration import ConfigurationError
 
 __all__ = ["try_connections"]
 

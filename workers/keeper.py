@@ -8,7 +8,7 @@ Rule 2: a process that has died has its claims released at once; its steps are s
 Rule 3: a process that is stopped (SIGSTOP, frozen) is not renewed: its lease runs out.
 Rule 4: the keeper ends when there is nobody left to keep; not by the signals that end the worker,
         because the worker's last steps still need their leases.
-Rule 5: it vouches for claims that a process works on, and takes others away; see `vouching.py`.
+Rule 5: it vouches for claims that a process works on, and takes others away; see `lease_check.py`.
 
 It also runs the sweeper and the auditor, which must not depend on what nodes do to the worker's
 processes.
@@ -39,9 +39,8 @@ from orchestrator.dispatch.broker import Dispatch, dispatcher, open_store
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.maintenance.auditor import Auditor
 from orchestrator.maintenance.sweeper import Sweeper
-from workers.busy import busy_file
-from workers.runtime import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE
-from workers.vouching import Voucher
+from workers.lease_check import LeaseCheck, busy_path
+from workers.process import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE
 
 __all__ = ["Keeper", "main"]
 
@@ -141,7 +140,7 @@ class Keeper:
         self._forget(one.pid)
 
     def _forget(self, pid: int) -> None:
-        for path in (self.folder / str(pid), busy_file(self.folder, pid)):
+        for path in (self.folder / str(pid), busy_path(self.folder, pid)):
             path.unlink(missing_ok=True)
 
     def _release(self, owner: str) -> bool:
@@ -183,7 +182,7 @@ def main(argv: list[str]) -> int:
         settings.sweep_s,
     )
     auditor = Auditor(open_store(settings, os.environ.get(TEMPLATE_VARIABLE)), _leads(sweeper))
-    voucher = Voucher(folder, sweeper_store, dispatcher(sweeper_store, settings))
+    voucher = LeaseCheck(folder, sweeper_store, dispatcher(sweeper_store, settings))
     for one in (sweeper, auditor, voucher):
         name = type(one).__name__.lower()
         threading.Thread(target=_look, args=(one.loop, stop), name=name, daemon=True).start()

@@ -97,7 +97,7 @@ def other_distributions() -> Mapping[str, tuple[str, ...]]:
 def graph_facts(graphs: Mapping[str, str]) -> dict[str, Any]:
     """Load the configured graphs, as a worker started here would."""
     try:
-        registry = from_workers(".registry")
+        registry = from_workers(".configuration")
         wanted = dict(graphs) or registry.configured()
     except ImportError:
         return {}  # Something else answers to our name: that is what `places_of` is for.
@@ -107,7 +107,7 @@ def graph_facts(graphs: Mapping[str, str]) -> dict[str, Any]:
     timeouts: dict[str, float] = {}
     for name, target in wanted.items():
         try:
-            graph = registry.Registry({name: target})[name]
+            graph = registry.LoadedGraphs({name: target})[name]
         except GraphstalkError as error:
             errors[name] = str(error)
             continue

@@ -1,4 +1,4 @@
-"""Getting the messages of ready steps to a broker."""
+"""The broker of a deployment: sends the messages of ready steps to it, and accepts them from it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
@@ -16,21 +17,21 @@ from orchestrator.config import Settings
 from orchestrator.dispatch.message import (
     STEP_TASK,
     MessageRenderer,
+    StepMessage,
     celery_template,
     importing,
+    parse_message,
     step_arguments,
 )
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.model.commit import ReadyStep
 from orchestrator.redisconnection import refuses_for_now
 
-if TYPE_CHECKING:
-    from celery import Celery
-
 __all__ = [
     "AMQP_PATIENCE",
     "REDIS_PATIENCE",
     "Dispatch",
+    "Inbox",
     "broker_trouble",
     "disconnect",
     "dispatcher",
@@ -38,6 +39,10 @@ __all__ = [
     "speaks_amqp",
     "warn_if_unread",
 ]
+
+if TYPE_CHECKING:
+    from celery import Celery
+
 
 _log = logging.getLogger(__name__)
 
@@ -263,3 +268,35 @@ class _Publisher:
     def close(self) -> None:
         """Give back connections."""
         self._broker.disconnect()
+
+
+# ---- messages that a process accepts itself -------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """The queues of a broker, as a process that does steps takes from them itself."""
+
+    store: RedisCheckpointer
+
+    def take(self, queue: str, wanted: Callable[[str], bool]) -> StepMessage | None:
+        """Take the first message of a queue, if it is that of a step whose node is wanted.
+
+        One that is not stays the first, for Celery. Whoever takes one and dies before its claim has
+        lost a hint, and the sweeper finds that.
+
+        Args:
+            queue: the broker's name of the queue.
+            wanted: tells by the name that Flower shows, `graph.node`.
+        """
+        try:
+            data = self.store.take_message(queue)
+            if data is None:
+                return None
+            message = parse_message(data)
+            if message is not None and wanted(message.shadow):
+                return message
+            self.store.put_back(queue, data)
+        except CheckpointerUnavailableError:
+            pass
+        return None

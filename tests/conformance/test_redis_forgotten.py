@@ -9,8 +9,7 @@ from orchestrator.checkpointer.redis import RedisCheckpointer
 from orchestrator.checkpointer.redis.claims import fenced, held_by
 from orchestrator.ids import child_thread
 from orchestrator.testing.contract.driver import Driver, guard
-from workers.busy import Busy, busy_file
-from workers.vouching import Voucher
+from workers.lease_check import BusyFile, LeaseCheck, busy_path
 
 PID = 7
 
@@ -40,12 +39,12 @@ def sent():
 @pytest.fixture
 def voucher(store, tmp_path, sent):
     (tmp_path / f"{PID}").write_text("worker", "utf-8")
-    return Voucher(tmp_path, store, sent.extend)
+    return LeaseCheck(tmp_path, store, sent.extend)
 
 
 @pytest.fixture
 def busy(tmp_path):
-    return Busy(busy_file(tmp_path, PID))
+    return BusyFile(busy_path(tmp_path, PID))
 
 
 def forgotten(store, driver):

@@ -22,7 +22,7 @@ from tests.simulation.accounts import Accounts
 from tests.simulation.faults import LEASE_MS
 from tests.simulation.seam import Seam
 from tests.simulation.world import Process, World
-from workers.runtime import Runtime
+from workers.process import WorkerProcess
 
 __all__ = ["QUEUES", "SETTINGS", "Fleet"]
 
@@ -192,7 +192,7 @@ class Fleet:
         """Do steps, as a Celery worker's pool process does."""
         store = self.seam(process)
         access = Access(store, process.name, attempts_max=float("inf"), clock=process)
-        runtime = Runtime(
+        runtime = WorkerProcess(
             access,
             self.graphs,
             SETTINGS.queue,

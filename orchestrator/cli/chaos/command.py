@@ -178,7 +178,7 @@ def perform(where: Site, order: Order) -> tuple[Drill, dict[str, Any]]:
 
     targets = order.graphs or BUILT_IN
     settings = Settings.from_env(url=where.url)
-    registry = from_workers(".registry").Registry(targets)
+    registry = from_workers(".configuration").LoadedGraphs(targets)
     queues = named_queues(registry)
     if queues and where.server is None:
         msg = (

@@ -29,7 +29,7 @@ from orchestrator.step import protocol
 from orchestrator.step.access import Access
 from orchestrator.step.protocol import StepProtocol
 from orchestrator.step.report import Report
-from workers.runtime import Runtime
+from workers.process import WorkerProcess
 
 __all__ = ["GRAPH", "STAGES", "THREAD", "World"]
 
@@ -121,11 +121,11 @@ class World:
         """The default queue, as the broker knows it."""
         return self.settings.queue_prefix + self.settings.queue
 
-    def worker(self, owner: str) -> Runtime:
+    def worker(self, owner: str) -> WorkerProcess:
         """Return a process that does steps."""
         dispatch = dispatcher(self.store, self.settings)
         access = Access(self.store, owner)
-        return Runtime(access, {"g": GRAPH}, self.settings.queue, dispatch, pushes=True)
+        return WorkerProcess(access, {"g": GRAPH}, self.settings.queue, dispatch, pushes=True)
 
     def close(self) -> None:
         """Give back connections."""
