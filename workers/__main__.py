@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from orchestrator.checkpointer.redis.store import RedisCheckpointer
 from orchestrator.config import Settings
+from orchestrator.dispatch.broker import open_store
 from orchestrator.errors import CheckpointerUnavailableError, GraphstalkError
 from workers.configuration import GRAPHS_VARIABLE, add_pool_options, parse_graphs, pool_arguments
 
@@ -58,7 +58,7 @@ def _refusal(settings: Settings) -> str:
         for line in try_connections(settings, make_app):
             sys.stderr.write(f"graphstalk: {line}\n")
         with suppress(CheckpointerUnavailableError):  # Checked again when there is a server.
-            RedisCheckpointer(settings=settings).check()
+            open_store(settings, sends=False).check()
     except GraphstalkError as error:
         return f"{error} [{error.code}]"
     return ""

@@ -31,8 +31,7 @@ from typing import Any
 from celery import bootsteps
 from celery.signals import worker_process_init, worker_shutting_down
 
-from orchestrator.checkpointer.redis.store import RedisCheckpointer
-from orchestrator.checkpointer.redis.workers import Fleet, Worker
+from orchestrator.checkpointer.fleet import SharedCheckpointer, Worker
 from orchestrator.config import Settings
 from orchestrator.dispatch.broker import Dispatch, dispatcher, open_store
 from orchestrator.dispatch.message import celery_template
@@ -115,7 +114,7 @@ class LeaseKeeper(bootsteps.StartStopStep):
             try:
                 known = {name: graph.spec.fingerprint for name, graph in loaded_graphs().items()}
                 queues = {name: graph.spec.queue or "" for name, graph in loaded_graphs().items()}
-                Fleet(store).publish_graphs(known, queues)
+                store.fleet.publish_graphs(known, queues)
             except CheckpointerUnavailableError:
                 self._ending.wait(1)
             else:
@@ -290,7 +289,7 @@ class Drain(bootsteps.Step):
         os._exit(0)
 
 
-def hand_back(folder: Path, store: RedisCheckpointer, dispatch: Dispatch) -> int:
+def hand_back(folder: Path, store: SharedCheckpointer, dispatch: Dispatch) -> int:
     """Hand back the steps of all processes that a folder names, and kill those; return how many.
 
     This process is not killed. A server that is away is told nothing: leases run out, too.

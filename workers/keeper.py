@@ -31,9 +31,7 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.checkpointer.redis.rollback_guard import EpochFile, Epochs
-from orchestrator.checkpointer.redis.store import RedisCheckpointer
-from orchestrator.checkpointer.redis.workers import Fleet, Worker
+from orchestrator.checkpointer.fleet import SharedCheckpointer, Worker
 from orchestrator.config import Settings
 from orchestrator.dispatch.broker import Dispatch, dispatcher, open_store
 from orchestrator.errors import CheckpointerUnavailableError
@@ -82,7 +80,7 @@ class Keeper:
 
     folder: Path
     parent: int  # The worker's main process.
-    store: RedisCheckpointer
+    store: SharedCheckpointer
     dispatch: Dispatch
     settings: Settings
     worker: Worker | None = None
@@ -100,7 +98,7 @@ class Keeper:
         with contextlib.suppress(CheckpointerUnavailableError):
             self.store.renew(alive, ttl_s=self.settings.lease_ttl_s)
             if self.worker is not None:
-                Fleet(self.store).announce(self.worker)
+                self.store.fleet.announce(self.worker)
         return bool(self.kept) or os.getppid() == self.parent
 
     def _find(self) -> None:
@@ -174,7 +172,7 @@ def main(argv: list[str]) -> int:
     keeper = Keeper(folder, int(argv[0]), store, dispatch, settings, worker)
     stop = threading.Event()
     sweeper_store = open_store(settings, template)
-    sweeper_store.epochs = Epochs(EpochFile(Path(settings.state_dir), settings))
+    sweeper_store.fleet.watch_rollbacks(Path(settings.state_dir))
     sweeper = Sweeper(
         sweeper_store,
         dispatcher(sweeper_store, settings),
@@ -190,7 +188,7 @@ def main(argv: list[str]) -> int:
     # Only at the end: a keeper that fails is replaced, and the next one needs the folder.
     stop.set()
     with contextlib.suppress(CheckpointerUnavailableError):
-        Fleet(store).leave(worker.name)
+        store.fleet.leave(worker.name)
     shutil.rmtree(folder, ignore_errors=True)
     return 0
 

@@ -30,8 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
 
-from orchestrator.checkpointer.redis.claims import HeldClaim, fenced, held_by
-from orchestrator.checkpointer.redis.store import RedisCheckpointer
+from orchestrator.checkpointer.fleet import HeldClaim, SharedCheckpointer
 from orchestrator.dispatch.broker import Dispatch
 from orchestrator.errors import CheckpointerUnavailableError, StateCorruptedError
 from orchestrator.ids import root_thread
@@ -48,7 +47,7 @@ class LeaseCheck:
     """Looks whether the processes that register in a folder work on what they have claimed."""
 
     folder: Path
-    store: RedisCheckpointer
+    store: SharedCheckpointer
     dispatch: Dispatch
     doubted: frozenset[HeldClaim] = frozenset()  # At the latest look.
     _files: dict[str, Path] = field(default_factory=dict)  # Owner → what it is busy with.
@@ -56,9 +55,9 @@ class LeaseCheck:
     def once(self) -> int:
         """Look once; return how many claims were taken away."""
         self._files = dict(self._processes())
-        found = self._unfounded(held_by(self.store, list(self._files)))
+        found = self._unfounded(self.store.fleet.claims_of(list(self._files)))
         # A step that was over just now has no claim any more; what is left has its fence.
-        now = frozenset(self._unfounded(fenced(self.store, found)) if found else ())
+        now = frozenset(self._unfounded(self.store.fleet.fenced(found)) if found else ())
         again, self.doubted = now & self.doubted, now
         return sum(map(self._take, again))
 
@@ -80,7 +79,7 @@ class LeaseCheck:
 
     def _take(self, claim: HeldClaim) -> int:
         try:
-            count, steps = self.store.release_forgotten(claim)
+            count, steps = self.store.fleet.release_forgotten(claim)
         except StateCorruptedError as error:  # The auditor's business; others are not kept waiting.
             _log.error("%s", error)
             return 0

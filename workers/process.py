@@ -28,7 +28,6 @@ import billiard.pool
 import billiard.process
 import psutil
 
-from orchestrator.checkpointer.redis import claims
 from orchestrator.client.children import Children
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.config import Settings
@@ -319,7 +318,7 @@ def _make() -> WorkerProcess:
     template = os.environ.get(TEMPLATE_VARIABLE)
     store = open_store(settings, template, answer_s=_ANSWER_S)
     owner = new_owner()
-    lost = partial(claims.lost, store, owner)
+    lost = partial(store.fleet.lost, owner)
     access = Access(store, owner, attempts_max=float("inf"), finds_lost=lost)
     gc.freeze()  # What is there stays: no collection need look at it again.
     dispatch = partial(store.push, again=False) if store.pushes else dispatcher(store, settings)
