@@ -17,14 +17,13 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from types import FrameType
 
-from workers.configuration import GRAPHS_VARIABLE
-
 from benchmarks.peers import graphs
 from benchmarks.peers.contract import ROOT
 from benchmarks.peers.graphstalk_local import KIT
 from orchestrator import Client
 from orchestrator.cli.embedded import EmbeddedServer
 from orchestrator.config import Settings
+from workers.configuration import GRAPHS_VARIABLE
 
 __all__ = ["ROW", "Walk", "main", "recorded_walk"]
 
@@ -80,9 +79,9 @@ def recorded_walk() -> Walk:
 
 def _do_all(settings: Settings, hook: Walk | None) -> None:
     """Do the steps of the run that waits in the queue; let a hook see one of them."""
-    from workers.process import runtime  # noqa: PLC0415 - reads the environment
+    from workers.process import worker_process  # noqa: PLC0415 - reads the environment
 
-    mine, number = runtime(), 0
+    mine, number = worker_process(), 0
     assert mine.inbox is not None
     while message := mine.inbox.take(settings.queue_prefix + settings.queue, lambda _: True):
         if number == RECORDED:

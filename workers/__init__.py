@@ -8,7 +8,7 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a worker in this process; see `workers.run`."""
-    from workers.run import main as run  # noqa: PLC0415 - importing this package must stay cheap
+    """Run a worker in this process; see `workers.__main__`."""
+    from workers.__main__ import main as run  # noqa: PLC0415 - importing this package must stay cheap
 
     return run(argv)

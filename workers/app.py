@@ -15,8 +15,7 @@ from celery import Celery
 from orchestrator.config import Settings
 from orchestrator.dispatch.broker import AMQP_PATIENCE, REDIS_PATIENCE, speaks_amqp
 from orchestrator.redisconnection import OutageConnection, OutageSSLConnection
-from workers.bootsteps import Heartbeat, LeaseKeeper
-from workers.draining import Drain
+from workers.bootsteps import Drain, Heartbeat, LeaseKeeper
 
 __all__ = ["app", "make_app"]
 

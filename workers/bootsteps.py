@@ -1,7 +1,16 @@
-"""What a worker starts beside its pool: the keeper of its leases, and its heartbeat file."""
+"""The parts that a worker starts beside its pool: keeper, heartbeat file, and drain.
+
+A worker that gets a request to stop:
+
+Rule 1: it accepts no message from that moment; the steps that it runs have its grace to end.
+Rule 2: steps that run longer are handed back: released, and dispatched again at once. That does
+        not count as a death of their worker.
+Rule 3: then the worker ends by force. What a node still does is not stored. (INV-3)
+"""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -20,18 +29,24 @@ from pathlib import Path
 from typing import Any
 
 from celery import bootsteps
-from celery.signals import worker_process_init
+from celery.signals import worker_process_init, worker_shutting_down
 
-from orchestrator.checkpointer.redis.workers import Fleet, Worker
+from orchestrator.checkpointer.fleet import SharedCheckpointer, Worker
 from orchestrator.config import Settings
-from orchestrator.dispatch.broker import open_store
+from orchestrator.dispatch.broker import Dispatch, dispatcher, open_store
 from orchestrator.dispatch.message import celery_template
 from orchestrator.errors import CheckpointerUnavailableError
+from workers.configuration import refused_pool
 from workers.health import beat, heartbeat_file
-from workers.pools import refused_pool
-from workers.process import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE, registry, runtime
+from workers.process import (
+    RUN_FOLDER_VARIABLE,
+    TEMPLATE_VARIABLE,
+    loaded_graphs,
+    mark_stopping,
+    worker_process,
+)
 
-__all__ = ["Heartbeat", "LeaseKeeper", "make_folder", "remove_left_folders"]
+__all__ = ["Drain", "Heartbeat", "LeaseKeeper", "hand_back", "make_folder", "remove_left_folders"]
 
 _FOLDER_PREFIX = "graphstalk-worker-"
 _HELD = "held"  # A file in the folder, locked by the processes of its worker.
@@ -63,7 +78,7 @@ class LeaseKeeper(bootsteps.StartStopStep):
         """Load the graphs, and start the keeper, before there are pool processes."""
         if why := refused_pool(_pool_of(worker)):  # As where `celery worker` was called itself.
             raise SystemExit(f"graphstalk: {why}")
-        graphs = registry()
+        graphs = loaded_graphs()
         settings = Settings.from_env()
         remove_left_folders()
         self._folder, self._held = make_folder()
@@ -84,7 +99,7 @@ class LeaseKeeper(bootsteps.StartStopStep):
             broker=settings.broker_name,
         )
         if not worker.pool_cls.__module__.endswith("prefork"):
-            runtime()  # Nodes run in this process, so it is the one that holds leases.
+            worker_process()  # Nodes run in this process, so it is the one that holds leases.
             # After a reconnection Celery would set the number of messages from the OS thread of a
             # node, and wait there for an answer that the worker's own thread reads: both then wait.
             worker.app.conf.worker_enable_prefetch_count_reduction = False
@@ -97,9 +112,9 @@ class LeaseKeeper(bootsteps.StartStopStep):
         store = open_store(Settings.from_env(), os.environ.get(TEMPLATE_VARIABLE))
         while not self._ending.is_set():
             try:
-                known = {name: graph.spec.fingerprint for name, graph in registry().items()}
-                queues = {name: graph.spec.queue or "" for name, graph in registry().items()}
-                Fleet(store).publish_graphs(known, queues)
+                known = {name: graph.spec.fingerprint for name, graph in loaded_graphs().items()}
+                queues = {name: graph.spec.queue or "" for name, graph in loaded_graphs().items()}
+                store.fleet.publish_graphs(known, queues)
             except CheckpointerUnavailableError:
                 self._ending.wait(1)
             else:
@@ -236,4 +251,61 @@ def _register_pool_process(**_: Any) -> None:
     made; `LeaseKeeper` makes that runtime.
     """
     if RUN_FOLDER_VARIABLE in os.environ:
-        runtime()
+        worker_process()
+
+
+# ---- a request to stop ----------------------------------------------------------------------
+
+
+class Drain(bootsteps.Step):
+    """Hands back what still runs when a worker's grace is over, and ends it."""
+
+    requires = ("workers.bootsteps:LeaseKeeper",)
+
+    def __init__(self, _worker: Any, **_: Any) -> None:
+        """Prepare; nothing is watched yet."""
+        self._told = threading.Event()
+        self._grace_s = Settings.from_env().drain_s
+
+    def create(self, _worker: Any) -> None:
+        """Wait for the worker to be told to stop, in an OS thread of its own."""
+        worker_shutting_down.connect(self._begin, weak=False)
+        threading.Thread(target=self._wait, name="drain", daemon=True).start()
+
+    def _begin(self, **_: Any) -> None:
+        mark_stopping()
+        self._told.set()
+
+    def _wait(self) -> None:
+        """Wait for the end of the grace; a worker that stops in time takes this OS thread along."""
+        self._told.wait()
+        threading.Event().wait(self._grace_s)
+        settings = Settings.from_env()
+        store = open_store(settings, os.environ.get(TEMPLATE_VARIABLE))
+        folder = Path(os.environ[RUN_FOLDER_VARIABLE])
+        count = hand_back(folder, store, dispatcher(store, settings))
+        _log.warning("the grace of %g s is over: %d steps are handed back", self._grace_s, count)
+        heartbeat_file().unlink(missing_ok=True)
+        os._exit(0)
+
+
+def hand_back(folder: Path, store: SharedCheckpointer, dispatch: Dispatch) -> int:
+    """Hand back the steps of all processes that a folder names, and kill those; return how many.
+
+    This process is not killed. A server that is away is told nothing: leases run out, too.
+    """
+    owners: dict[int, str] = {}
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # It died just now, and its keeper knows.
+            if path.name.isdigit():
+                owners[int(path.name)] = path.read_text("utf-8")
+    count = 0
+    with contextlib.suppress(CheckpointerUnavailableError):
+        for owner in owners.values():
+            steps = store.release(owner, died=False)
+            dispatch(steps)
+            count += len(steps)
+    for pid in owners.keys() - {os.getpid()}:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return count

@@ -11,15 +11,15 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import amqp
 import redis
 from celery import Celery
 
-from orchestrator.checkpointer.redis.keys import Keys
-from orchestrator.checkpointer.redis.store import connect
 from orchestrator.config import Settings, without_password
+from orchestrator.dispatch.broker import open_store
 from workers.configuration import ConfigurationError
 
 __all__ = ["try_connections"]
@@ -116,11 +116,8 @@ def _try_store(settings: Settings) -> None:
             "Valkey, not a Cluster or a Sentinel"
         )
         raise ConfigurationError(msg)
-    keys = Keys(settings.namespace, settings.partitions)
-    with connect(settings.url, _ANSWER_S) as client:
-        client.ping()
-        for partition in range(settings.partitions):
-            client.exists(keys.prefix(partition) + "sweep")  # A node of a cluster has not all.
+    with closing(open_store(settings, answer_s=_ANSWER_S, sends=False)) as store:
+        store.probe()
 
 
 def _try_broker(app: Celery, settings: Settings) -> None:

@@ -8,7 +8,7 @@ Rule 2: a process that has died has its claims released at once; its steps are s
 Rule 3: a process that is stopped (SIGSTOP, frozen) is not renewed: its lease runs out.
 Rule 4: the keeper ends when there is nobody left to keep; not by the signals that end the worker,
         because the worker's last steps still need their leases.
-Rule 5: it vouches for claims that a process works on, and takes others away; see `vouching.py`.
+Rule 5: it vouches for claims that a process works on, and takes others away; see `lease_check.py`.
 
 It also runs the sweeper and the auditor, which must not depend on what nodes do to the worker's
 processes.
@@ -31,16 +31,13 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.checkpointer.redis.rollback_guard import EpochFile, Epochs
-from orchestrator.checkpointer.redis.store import RedisCheckpointer
-from orchestrator.checkpointer.redis.workers import Fleet, Worker
+from orchestrator.checkpointer.fleet import SharedCheckpointer, Worker
 from orchestrator.config import Settings
 from orchestrator.dispatch.broker import Dispatch, dispatcher, open_store
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.maintenance.auditor import Auditor
 from orchestrator.maintenance.sweeper import Sweeper
-from workers.busy import busy_file
-from workers.lease_check import Voucher
+from workers.lease_check import LeaseCheck, busy_path
 from workers.process import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE
 
 __all__ = ["Keeper", "main"]
@@ -83,7 +80,7 @@ class Keeper:
 
     folder: Path
     parent: int  # The worker's main process.
-    store: RedisCheckpointer
+    store: SharedCheckpointer
     dispatch: Dispatch
     settings: Settings
     worker: Worker | None = None
@@ -101,7 +98,7 @@ class Keeper:
         with contextlib.suppress(CheckpointerUnavailableError):
             self.store.renew(alive, ttl_s=self.settings.lease_ttl_s)
             if self.worker is not None:
-                Fleet(self.store).announce(self.worker)
+                self.store.fleet.announce(self.worker)
         return bool(self.kept) or os.getppid() == self.parent
 
     def _find(self) -> None:
@@ -141,7 +138,7 @@ class Keeper:
         self._forget(one.pid)
 
     def _forget(self, pid: int) -> None:
-        for path in (self.folder / str(pid), busy_file(self.folder, pid)):
+        for path in (self.folder / str(pid), busy_path(self.folder, pid)):
             path.unlink(missing_ok=True)
 
     def _release(self, owner: str) -> bool:
@@ -175,7 +172,7 @@ def main(argv: list[str]) -> int:
     keeper = Keeper(folder, int(argv[0]), store, dispatch, settings, worker)
     stop = threading.Event()
     sweeper_store = open_store(settings, template)
-    sweeper_store.epochs = Epochs(EpochFile(Path(settings.state_dir), settings))
+    sweeper_store.fleet.watch_rollbacks(Path(settings.state_dir))
     sweeper = Sweeper(
         sweeper_store,
         dispatcher(sweeper_store, settings),
@@ -183,7 +180,7 @@ def main(argv: list[str]) -> int:
         settings.sweep_s,
     )
     auditor = Auditor(open_store(settings, os.environ.get(TEMPLATE_VARIABLE)), _leads(sweeper))
-    voucher = Voucher(folder, sweeper_store, dispatcher(sweeper_store, settings))
+    voucher = LeaseCheck(folder, sweeper_store, dispatcher(sweeper_store, settings))
     for one in (sweeper, auditor, voucher):
         name = type(one).__name__.lower()
         threading.Thread(target=_look, args=(one.loop, stop), name=name, daemon=True).start()
@@ -191,7 +188,7 @@ def main(argv: list[str]) -> int:
     # Only at the end: a keeper that fails is replaced, and the next one needs the folder.
     stop.set()
     with contextlib.suppress(CheckpointerUnavailableError):
-        Fleet(store).leave(worker.name)
+        store.fleet.leave(worker.name)
     shutil.rmtree(folder, ignore_errors=True)
     return 0
 

@@ -146,7 +146,7 @@ class FolderGraphs(Mapping[str, "CompiledStateGraph"]):
     """
 
     def __init__(self) -> None:
-        self._registry: Any = from_workers(".registry")
+        self._registry: Any = from_workers(".configuration")
         self._graphs: dict[str, CompiledStateGraph | None] = {}
         try:
             self._targets: dict[str, str] = self._registry.configured()
@@ -172,7 +172,7 @@ class FolderGraphs(Mapping[str, "CompiledStateGraph"]):
     def _loaded(self, name: str, target: str) -> CompiledStateGraph | None:
         try:
             with contextlib.redirect_stdout(sys.stderr):  # Standard output is the command's own.
-                graph: CompiledStateGraph = self._registry.Registry({name: target})[name]
+                graph: CompiledStateGraph = self._registry.LoadedGraphs({name: target})[name]
         except GraphstalkError as error:
             say(f"graphstalk: {error} [{error.code}]; its classes are not known here")
             return None
@@ -194,7 +194,7 @@ def open_client(url: str | None, graphs: Mapping[str, str] | None = None) -> Cli
     Raises:
         CommandError: if the address is none.
     """
-    return _client(url, from_workers(".registry").Registry(graphs) if graphs else None)
+    return _client(url, from_workers(".configuration").LoadedGraphs(graphs) if graphs else None)
 
 
 def _client(url: str | None, known: Mapping[str, CompiledStateGraph] | None) -> Client:

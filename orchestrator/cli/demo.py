@@ -205,13 +205,13 @@ def delete_keys(url: str, namespace: str) -> None:
 def perform(where: Site, setup: Setup, out: Path | None) -> tuple[Report, int]:
     """Run the trial; return its report, and how many events are missing from its record."""
     from examples.census import graph
-    from orchestrator.checkpointer.redis.store import RedisCheckpointer
     from orchestrator.cli.board import open_board
     from orchestrator.cli.trial import GRAPH, run_trial
     from orchestrator.client.client import Client
+    from orchestrator.dispatch.broker import open_store
 
     with Client(where.url, graphs={GRAPH: graph}) as client:
-        store = RedisCheckpointer(settings=client.settings)
+        store = open_store(client.settings, sends=False)
         with contextlib.closing(store), open_board() as board:
             report, watch = run_trial(client, store, where.folder, setup, board)
         if out is not None:

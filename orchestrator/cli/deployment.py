@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import limits
-from orchestrator.checkpointer.redis.rollback_guard import Halt, accept, halts
-from orchestrator.checkpointer.redis.store import RedisCheckpointer
-from orchestrator.checkpointer.redis.workers import Fleet
+from orchestrator.checkpointer.fleet import Halt
 from orchestrator.cli.command_options import from_workers, read_settings
 from orchestrator.cli.findings import Facts, Place
 from orchestrator.config import Settings, without_password
+from orchestrator.dispatch.broker import broker_trouble, open_store
 from orchestrator.errors import GraphstalkError, PartitionsDifferError
 from orchestrator.maintenance.auditor import Auditor
 from orchestrator.model.audit import Damage
@@ -97,7 +96,7 @@ def other_distributions() -> Mapping[str, tuple[str, ...]]:
 def graph_facts(graphs: Mapping[str, str]) -> dict[str, Any]:
     """Load the configured graphs, as a worker started here would."""
     try:
-        registry = from_workers(".registry")
+        registry = from_workers(".configuration")
         wanted = dict(graphs) or registry.configured()
     except ImportError:
         return {}  # Something else answers to our name: that is what `places_of` is for.
@@ -107,7 +106,7 @@ def graph_facts(graphs: Mapping[str, str]) -> dict[str, Any]:
     timeouts: dict[str, float] = {}
     for name, target in wanted.items():
         try:
-            graph = registry.Registry({name: target})[name]
+            graph = registry.LoadedGraphs({name: target})[name]
         except GraphstalkError as error:
             errors[name] = str(error)
             continue
@@ -120,8 +119,6 @@ def graph_facts(graphs: Mapping[str, str]) -> dict[str, Any]:
 
 def broker_facts(settings: Settings) -> dict[str, Any]:
     """Return whether the broker accepts messages, and the settings of redelivery."""
-    from orchestrator.dispatch.broker import broker_trouble  # --help must not pay for it.
-
     return {"broker_trouble": broker_trouble(settings), **redelivery_facts(settings)}
 
 
@@ -185,7 +182,7 @@ def audited(url: str | None, *, repair: bool) -> tuple[int, Sequence[Damage]]:
     Raises:
         CheckpointerUnavailableError: if the server does not answer.
     """
-    with closing(RedisCheckpointer(settings=read_settings(url))) as store:
+    with closing(open_store(read_settings(url), sends=False)) as store:
         audit = Auditor(store, repair=repair).all()
     return audit.threads, audit.found
 
@@ -209,8 +206,8 @@ def orphans(url: str | None) -> Sequence[Orphan]:
     Raises:
         CheckpointerUnavailableError: if the server does not answer.
     """
-    with closing(RedisCheckpointer(settings=read_settings(url))) as store:
-        workers = Fleet(store).workers()
+    with closing(open_store(read_settings(url), sends=False)) as store:
+        workers = store.fleet.workers()
         known = {graph for worker in workers for graph in worker.graphs}
         open_threads = [
             found
@@ -235,8 +232,8 @@ def accepted(url: str | None) -> dict[int, Halt]:
     Raises:
         CheckpointerUnavailableError: if the server does not answer.
     """
-    with closing(RedisCheckpointer(settings=read_settings(url))) as store:
-        return accept(store)
+    with closing(open_store(read_settings(url), sends=False)) as store:
+        return store.fleet.accept_loss()
 
 
 def halted(settings: Settings) -> dict[int, Halt]:
@@ -245,5 +242,5 @@ def halted(settings: Settings) -> dict[int, Halt]:
     Raises:
         CheckpointerUnavailableError: if the server does not answer.
     """
-    with closing(RedisCheckpointer(settings=settings)) as store:
-        return halts(store)
+    with closing(open_store(settings, sends=False)) as store:
+        return store.fleet.halts()

@@ -143,7 +143,7 @@ def check(*, graphs: dict[str, str], limit: int, as_json: bool, url: str | None)
     """
     from orchestrator.cli.command_options import from_workers  # --help must not pay for it.
 
-    client = open_client(url, graphs or from_workers(".registry").configured())
+    client = open_client(url, graphs or from_workers(".configuration").configured())
     count = found = 0
     for trouble in client.check(limit=limit):
         count += 1

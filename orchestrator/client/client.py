@@ -9,8 +9,7 @@ from functools import partial
 from typing import Any, Self, Unpack
 
 from orchestrator import limits
-from orchestrator.checkpointer.redis.store import RedisCheckpointer
-from orchestrator.checkpointer.redis.workers import Fleet, Worker
+from orchestrator.checkpointer.fleet import SharedCheckpointer, Worker, require_fleet
 from orchestrator.client.aio import in_thread
 from orchestrator.client.call_config import (
     OptionError,
@@ -87,6 +86,7 @@ class Client:
         *,
         graphs: Mapping[str, CompiledStateGraph] | None = None,
         settings: Settings | None = None,
+        checkpointer: SharedCheckpointer | None = None,
     ) -> None:
         """Use the deployment at `url`, by default that of the environment (`REDIS_URL`).
 
@@ -96,11 +96,19 @@ class Client:
                 here, and their types decoded. A value of a type that this process does not know is
                 shown as an `UnknownValue`.
             settings: all settings, instead of those of the environment.
+            checkpointer: the store of the deployment, opened by the caller, who closes it.
+
+        Raises:
+            NotSupportedError: if no workers share that checkpointer.
         """
+        if checkpointer is not None:
+            require_fleet(checkpointer)
+            settings = checkpointer.settings
         self.settings = settings or Settings.from_env(url=url)
+        self._given = checkpointer
         self._graphs: Mapping[str, CompiledStateGraph] = {} if graphs is None else graphs
-        self._reader = RedisCheckpointer(settings=self.settings)
-        self._writer: RedisCheckpointer | None = None
+        self._reader = checkpointer or open_store(self.settings, sends=False)
+        self._writer: SharedCheckpointer | None = None
         self._dispatch: Dispatch | None = None  # Where another server is the broker.
         codec = Codec()
         self._plain = Records(codec.encode, partial(codec.decode, placeholders=UNKNOWN_TYPED))
@@ -411,13 +419,14 @@ class Client:
 
     def workers(self) -> list[Worker]:
         """Return the workers that are alive."""
-        return Fleet(self._reader).workers()
+        return self._reader.fleet.workers()
 
     def close(self) -> None:
-        """Give back connections."""
-        self._reader.close()
-        if self._writer is not None:
-            self._writer.close()
+        """Give back the connections that this client has opened."""
+        if self._given is None:
+            self._reader.close()
+            if self._writer is not None:
+                self._writer.close()
         if self._dispatch is not None:
             disconnect(self._dispatch)
 
@@ -450,7 +459,7 @@ class Client:
         return (graph, known.spec, known.records) if known else (graph, None, CARRYING)
 
     def _fingerprint(self, name: str) -> str:
-        announced = Fleet(self._reader).graphs()
+        announced = self._reader.fleet.graphs()
         if name not in announced:
             known = ", ".join(map(repr, sorted({*announced, *self._graphs}))) or "none"
             msg = (
@@ -462,7 +471,7 @@ class Client:
 
     def _queue(self, name: str, spec: GraphSpec | None) -> str:
         """Return where the first step of a run goes, if the run names no queue."""
-        own = spec.queue if spec else Fleet(self._reader).queue_of(name)
+        own = spec.queue if spec else self._reader.fleet.queue_of(name)
         return own or self.settings.queue
 
     def _calls(self, thread_id: str = "") -> Calls:
@@ -473,10 +482,10 @@ class Client:
         queue = graph.spec.queue if graph else None
         return Calls(self._sending(), records, queue or self.settings.queue)
 
-    def _sending(self) -> RedisCheckpointer:
+    def _sending(self) -> SharedCheckpointer:
         """Return the store through which steps become ready; made when first needed."""
         if self._writer is None:
-            self._writer = open_store(self.settings)
+            self._writer = self._given or open_store(self.settings)
             warn_if_unread(self._writer)
         return self._writer
 

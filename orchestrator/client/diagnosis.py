@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.checkpointer.redis.rollback_guard import halted_at
-from orchestrator.checkpointer.redis.store import RedisCheckpointer
-from orchestrator.checkpointer.redis.workers import Fleet
+from orchestrator.checkpointer.fleet import SharedCheckpointer
 from orchestrator.client.graph import CompiledStateGraph
 from orchestrator.engine.compat import mismatch
 from orchestrator.engine.explain import Claimed, Explanation, Facts, Station, explain
@@ -36,7 +34,7 @@ class Inquiry:
         known: returns what this process knows of a thread's graph, and how to read its records.
     """
 
-    store: RedisCheckpointer
+    store: SharedCheckpointer
     known: Callable[[LoadedThread], tuple[GraphSpec | None, Records]]
 
     def explanation(self, thread_id: str, run_id: str = "") -> Explanation:
@@ -46,15 +44,15 @@ class Inquiry:
             raise missing(thread_id)
         spec, records = self.known(loaded)
         claimed = {s.step.step_id: s.owner for s in loaded.steps.values() if s.owner}
-        fleet = Fleet(self.store)
-        held = fleet.held(thread_id, claimed) if claimed else {}
+        fleet = self.store.fleet
+        held = fleet.claim_times(thread_id, claimed) if claimed else {}
         facts = Facts(
             thread_id=thread_id,
             loaded=loaded,
             records=records,
             lease_ms=int(self.store.settings.lease_ttl_s * 1000),
             claims={id_: Claimed(h.since_ms, h.lease_ends_ms) for id_, h in held.items()},
-            halted=str(halted_at(self.store, thread_id) or ""),
+            halted=str(fleet.halted_at(thread_id) or ""),
             workers=[Station(worker.queues, worker.graphs) for worker in fleet.workers()],
             events=self._events(thread_id, loaded),
             attempts_max=dict(_attempts(spec)) if spec else {},

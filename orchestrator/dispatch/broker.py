@@ -1,4 +1,4 @@
-"""Getting the messages of ready steps to a broker."""
+"""The broker of a deployment: sends the messages of ready steps to it, and accepts them from it."""
 
 from __future__ import annotations
 
@@ -6,31 +6,32 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
+from orchestrator.checkpointer.fleet import SharedCheckpointer
 from orchestrator.checkpointer.redis.store import RedisCheckpointer, connect
-from orchestrator.checkpointer.redis.workers import Fleet
 from orchestrator.config import Settings
 from orchestrator.dispatch.message import (
     STEP_TASK,
     MessageRenderer,
+    StepMessage,
     celery_template,
     importing,
+    parse_message,
     step_arguments,
 )
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.model.commit import ReadyStep
 from orchestrator.redisconnection import refuses_for_now
 
-if TYPE_CHECKING:
-    from celery import Celery
-
 __all__ = [
     "AMQP_PATIENCE",
     "REDIS_PATIENCE",
     "Dispatch",
+    "Inbox",
     "broker_trouble",
     "disconnect",
     "dispatcher",
@@ -38,6 +39,10 @@ __all__ = [
     "speaks_amqp",
     "warn_if_unread",
 ]
+
+if TYPE_CHECKING:
+    from celery import Celery
+
 
 _log = logging.getLogger(__name__)
 
@@ -63,16 +68,25 @@ _ASKED = ("redis", *_AMQP)
 
 
 def open_store(
-    settings: Settings, template: str | None = None, *, answer_s: float | None = None
-) -> RedisCheckpointer:
+    settings: Settings,
+    template: str | None = None,
+    *,
+    answer_s: float | None = None,
+    sends: bool = True,
+) -> SharedCheckpointer:
     """Return the checkpointer of a deployment; where it is the broker too, it sends messages.
+
+    This is the only function that knows which store an address is of.
 
     Args:
         settings: the deployment.
-        template: of messages, if somebody has rendered it already; else Celery renders it now.
-        answer_s: how long an answer is waited for, if not as long as usual.
+        template: of messages, if it is rendered already; else Celery renders it now.
+        answer_s: the time-out of an answer, if not the usual one.
+        sends: whether steps become ready through it; else Celery is not loaded.
     """
     client = None if answer_s is None else connect(settings.url, answer_s)
+    if not sends:
+        return RedisCheckpointer(settings=settings, client=client)
     if not settings.one_redis:
         is_empty = _Broker(settings).is_empty
         return RedisCheckpointer(settings=settings, client=client, is_empty=is_empty)
@@ -80,16 +94,16 @@ def open_store(
     return RedisCheckpointer(settings=settings, client=client, renderer=renderer)
 
 
-def dispatcher(store: RedisCheckpointer, settings: Settings) -> Dispatch:
+def dispatcher(store: SharedCheckpointer, settings: Settings) -> Dispatch:
     """Return how messages get to the broker of `settings`."""
     return store.push if store.pushes else _Publisher(store, _Broker(settings))
 
 
-def warn_if_unread(store: RedisCheckpointer) -> None:
+def warn_if_unread(store: SharedCheckpointer) -> None:
     """Log a warning if workers are alive and none of them reads the broker of these settings."""
     mine = store.settings.broker_name
     try:
-        read = {worker.broker for worker in Fleet(store).workers()}
+        read = {worker.broker for worker in store.fleet.workers()}
     except CheckpointerUnavailableError:
         return
     if read and "" not in read and mine not in read:
@@ -229,7 +243,7 @@ class _Broker:
 class _Publisher:
     """Sends through Celery, to whatever broker it speaks to."""
 
-    def __init__(self, store: RedisCheckpointer, broker: _Broker) -> None:
+    def __init__(self, store: SharedCheckpointer, broker: _Broker) -> None:
         self._store, self._broker = store, broker
 
     def __call__(self, steps: Sequence[ReadyStep]) -> None:
@@ -263,3 +277,35 @@ class _Publisher:
     def close(self) -> None:
         """Give back connections."""
         self._broker.disconnect()
+
+
+# ---- messages that a process accepts itself -------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """The queues of a broker, as a process that does steps takes from them itself."""
+
+    store: SharedCheckpointer
+
+    def take(self, queue: str, wanted: Callable[[str], bool]) -> StepMessage | None:
+        """Take the first message of a queue, if it is that of a step whose node is wanted.
+
+        One that is not stays the first, for Celery. Whoever takes one and dies before its claim has
+        lost a hint, and the sweeper finds that.
+
+        Args:
+            queue: the broker's name of the queue.
+            wanted: tells by the name that Flower shows, `graph.node`.
+        """
+        try:
+            data = self.store.take_message(queue)
+            if data is None:
+                return None
+            message = parse_message(data)
+            if message is not None and wanted(message.shadow):
+                return message
+            self.store.put_back(queue, data)
+        except CheckpointerUnavailableError:
+            pass
+        return None

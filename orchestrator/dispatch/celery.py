@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.checkpointer.fleet import SharedCheckpointer, require_fleet
 from orchestrator.config import Settings
 from orchestrator.dispatch.await_run import wait_for_rest
 from orchestrator.dispatch.broker import dispatcher, open_store, warn_if_unread
@@ -27,19 +28,27 @@ class CeleryExecutor:
         *,
         settings: Settings | None = None,
         timeout_s: float | None = None,
+        checkpointer: SharedCheckpointer | None = None,
     ) -> None:
         """Use the deployment at `url`, by default that of the environment.
 
         Args:
             url: the Redis that holds the checkpoints.
             settings: all settings, instead of those of the environment.
-            timeout_s: how long `invoke` waits for a run; the run itself goes on.
+            timeout_s: how long `invoke` waits for a run; the run itself continues.
+            checkpointer: the store of the deployment, opened by the caller, who closes it.
+
+        Raises:
+            NotSupportedError: if no workers share that checkpointer.
         """
+        if checkpointer is not None:
+            require_fleet(checkpointer)
+            settings = checkpointer.settings
         self.settings = settings or Settings.from_env(url=url)
         self.default_queue = self.settings.queue
         self._timeout_s = timeout_s
         self._checked = False  # Whether workers read the same broker.
-        self._store = open_store(self.settings)
+        self._store = checkpointer or open_store(self.settings)
         self._dispatch = dispatcher(self._store, self.settings)
 
     def checkpointer(self) -> Checkpointer | None:

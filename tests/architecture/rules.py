@@ -31,7 +31,7 @@ ALLOWED = {
         "orchestrator/cli/command_options.py",
         "import_module",
     ): "one fixed name, from the layer above",
-    ("workers/registry.py", "import_module"): "loads the graphs that the operator configured",
+    ("workers/configuration.py", "import_module"): "loads the graphs that the operator configured",
 }
 
 FOREIGN = {

@@ -4,13 +4,11 @@ from dataclasses import replace
 from time import sleep
 
 import pytest
-from workers.lease_check import Voucher
 
 from orchestrator.checkpointer.redis import RedisCheckpointer
-from orchestrator.checkpointer.redis.claims import fenced, held_by
 from orchestrator.ids import child_thread
 from orchestrator.testing.contract.driver import Driver, guard
-from workers.busy import Busy, busy_file
+from workers.lease_check import BusyFile, LeaseCheck, busy_path
 
 PID = 7
 
@@ -40,12 +38,12 @@ def sent():
 @pytest.fixture
 def voucher(store, tmp_path, sent):
     (tmp_path / f"{PID}").write_text("worker", "utf-8")
-    return Voucher(tmp_path, store, sent.extend)
+    return LeaseCheck(tmp_path, store, sent.extend)
 
 
 @pytest.fixture
 def busy(tmp_path):
-    return Busy(busy_file(tmp_path, PID))
+    return BusyFile(busy_path(tmp_path, PID))
 
 
 def forgotten(store, driver):
@@ -65,7 +63,11 @@ def test_a_claim_that_its_owner_has_forgotten_is_taken_away_at_the_second_look(
     step = driver.step("a")
     assert (step.owner, step.deaths, step.reason) == ("", 0, "crash")
     assert sent == [claim.step]
-    assert (forgotten(store, driver), voucher.once(), held_by(store, ["worker"])) == (1, 0, [])
+    assert (forgotten(store, driver), voucher.once(), store.fleet.claims_of(["worker"])) == (
+        1,
+        0,
+        [],
+    )
     assert driver.commit(guard=guard(claim), completed=b"late").refused == "stale_fence"
     driver.complete(driver.claimed("a"))
 
@@ -105,19 +107,21 @@ def test_another_claim_of_the_same_step_is_another_doubt(driver, store, voucher,
 def test_a_claim_that_changed_since_it_was_seen_is_kept(driver, store):
     driver.start("a")
     driver.claimed("a")
-    (seen,) = fenced(store, held_by(store, ["worker", "nobody"]))
+    (seen,) = store.fleet.fenced(store.fleet.claims_of(["worker", "nobody"]))
     store.release("worker")
     driver.claimed("a")
     assert store.release_forgotten(seen) == (0, [])
     assert driver.step("a").owner == "worker"
-    assert [claim.member for claim in held_by(store, ["worker"])] == [seen.member]
+    assert [claim.step_id for claim in store.fleet.claims_of(["worker"])] == [seen.step_id]
 
 
 def test_only_the_claim_that_is_meant_is_taken_away(driver, store):
     driver.start("a", "b")
     kept = driver.claimed("a")
     driver.claimed("b")
-    claims = {claim.step_id: claim for claim in fenced(store, held_by(store, ["worker"]))}
+    claims = {
+        claim.step_id: claim for claim in store.fleet.fenced(store.fleet.claims_of(["worker"]))
+    }
     count, steps = store.release_forgotten(claims[driver.step("b").step.step_id])
     assert (count, [step.node for step in steps]) == (1, ["b"])
     assert driver.step("a").owner == "worker"

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.checkpointer.fleet import Worker
 from orchestrator.checkpointer.redis import RedisCheckpointer
 from orchestrator.checkpointer.redis.rollback_guard import Epochs
-from orchestrator.checkpointer.redis.workers import Fleet, Worker
 from orchestrator.cli import findings
 from orchestrator.cli.deployment import gather
 from orchestrator.cli.embedded import HOST, free_port
@@ -249,7 +249,7 @@ def test_a_broker_that_no_worker_reads(here: Here, server: OwnServer) -> None:
     settings = Settings(url=server.url(), broker_url="amqp://here", namespace="unread")
     fields = {"queues": ["q"], "pool": "solo", "concurrency": 1, "graphs": ["g"]}
     worker = Worker(name="w", host="h", pid=1, broker=settings.broker_name, **fields)
-    Fleet(RedisCheckpointer(settings=settings)).announce(worker)
+    RedisCheckpointer(settings=settings).fleet.announce(worker)
     here.env(GRAPHSTALK_BROKER_URL="amqp://here")
     assert "BROKER_NOT_READ" not in here.ask(server.url())
     here.env(GRAPHSTALK_BROKER_URL="amqp://elsewhere")

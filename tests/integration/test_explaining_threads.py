@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.checkpointer.redis.workers import Fleet, Worker
+from orchestrator.checkpointer.fleet import Worker
 from orchestrator.cli import main
 from orchestrator.config import Settings
 from orchestrator.errors import UnknownThreadError
@@ -65,7 +65,7 @@ def test_workers_that_are_alive_are_known(world: World) -> None:
     worker = Worker(
         name="w", host="h", pid=1, queues=[queue], pool="solo", concurrency=1, graphs=["g"]
     )
-    Fleet(world.store).announce(worker)
+    world.store.fleet.announce(worker)
     assert str(world.client.explain(THREAD)).endswith(f"queue {queue}: 1 alive")
 
 
@@ -138,11 +138,11 @@ def test_the_doctor_finds_threads_whose_graph_no_living_worker_knows(
     capsys.readouterr()
     one = {"queues": [world.settings.queue], "pool": "solo", "concurrency": 1}
     other = Worker(name="w", host="h", pid=1, graphs=["other"], **one)
-    Fleet(world.store).announce(other)
+    world.store.fleet.announce(other)
     assert main(["doctor", "--threads", "--json"]) == 1
     [finding] = json.loads(capsys.readouterr().out)["findings"]
     assert (finding["thread_id"], finding["code"]) == (THREAD, "NO_GRAPH")
     assert main(["doctor", "--threads"]) == 1
     assert "no living worker knows its graph 'g' [NO_GRAPH]" in capsys.readouterr().out
-    Fleet(world.store).announce(replace(other, name="w2", graphs=["g"]))
+    world.store.fleet.announce(replace(other, name="w2", graphs=["g"]))
     assert main(["doctor", "--threads"]) == 0

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from workers.process import Runtime
-
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.client.graph import CompiledStateGraph
 from orchestrator.config import Settings
@@ -24,6 +22,7 @@ from tests.simulation.accounts import Accounts
 from tests.simulation.faults import LEASE_MS
 from tests.simulation.seam import Seam
 from tests.simulation.world import Process, World
+from workers.process import WorkerProcess
 
 __all__ = ["QUEUES", "SETTINGS", "Fleet"]
 
@@ -193,7 +192,7 @@ class Fleet:
         """Do steps, as a Celery worker's pool process does."""
         store = self.seam(process)
         access = Access(store, process.name, attempts_max=float("inf"), clock=process)
-        runtime = Runtime(
+        runtime = WorkerProcess(
             access,
             self.graphs,
             SETTINGS.queue,

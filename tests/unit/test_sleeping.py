@@ -23,7 +23,7 @@ from orchestrator import (
 from orchestrator.engine.settle import ASLEEP
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import Wait
-from tests.unit.test_runtime_of_workers import Fleet
+from tests.unit.test_worker_process import Fleet
 
 
 class State(TypedDict, total=False):

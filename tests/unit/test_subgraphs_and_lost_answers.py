@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Annotated, Any, TypedDict
 
 import pytest
-from workers.process import Runtime
 
 from orchestrator import START, CompiledStateGraph, MemoryCheckpointer, StateGraph
 from orchestrator.cli.ledger import Verdict, judge
@@ -19,6 +18,7 @@ from orchestrator.maintenance.sweeper import Sweeper
 from orchestrator.model.commit import ReadyStep
 from orchestrator.step.store_access import Access
 from orchestrator.testing.manual_clock import ManualClock
+from workers.process import WorkerProcess
 
 CALLS_MAX = 100  # More than the whole run makes.
 ROUNDS_MAX = 20
@@ -102,7 +102,7 @@ def worked(graph: CompiledStateGraph, store: AwayOnce, clock: ManualClock) -> No
         messages.extend(steps)
 
     access = Access(store, "host:1:me", attempts_max=float("inf"), clock=clock)
-    runtime = Runtime(access, {GRAPH: graph}, "queue", send, pushes=False)
+    runtime = WorkerProcess(access, {GRAPH: graph}, "queue", send, pushes=False)
     calls = Calls(store, graph.records, "queue", clock=clock)
     run = RunConfig(run_id="run", fingerprint=graph.spec.fingerprint)
     call, store.left = store.left, 0  # That of the caller is the caller's to repeat.

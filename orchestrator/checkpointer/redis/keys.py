@@ -77,22 +77,41 @@ compared by every process that connects; and where this server is the broker, `<
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import redis
 
+from orchestrator.checkpointer.fleet import HeldClaim
 from orchestrator.errors import PartitionsDifferError
 from orchestrator.ids import partition_of
+from orchestrator.model.commit import ReadyStep
 
 STEP_ID_CHARS = 32
 
 
 class Deployment(Protocol):
-    """What queries about claims and lost data need of a `RedisCheckpointer`."""
+    """The part of a `RedisCheckpointer` that its fleet uses."""
 
     client: redis.Redis
     keys: Keys
     partitions: int
+
+    def check(self) -> None:
+        """Check that this process and the server agree on the number of partitions."""
+        ...
+
+    def now_ms(self) -> int:
+        """Return the server's time."""
+        ...
+
+    def release_forgotten(self, claim: HeldClaim) -> tuple[int, list[ReadyStep]]:
+        """See `Fleet.release_forgotten`."""
+        ...
+
+    def watch_rollbacks(self, folder: Path) -> None:
+        """See `Fleet.watch_rollbacks`."""
+        ...
 
     def release_in(self, partition: int, owner: str | bytes) -> int:
         """Take all claims of one partition from an owner that must stop; return how many."""

@@ -22,11 +22,11 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from orchestrator.checkpointer.fleet import Halt
 from orchestrator.checkpointer.redis.keys import Deployment
 from orchestrator.checkpointer.redis.scripts import available
 from orchestrator.config import Settings
@@ -44,46 +44,12 @@ class ServerWentBackError(CheckpointerUnavailableError):
     code = "SERVER_WENT_BACK"
 
 
-@dataclass(frozen=True, slots=True)
-class Halt:
-    """The reason for which a partition is halted."""
-
-    kind: str  # `back`: it is older than it was; `other`: it is not what it was at all.
-    epoch: str  # That was there.
-    from_ms: int  # The latest mark that is left.
-    seen_ms: int  # The mark that was seen.
-
-    @classmethod
-    def of(cls, text: str) -> Halt:
-        """Return what `sweep.lua` wrote."""
-        kind, epoch, from_ms, seen_ms = text.split(" ")
-        return cls(kind, epoch, int(from_ms), int(seen_ms))
-
-    @property
-    def lost_ms(self) -> int:
-        """Return how much is lost."""
-        return self.seen_ms - self.from_ms
-
-    def __str__(self) -> str:
-        if self.kind == "other":
-            return (
-                "the server has nothing of what it had: it was emptied, or another one answers "
-                f"at its address. It was last seen at {_clock(self.seen_ms)}"
-            )
-        lost = self.lost_ms / 1000
-        span = f"{lost:.0f} s" if lost < 120 else f"{lost / 60:.0f} min"
-        return (
-            f"the server went back in time by {span}: it is as it was at {_clock(self.from_ms)}, "
-            f"and was seen at {_clock(self.seen_ms)}"
-        )
-
-
 def halted_error(detail: bytes) -> ServerWentBackError:
     """Return the error for a claim that was refused because nothing may run now."""
     if not detail:
         msg = "the server was silent and has not been swept since; workers sweep it within seconds"
         return ServerWentBackError(msg)
-    msg = f"nothing runs: {Halt.of(detail.decode())}. Accept it with: {_ACCEPT}"
+    msg = f"nothing runs: {_halt(detail.decode())}. Accept it with: {_ACCEPT}"
     return ServerWentBackError(msg)
 
 
@@ -185,14 +151,14 @@ def halts(store: Deployment) -> dict[int, Halt]:
         for partition in range(store.partitions):
             pipe.hget(store.keys.partition(partition) + "sweep", "halted")
         found = pipe.execute()
-    return {p: Halt.of(text.decode()) for p, text in enumerate(found) if text}
+    return {p: _halt(text.decode()) for p, text in enumerate(found) if text}
 
 
 def halted_at(store: Deployment, thread_id: str) -> Halt | None:
     """Return why nothing of a thread runs, if its partition is halted."""
     with available():
         found: Any = store.client.hget(store.keys.of_thread(thread_id)[0] + "sweep", "halted")
-    return Halt.of(found.decode()) if found else None
+    return _halt(found.decode()) if found else None
 
 
 def accept(store: Deployment) -> dict[int, Halt]:
@@ -231,8 +197,10 @@ def _lift(store: Deployment, prefix: str, halt: Halt) -> None:
     pipe.execute()
 
 
-def _clock(ms: int) -> str:
-    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+def _halt(text: str) -> Halt:
+    """Parse what `sweep.lua` wrote."""
+    kind, epoch, from_ms, seen_ms = text.split(" ")
+    return Halt(kind, epoch, int(from_ms), int(seen_ms))
 
 
 _log = logging.getLogger(__name__)

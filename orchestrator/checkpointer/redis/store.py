@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 import redis
@@ -17,16 +18,17 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from orchestrator.checkpointer.base import Planner, Renderer
+from orchestrator.checkpointer.fleet import HeldClaim
 from orchestrator.checkpointer.redis import decode
-from orchestrator.checkpointer.redis.claims import HeldClaim
 from orchestrator.checkpointer.redis.deletion import Deletion
 from orchestrator.checkpointer.redis.encode import commit_arguments, steps_in
 from orchestrator.checkpointer.redis.keys import Keys, agree
 from orchestrator.checkpointer.redis.pubsub import Listeners
 from orchestrator.checkpointer.redis.repair import Audit
-from orchestrator.checkpointer.redis.rollback_guard import Epochs, halted_error
+from orchestrator.checkpointer.redis.rollback_guard import EpochFile, Epochs, halted_error
 from orchestrator.checkpointer.redis.scripts import Scripts, available
 from orchestrator.checkpointer.redis.sweep import PartitionSweeper
+from orchestrator.checkpointer.redis.workers import RedisFleet
 from orchestrator.checkpointer.saver import BaseCheckpointSaver, check_serde
 from orchestrator.config import Settings
 from orchestrator.envelope.sealed_records import (
@@ -130,6 +132,28 @@ class RedisCheckpointer(BaseCheckpointSaver):
         self._safely = _safely(self.settings)
         self._listeners = Listeners(self.client, patience_s or _ANSWER_S)
         self._ahead_ms: float | None = None  # Its clock minus this process's monotonic one.
+
+    @property
+    def fleet(self) -> RedisFleet:
+        """Return the fleet of the store's deployment."""
+        return RedisFleet(self)
+
+    def watch_rollbacks(self, folder: Path) -> None:
+        """See `Fleet.watch_rollbacks`."""
+        self.epochs = Epochs(EpochFile(folder, self.settings))
+
+    def probe(self) -> None:
+        """See `SharedCheckpointer.probe`; a node of a cluster refuses keys that it does not own."""
+        self.client.ping()
+        for partition in range(self.partitions):
+            self.client.exists(self.keys.prefix(partition) + "sweep")
+
+    def stale_refused(self) -> int:
+        """See `SharedCheckpointer.stale_refused`."""
+        keys = [self.keys.partition(number) + "stats" for number in range(self.partitions)]
+        with available():
+            found: list[Any] = [self.client.hget(key, "stale_refused") for key in keys]
+        return sum(int(count or 0) for count in found)
 
     def script_hashes(self) -> dict[str, str]:
         """Return the hashes under which the server knows the scripts, to recognise their calls."""
@@ -252,11 +276,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
         return self._sweeping.release(partition, owner, died=False)[0]
 
     def release_forgotten(self, claim: HeldClaim) -> tuple[int, list[ReadyStep]]:
-        """Take a claim away on which its owner does not work, though it lives.
-
-        This is no death for its step. Returns how many were released, and the steps to send
-        again: neither if the claim has changed since it was seen.
-        """
+        """See `Fleet.release_forgotten`."""
         return self._sweeping.release_forgotten(claim)
 
     # ---- sweeping -----------------------------------------------------------------------

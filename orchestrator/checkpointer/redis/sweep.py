@@ -8,8 +8,8 @@ from typing import Any
 import redis
 
 from orchestrator import limits
+from orchestrator.checkpointer.fleet import HeldClaim
 from orchestrator.checkpointer.lease_trust import silence_max_ms
-from orchestrator.checkpointer.redis.claims import HeldClaim
 from orchestrator.checkpointer.redis.encode import steps_in
 from orchestrator.checkpointer.redis.keys import Keys
 from orchestrator.checkpointer.redis.rollback_guard import Epochs, Known
@@ -113,7 +113,7 @@ class PartitionSweeper:
     def release_forgotten(self, claim: HeldClaim) -> tuple[int, list[ReadyStep]]:
         """As `release`, of one claim, if it still has the fence that was seen."""
         prefix = self._keys.partition(claim.partition)
-        args = [claim.owner, 0, 0, CRASHED, claim.member, claim.fence]
+        args = [claim.owner, 0, 0, CRASHED, claim.step_id + claim.thread_id, claim.fence]
         count, found = self._run("release", [prefix], args)
         return count, list(steps_in(found))
 

@@ -168,17 +168,17 @@ def chaos(  # noqa: PLR0913  # One for each option.
 
 def perform(where: Site, order: Order) -> tuple[Drill, dict[str, Any]]:
     """Run the drill; return it and its report."""
-    from orchestrator.checkpointer.redis.store import RedisCheckpointer
     from orchestrator.cli.board import LineBoard
     from orchestrator.cli.chaos.drill import Drill, Plan, Witness
     from orchestrator.cli.chaos.faults import Injector, drawn, opened_queue, possible
     from orchestrator.cli.command_options import from_workers
     from orchestrator.client.client import Client
     from orchestrator.config import Settings
+    from orchestrator.dispatch.broker import open_store
 
     targets = order.graphs or BUILT_IN
     settings = Settings.from_env(url=where.url)
-    registry = from_workers(".registry").Registry(targets)
+    registry = from_workers(".configuration").LoadedGraphs(targets)
     queues = named_queues(registry)
     if queues and where.server is None:
         msg = (
@@ -191,7 +191,7 @@ def perform(where: Site, order: Order) -> tuple[Drill, dict[str, Any]]:
     note(f"seed {order.seed}")
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(Client(graphs=registry, settings=settings))
-        store = stack.enter_context(contextlib.closing(RedisCheckpointer(settings=settings)))
+        store = stack.enter_context(contextlib.closing(open_store(settings, sends=False)))
         name = settings.queue_prefix + settings.queue
         queue = stack.enter_context(opened_queue(settings.broker_url, name))
         crew = hired(where, order, targets, {settings.queue, *queues})
@@ -207,7 +207,7 @@ def perform(where: Site, order: Order) -> tuple[Drill, dict[str, Any]]:
         drill = Drill(client, store, crew, load_of(order), plan, witness, note)
         injector = Injector(crew, where, queue, clock_of(settings.url))
         drill.run(injector, drawn(order.seed, possible(where, settings.broker_url)))
-        report = report_of(order, drill, injector, crew, stale_refused(store))
+        report = report_of(order, drill, injector, crew, store.stale_refused())
     for text in crew.unasked:
         say(text)
     if drill.parked:
@@ -259,12 +259,6 @@ def named_queues(registry: Mapping[str, Any]) -> set[str]:
     """Return the queues that nodes of these graphs name."""
     nodes = [node for graph in registry.values() for node in graph.spec.nodes.values()]
     return {node.options.queue for node in nodes if node.options.queue}
-
-
-def stale_refused(store: Any) -> int:
-    """Return how many late commits the store has refused."""
-    keys = [store.keys.partition(number) + "stats" for number in range(store.partitions)]
-    return sum(int(store.client.hget(key, "stale_refused") or 0) for key in keys)
 
 
 def report_of(

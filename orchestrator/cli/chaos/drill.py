@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import limits
-from orchestrator.checkpointer.redis.scripts import available
 from orchestrator.cli.chaos.load import SILENT, ran_in
 from orchestrator.cli.ledger import GONE, IDLE, Finding, Ran, Verdict, judge
 from orchestrator.errors import CheckpointerUnavailableError, NoPendingInterruptError
 from orchestrator.model.checkpoint import RunStatus
 
 if TYPE_CHECKING:
-    from orchestrator.checkpointer.redis.store import RedisCheckpointer
+    from orchestrator.checkpointer.base import Checkpointer
     from orchestrator.cli.chaos.faults import Fault, Injector
     from orchestrator.cli.chaos.site import Crew
     from orchestrator.client.client import Client
@@ -97,7 +96,7 @@ class Drill:
     def __init__(
         self,
         client: Client,
-        store: RedisCheckpointer,
+        store: Checkpointer,
         crew: Crew,
         load: Load,
         plan: Plan,
@@ -246,11 +245,5 @@ class Drill:
 
     def _forget(self, thread: str) -> None:
         """Delete a thread that has ended well from the namespace, which is ours."""
-        client = self._store.client
-        partition, keys = self._store.keys.of_thread(thread)
-        # What cannot be deleted now stays: it costs memory, no more.
-        with contextlib.suppress(CheckpointerUnavailableError), available():
-            names = [*client.scan_iter(f"{keys.removesuffix(':')}*", count=EVENTS_PAGE)]
-            if names:
-                client.unlink(*names)
-            client.zrem(f"{partition}threads", thread)
+        with contextlib.suppress(CheckpointerUnavailableError):  # Then it costs memory, no more.
+            self._store.delete(thread)

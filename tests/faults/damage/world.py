@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Annotated, Any, TypedDict
 
-from workers.process import Runtime
-
 from orchestrator import END, START, RetryPolicy, Send, StateGraph, interrupt
 from orchestrator.client.client import Client
 from orchestrator.client.graph import CompiledStateGraph
@@ -31,6 +29,7 @@ from orchestrator.step import protocol
 from orchestrator.step.report import Report
 from orchestrator.step.runner import StepRunner
 from orchestrator.step.store_access import Access
+from workers.process import WorkerProcess
 
 __all__ = ["GRAPH", "STAGES", "THREAD", "World"]
 
@@ -122,11 +121,11 @@ class World:
         """The default queue, as the broker knows it."""
         return self.settings.queue_prefix + self.settings.queue
 
-    def worker(self, owner: str) -> Runtime:
+    def worker(self, owner: str) -> WorkerProcess:
         """Return a process that does steps."""
         dispatch = dispatcher(self.store, self.settings)
         access = Access(self.store, owner)
-        return Runtime(access, {"g": GRAPH}, self.settings.queue, dispatch, pushes=True)
+        return WorkerProcess(access, {"g": GRAPH}, self.settings.queue, dispatch, pushes=True)
 
     def close(self) -> None:
         """Give back connections."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
-from workers.process import Runtime
 
 from orchestrator import START, CompiledStateGraph, MemoryCheckpointer, StateGraph, interrupt
 from orchestrator.client.thread_calls import Calls
@@ -20,7 +19,8 @@ from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import Commit, ReadyStep
 from orchestrator.step.store_access import Access
 from orchestrator.testing.manual_clock import ManualClock
-from workers.busy import Busy, sign_of, signs_in
+from workers.lease_check import BusyFile, sign_of, signs_in
+from workers.process import WorkerProcess
 
 
 class State(TypedDict, total=False):
@@ -65,18 +65,18 @@ class Fleet:
     def send(self, steps: Sequence[ReadyStep]) -> None:
         self.sent.extend(steps)
 
-    def process(self, owner: str) -> Runtime:
+    def process(self, owner: str) -> WorkerProcess:
         access = Access(self.store, f"host:{owner}:0", clock=self.clock)
-        return Runtime(access, {"g": self.graph}, "queue", self.send, pushes=False)
+        return WorkerProcess(access, {"g": self.graph}, "queue", self.send, pushes=False)
 
     def start(self) -> None:
         self.send(self.calls.accept("t", "g", {}, RunConfig(run_id="run"))[1])
 
-    def step(self, by: Runtime) -> None:
+    def step(self, by: WorkerProcess) -> None:
         step = self.sent.popleft()
         by.run(step.thread_id, step.step_id, 0)
 
-    def work(self, by: Runtime) -> None:
+    def work(self, by: WorkerProcess) -> None:
         while self.sent:
             self.step(by)
 
@@ -278,7 +278,7 @@ def test_a_process_says_what_it_is_busy_with_from_before_a_claim_to_after_its_co
     fleet, path = Fleet(graph()), tmp_path / "1.busy"
     fleet.start()
     process = fleet.process("1")
-    process.busy = Busy(path)
+    process.busy = BusyFile(path)
     said: list[Any] = []
     fleet.store.before_claim = lambda _: said.append(signs_in(path))
     fleet.store.before_commit = lambda _: said.append(signs_in(path))
@@ -292,7 +292,7 @@ def test_a_process_is_not_busy_any_more_when_a_step_has_failed_it(tmp_path: Path
     fleet, path = Fleet(two_questions()), tmp_path / "1.busy"
     fleet.start()
     process = fleet.process("1")
-    process.busy = Busy(path)
+    process.busy = BusyFile(path)
 
     def kill(_: str) -> None:
         raise KilledError

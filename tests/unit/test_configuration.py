@@ -3,10 +3,11 @@
 import sys
 
 import pytest
+
 from workers.configuration import (
     GRAPHS_VARIABLE,
     ConfigurationError,
-    Registry,
+    LoadedGraphs,
     configured,
     parse_graphs,
 )
@@ -114,7 +115,7 @@ def test_a_part_that_names_no_graph_says_what_is_expected(text):
 @pytest.mark.usefixtures("importing")
 def test_a_graph_is_loaded_from_a_module_of_the_folder(tmp_path):
     (tmp_path / "registry_module.py").write_text(MODULE)
-    registry = Registry({"mine": "registry_module:graph"}, tmp_path)
+    registry = LoadedGraphs({"mine": "registry_module:graph"}, tmp_path)
     assert (list(registry), len(registry)) == (["mine"], 1)
     assert registry["mine"].invoke({"x": 1}) == {"x": 2}
     assert sys.path[0] == str(tmp_path)
@@ -124,19 +125,19 @@ def test_a_graph_is_loaded_from_a_module_of_the_folder(tmp_path):
 def test_a_graph_is_loaded_from_a_file(tmp_path):
     path = tmp_path / "some-file.py"
     path.write_text(MODULE)
-    assert Registry({"mine": f"{path}:graph"}, tmp_path)["mine"].invoke({"x": 1}) == {"x": 2}
+    assert LoadedGraphs({"mine": f"{path}:graph"}, tmp_path)["mine"].invoke({"x": 1}) == {"x": 2}
 
 
 @pytest.mark.usefixtures("importing")
 def test_the_folder_is_on_the_path_once(tmp_path):
-    Registry({}, tmp_path)
-    Registry({}, tmp_path)
+    LoadedGraphs({}, tmp_path)
+    LoadedGraphs({}, tmp_path)
     assert sys.path.count(str(tmp_path)) == 1
 
 
 @pytest.mark.usefixtures("importing")
 def test_a_name_that_is_not_configured_is_not_there(tmp_path):
-    registry = Registry({}, tmp_path)
+    registry = LoadedGraphs({}, tmp_path)
     assert "os:system" not in registry
     with pytest.raises(KeyError):
         registry["os:system"]
@@ -157,4 +158,4 @@ def test_a_graph_that_cannot_be_loaded_is_named_with_its_reason(target, text, tm
     (tmp_path / "registry_module.py").write_text(MODULE)
     (tmp_path / "registry_broken.py").write_text("1 / 0\n")
     with pytest.raises(ConfigurationError, match=f"the graph 'mine'.*{text}"):
-        Registry({"mine": target}, tmp_path)
+        LoadedGraphs({"mine": target}, tmp_path)

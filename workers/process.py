@@ -1,6 +1,14 @@
-"""What a process that runs nodes holds: its name, its store, its graphs. Made once per process.
+"""The state of a process that runs steps: its name, its store, its graphs. Made once a process.
 
 A forked pool process makes its own: connections, caches and names are not shared with its parent.
+
+Python cannot end an OS thread. Native code of a node that does not return after its time limit may
+keep a core or memory for as long as its process lives: (`step/timing.py`)
+
+Rule 1: it has a grace after its time limit (`GRAPHSTALK_STUCK_S`); then it is logged, once.
+Rule 2: a pool process is then replaced when it runs no step: it begins no other, and exits with
+        the code by which Celery recycles. No step is interrupted, so none is to blame. (INV-4)
+Rule 3: where nodes run in the worker's own process (threads, solo), it is only logged.
 """
 
 from __future__ import annotations
@@ -16,13 +24,15 @@ from functools import partial
 from pathlib import Path
 from typing import ParamSpec
 
-from orchestrator.checkpointer.redis import claims
+import billiard.pool
+import billiard.process
+import psutil
+
 from orchestrator.client.graph import CompiledStateGraph
 from orchestrator.client.graph_base import GraphBase
 from orchestrator.client.subgraphs import step_protocol, surroundings
 from orchestrator.config import Settings
-from orchestrator.dispatch.broker import Dispatch, dispatcher, open_store
-from orchestrator.dispatch.inbox import Inbox
+from orchestrator.dispatch.broker import Dispatch, Inbox, dispatcher, open_store
 from orchestrator.errors import GraphstalkError, StateCorruptedError
 from orchestrator.graph.spec import DispatchMode
 from orchestrator.ids import check_stored_thread_id
@@ -32,17 +42,18 @@ from orchestrator.step.recovery import record_takeover
 from orchestrator.step.report import Report
 from orchestrator.step.runner import SETTLED, StepRunner
 from orchestrator.step.store_access import Access, new_owner
-from workers.busy import Busy, busy_file
-from workers.configuration import Registry, configured
-from workers.stuck import Stuck
+from orchestrator.step.timeout import Leftover, leftovers
+from workers.configuration import LoadedGraphs, configured
+from workers.lease_check import BusyFile, busy_path
 
 __all__ = [
     "RUN_FOLDER_VARIABLE",
     "TEMPLATE_VARIABLE",
-    "Runtime",
+    "Stuck",
+    "WorkerProcess",
+    "loaded_graphs",
     "mark_stopping",
-    "registry",
-    "runtime",
+    "worker_process",
 ]
 
 RUN_FOLDER_VARIABLE = "GRAPHSTALK_RUN_FOLDER"  # Where processes tell their keeper that they exist.
@@ -69,7 +80,7 @@ class _Slice(threading.local):
 
 
 @dataclass(slots=True)
-class Runtime:
+class WorkerProcess:
     """Does steps for one process."""
 
     access: Access
@@ -81,7 +92,7 @@ class Runtime:
     dispatch_default: DispatchMode = "queue"  # Of graphs and nodes that do not say.
     inbox: Inbox | None = None  # Of the broker, if a process can take messages itself.
     stops: Callable[[], bool] = _never  # Whether the worker was told to stop.
-    busy: Busy = field(default_factory=Busy)  # What the keeper vouches for.
+    busy: BusyFile = field(default_factory=BusyFile)  # What the keeper vouches for.
     protocols: dict[str, StepRunner | None] = field(default_factory=dict)
     deferred: set[str] = field(default_factory=set)  # Reasons that were logged already.
     is_retiring: bool = False  # It begins no other step: it is about to be replaced.
@@ -273,44 +284,44 @@ class Runtime:
 
 
 _lock = threading.Lock()
-_registries: list[Registry] = []  # Loaded before a pool forks, so that its processes share it.
-_runtimes: dict[int, Runtime] = {}  # By process id: a fork's copy is not its own.
+_loaded: list[LoadedGraphs] = []  # Loaded before a pool forks, so that its processes share it.
+_processes: dict[int, WorkerProcess] = {}  # By process id: a fork's copy is not its own.
 
 
-def registry() -> Registry:
+def loaded_graphs() -> LoadedGraphs:
     """Return the graphs of this process, loading them at the first call.
 
     Raises:
         ConfigurationError: if one cannot be loaded.
     """
-    if not _registries:
-        _registries.append(Registry(configured()))
-    return _registries[0]
+    if not _loaded:
+        _loaded.append(LoadedGraphs(configured()))
+    return _loaded[0]
 
 
-def runtime() -> Runtime:
+def worker_process() -> WorkerProcess:
     """Return this process's runtime, made at the first call."""
-    made = _runtimes.get(os.getpid())
+    made = _processes.get(os.getpid())
     if made is not None:
         return made
     with _lock:
-        if os.getpid() not in _runtimes:
-            _runtimes[os.getpid()] = _make()
-        return _runtimes[os.getpid()]
+        if os.getpid() not in _processes:
+            _processes[os.getpid()] = _make()
+        return _processes[os.getpid()]
 
 
-def _make() -> Runtime:
+def _make() -> WorkerProcess:
     settings = Settings.from_env()
     template = os.environ.get(TEMPLATE_VARIABLE)
     store = open_store(settings, template, answer_s=_ANSWER_S)
     owner = new_owner()
-    lost = partial(claims.lost, store, owner)
+    lost = partial(store.fleet.lost, owner)
     access = Access(store, owner, attempts_max=float("inf"), finds_lost=lost)
     gc.freeze()  # What is there stays: no collection need look at it again.
     dispatch = partial(store.push, again=False) if store.pushes else dispatcher(store, settings)
-    made = Runtime(
+    made = WorkerProcess(
         access,
-        registry(),
+        loaded_graphs(),
         settings.queue,
         dispatch,
         store.pushes,
@@ -335,14 +346,77 @@ def _stop_marker() -> Path:
     return Path(os.environ.get(RUN_FOLDER_VARIABLE, os.devnull), "stopping")
 
 
-def _register(owner: str) -> Busy:
+def _register(owner: str) -> BusyFile:
     """Tell the keeper of this worker that this process holds leases."""
     folder = os.environ.get(RUN_FOLDER_VARIABLE)
     if not folder:
-        return Busy()
+        return BusyFile()
     path = Path(folder, str(os.getpid()))
-    busy = Busy(busy_file(path.parent, os.getpid()))
+    busy = BusyFile(busy_path(path.parent, os.getpid()))
     draft = path.with_suffix(".new")
     draft.write_text(owner, "utf-8")
     draft.rename(path)  # A file without suffix is complete.
     return busy
+
+
+# ---- nodes that do not end ------------------------------------------------------------------
+
+_POLL_S = 1.0
+_PAUSE_S = 0.2  # So long Celery's main process may take to read the result of the last step.
+
+
+class Stuck:
+    """Reports what this process cannot end, and ends the process."""
+
+    def __init__(self, busy: BusyFile, grace_s: float, retire: Callable[[], None]) -> None:
+        """Begin with nothing.
+
+        Args:
+            busy: what the process is busy with.
+            grace_s: how long a node may continue after its time limit.
+            retire: lets the process begin no other step.
+        """
+        self._busy, self._grace_s, self._retire = busy, grace_s, retire
+        self._seen: set[threading.Thread] = set()
+
+    def loop(self) -> None:
+        """Poll until the process ends."""
+        pause = threading.Event()
+        while not pause.wait(min(_POLL_S, self._grace_s)):
+            new = [one for one in leftovers(self._grace_s) if one.thread not in self._seen]
+            for one in new:
+                self._seen.add(one.thread)
+                self._report(one, pause)
+            if new and _is_pool_process():
+                self._retire()
+                while pause.wait(_PAUSE_S) or not self._busy.is_idle:
+                    continue
+                os._exit(billiard.pool.EX_RECYCLE)
+
+    def _report(self, one: Leftover, pause: threading.Event) -> None:
+        before = _cpu_s(one.thread)
+        pause.wait(_PAUSE_S)
+        share = (_cpu_s(one.thread) - before) / _PAUSE_S
+        then = (
+            "its process is replaced when it runs no step"
+            if _is_pool_process()
+            else "restart the worker to end it, or use --pool prefork, which replaces processes"
+        )
+        _log.error(
+            "node %r still runs %.0f s after its time limit, in code that cannot be stopped, and "
+            "uses %.0f %% of a core; %s",
+            one.node,
+            one.over_s,
+            share * 100,
+            then,
+        )
+
+
+def _is_pool_process() -> bool:
+    return bool(billiard.process.current_process()._name != "MainProcess")  # noqa: SLF001 - no accessor
+
+
+def _cpu_s(thread: threading.Thread) -> float:
+    """Return how long a thread has computed."""
+    times = {one.id: one.user_time + one.system_time for one in psutil.Process().threads()}
+    return times.get(thread.native_id or 0, 0.0)

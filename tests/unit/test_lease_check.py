@@ -6,12 +6,12 @@ import resource
 import pytest
 
 from orchestrator.ids import child_thread
-from workers.busy import Busy, busy_file, sign_of, signs_in
+from workers.lease_check import BusyFile, busy_path, sign_of, signs_in
 
 
 @pytest.fixture
 def path(tmp_path):
-    return busy_file(tmp_path, os.getpid())
+    return busy_path(tmp_path, os.getpid())
 
 
 def said(path):
@@ -20,7 +20,7 @@ def said(path):
 
 
 def test_a_thread_is_said_from_the_beginning_of_its_step_to_its_end(path):
-    busy = Busy(path)
+    busy = BusyFile(path)
     assert said(path) == set()
     place = busy.begin("a")
     assert said(path) == {sign_of("a")}
@@ -29,7 +29,7 @@ def test_a_thread_is_said_from_the_beginning_of_its_step_to_its_end(path):
 
 
 def test_each_step_that_is_done_at_a_time_has_its_own_place(path):
-    busy = Busy(path)
+    busy = BusyFile(path)
     first, second, third = (busy.begin(thread) for thread in ("a", "a", "b"))
     busy.end(first)
     assert said(path) == {sign_of("a"), sign_of("b")}
@@ -40,7 +40,7 @@ def test_each_step_that_is_done_at_a_time_has_its_own_place(path):
 
 
 def test_the_file_is_as_long_as_there_were_steps_at_a_time(path):
-    busy = Busy(path)
+    busy = BusyFile(path)
     for number in range(100):
         places = [busy.begin(f"{number}"), busy.begin(f"{number}, too")]
         for place in places:
@@ -58,7 +58,7 @@ def test_no_thread_has_the_sign_of_an_empty_place():
 
 
 def test_a_process_that_cannot_write_any_more_says_nothing(path):
-    busy = Busy(path)
+    busy = BusyFile(path)
     busy.end(busy.begin("a"))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
@@ -72,6 +72,6 @@ def test_a_process_that_cannot_write_any_more_says_nothing(path):
 
 
 def test_who_has_no_keeper_says_it_to_nobody(tmp_path):
-    busy = Busy()
+    busy = BusyFile()
     busy.end(busy.begin("a"))
     assert list(tmp_path.iterdir()) == []
