@@ -34,10 +34,10 @@ from orchestrator.client.threadconfig import ThreadConfig, joined, merged, parse
 from orchestrator.clock import SystemClock
 from orchestrator.core.accepting import RunConfig
 from orchestrator.core.records import Records
+from orchestrator.drawing import Drawing, Opens, drawing_of
 from orchestrator.execute.base import Executor
 from orchestrator.execute.inprocess import InProcess
 from orchestrator.graph.builder import GraphBuilder
-from orchestrator.graph.drawing import Drawing, Opens, drawing_of
 from orchestrator.graph.parameters import ContextT, InputT, OfState, OutputT, StateT
 from orchestrator.graph.routing import START, Command
 from orchestrator.graph.settings import checked_dispatch, checked_queue

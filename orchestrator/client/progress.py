@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from orchestrator.checkpoint.commit import LoadedStep, LoadedThread, Wait
 from orchestrator.checkpoint.model import Checkpoint, PlannedStep, RunStatus
 from orchestrator.client.snapshot import child_namespace
-from orchestrator.graph.drawing import NodeState
+from orchestrator.drawing import NodeState
 from orchestrator.graph.routing import END
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import child_thread, root_thread
