@@ -521,11 +521,11 @@ def _settle(
 
 
 def _median(wishes: Sequence[tuple[int, int]], present: int) -> int:
-    """Return the median of sorted places by their weights; of several, the nearest to `present`."""
+    """Return the median of sorted places by their weights; of two, the nearer to `present`."""
     half, passed, first = sum(weight for _, weight in wishes) / 2, 0, present
     for place, weight in wishes:
         if passed == half:
-            return sorted((first, present, place))[1]
+            return first if 2 * present <= first + place else place
         passed += weight
         first = place
         if passed > half:
