@@ -45,14 +45,17 @@ _MODULES = {
     ),
     "execute.celery": "CeleryExecutor",
     "execute.inprocess": "InProcess",
-    "graph.functional": "task",
-    "graph.interrupt": "interrupt",
-    "graph.managed": "IsLastStep RemainingSteps",
-    "graph.messages": ("MessagesState REMOVE_ALL_MESSAGES RemoveMessage add_messages push_message"),
+    "graph.conversation": (
+        "MessagesState REMOVE_ALL_MESSAGES RemoveMessage add_messages push_message"
+    ),
     "graph.policy": "RetryPolicy TimeoutPolicy",
     "graph.routing": "Command END START Send",
-    "graph.runtime": "ExecutionInfo RunControl Runtime ServerInfo StreamWriter",
-    "graph.scope": "get_config get_runtime get_store get_stream_writer",
+    "graph.schema": "IsLastStep RemainingSteps",
+    "graph.scope": (
+        "ExecutionInfo RunControl Runtime ServerInfo StreamWriter get_config get_runtime get_store "
+        "get_stream_writer interrupt"
+    ),
+    "graph.task": "task",
     "serde": "register_type",
     "serde.codec": "UnknownValue",
     "step.context": "StepContext",

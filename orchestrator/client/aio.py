@@ -19,8 +19,8 @@ from orchestrator import limits
 from orchestrator.client.options import CallOptions, OptionError, ValueOptions
 from orchestrator.client.results import GraphOutput
 from orchestrator.client.snapshot import StateSnapshot
-from orchestrator.graph.parameters import ContextT, InputT, OfState, OutputT, StateT
 from orchestrator.graph.routing import Command
+from orchestrator.graph.spec import ContextT, InputT, OfState, OutputT, StateT
 from orchestrator.ids import ThreadId
 from orchestrator.step.cancelscope import Cancelled, CancelScope, cancel_scope
 from orchestrator.step.loop import callers_loop

@@ -38,10 +38,17 @@ from orchestrator.drawing import Drawing, Opens, drawing_of
 from orchestrator.execute.base import Executor
 from orchestrator.execute.inprocess import InProcess
 from orchestrator.graph.builder import GraphBuilder
-from orchestrator.graph.parameters import ContextT, InputT, OfState, OutputT, StateT
+from orchestrator.graph.compile import checked_dispatch, checked_queue
 from orchestrator.graph.routing import START, Command
-from orchestrator.graph.settings import checked_dispatch, checked_queue
-from orchestrator.graph.spec import DEFAULT_NAME, GraphSpec
+from orchestrator.graph.spec import (
+    DEFAULT_NAME,
+    ContextT,
+    GraphSpec,
+    InputT,
+    OfState,
+    OutputT,
+    StateT,
+)
 from orchestrator.ids import ThreadId
 from orchestrator.serde.codec import UNKNOWN_TYPED, USERS_TYPED, Codec
 from orchestrator.step.access import Access, new_owner

@@ -23,7 +23,7 @@ from orchestrator.core.branches import branched, remarked
 from orchestrator.core.steering import Spot, is_steered
 from orchestrator.core.stepping import Placement, Stepping
 from orchestrator.errors import InvalidUpdateError, ParentCommand
-from orchestrator.graph.inspecting import INJECTED
+from orchestrator.graph.introspection import INJECTED
 from orchestrator.graph.routing import END, START, branch_channel, own, plain_name
 from orchestrator.graph.spec import NodeSpec
 from orchestrator.ids import mint_checkpoint_id

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.client.aio import in_thread
-from orchestrator.graph.runtime import Runtime, silent
+from orchestrator.graph.scope import Runtime, silent
 from orchestrator.step.call import finish
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.core.accepting import Multitask
 from orchestrator.errors import GraphstalkError
 from orchestrator.execute.base import Executor
-from orchestrator.graph.runtime import RunControl
+from orchestrator.graph.scope import RunControl
 from orchestrator.graph.spec import DispatchMode
 from orchestrator.ids import QUEUE_RULE, is_queue
 

@@ -10,8 +10,8 @@ from orchestrator.channels import MISSING
 from orchestrator.checkpoint.model import Checkpoint, PlannedStep
 from orchestrator.core.apply import Writes, apply, plan
 from orchestrator.core.steering import NOTES, Kept, Steering, is_steered, kept_in, notes_for
-from orchestrator.graph.managed import Loop
 from orchestrator.graph.routing import START, Command, Send
+from orchestrator.graph.schema import Loop
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.record import record, replace
 

@@ -12,7 +12,16 @@ from orchestrator import limits
 from orchestrator.channels import Channel, LastValue
 from orchestrator.channels.reducers import is_same_rule
 from orchestrator.errors import InvalidGraphError
-from orchestrator.graph.inspecting import (
+from orchestrator.graph.compile import (
+    NodeDefaults,
+    NodeSettings,
+    Router,
+    Written,
+    WrittenNode,
+    checked_settings,
+    freeze,
+)
+from orchestrator.graph.introspection import (
     action_of,
     destinations_of,
     ends_of,
@@ -21,16 +30,24 @@ from orchestrator.graph.inspecting import (
     subgraph_of,
 )
 from orchestrator.graph.lineage import Lineage, channels_once
-from orchestrator.graph.managed import ManagedValue
-from orchestrator.graph.parameters import ContextT, InputT, OfState, OutputT, StateT
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
 from orchestrator.graph.routing import END, START, plain_name
-from orchestrator.graph.schema import channels_of, codec_classes, managed_of, schema_of
-from orchestrator.graph.settings import NodeDefaults, NodeSettings, checked_settings
-from orchestrator.graph.spec import GraphSpec, handler_name
-from orchestrator.graph.wiring import Router, Written, WrittenNode, freeze
-
-__all__ = ["GraphBuilder"]
+from orchestrator.graph.schema import (
+    ManagedValue,
+    channels_of,
+    codec_classes,
+    managed_of,
+    schema_of,
+)
+from orchestrator.graph.spec import (
+    ContextT,
+    GraphSpec,
+    InputT,
+    OfState,
+    OutputT,
+    StateT,
+    handler_name,
+)
 
 
 class GraphBuilder(OfState[StateT, ContextT, InputT, OutputT]):

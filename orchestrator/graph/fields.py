@@ -18,16 +18,6 @@ from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origi
 
 from orchestrator.errors import InvalidGraphError
 
-__all__ = [
-    "Field",
-    "Maker",
-    "annotation_of",
-    "field_hints",
-    "fields_of",
-    "is_typed_dict",
-    "maker_of",
-]
-
 Maker = Callable[[dict[str, Any]], Any]  # From values by field name to an instance.
 
 # By name, because typing_extensions has its own of those that this Python lacks.

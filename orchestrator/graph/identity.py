@@ -26,8 +26,6 @@ from typing import Any
 
 from orchestrator.errors import InvalidGraphError
 
-__all__ = ["Unbound", "code_of"]
-
 _PARTS_MAX = 100_000  # Of one identity; what holds more is no code.
 _WRAPS_MAX = 50
 _PYTHON_CLASS = 1 << 9  # A flag of every class that Python code defines, ...

@@ -11,8 +11,6 @@ from orchestrator.checkpoint.model import Checkpoint, PlannedStep
 from orchestrator.errors import InvalidGraphError, InvalidUpdateError
 from orchestrator.graph.routing import branch_channel, join_channel
 
-__all__ = ["Lineage", "channels_once"]
-
 Migration = Callable[[dict[str, Any]], Any]
 
 

@@ -13,8 +13,6 @@ from typing import Any, Literal
 
 from orchestrator.errors import GraphstalkError, NodeTimeoutError
 
-__all__ = ["RetryPolicy", "TimeoutPolicy", "default_retry_on", "delay_after", "policies_of"]
-
 # Faults of the program, not of the world: trying again gives the same. LangGraph's list.
 _NOT_WORTH_IT = (
     ValueError,

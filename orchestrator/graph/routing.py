@@ -10,18 +10,6 @@ from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 from orchestrator.channels import MISSING
 from orchestrator.graph.policy import TimeoutPolicy
 
-__all__ = [
-    "END",
-    "START",
-    "Command",
-    "Send",
-    "branch_channel",
-    "channel_name",
-    "join_channel",
-    "own",
-    "plain_name",
-]
-
 START: Final = "__start__"  # Where every run begins.
 END: Final = "__end__"  # Where a path ends.
 

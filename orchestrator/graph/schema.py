@@ -1,4 +1,4 @@
-"""From the type of a state to channels, and from channels back to what a node sees."""
+"""Keys of the state that the engine fills in: how far the run may still go."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from typing import Any, TypeVar, get_args, get_origin
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from orchestrator.channels import (
     MISSING,
@@ -27,20 +28,52 @@ from orchestrator.graph.fields import (
     is_typed_dict,
     maker_of,
 )
-from orchestrator.graph.managed import Loop, ManagedValue
 from orchestrator.serde.classes import has_class_form
 
-__all__ = [
-    "CONTROL",
-    "ROOT",
-    "Reader",
-    "channels_of",
-    "codec_classes",
-    "has_fields",
-    "managed_of",
-    "schema_of",
-    "update_items",
-]
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Where a run stands in its budget of supersteps.
+
+    Attributes:
+        step: the number of the current superstep.
+        stop: the number of the last one that may begin.
+    """
+
+    step: int
+    stop: int
+
+
+class ManagedValue:
+    """A value that a node may read under a key of the state and nobody writes."""
+
+    @staticmethod
+    def get(loop: Loop) -> Any:
+        """Return the value in this superstep."""
+        raise NotImplementedError
+
+
+class IsLastStepManager(ManagedValue):
+    """Whether the run's budget of supersteps is about to end."""
+
+    @staticmethod
+    def get(loop: Loop) -> bool:
+        """Return whether the superstep before the last has come."""
+        return loop.step == loop.stop - 1
+
+
+class RemainingStepsManager(ManagedValue):
+    """How many supersteps the run may still take."""
+
+    @staticmethod
+    def get(loop: Loop) -> int:
+        """Return the number."""
+        return loop.stop - loop.step
+
+
+IsLastStep = Annotated[bool, IsLastStepManager]
+RemainingSteps = Annotated[int, RemainingStepsManager]
+
 
 ROOT = "__root__"  # The one channel of a state that has no fields.
 CONTROL = ("branch:to:", "join:")  # How the channels begin that are no keys of the state.
@@ -223,8 +256,8 @@ def _own_annotations(cls: type) -> Mapping[str, Any]:
         import annotationlib  # noqa: PLC0415 - earlier Pythons have no such module
 
         return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
-    found: Mapping[str, Any] = vars(cls).get("__annotations__", {})
-    return found
+    found = vars(cls).get("__annotations__")
+    return found if isinstance(found, dict) else {}  # Of `type` itself, it is a descriptor.
 
 
 def codec_classes(hints: Iterable[Any]) -> list[type]:

@@ -5,31 +5,45 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
 
 from orchestrator.channels import BinaryOperatorAggregate, Channel, DeltaChannel
 from orchestrator.errors import InvalidGraphError
+from orchestrator.graph.conversation import merges_messages
 from orchestrator.graph.fields import fields_of
 from orchestrator.graph.lineage import Lineage
-from orchestrator.graph.messages import merges_messages
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
 from orchestrator.graph.routing import END, START, plain_name
 from orchestrator.graph.schema import ROOT, Reader
 from orchestrator.ids import short_hash
 
-__all__ = [
-    "DEFAULT_HANDLER",
-    "DEFAULT_NAME",
-    "SINGLE",
-    "Branch",
-    "DispatchMode",
-    "GraphSpec",
-    "Handler",
-    "NodeOptions",
-    "NodeSpec",
-    "Subgraph",
-    "handler_name",
-]
+# ---- the type parameters of graphs, for type checkers: `StateGraph[S]` ---------------------
+# The order and the defaults are LangGraph's: what is not named is the state, or `Any`.
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # It has defaults on every supported Python.
+
+    StateT = TypeVar("StateT", default=Any)
+    ContextT = TypeVar("ContextT", default=Any)
+    InputT = TypeVar("InputT", default=StateT)
+    OutputT = TypeVar("OutputT", default=StateT)
+
+    class OfState(Generic[StateT, ContextT, InputT, OutputT]):
+        """What has the type parameters of a graph."""
+
+else:
+    from typing import TypeVar
+
+    StateT, ContextT = TypeVar("StateT"), TypeVar("ContextT")
+    InputT, OutputT = TypeVar("InputT"), TypeVar("OutputT")
+
+    class OfState:
+        """What has the type parameters of a graph."""
+
+        def __class_getitem__(cls, parameters: Any) -> GenericAlias:
+            """Return the class with parameters, to be called or inherited from as itself."""
+            return GenericAlias(cls, parameters)
 
 
 # States of one value: of a schema without fields, and of an entrypoint. They are shown without key.

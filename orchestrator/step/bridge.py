@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 from orchestrator.core.advance import Frame
 from orchestrator.core.apply import values_with
 from orchestrator.errors import InvalidUpdateError
-from orchestrator.graph.messages import MessageIds, message_sink
+from orchestrator.graph.conversation import MessageIds, message_sink
 from orchestrator.graph.routing import Command
 from orchestrator.graph.scope import Scope, TaskCall, open_scope, scope_of
 from orchestrator.graph.spec import Branch

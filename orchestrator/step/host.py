@@ -21,10 +21,8 @@ from orchestrator.checkpoint.commit import Commit, EventDraft, StepGuard
 from orchestrator.checkpoint.events import TaskCompleted
 from orchestrator.checkpoint.model import Interrupt
 from orchestrator.errors import GraphBubbleUp, GraphDrained, GraphInterrupt, NodeInterrupt
-from orchestrator.graph.interrupt import Scratchpad
 from orchestrator.graph.policy import delay_after
-from orchestrator.graph.runtime import Runtime
-from orchestrator.graph.scope import Scope, TaskCall
+from orchestrator.graph.scope import Runtime, Scope, Scratchpad, TaskCall
 from orchestrator.ids import short_hash
 from orchestrator.step.bridge import task_run
 from orchestrator.step.caching import Cached

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from orchestrator.checkpoint.commit import ReadyStep
-from orchestrator.graph.runtime import RunControl
+from orchestrator.graph.scope import RunControl
 from orchestrator.step.facts import Listener
 from orchestrator.step.untracked import Untracked
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.graph.routing import channel_name
-from orchestrator.graph.runtime import ExecutionInfo
+from orchestrator.graph.scope import ExecutionInfo
 from orchestrator.ids import checkpoint_text, root_thread
 
 if TYPE_CHECKING:

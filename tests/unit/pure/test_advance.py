@@ -19,8 +19,8 @@ from orchestrator.core.steering import (
     kept_in,
 )
 from orchestrator.graph.builder import GraphBuilder
-from orchestrator.graph.managed import Loop
 from orchestrator.graph.routing import START, Command, Send, branch_channel, join_channel
+from orchestrator.graph.schema import Loop
 
 
 class State(TypedDict):

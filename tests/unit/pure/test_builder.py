@@ -14,7 +14,7 @@ from orchestrator.channels import (
 )
 from orchestrator.errors import InvalidGraphError
 from orchestrator.graph.builder import GraphBuilder
-from orchestrator.graph.inspecting import ends_of, first_hint, injected, named
+from orchestrator.graph.introspection import ends_of, first_hint, injected, named
 from orchestrator.graph.policy import RetryPolicy
 from orchestrator.graph.routing import END, START, branch_channel, join_channel
 

@@ -4,16 +4,19 @@ import threading
 
 import pytest
 
-from orchestrator.graph.interrupt import Scratchpad, current_scratchpad
-from orchestrator.graph.runtime import ExecutionInfo, RunControl, Runtime, silent
 from orchestrator.graph.scope import (
+    ExecutionInfo,
+    RunControl,
+    Runtime,
     Scope,
+    Scratchpad,
     current_scope,
     get_config,
     get_runtime,
     get_store,
     get_stream_writer,
     open_scope,
+    silent,
 )
 
 
@@ -94,9 +97,9 @@ def test_a_scope_inside_another_gives_way_to_it_again():
     outer, inner = scope(config={"n": 1}), scope(config={"n": 2})
     close_outer = open_scope(outer)
     close_inner = open_scope(inner)
-    assert (get_config(), current_scratchpad.get()) == ({"n": 2}, inner.scratchpad)
+    assert (get_config(), current_scope.get().scratchpad) == ({"n": 2}, inner.scratchpad)
     close_inner()
-    assert (get_config(), current_scratchpad.get()) == ({"n": 1}, outer.scratchpad)
+    assert (get_config(), current_scope.get().scratchpad) == ({"n": 1}, outer.scratchpad)
     close_outer()
     assert current_scope.get() is None
 

@@ -10,12 +10,9 @@ from datetime import timedelta
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from orchestrator.graph.identity import Unbound, code_of
-from orchestrator.graph.inspecting import name_of
+from orchestrator.graph.introspection import name_of
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy, policies_of
 from orchestrator.graph.scope import TaskCall, scope_of
-
-__all__ = ["TaskFunction", "TaskResult", "task", "task_namespace"]
-
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)

@@ -1,45 +1,130 @@
-"""A conversation as a key of the state: messages with ids, merged by id. The names are LangGraph's.
-
-langchain-core is never required. Where it is installed, messages become its objects, exactly as in
-LangGraph. Where it is not, a message is a plain dict of `role`, `content`, `id` and whatever else
-its author put there.
-
-Rule 1: importing this module does not import langchain-core, which takes long; merging does.
-Rule 2: a message without an id gets one before its step is committed, by which the step's attempts
-        agree; so what is streamed is what is stored. (INV-6)
-Rule 3: what a merge is given stays as it is: a message that gets an id is a copy.
-Rule 4: what is not yet a message (a text, a pair) becomes one when it is merged, with an id by
-        chance. A merge that is repeated gives another, but only one is ever committed. (INV-2)
-"""
+"""Messages without langchain-core: plain dicts, and how lists of messages are merged by id."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from operator import is_
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict, TypeVar
 from uuid import UUID
 
-from orchestrator.graph.plain_messages import PlainRemoveMessage, merge, plain_message
 from orchestrator.ids import new_uuid, short_hash
 
-if TYPE_CHECKING:
-    from langchain_core.messages import RemoveMessage
+MessageT = TypeVar("MessageT")
 
-__all__ = [
-    "REMOVE_ALL_MESSAGES",
-    "AnyMessage",
-    "MessageIds",
-    "MessagesState",
-    "RemoveMessage",
-    "add_messages",
-    "merges_messages",
-    "message_sink",
-    "push_message",
-]
+_PLAIN_ROLES = ("user", "assistant", "system", "developer", "tool", "function")
+# The roles there are, and the names that langchain-core gives to some of them.
+_ROLES = {role: role for role in _PLAIN_ROLES} | {
+    "human": "user",
+    "ai": "assistant",
+    "remove": "remove",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PlainRemoveMessage:
+    """Removes the message with this id from the conversation."""
+
+    id: str
+
+
+def merge(
+    left: Sequence[MessageT],
+    right: Sequence[MessageT],
+    *,
+    name: Callable[[MessageT], Any],
+    removes: Callable[[MessageT], bool],
+    everything: str,
+) -> list[MessageT]:
+    """Return `left` with `right` merged in, by id.
+
+    Args:
+        left: the messages so far.
+        right: messages that replace, extend or remove them.
+        name: returns the id of a message.
+        removes: returns whether a message stands for the removal of the one with its id.
+        everything: the id by which a removal means all messages before it.
+
+    Raises:
+        ValueError: if a message to remove is not there.
+    """
+    for place in reversed(range(len(right))):
+        if removes(right[place]) and name(right[place]) == everything:
+            left, right = (), right[place + 1 :]
+            break
+    merged = list(left)
+    places = {name(message): place for place, message in enumerate(merged)}
+    gone = set()
+    for message in right:
+        key = name(message)
+        if removes(message):
+            if key not in places:
+                msg = (
+                    f"Attempting to delete a message with an ID that doesn't exist ({key!r}): a "
+                    f"RemoveMessage must name a message of the state"
+                )
+                raise ValueError(msg)
+            gone.add(key)
+        elif key in places:
+            gone.discard(key)
+            merged[places[key]] = message
+        else:
+            places[key] = len(merged)
+            merged.append(message)
+    return [message for message in merged if name(message) not in gone] if gone else merged
+
+
+def plain_message(message: Any, new_id: Callable[[], str | None]) -> dict[str, Any]:
+    """Return a message in its plain form, with an id; what is given is left as it is.
+
+    Args:
+        message: a dict, a pair of role and content, a string, or a `PlainRemoveMessage`.
+        new_id: gives the id of a message that has none.
+
+    Raises:
+        ValueError: if it is none of these, or has no role or content.
+    """
+    fields = _fields(message)
+    given = fields.get("role", fields.get("type"))
+    role = _ROLES.get(given) if isinstance(given, str) else None
+    if role is None:
+        msg = f"{given!r} is no role of a message; there are {', '.join(sorted(_ROLES))}"
+        raise ValueError(msg)
+    if role != "remove" and "content" not in fields:
+        msg = f"a message has 'role' and 'content'; this one has {sorted(fields)}"
+        raise ValueError(msg)
+    rest = {key: value for key, value in fields.items() if key not in {"role", "content", "id"}}
+    if "role" not in fields:
+        del rest["type"]  # It was the role.
+    content = fields.get("content")
+    key = fields.get("id")
+    return {
+        "role": role,
+        "content": "" if content is None else content,
+        "id": new_id() if key is None else key,
+        **rest,
+    }
+
+
+def _fields(message: Any) -> Mapping[str, Any]:
+    if isinstance(message, str):
+        return {"role": "user", "content": message}
+    if isinstance(message, PlainRemoveMessage):
+        return {"role": "remove", "id": message.id}
+    if isinstance(message, Mapping):
+        return message
+    if isinstance(message, Sequence) and len(message) == 2:
+        return {"role": message[0], "content": message[1]}
+    msg = (
+        f"a {type(message).__qualname__} is no message: give a dict with 'role' and 'content', a "
+        f"pair of them, a string, or install langchain-core for its messages"
+    )
+    raise ValueError(msg)
+
 
 REMOVE_ALL_MESSAGES = "__remove_all__"
 
@@ -200,7 +285,6 @@ class MessageIds:
         return self._named[id(item)][1]
 
 
-_ROLES = frozenset({"user", "assistant", "system", "developer", "tool", "function"})
 _TYPES = frozenset({"human", "ai", "system", "tool", "function"})
 
 
@@ -208,7 +292,7 @@ def _is_plain(item: Any) -> bool:
     """Return whether something is a dict that stands for a message."""
     if not isinstance(item, dict) or "content" not in item:
         return False
-    return item.get("role") in _ROLES or item.get("type") in _TYPES
+    return item.get("role") in _PLAIN_ROLES or item.get("type") in _TYPES
 
 
 def _lacks_id(item: Any) -> bool:

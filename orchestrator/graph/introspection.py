@@ -15,18 +15,6 @@ from orchestrator.graph.routing import Command, plain_name
 from orchestrator.graph.scope import current_scope
 from orchestrator.graph.spec import GraphSpec
 
-__all__ = [
-    "INJECTED",
-    "action_of",
-    "destinations_of",
-    "ends_of",
-    "first_hint",
-    "injected",
-    "name_of",
-    "named",
-    "subgraph_of",
-]
-
 # What a node or router may ask for by parameter name.
 INJECTED = ("config", "ctx", "error", "previous", "runtime", "store", "writer")
 
