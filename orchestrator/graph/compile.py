@@ -42,16 +42,17 @@ class NodeSettings(TypedDict, total=False):
     Keys:
         defer: run it only when the run would otherwise end.
         metadata: plain data for people, shown with the graph.
-        input_schema: what it sees, if not the whole state; its other keys become private state.
+        input_schema: the type of its input, if not the whole state; keys that the state lacks
+            become private state.
         retry_policy: when to try again after an error; of several, the first that fits.
-        cache_policy: when a result of before serves again; needs a cache at `compile`.
+        cache_policy: when a cached result is reused; needs a cache at `compile`.
         error_handler: a function `(state, error)` that runs instead of a node that failed for good;
-            what it returns is what the node returns.
+            its result is the result of the node.
         destinations: the nodes a returned `Command` may lead to, for drawing; a mapping gives
             labels.
         timeout: seconds, a `timedelta` or a `TimeoutPolicy` for one attempt.
         queue: the Celery queue whose workers run it, if not the default one.
-        dispatch: how it gets to a worker, if not as the graph's nodes do; see `compile`.
+        dispatch: how its steps reach a worker, if not as those of other nodes; see `compile`.
         retry: the old name of `retry_policy`, deprecated.
         input: the old name of `input_schema`, deprecated.
     """
@@ -75,7 +76,7 @@ _OLD_NAMES: Mapping[str, str] = {"retry": "retry_policy", "input": "input_schema
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeDefaults:
-    """What holds for nodes that say nothing of their own; `None`: nothing does."""
+    """The defaults of nodes that do not override them; `None`: there is no default."""
 
     retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None
     cache_policy: Any = None
@@ -84,10 +85,10 @@ class NodeDefaults:
 
 
 def checked_settings(name: str, settings: NodeSettings) -> NodeSettings:
-    """Return options with those of an old name under their new one, and a warning.
+    """Return options with deprecated names replaced, and warn about these.
 
     Raises:
-        TypeError: if there is no such option, with its name and those there are.
+        TypeError: if an option is unknown; the message lists the known ones.
     """
     known = NodeSettings.__annotations__
     unknown = [key for key in settings if key not in known]
@@ -106,10 +107,10 @@ def checked_settings(name: str, settings: NodeSettings) -> NodeSettings:
 
 
 def options_of(name: str, settings: NodeSettings, defaults: NodeDefaults) -> NodeOptions:
-    """Return what is said about a node, with defaults where it says nothing.
+    """Return the options of a node, with defaults for those that it does not set.
 
     Raises:
-        InvalidGraphError: if a timeout is none.
+        InvalidGraphError: if the timeout is invalid.
     """
     chosen: dict[str, Any] = {
         key: settings.get(key) if settings.get(key) is not None else getattr(defaults, key)
@@ -144,13 +145,13 @@ def options_of(name: str, settings: NodeSettings, defaults: NodeDefaults) -> Nod
 
 
 def checked_dispatch(dispatch: DispatchMode | None) -> DispatchMode | None:
-    """Return how steps get to workers.
+    """Return a mode of dispatch.
 
     Raises:
-        InvalidGraphError: if there is no such way.
+        InvalidGraphError: if it is unknown.
     """
     if dispatch not in {None, "queue", "inline"}:
-        raise InvalidGraphError(f'dispatch must be "queue" or "inline", not {dispatch!r}')
+        raise InvalidGraphError(f'dispatch must be "queue" or "inline" (dispatch={dispatch!r})')
     return dispatch
 
 
@@ -158,7 +159,7 @@ def checked_queue(queue: str | None) -> str | None:
     """Return the name of a queue.
 
     Raises:
-        InvalidGraphError: if a worker could not be told to take from it.
+        InvalidGraphError: if workers cannot consume a queue of that name.
     """
     if queue is not None and not is_queue(queue):
         raise InvalidGraphError(f"{QUEUE_RULE} (queue={queue!r})")
@@ -183,33 +184,33 @@ class Bound(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WrittenNode:
-    """A node as it was added, also for programs that read `builder.nodes`."""
+    """A node before it is frozen; programs read it in `builder.nodes`."""
 
     action: Callable[..., Any] | None
-    graph: Any  # The compiled graph that it is instead.
+    graph: Any  # The compiled graph that it is, instead of an action.
     schema: Any
     settings: NodeSettings
-    given: Any = None  # What it was made of.
+    given: Any = None  # The object that was passed to `add_node`.
 
     @property
     def runnable(self) -> Any:
-        """Return the runnable or graph that it is; of a function, the function as `func`."""
+        """Return the runnable or graph; a function is the `func` of a `Bound`."""
         return self.given if hasattr(type(self.given), "invoke") else Bound(self.given)
 
     @property
     def input_schema(self) -> Any:
-        """Return the type of what it sees."""
+        """Return the type of its input."""
         return self.schema
 
     @property
     def metadata(self) -> Mapping[str, Any] | None:
-        """Return what was said about it."""
+        """Return the metadata that its author gave."""
         return self.settings.get("metadata")
 
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """A router as it was added."""
+    """A router before it is frozen."""
 
     path: Callable[..., Any]
     ends: Mapping[Hashable, str] | None
@@ -217,7 +218,7 @@ class Router:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """A graph as it was written."""
+    """A graph before it is frozen."""
 
     schemas: tuple[Any, Any, Any]  # Of state, input and output.
     channels: Mapping[str, Channel]
@@ -235,7 +236,7 @@ def freeze(
     interrupt_before: Iterable[str] | Literal["*"] = (),
     interrupt_after: Iterable[str] | Literal["*"] = (),
 ) -> GraphSpec:
-    """Return a checked graph as it will run."""
+    """Return a checked graph, frozen."""
     channels = dict(written.channels)
     options = {n: options_of(n, w.settings, written.defaults) for n, w in written.nodes.items()}
     writes, triggers = _wire(written, options, channels)
@@ -278,10 +279,10 @@ def freeze(
 
 
 def identified(options: NodeOptions, what: str, code: Any, *place: Any) -> NodeOptions:
-    """Return options that say what identifies the code of a node whose results are kept.
+    """Return options with the digest of the code, for a node whose results are cached.
 
     Raises:
-        InvalidGraphError: if nothing does.
+        InvalidGraphError: if its code cannot be identified.
     """
     if options.cache is None:
         return options
@@ -292,7 +293,7 @@ def identified(options: NodeOptions, what: str, code: Any, *place: Any) -> NodeO
 def _wire(
     written: Written, options: Mapping[str, NodeOptions], channels: dict[str, Channel]
 ) -> tuple[dict[str, list[tuple[str, Any]]], dict[str, list[str]]]:
-    """Add the control channels; return what each node writes and what triggers it."""
+    """Add the control channels; return the writes and the triggers of each node."""
     writes: dict[str, list[tuple[str, Any]]] = {START: []}
     triggers: dict[str, list[str]] = {}
     channels[START] = EphemeralValue(Any, key=START)

@@ -1,4 +1,16 @@
-"""Messages without langchain-core: plain dicts, and how lists of messages are merged by id."""
+"""A conversation as a key of the state: messages with ids, merged by id. The names are LangGraph's.
+
+langchain-core is never required. Where it is installed, messages become its objects, exactly as in
+LangGraph. Where it is not, a message is a plain dict of `role`, `content`, `id` and further keys of
+its author.
+
+Rule 1: importing this module does not import langchain-core, which takes long; merging does.
+Rule 2: a message without an id gets one before its step is committed, the same in each attempt at
+        the step; so streamed and stored messages are equal. (INV-6)
+Rule 3: a merge changes none of its arguments: a message that gets an id is a copy.
+Rule 4: a text or a pair becomes a message when it is merged, with a random id. A repeated merge
+        gives another id, but only one is ever committed. (INV-2)
+"""
 
 from __future__ import annotations
 
@@ -46,8 +58,8 @@ def merge(
         left: the messages so far.
         right: messages that replace, extend or remove them.
         name: returns the id of a message.
-        removes: returns whether a message stands for the removal of the one with its id.
-        everything: the id by which a removal means all messages before it.
+        removes: returns whether a message removes the one with its id.
+        everything: the id with which a removal removes all messages before it.
 
     Raises:
         ValueError: if a message to remove is not there.
@@ -79,23 +91,23 @@ def merge(
 
 
 def plain_message(message: Any, new_id: Callable[[], str | None]) -> dict[str, Any]:
-    """Return a message in its plain form, with an id; what is given is left as it is.
+    """Return a message in its plain form, with an id; the argument is not changed.
 
     Args:
         message: a dict, a pair of role and content, a string, or a `PlainRemoveMessage`.
-        new_id: gives the id of a message that has none.
+        new_id: returns the id for a message without one.
 
     Raises:
-        ValueError: if it is none of these, or has no role or content.
+        ValueError: if it has another type, or no role or content.
     """
     fields = _fields(message)
     given = fields.get("role", fields.get("type"))
     role = _ROLES.get(given) if isinstance(given, str) else None
     if role is None:
-        msg = f"{given!r} is no role of a message; there are {', '.join(sorted(_ROLES))}"
+        msg = f"the role of a message must be one of {', '.join(sorted(_ROLES))} (role={given!r})"
         raise ValueError(msg)
     if role != "remove" and "content" not in fields:
-        msg = f"a message has 'role' and 'content'; this one has {sorted(fields)}"
+        msg = f"a message must have 'role' and 'content' (its keys: {sorted(fields)})"
         raise ValueError(msg)
     rest = {key: value for key, value in fields.items() if key not in {"role", "content", "id"}}
     if "role" not in fields:
@@ -120,8 +132,8 @@ def _fields(message: Any) -> Mapping[str, Any]:
     if isinstance(message, Sequence) and len(message) == 2:
         return {"role": message[0], "content": message[1]}
     msg = (
-        f"a {type(message).__qualname__} is no message: give a dict with 'role' and 'content', a "
-        f"pair of them, a string, or install langchain-core for its messages"
+        f"a message must be a dict with 'role' and 'content', a pair of them or a string, or "
+        f"langchain-core must be installed for its messages ({type(message).__qualname__})"
     )
     raise ValueError(msg)
 
@@ -134,7 +146,6 @@ _Format = Literal["langchain-openai"] | None
 
 
 def __getattr__(name: str) -> Any:
-    """Return `RemoveMessage`: langchain-core's, or ours where that is not installed."""
     if name == "RemoveMessage":
         langchain = _langchain()
         return PlainRemoveMessage if langchain is None else langchain.RemoveMessage
@@ -151,9 +162,10 @@ def add_messages(left: Any = None, right: Any = None, *, format: _Format = None)
     Args:
         left: the messages so far, or one.
         right: the messages to merge in, or one. A message is one of langchain-core's, a dict with
-            `role` (or `type`) and `content`, a pair of role and content, or a string: what the user
-            says. `RemoveMessage(id)` removes one, `RemoveMessage(REMOVE_ALL_MESSAGES)` all before.
-        format: `langchain-openai` gives contents the form that OpenAI takes. It needs
+            `role` (or `type`) and `content`, a pair of role and content, or a string: a message of
+            the user. `RemoveMessage(id)` removes one, `RemoveMessage(REMOVE_ALL_MESSAGES)` all
+            before it.
+        format: `langchain-openai` gives contents the form of OpenAI's API. It needs
             langchain-core.
 
     Raises:
@@ -166,13 +178,13 @@ def add_messages(left: Any = None, right: Any = None, *, format: _Format = None)
     if left is None and right is None:
         return partial(_merged, format=format)
     only = "left" if left is not None else "right"
-    msg = f"add_messages needs both 'left' and 'right', and got only {only!r}: neither may be None"
+    msg = f"add_messages needs both 'left' and 'right' (only {only!r} was given, the other is None)"
     raise ValueError(msg)
 
 
 def _merged(left: Any, right: Any, *, format: _Format = None) -> list[Any]:  # noqa: A002 - LangGraph's name
     if format and format != "langchain-openai":
-        msg = f"unrecognized {format=}: there are 'langchain-openai' and None"
+        msg = f"Unrecognized {format=}: it must be 'langchain-openai' or None"
         raise ValueError(msg)
     before = left if isinstance(left, list) else [left]
     news = right if isinstance(right, list) else [right]
@@ -180,7 +192,7 @@ def _merged(left: Any, right: Any, *, format: _Format = None) -> list[Any]:  # n
     if langchain is not None:
         return _merged_objects(langchain, before, news, format)
     if format:
-        msg = f"{format=} needs langchain-core: pip install langchain-core, or leave it out"
+        msg = f"{format=} needs langchain-core: pip install langchain-core, or omit the format"
         raise ImportError(msg)
     return merge(
         [plain_message(each, new_uuid) for each in before],
@@ -206,7 +218,7 @@ def _merged_objects(langchain: Any, left: list[Any], right: list[Any], form: _Fo
 
 
 def _openai(langchain: Any, message: Any) -> list[Any]:
-    """Return a message in the form of OpenAI, under its id; results of tools become messages."""
+    """Return a message in the form of OpenAI, with its id; results of tools become messages."""
     parts = langchain.convert_to_messages(langchain.convert_to_openai_messages([message]))
     main = next((part for part in parts if part.type == message.type), None)
     others = (str(UUID(short_hash(message.id, place))) for place in range(len(parts)))
@@ -217,7 +229,7 @@ def _openai(langchain: Any, message: Any) -> list[Any]:
 
 
 def _objects(langchain: Any, messages: list[Any]) -> list[Any]:
-    # A long history is messages already: look at the few types there are, not at every item.
+    # A long history holds messages already: test its few types, not each item.
     base, chunk = langchain.BaseMessage, langchain.BaseMessageChunk
     if all(
         issubclass(cls, base) and not issubclass(cls, chunk) for cls in set(map(type, messages))
@@ -241,21 +253,21 @@ def merges_messages(reducer: Any) -> bool:
 
 
 class MessageIds:
-    """Ids for the messages that a step returns without one, the same in each of its attempts."""
+    """Ids for messages that a step returns without one, the same in each of its attempts."""
 
     def __init__(self, seed: str) -> None:
-        """Begin to count; `seed` names the step among all steps of all threads."""
+        """Start counting; `seed` names the step among all steps of all threads."""
         self._seed = seed
         self._counts: dict[str, int] = {}
         self._named: dict[int, tuple[Any, Any]] = {}  # By identity: the message, and its copy.
 
     def given(self, key: str, value: Any, *, converts: bool = False) -> Any:
-        """Return what is written to a key, where messages without an id are copies with one.
+        """Return the value for a key, with messages without an id replaced by copies with one.
 
         Args:
             key: the key.
-            value: what is written to it.
-            converts: whether dicts that stand for messages become messages.
+            value: the value that the step writes to it.
+            converts: whether dicts in the form of messages become messages.
         """
         if isinstance(value, list):
             named = [self._message(key, item, converts) for item in value]
@@ -263,7 +275,7 @@ class MessageIds:
         return self._message(key, value, converts)
 
     def taken(self, value: Any) -> Any:
-        """Return what was written to a key as it was before `given`."""
+        """Return a value of a key without the changes of `given`."""
         before = {id(copy): message for message, copy in self._named.values()}
         if isinstance(value, list):
             return [before.get(id(item), item) for item in value]
@@ -289,14 +301,14 @@ _TYPES = frozenset({"human", "ai", "system", "tool", "function"})
 
 
 def _is_plain(item: Any) -> bool:
-    """Return whether something is a dict that stands for a message."""
+    """Return whether an item is a dict in the form of a message."""
     if not isinstance(item, dict) or "content" not in item:
         return False
     return item.get("role") in _PLAIN_ROLES or item.get("type") in _TYPES
 
 
 def _lacks_id(item: Any) -> bool:
-    """Return whether something is a message without an id."""
+    """Return whether an item is a message without an id."""
     langchain = sys.modules.get("langchain_core.messages")
     if langchain is not None and isinstance(item, langchain.BaseMessage):
         return item.id is None
@@ -323,7 +335,7 @@ class MessagesState(TypedDict):
 
 MessageSink = Callable[[Any, str | None], None]
 
-# Where the step that runs wants pushed messages: the message, and the key it is written to.
+# Of the running step: receives each pushed message, and the key it is written to.
 message_sink: ContextVar[MessageSink | None] = ContextVar("graphstalk_message_sink", default=None)
 
 
@@ -338,8 +350,8 @@ def push_message(message: Any, *, state_key: str | None = "messages") -> Any:
         The message as it is written.
 
     Raises:
-        ValueError: if the message has no id, so that what is shown and what is stored could not be
-            told to be the same.
+        ValueError: if the message has no id, by which readers match the shown message to the
+            stored one.
         RuntimeError: if called outside a node.
     """
     sink = message_sink.get()
@@ -355,8 +367,8 @@ def push_message(message: Any, *, state_key: str | None = "messages") -> Any:
         name = pushed.id
     if name is None:
         msg = (
-            "Message ID is required: push_message() shows a message before it is stored, and by "
-            "the id a reader knows that both are one"
+            "Message ID is required: push_message() shows a message before it is stored, and "
+            "readers match the two by the id"
         )
         raise ValueError(msg)
     sink(pushed, state_key)

@@ -36,15 +36,14 @@ def _as_it_is(_: Any, answer: Any) -> Any:
 
 @dataclass(slots=True)
 class Scratchpad:
-    """What one attempt at a step knows about its questions while the node runs.
+    """The questions and answers of one attempt at a step.
 
     Attributes:
-        seed: different for every step of every thread; the ids of its questions come from it.
-        answers: interrupt id → answer; or, of a question that was asked in another branch, its
-            place.
-        asked: what was asked so far, in this order.
-        open: of these, what has no answer. It is asked whatever the code does with the exception.
-        fit: makes an answer what its `response_schema` names.
+        seed: unique to the step; the ids of its questions are derived from it.
+        answers: interrupt id → answer; of a question asked in another branch, its place → answer.
+        asked: the questions so far, in this order.
+        open: those without an answer. They count even if the code catches the exception.
+        fit: converts an answer to the type of the `response_schema`.
     """
 
     seed: str
@@ -58,7 +57,7 @@ class Scratchpad:
         name = f"{_KEY}{key}" if key is not None else f"{_INDEX}{len(self.asked)}"
         question = Interrupt(value, short_hash(self.seed, name), key, schema)
         if any(earlier.id == question.id for earlier in self.asked):
-            msg = f"two interrupts of one node have the key {key!r}; keys are unique in a node"
+            msg = f"the keys of a node's interrupts must be unique (key={key!r})"
             raise ValueError(msg)
         self.asked.append(question)
         for given in (question.id, name):
@@ -87,14 +86,14 @@ def interrupt(value: Any, *, key: str | None = None, response_schema: Any = None
 
 
 def interrupt(value: Any, *, key: str | None = None, response_schema: Any = None) -> Any:
-    """Pause the run until somebody answers; return the answer when the node runs again.
+    """Pause the run until a caller answers; return the answer when the node runs again.
 
-    The node starts from its beginning once the answer is there, so what stands before this call
-    runs again. Questions are told apart by the order in which a node asks them, or by `key`, which
-    keeps its answer when the code around it changes.
+    The node restarts from its beginning once the answer is given, so code before this call runs
+    again. Questions are identified by their order in the node, or by `key`, which keeps its answer
+    when the code around it changes.
 
     Args:
-        value: what is asked; shown to whoever answers. It must be storable.
+        value: the question, shown to the caller who answers. It must be storable.
         key: a name for this question, unique in the node.
         response_schema: a type (as pydantic understands it) or a JSON schema that the answer must
             fit; an answer that does not is refused. With a type, the answer comes as one.
@@ -113,24 +112,24 @@ StreamWriter = Callable[[Any], None]
 
 
 def silent(_: Any) -> None:
-    """Write to nobody: what a stream writer does while nobody reads the stream."""
+    """Discard a value: the stream writer of a run whose stream is not read."""
 
 
 def _alive() -> None:
-    """Show progress to nobody: what `heartbeat` does where no idle time is measured."""
+    """Do nothing: the `heartbeat` of a step without an idle timeout."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionInfo:
-    """Where and how often a step runs.
+    """The ids and the attempt of a running step.
 
     Attributes:
         checkpoint_id: the checkpoint that planned it.
         checkpoint_ns: its namespace, which a subgraph it runs gets.
         task_id: the step's id.
-        thread_id: the thread, `None` if none is kept.
+        thread_id: the thread, `None` if it is not stored.
         run_id: the run.
-        node_attempt: how often it was tried, this time included.
+        node_attempt: the number of its attempts, this one included.
         node_first_attempt_time: when this attempt began, in seconds since the epoch.
     """
 
@@ -149,7 +148,7 @@ class ExecutionInfo:
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What LangGraph's server tells about itself; here there is none, so it is always absent."""
+    """LangGraph's server as a node reads it; here there is no such server, so it is absent."""
 
     assistant_id: str
     graph_id: str
@@ -162,34 +161,33 @@ class RunControl:
     __slots__ = ("_reason",)
 
     def __init__(self) -> None:
-        """Let the run go on."""
         self._reason: str | None = None
 
     def request_drain(self, reason: str = "shutdown") -> None:
-        """Let the run end after the current superstep; it can be resumed."""
+        """End the run after the current superstep; it can be resumed."""
         self._reason = reason
 
     @property
     def drain_requested(self) -> bool:
-        """Whether the run was asked to stop."""
+        """Whether a stop of the run was requested."""
         return self._reason is not None
 
     @property
     def drain_reason(self) -> str | None:
-        """Why, or `None`."""
+        """The reason of the request, or `None`."""
         return self._reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime(Generic[ContextT]):
-    """What a node with a parameter `runtime` gets.
+    """The value of a node's parameter `runtime`.
 
     Attributes:
-        context: what the caller passed as `context`, as the graph's `context_schema`.
+        context: the caller's `context`, as an instance of the graph's `context_schema`.
         store: the long-term memory that the graph was compiled with.
         stream_writer: writes to the stream mode `custom`.
-        heartbeat: shows progress, where a `TimeoutPolicy` measures idle time.
-        previous: what the thread's last run returned or saved (functional API).
+        heartbeat: reports progress, where a `TimeoutPolicy` limits idle time.
+        previous: the value that the thread's last run returned or saved (functional API).
         execution_info: which step this is.
         server_info: always `None`; LangGraph's server has one.
         control: the caller's `RunControl`.
@@ -209,7 +207,7 @@ class Runtime(Generic[ContextT]):
         return replace(self, **overrides)
 
     def merge(self, other: Runtime[ContextT]) -> Runtime[ContextT]:
-        """Return a copy in which what `other` holds replaces what this one holds."""
+        """Return a copy with the fields that `other` sets."""
         empty: Runtime[ContextT] = Runtime()
         names = [*Runtime.__dataclass_fields__]
         given = {name: getattr(other, name) for name in names}
@@ -220,21 +218,21 @@ class Runtime(Generic[ContextT]):
         """Return a copy with other fields in `execution_info`.
 
         Raises:
-            RuntimeError: if there is none.
+            RuntimeError: if the runtime belongs to no running step.
         """
         if self.execution_info is None:
-            msg = "the runtime has no execution_info to patch: it belongs to no running step"
+            msg = "patch_execution_info() works only on the runtime of a running step"
             raise RuntimeError(msg)
         return replace(self, execution_info=self.execution_info.patch(**overrides))
 
     @property
     def drain_requested(self) -> bool:
-        """Whether the run was asked to stop after this superstep."""
+        """Whether a stop of the run after this superstep was requested."""
         return self.control is not None and self.control.drain_requested
 
     @property
     def drain_reason(self) -> str | None:
-        """Why, or `None`."""
+        """The reason of the request, or `None`."""
         return self.control.drain_reason if self.control is not None else None
 
 
@@ -256,10 +254,10 @@ class TaskCall:
 
 
 class Host(Protocol):
-    """What runs the step, as the code in the step sees it."""
+    """The interface of the process that runs the step, for the code in it."""
 
     def call(self, call: TaskCall) -> Any:
-        """Begin a task, or find the result of an earlier attempt; return a future."""
+        """Begin a task, or find its result of an earlier attempt; return a future."""
         ...
 
     def run_child(self, graph: Any, value: Any, config: Mapping[str, Any]) -> Any:
@@ -273,7 +271,7 @@ class Host(Protocol):
 
 @record(frozen=True, kw_only=True)
 class Scope:
-    """The surroundings of code in a step. What few nodes ask for is made when one does."""
+    """The surroundings of code in a step; config and runtime are made when they are first read."""
 
     scratchpad: Scratchpad
     make_config: Callable[[], Mapping[str, Any]]
@@ -303,7 +301,7 @@ def scope_of(what: str) -> Scope:
     """Return the current scope.
 
     Raises:
-        RuntimeError: outside of a step; the message names `what` was called.
+        RuntimeError: outside of a step; the message names `what`, the function that was called.
     """
     scope = current_scope.get()
     if scope is None:
@@ -334,7 +332,7 @@ def get_store() -> Any:
 
 
 def get_stream_writer() -> StreamWriter:
-    """Return what writes to the stream mode `custom`.
+    """Return the writer of the stream mode `custom`.
 
     Raises:
         RuntimeError: outside of a step.

@@ -70,7 +70,7 @@ def test_one_key_twice_in_a_node_is_refused():
     first = asked(Scratchpad("step"), "a", "key")
     scratchpad = Scratchpad("step", {first.id: 1})
     scratchpad.ask("a", "key")
-    with pytest.raises(ValueError, match="two interrupts of one node have the key 'key'"):
+    with pytest.raises(ValueError, match=r"must be unique \(key='key'\)"):
         scratchpad.ask("b", "key")
 
 

@@ -56,7 +56,7 @@ def test_where_a_step_runs_may_be_patched():
     info = ExecutionInfo("c", "ns", "task")
     runtime = Runtime(execution_info=info).patch_execution_info(node_attempt=3)
     assert runtime.execution_info == ExecutionInfo("c", "ns", "task", node_attempt=3)
-    with pytest.raises(RuntimeError, match="no execution_info to patch"):
+    with pytest.raises(RuntimeError, match="only on the runtime of a running step"):
         Runtime().patch_execution_info(node_attempt=3)
 
 
