@@ -139,9 +139,9 @@ def test_a_merge_leaves_the_lists_it_was_given():
 def test_what_cannot_be_merged_is_refused_with_the_reason():
     with pytest.raises(ValueError, match=r"delete a message with an ID that doesn't exist \('9'\)"):
         add_messages([], [lc.RemoveMessage(id="9")])
-    with pytest.raises(ValueError, match=r"got only 'right'.*neither may be None"):
+    with pytest.raises(ValueError, match=r"only 'right' was given"):
         add_messages(None, [])
-    with pytest.raises(ValueError, match="got only 'left'"):
+    with pytest.raises(ValueError, match="only 'left' was given"):
         add_messages([], None)
     with pytest.raises(ValueError, match=r"Unrecognized format='xml'"):
         add_messages([], [], format="xml")
