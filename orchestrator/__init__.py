@@ -1,6 +1,6 @@
 """Durable graphs on Celery and Redis: the public names.
 
-They are imported when first used, so that importing the package stays cheap. Their types stand in
+They are imported when first used, so that importing the package stays cheap. Their types are in
 `__init__.pyi`, for type checkers and editors.
 """
 
@@ -42,14 +42,17 @@ _MODULES = {
         "TaskNotFound ThreadBusyError UnknownEffectError UnknownGraphError UnknownInterruptError "
         "UnknownThreadError UnknownTypeError UnserializableValueError WorkerLostError"
     ),
-    "graph.functional": "task",
-    "graph.interrupt": "interrupt",
-    "graph.managed": "IsLastStep RemainingSteps",
-    "graph.messages": ("MessagesState REMOVE_ALL_MESSAGES RemoveMessage add_messages push_message"),
+    "graph.conversation": (
+        "MessagesState REMOVE_ALL_MESSAGES RemoveMessage add_messages push_message"
+    ),
     "graph.policy": "RetryPolicy TimeoutPolicy",
     "graph.routing": "Command END START Send",
-    "graph.runtime": "ExecutionInfo RunControl Runtime ServerInfo StreamWriter",
-    "graph.scope": "get_config get_runtime get_store get_stream_writer",
+    "graph.schema": "IsLastStep RemainingSteps",
+    "graph.scope": (
+        "ExecutionInfo RunControl Runtime ServerInfo StreamWriter get_config get_runtime get_store "
+        "get_stream_writer interrupt"
+    ),
+    "graph.task": "task",
     "model.checkpoint": "Interrupt",
     "serde": "register_type",
     "serde.codec": "UnknownValue",

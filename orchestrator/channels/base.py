@@ -1,4 +1,4 @@
-"""The promises of a channel.
+"""The interface of channels, and the writes that replace a value.
 
 A channel is the update rule of one key of the state. It holds no state of its own: its methods
 take the stored value (`MISSING` while there is none) and return the next one, so one frozen graph
@@ -59,7 +59,7 @@ class Channel:
         return None
 
     def get(self, value: Any) -> Any:
-        """Return the value that nodes see, or `MISSING`."""
+        """Return the value that a node reads, or `MISSING`."""
         return value
 
     def consume(self, value: Any) -> Any:
@@ -73,22 +73,22 @@ class Channel:
         return UNCHANGED
 
     def describe(self) -> str:
-        """Return the part of the fingerprint that this channel is."""
+        """Return the channel's part of the fingerprint."""
         return self.kind
 
     def declare(self, default: Callable[[], Any]) -> None:
-        """Note what makes the declared default: nodes see it while nothing is written.
+        """Set the function that makes the declared default: nodes read it before the first write.
 
         A rule that folds writes begins with it, unless it is `None`.
         """
         self.default = default
 
     def begins(self) -> bool:
-        """Return whether writes are folded into a declared default that is no empty value."""
+        """Return whether writes are reduced into a declared default that is not empty."""
         return False
 
     def named(self, key: str, typ: Any) -> Self:
-        """Return this rule for a key of the state whose annotation says `typ`.
+        """Return this rule for a key of the state of type `typ`.
 
         A rule in an annotation may be used for several keys, so it is copied.
         """
@@ -119,7 +119,7 @@ class Overwrite:
 
 
 def storable(write: Any) -> Any:
-    """Return a write as plain data, for records to hold; it means the same to a channel."""
+    """Return a write as plain data for records; a channel treats it equally."""
     return {"__overwrite__": write.value} if isinstance(write, Overwrite) else write
 
 

@@ -28,7 +28,7 @@ class LastValue(Channel):
 
 
 class LastValueAfterFinish(Channel):
-    """Keep the last value, but show it only when the run would otherwise end."""
+    """Keep the last value, but release it only when the run would otherwise end."""
 
     kind = "last-after-finish"
     consumes = True
@@ -56,7 +56,7 @@ class LastValueAfterFinish(Channel):
 
 
 class AnyValue(Channel):
-    """Keep the last of several writes that are taken to be equal; cleared when not written."""
+    """Keep the last of several writes, which should be equal; cleared when not written."""
 
     kind = "any"
     transient = True

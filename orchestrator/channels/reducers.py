@@ -1,4 +1,4 @@
-"""Channels that gather: a reducer over the writes, a list of sends, a barrier of names."""
+"""Channels that collect writes: by a reducer, as a list, or as a barrier of names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ABSTRACT: dict[Any, Callable[[], Any]] = {
 
 
 def start_of(typ: Any) -> Callable[[], Any] | None:
-    """Return what makes the empty value of a type, or `None` if it has none."""
+    """Return the function that makes the empty value of a type, or `None`."""
     factory = _ABSTRACT.get(get_origin(typ) or typ, get_origin(typ) or typ)
     try:
         factory()
@@ -37,7 +37,7 @@ def start_of(typ: Any) -> Callable[[], Any] | None:
 def declared_start(
     default: Callable[[], Any] | None, empty: Callable[[], Any] | None
 ) -> Callable[[], Any] | None:
-    """Return what makes the value that a channel begins with: its declared default, or the empty.
+    """Return the function that makes a channel's first value: the declared default, or empty.
 
     A default of `None` says that there is nothing yet.
     """
@@ -48,7 +48,7 @@ def declared_start(
 
 
 def differs(start: Callable[[], Any] | None, empty: Callable[[], Any] | None) -> bool:
-    """Return whether a channel begins with something else than the empty value of its type."""
+    """Return whether a channel begins with another value than the empty one of its type."""
     if start is None or start is empty:
         return False
     try:
@@ -117,7 +117,7 @@ class BinaryOperatorAggregate(Channel):
 
 
 def is_same_rule(one: Channel, other: Channel) -> bool:
-    """Return whether two channels fold alike: by one function, or by lambdas of one code."""
+    """Return whether two channels reduce alike: by one function, or by lambdas of one code."""
     if one.describe() == other.describe():
         return True
     codes = [_code(channel) for channel in (one, other)]
@@ -125,7 +125,7 @@ def is_same_rule(one: Channel, other: Channel) -> bool:
 
 
 def _code(channel: Channel) -> tuple[Any, ...] | None:
-    """Return the code of a lambda, if it depends on no enclosing scope."""
+    """Return the code of a lambda without captured values, defaults or globals."""
     operator: Any = getattr(channel, "operator", None)
     code = getattr(operator, "__code__", None)
     if code is None or code.co_name != "<lambda>" or operator.__closure__ is not None:
@@ -135,7 +135,7 @@ def _code(channel: Channel) -> tuple[Any, ...] | None:
 
 
 class Topic(Channel):
-    """A list of the writes: of one superstep, or of all with `accumulate`."""
+    """A list of writes: of one superstep, or with `accumulate` of all."""
 
     def __init__(self, typ: Any = Any, accumulate: bool = False, key: str = "") -> None:  # noqa: FBT001, FBT002 - LangGraph's signature
         self.typ, self.accumulate, self.key = typ, accumulate, key
@@ -183,7 +183,7 @@ class NamedBarrierValue(Channel):
         return MISSING if self.get(value) is None else UNCHANGED
 
     def describe(self) -> str:
-        """Name the sources of the join."""
+        """Name the nodes for which it waits."""
         return f"{self.kind}:{'+'.join(sorted(self.names))}"
 
 

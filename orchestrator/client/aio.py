@@ -19,8 +19,8 @@ from orchestrator import limits
 from orchestrator.client.call_config import CallOptions, OptionError, ValueOptions
 from orchestrator.client.results import GraphOutput
 from orchestrator.client.snapshot import StateSnapshot
-from orchestrator.graph.parameters import ContextT, InputT, OfState, OutputT, StateT
 from orchestrator.graph.routing import Command
+from orchestrator.graph.spec import ContextT, InputT, OfState, OutputT, StateT
 from orchestrator.ids import ThreadId
 from orchestrator.step.async_loop import Cancelled, CancelScope, callers_loop, cancel_scope
 

@@ -10,7 +10,7 @@ from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.dispatch.base import Executor
 from orchestrator.engine.accept import NO_MARKS, Multitask
 from orchestrator.errors import GraphstalkError, InvalidThreadIdError
-from orchestrator.graph.runtime import RunControl
+from orchestrator.graph.scope import RunControl
 from orchestrator.graph.spec import DispatchMode
 from orchestrator.ids import (
     QUEUE_RULE,

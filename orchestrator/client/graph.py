@@ -28,12 +28,19 @@ from orchestrator.client.node_states import node_states
 from orchestrator.client.results import GraphOutput
 from orchestrator.client.state import StateFace
 from orchestrator.client.stream import printed, prints, stream_parts
+from orchestrator.drawing import Drawing, Opens, drawing_of
 from orchestrator.graph.builder import GraphBuilder
-from orchestrator.graph.drawing import Drawing, Opens, drawing_of
-from orchestrator.graph.parameters import ContextT, InputT, OfState, OutputT, StateT
+from orchestrator.graph.compile import checked_dispatch, checked_queue
 from orchestrator.graph.routing import START, Command
-from orchestrator.graph.settings import checked_dispatch, checked_queue
-from orchestrator.graph.spec import DEFAULT_NAME, GraphSpec
+from orchestrator.graph.spec import (
+    DEFAULT_NAME,
+    ContextT,
+    GraphSpec,
+    InputT,
+    OfState,
+    OutputT,
+    StateT,
+)
 from orchestrator.ids import ThreadId
 from orchestrator.step.node_cache import node_namespaces
 

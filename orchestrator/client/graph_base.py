@@ -28,8 +28,8 @@ from orchestrator.engine.accept import RunConfig
 from orchestrator.engine.records import Records
 from orchestrator.graph.fields import field_hints
 from orchestrator.graph.routing import START
-from orchestrator.graph.runtime import Runtime, silent
 from orchestrator.graph.schema import ROOT, channels_of
+from orchestrator.graph.scope import Runtime, silent
 from orchestrator.graph.spec import DEFAULT_NAME, SINGLE, GraphSpec, NodeSpec
 from orchestrator.integrations.langchain import prepare_handlers
 from orchestrator.integrations.validation import (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from orchestrator.client.graph_base import GraphBase
 from orchestrator.client.snapshot import child_namespace
-from orchestrator.graph.drawing import NodeState
+from orchestrator.drawing import NodeState
 from orchestrator.graph.routing import END
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import child_thread, root_thread

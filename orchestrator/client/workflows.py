@@ -15,12 +15,12 @@ from orchestrator.client.call_config import check_parts
 from orchestrator.client.graph import CompiledStateGraph
 from orchestrator.dispatch.base import Executor
 from orchestrator.errors import InvalidGraphError
-from orchestrator.graph.inspecting import injected, name_of
+from orchestrator.graph.compile import identified
+from orchestrator.graph.introspection import injected, name_of
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy, policies_of
 from orchestrator.graph.routing import END, START
 from orchestrator.graph.schema import Reader, codec_classes
 from orchestrator.graph.spec import GraphSpec, NodeOptions, NodeSpec
-from orchestrator.graph.wiring import identified
 from orchestrator.step.context import PREVIOUS
 
 __all__ = ["entrypoint"]

@@ -10,8 +10,8 @@ from orchestrator.channels import MISSING
 from orchestrator.engine.apply import Writes, apply, plan
 from orchestrator.engine.carryover import NOTES, Kept, Steering, is_steered, kept_in, notes_for
 from orchestrator.frozen import frozen, replace
-from orchestrator.graph.managed import Loop
 from orchestrator.graph.routing import START, Command, Send
+from orchestrator.graph.schema import Loop
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.model.checkpoint import Checkpoint, PlannedStep
 

@@ -21,7 +21,7 @@ from orchestrator.engine.carryover import Spot, is_steered
 from orchestrator.engine.settle import Placement, Stepping
 from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.frozen import replace
-from orchestrator.graph.inspecting import INJECTED
+from orchestrator.graph.introspection import INJECTED
 from orchestrator.graph.routing import END, START, branch_channel, own, plain_name
 from orchestrator.graph.spec import GraphSpec, NodeSpec
 from orchestrator.ids import mint_checkpoint_id

@@ -1,4 +1,4 @@
-"""Writing a graph: nodes, edges, routers."""
+"""The builder of a graph: nodes, edges and routers, before `compile`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ from orchestrator import limits
 from orchestrator.channels import Channel, LastValue
 from orchestrator.channels.reducers import is_same_rule
 from orchestrator.errors import InvalidGraphError
-from orchestrator.graph.inspecting import (
+from orchestrator.graph.compile import (
+    NodeDefaults,
+    NodeSettings,
+    Router,
+    Written,
+    WrittenNode,
+    checked_settings,
+    freeze,
+)
+from orchestrator.graph.introspection import (
     action_of,
     destinations_of,
     ends_of,
@@ -21,20 +30,28 @@ from orchestrator.graph.inspecting import (
     subgraph_of,
 )
 from orchestrator.graph.lineage import Lineage, channels_once
-from orchestrator.graph.managed import ManagedValue
-from orchestrator.graph.parameters import ContextT, InputT, OfState, OutputT, StateT
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
 from orchestrator.graph.routing import END, START, plain_name
-from orchestrator.graph.schema import channels_of, codec_classes, managed_of, schema_of
-from orchestrator.graph.settings import NodeDefaults, NodeSettings, checked_settings
-from orchestrator.graph.spec import GraphSpec, handler_name
-from orchestrator.graph.wiring import Router, Written, WrittenNode, freeze
-
-__all__ = ["GraphBuilder"]
+from orchestrator.graph.schema import (
+    ManagedValue,
+    channels_of,
+    codec_classes,
+    managed_of,
+    schema_of,
+)
+from orchestrator.graph.spec import (
+    ContextT,
+    GraphSpec,
+    InputT,
+    OfState,
+    OutputT,
+    StateT,
+    handler_name,
+)
 
 
 class GraphBuilder(OfState[StateT, ContextT, InputT, OutputT]):
-    """The graph while it is written."""
+    """A graph under construction."""
 
     def __init__(
         self,
@@ -54,16 +71,18 @@ class GraphBuilder(OfState[StateT, ContextT, InputT, OutputT]):
             context_schema: the type of the `context` that callers pass to a run.
             input_schema: what a run may be started with, if not the whole state.
             output_schema: what a run returns, if not the whole state.
-            unknown_keys: what happens to an update of a key that the state does not have: the step
-                fails, or, as in LangGraph, the key is dropped.
-            state_version: of the state and structure of this graph, counted from 1. A greater one
-                says that the graph succeeds what its threads were begun with: see `migrate`.
+            unknown_keys: whether an update of a key that the state does not have fails the step or,
+                as in LangGraph, is ignored.
+            state_version: the version of the graph's state and structure, from 1. A graph with a
+                greater one continues the threads of earlier versions: see `migrate`.
 
         Raises:
-            InvalidGraphError: if a schema cannot be understood, or the version is none.
+            InvalidGraphError: if a schema cannot be understood, or the version is invalid.
         """
         if not isinstance(state_version, int) or state_version < 1:
-            raise InvalidGraphError(f"state_version={state_version!r}: versions are 1, 2, 3, …")
+            raise InvalidGraphError(
+                f"state_version must be 1 or a greater integer (state_version={state_version!r})"
+            )
         self.state_version = state_version
         self._migrations: dict[int, Callable[[dict[str, Any]], Any]] = {}
         self._renames: dict[str, str] = {}
@@ -97,7 +116,7 @@ class GraphBuilder(OfState[StateT, ContextT, InputT, OutputT]):
 
     @property
     def waiting_edges(self) -> set[tuple[tuple[str, ...], str]]:
-        """Return the joins: the nodes that are waited for, and the one that follows."""
+        """Return the joins: the nodes before each, and the node that follows."""
         return set(self._joins)
 
     @property
@@ -111,9 +130,8 @@ class GraphBuilder(OfState[StateT, ContextT, InputT, OutputT]):
         Args:
             node: its name, or the function itself, which then names it.
             action: the function, if `node` is the name: plain or `async`, a callable object, a
-                compiled graph (a subgraph), or anything with `invoke` or `ainvoke`. Parameters
-                named `config`, `ctx`, `previous`, `runtime`, `store` and `writer` get what their
-                names say.
+                compiled graph (a subgraph), or anything with `invoke` or `ainvoke`. It may have
+                parameters named `config`, `ctx`, `previous`, `runtime`, `store` and `writer`.
             **settings: see `NodeSettings`.
 
         Raises:
@@ -143,9 +161,10 @@ class GraphBuilder(OfState[StateT, ContextT, InputT, OutputT]):
         error_handler: Callable[..., Any] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
     ) -> Self:
-        """Say what holds for nodes of this graph that say nothing of their own.
+        """Set default options for nodes that do not override them.
 
-        What is absent keeps what an earlier call said. Subgraphs have their own defaults.
+        An option that is `None` keeps the value of an earlier call. Subgraphs have their own
+        defaults.
         """
         given = {
             "retry_policy": retry_policy,
@@ -153,22 +172,22 @@ class GraphBuilder(OfState[StateT, ContextT, InputT, OutputT]):
             "error_handler": error_handler,
             "timeout": timeout,
         }
-        said: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-        self._defaults = dataclasses.replace(self._defaults, **said)
+        changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        self._defaults = dataclasses.replace(self._defaults, **changes)
         return self
 
     def migrate(self, from_version: int, function: Callable[[dict[str, Any]], Any]) -> Self:
-        """Say how the state of a version becomes that of the next one.
+        """Register the function that turns a version's state into that of the next one.
 
-        A thread that an earlier version of this graph has begun is migrated when it is loaded, and
-        stored so with its next checkpoint; older checkpoints stay as they are. A version without a
-        migration leaves the state as it is.
+        A thread of an earlier version is migrated when it is loaded, and stored migrated with its
+        next checkpoint; older checkpoints do not change. A version without a migration has the
+        same state as the next one.
 
         Args:
-            from_version: which version's state `function` takes.
-            function: gets the whole state as a dict, its own copy, and returns it as it is in
-                `from_version + 1`. It is called again as often as the thread is loaded before its
-                next checkpoint, so it must not do anything but that.
+            from_version: the version whose state `function` receives.
+            function: receives the whole state as a dict, a copy of its own, and returns the state
+                of `from_version + 1`. It is called at each load before the thread's next
+                checkpoint, so it must have no side effects.
 
         Raises:
             InvalidGraphError: if there is one already, or the version is not below this graph's.
@@ -185,22 +204,22 @@ class GraphBuilder(OfState[StateT, ContextT, InputT, OutputT]):
         return self
 
     def rename(self, old: str, new: str) -> Self:
-        """Say that a node had another name: threads that wait in `old` go on in `new`."""
+        """Declare the earlier name of a node: threads that wait in `old` continue in `new`."""
         self._renames[plain_name(old)] = plain_name(new)
         return self
 
     def on_resume(self, hook: Callable[..., Any]) -> Self:
-        """Call `hook(state, reason)` once when a run goes on, before its first step.
+        """Call `hook(state, reason)` once when a run continues, before its first step.
 
-        It re-opens or checks what lies outside: files, sessions, ids. What it returns is an update
-        of the state. The reason is `answer`, `crash`, `failure`, `pause` or `cancel`. If it raises,
-        the run fails, and calls it again when it is resumed.
+        It re-opens or checks external resources: files, sessions, ids. It returns an update of the
+        state. The reason is `answer`, `crash`, `failure`, `pause` or `cancel`. If it raises, the
+        run fails, and calls it again when it is resumed.
         """
         self._on_resume = hook
         return self
 
     def add_edge(self, start_key: str | Sequence[str], end_key: str) -> Self:
-        """Run `end_key` after `start_key`; of a list, after all of them have run (a join).
+        """Run `end_key` after `start_key`; given a list, after all its nodes have run (a join).
 
         Raises:
             InvalidGraphError: if the edge begins at END or leads to START.
@@ -208,13 +227,13 @@ class GraphBuilder(OfState[StateT, ContextT, InputT, OutputT]):
         start, end = plain_name(start_key), plain_name(end_key)
         sources = (start,) if isinstance(start, str) else tuple(map(plain_name, start))
         if END in sources:
-            raise InvalidGraphError("an edge cannot begin at END")
+            raise InvalidGraphError("an edge must not begin at END")
         if end == START:
-            raise InvalidGraphError("an edge cannot lead to START")
+            raise InvalidGraphError("an edge must not lead to START")
         if isinstance(start, str):
             self._edges.append((start, end))
         elif START in sources or not sources:
-            msg = f"a join waits for nodes, and START is none: add_edge({list(sources)!r}, {end!r})"
+            msg = f"a join must begin at nodes, not START: add_edge({list(sources)!r}, {end!r})"
             raise InvalidGraphError(msg)
         else:
             self._joins.append((sources, end))
@@ -226,13 +245,13 @@ class GraphBuilder(OfState[StateT, ContextT, InputT, OutputT]):
         path: Callable[..., Any],
         path_map: Mapping[Hashable, str] | Sequence[str] | None = None,
     ) -> Self:
-        """Let `path(state)` say where to go after `source`: names, `Send`s, or END.
+        """Route after `source` by `path(state)`: to node names, `Send`s, or END.
 
         Args:
             source: the node (or START) whose state the router sees, its own writes included.
             path: the router.
-            path_map: from what `path` returns to node names; or the names it may return. Taken from
-                a `Literal` return annotation if absent.
+            path_map: the node name for each value that `path` returns; or the names that it may
+                return. By default that of a `Literal` return annotation.
 
         Raises:
             InvalidGraphError: if the source has a router of the same name already.
@@ -279,7 +298,7 @@ class GraphBuilder(OfState[StateT, ContextT, InputT, OutputT]):
         path: Callable[..., Any],
         path_map: Mapping[Hashable, str] | Sequence[str] | None = None,
     ) -> Self:
-        """Let `path(state)` say where to begin."""
+        """Begin at the nodes that `path(state)` returns."""
         return self.add_conditional_edges(START, path, path_map)
 
     # ---- checking ---------------------------------------------------------------------------
@@ -288,7 +307,7 @@ class GraphBuilder(OfState[StateT, ContextT, InputT, OutputT]):
         """Check that every edge leads somewhere and the graph has an entry.
 
         Raises:
-            InvalidGraphError: with the first thing that is wrong.
+            InvalidGraphError: for the first fault.
         """
         known = {START, *self._nodes}
         sources = [s for s, _ in self._edges] + [s for many, _ in self._joins for s in many]
@@ -321,10 +340,10 @@ class GraphBuilder(OfState[StateT, ContextT, InputT, OutputT]):
         interrupt_before: Iterable[str] | Literal["*"] = (),
         interrupt_after: Iterable[str] | Literal["*"] = (),
     ) -> GraphSpec:
-        """Check the graph and return it as it will run.
+        """Check the graph and return it frozen.
 
         Raises:
-            InvalidGraphError: if something is wrong with it.
+            InvalidGraphError: if the graph has a fault.
         """
         self.validate([*interrupt_before, *interrupt_after])
         written = Written(
@@ -341,7 +360,7 @@ class GraphBuilder(OfState[StateT, ContextT, InputT, OutputT]):
         return dataclasses.replace(
             spec,
             context_schema=self.context_schema,
-            classes=tuple(  # A context is stored, too, where a fleet runs the graph.
+            classes=tuple(  # Workers load the context from the thread, so its classes count.
                 dict.fromkeys((*spec.classes, *codec_classes([self.context_schema])))
             ),
             strict=self._strict,

@@ -1,4 +1,4 @@
-"""The fields of a state's type: what their annotations say, how they begin, and instances of them.
+"""The fields of a state's type: annotations, defaults, and instances made of values.
 
 Knows TypedDicts, dataclasses, pydantic models, named tuples, attrs and plain annotated classes, and
 imports none of their libraries; knows nothing of channels.
@@ -17,16 +17,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
 from orchestrator.errors import InvalidGraphError
-
-__all__ = [
-    "Field",
-    "Maker",
-    "annotation_of",
-    "field_hints",
-    "fields_of",
-    "is_typed_dict",
-    "maker_of",
-]
 
 Maker = Callable[[dict[str, Any]], Any]  # From values by field name to an instance.
 
@@ -47,10 +37,10 @@ class Field:
 
 
 def annotation_of(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Return the type that an annotation names, and all that `Annotated` adds to it, inner first.
+    """Return the type that an annotation names, and its `Annotated` metadata, inner first.
 
     Qualifiers (`Required`, `NotRequired`, `ReadOnly`, `InitVar`) and aliases, also generic ones,
-    are unwrapped. What is added to a member of a union counts for the union.
+    are unwrapped. The metadata of a member of a union counts for the union.
     """
     extras: tuple[Any, ...] = ()
     while True:
@@ -76,7 +66,7 @@ def annotation_of(hint: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _supertype(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Return what a `NewType` of an annotated type says; every other type as it is."""
+    """Return the annotation of a `NewType` of an annotated type; any other type unchanged."""
     inner = getattr(hint, "__supertype__", None)
     typ, extras = annotation_of(inner) if inner is not None else (hint, ())
     return (typ, extras) if extras else (hint, ())
@@ -113,7 +103,7 @@ def _bound(hint: Any, binding: Mapping[Any, Any]) -> Any:
     try:
         return hint[tuple(binding.get(each, each) for each in parameters)]
     except TypeError:
-        return hint  # Of a kind that takes no such argument: its origin is known all the same.
+        return hint  # It does not accept the argument; its origin is still known.
 
 
 def _parameters(hint: Any) -> tuple[Any, ...]:
@@ -134,7 +124,7 @@ def field_hints(schema: Any) -> dict[str, Any]:
 
 
 def fields_of(schema: Any) -> dict[str, Field]:
-    """Return the fields of a type, in order; none for a type without fields.
+    """Return the fields of a type, in order; an empty dict for a type without fields.
 
     Raises:
         InvalidGraphError: if an annotation names something that cannot be resolved.
@@ -161,14 +151,14 @@ def is_typed_dict(cls: Any) -> bool:
 
 
 def _models(cls: type) -> Mapping[str, Any] | None:
-    """Return what pydantic knows of the fields of a model or of a dataclass of its own."""
+    """Return pydantic's fields of a model or of one of its dataclasses."""
     name = "__pydantic_fields__" if dataclasses.is_dataclass(cls) else "model_fields"
     found = getattr(cls, name, None)
     if not isinstance(found, Mapping):
         return None
     if not getattr(cls, "__pydantic_complete__", True) and hasattr(cls, "model_rebuild"):
         try:
-            cls.model_rebuild()  # What it names may be defined by now.
+            cls.model_rebuild()  # The names in it may be defined by now.
         except NameError as error:
             msg = f"the annotations of {cls.__qualname__} cannot be resolved: {error}"
             raise InvalidGraphError(msg) from error
@@ -181,7 +171,7 @@ def _model_hint(info: Any) -> Any:
 
 
 def _initial(cls: Any) -> list[str]:
-    """Return the fields of a dataclass, and what only its `__init__` takes."""
+    """Return the names of a dataclass's fields, and of its `InitVar`s."""
     known = {field.name for field in dataclasses.fields(cls)}
     return [
         name
@@ -220,7 +210,7 @@ def _hints(cls: type, args: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _default(cls: Any, name: str, hint: Any) -> Callable[[], Any] | None:
-    """Return what makes the declared default of a field, or `None`: there is none."""
+    """Return a function that makes the declared default of a field; `None`: it has none."""
     models = _models(cls)
     if models is not None and name in models:
         return _model_default(models[name])
@@ -275,13 +265,13 @@ def _copies(default: Any) -> Callable[[], Any] | None:
 
 
 def maker_of(schema: Any) -> Maker | None:
-    """Return what makes an instance of a type from values by field name; `None`: a dict serves.
+    """Return a function from values by field name to an instance; `None`: a dict is enough.
 
     As LangGraph, nodes get instances of dataclasses and pydantic models, and dicts of all others.
     Fields that `__init__` does not take are set after it.
 
     Raises:
-        InvalidGraphError: if a field of a model has no name of its own in its input.
+        InvalidGraphError: if a field of a model has no own name in the model's input.
     """
     cls: Any = get_origin(schema) or schema
     models = _models(cls) if isinstance(cls, type) else None

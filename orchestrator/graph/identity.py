@@ -1,11 +1,11 @@
-"""What identifies the code of a node or task, alike in every process that has the same code.
+"""The identity of the code of a node or task, equal in all processes with the same code.
 
-Rule 1: what its module and qualified name lead to counts by these.
-Rule 2: any other function (a lambda, one made in a function, one of a script) counts also by its
-        bytecode, its defaults and the values that it captured.
-Rule 3: an object counts by its class and what it holds, a compiled graph by its structure and the
+Rule 1: a class or function that its module holds under its qualified name counts by these names.
+Rule 2: any other function (a lambda, a nested one, one of a script) counts also by its bytecode,
+        its defaults and the values that it captured.
+Rule 3: an object counts by its class and attributes, a compiled graph by its structure and the
         code of its nodes.
-Rule 4: what none of this tells apart from other code is an error, never a guess.
+Rule 4: code that these rules do not identify is an error, never a guess.
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ from typing import Any
 
 from orchestrator.errors import InvalidGraphError
 
-__all__ = ["Unbound", "code_of"]
-
-_PARTS_MAX = 100_000  # Of one identity; what holds more is no code.
+_PARTS_MAX = 100_000  # Of one identity; an object with more is data, not code.
 _WRAPS_MAX = 50
 _PYTHON_CLASS = 1 << 9  # A flag of every class that Python code defines, ...
 _IMMUTABLE = 1 << 8  # ... and of none of these.
@@ -37,31 +35,31 @@ _BY_REPR = (
     *(dt.datetime, dt.date, dt.time, dt.timedelta, dt.timezone, re.Pattern),
     *(types.GenericAlias, types.UnionType, typing.TypeVar),
 )
-_BY_TYPE = frozenset({"lock", "RLock", "Lock", "_local", "local"})  # They hold no part of a result.
+_BY_TYPE = frozenset({"lock", "RLock", "Lock", "_local", "local"})  # They do not affect a result.
 _CONTAINERS = (dict, list, tuple, set, frozenset, deque)
 _Part = tuple[Any, str]
 
 
-class Unbound(InvalidGraphError):  # noqa: N818 - it says what is missing, for now
-    """A captured variable has no value yet, so the code cannot be identified yet."""
+class Unbound(InvalidGraphError):  # noqa: N818 - it is named for what is missing
+    """A captured variable has no value yet, so the code cannot be identified."""
 
 
 def code_of(what: str, *parts: Any) -> str:
-    """Return a digest of code and of what it depends on.
+    """Return a digest of code and of the values that it depends on.
 
     Args:
         what: names the code in errors.
         *parts: functions, objects, compiled graphs, plain data.
 
     Raises:
-        InvalidGraphError: if nothing identifies one of them; the message holds the path to it.
-        Unbound: if it cannot be told before a variable is set.
+        InvalidGraphError: if a part cannot be identified; the message holds the path to it.
+        Unbound: if a captured variable is not set yet.
     """
     return _Search(what).digest(list(parts))
 
 
 class _Search:
-    """One identity while it is made."""
+    """The computation of one identity."""
 
     def __init__(self, what: str) -> None:
         self.what, self.count = what, 0
@@ -85,7 +83,7 @@ class _Search:
     def read(
         self, part: Any, path: str, seen: dict[int, tuple[int, Any]]
     ) -> tuple[tuple[str | bytes, ...], list[_Part]]:
-        """Return what stands for a part itself, and its own parts."""
+        """Return the tokens of a part, and the parts in it."""
         cls = type(part)
         kind = _place(cls)
         if isinstance(part, enum.Enum):
@@ -103,7 +101,7 @@ class _Search:
         return (kind,), self.held(part, path) if children is None else children
 
     def defined(self, part: Any, path: str) -> tuple[tuple[str | bytes, ...], list[_Part]]:
-        """Return what stands for a module, a class, a function or its code."""
+        """Return the tokens and parts of a module, a class, a function or its code."""
         if isinstance(part, types.ModuleType):
             return ("module", part.__name__), []
         if isinstance(part, types.CodeType):
@@ -133,7 +131,7 @@ class _Search:
             raise Unbound(msg) from None
 
     def code(self, part: Any, path: str) -> list[_Part] | None:
-        """Return the parts of what is called otherwise than by being a function."""
+        """Return the parts of a callable that is no plain function; `None`: it is no callable."""
         if isinstance(part, types.MethodType):
             return [(part.__func__, path), (part.__self__, f"{path}.__self__")]
         if isinstance(part, functools.partial):
@@ -178,7 +176,7 @@ class _Search:
         return found + [(item, f"{path}.{name}") for name, item in sorted(attributes.items())]
 
     def check_class(self, part: Any, path: str) -> None:
-        """Refuse an object of which a part may be where no code can see it."""
+        """Refuse an object that may have parts which Python code cannot read."""
         for base in type(part).__mro__:
             if base is object or base in _CONTAINERS or base.__module__ == "typing":
                 continue
@@ -188,8 +186,8 @@ class _Search:
     def refused(self, path: str, why: str) -> InvalidGraphError:
         where = _shown(path)[:200] or "its function"
         msg = (
-            f"{self.what} must have code that its results can be kept for, and nothing identifies "
-            f"it ({where} {why}): name it, CachePolicy(name=…), or define it in a module"
+            f"{self.what} must have code that can be identified, so that its results can be cached "
+            f"({where} {why}): name it, CachePolicy(name=…), or define it in a module"
         )
         return InvalidGraphError(msg)
 
@@ -210,7 +208,7 @@ def _file(part: Any) -> str:
 
 
 def _leads_to(part: Any) -> bool:
-    """Return whether a class or function is what its module has under its qualified name."""
+    """Return whether a module holds this class or function under its qualified name."""
     if part.__module__ == "__main__":
         return False
     found: Any = sys.modules.get(part.__module__)
@@ -228,7 +226,7 @@ def _is_code(member: Any) -> bool:
 
 
 def _attributes(part: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what an object holds, but for what was worked out from the rest."""
+    """Yield the attributes of an object, without its cached properties."""
     cached = {
         name
         for base in type(part).__mro__

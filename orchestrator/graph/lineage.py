@@ -1,4 +1,4 @@
-"""What a graph knows of its earlier versions: how their states and names become its own."""
+"""The earlier versions of a graph: migrations of their states, and earlier names of nodes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from orchestrator.errors import InvalidGraphError, InvalidUpdateError
 from orchestrator.graph.routing import branch_channel, join_channel
 from orchestrator.model.checkpoint import Checkpoint, PlannedStep
 
-__all__ = ["Lineage", "channels_once"]
-
 Migration = Callable[[dict[str, Any]], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """A graph's version, and what leads to it.
+    """A graph's version, with the migrations and renames that lead to it.
 
     Attributes:
-        version: of the graph's state and structure; a thread of a lower one is taken over.
-        migrations: from version → what makes the state one version newer.
+        version: of the graph's state and structure; the graph continues threads of lower ones.
+        migrations: from version → the function that returns the state of the next version.
         renames: earlier name of a node → its name now.
         channels: earlier name of a control channel → its name now.
     """
@@ -41,10 +39,10 @@ class Lineage:
         return self.renames.get(name, name)
 
     def migrated(self, version: int, values: dict[str, Any]) -> dict[str, Any]:
-        """Return the state of an earlier version as that of this one.
+        """Return the state of an earlier version, migrated to this one.
 
         Raises:
-            InvalidUpdateError: if a migration returns no state. What a migration raises is raised.
+            InvalidUpdateError: if a migration returns no dict. Its own exceptions are not caught.
         """
         for step in range(version, self.version):
             migrate = self.migrations.get(step)
@@ -54,8 +52,8 @@ class Lineage:
             values = migrate(dict(given))
             if not isinstance(values, dict):
                 msg = (
-                    f"the migration from version {step} returned {type(values).__name__}: it gets "
-                    f"the whole state as a dict, and returns it as it is in version {step + 1}"
+                    f"the migration from version {step} must return the whole state of version "
+                    f"{step + 1} as a dict (returned: {type(values).__name__})"
                 )
                 raise InvalidUpdateError(msg)
         return values
@@ -89,7 +87,7 @@ class Lineage:
         return PlannedStep(self.node(step.node), step.index, triggers, step.stored or step.node)
 
     def _gathered(self, key: str, value: Any) -> Any:
-        """Return what a join has gathered: names of nodes."""
+        """Return the value of a join, names of nodes, with the present names."""
         if key not in self.channels or value is None:
             return value
         if isinstance(value, str):
@@ -102,10 +100,10 @@ class Lineage:
 def channels_once(
     renames: Mapping[str, str], nodes: Iterable[str], joins: Iterable[tuple[tuple[str, ...], str]]
 ) -> dict[str, str]:
-    """Return the names that control channels had before nodes were renamed.
+    """Return the control channels' names before nodes were renamed, each with its present name.
 
     Raises:
-        InvalidGraphError: if a name leads to no node.
+        InvalidGraphError: if a new name is no node, or an old name still is one.
     """
     names = set(nodes)
     before: dict[str, list[str]] = {}

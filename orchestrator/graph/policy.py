@@ -1,7 +1,7 @@
-"""How often and when a failed step is tried again.
+"""Policies of a node: when a failed step is retried, and how long an attempt may take.
 
-The attempts are counted where the thread is stored and wait in its timers, so neither a crash nor a
-long delay loses the count or holds a worker. (INV-5)
+Attempts are counted in the stored thread and wait in its timers, so neither a crash nor a long
+delay loses the count or blocks a worker. (INV-5)
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from typing import Any, Literal
 
 from orchestrator.errors import GraphstalkError, NodeTimeoutError
 
-__all__ = ["RetryPolicy", "TimeoutPolicy", "default_retry_on", "delay_after", "policies_of"]
-
-# Faults of the program, not of the world: trying again gives the same. LangGraph's list.
+# Faults of the program, not of its environment: a retry gives the same. LangGraph's list.
 _NOT_WORTH_IT = (
     ValueError,
     TypeError,
@@ -34,7 +32,7 @@ _NOT_WORTH_IT = (
 
 
 def default_retry_on(error: BaseException) -> bool:
-    """Return whether an error may pass: lost connections, server errors, unknown classes.
+    """Return whether an error may be temporary: lost connections, server errors, unknown classes.
 
     As LangGraph's default: HTTP errors of httpx and requests count by their status (5xx).
     """
@@ -48,15 +46,15 @@ def default_retry_on(error: BaseException) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When to try a failed step again; the names are LangGraph's.
+    """When a failed step is retried; the names are LangGraph's.
 
     Attributes:
         initial_interval: seconds before the second attempt.
         backoff_factor: by which each further delay grows.
         max_interval: seconds no delay exceeds (before jitter).
-        max_attempts: how often the step is tried at most, the first time included.
-        jitter: adds up to a second at random, so that many failures do not come back together.
-        retry_on: an exception class, several, or a function that says whether to try again.
+        max_attempts: the most attempts, the first one included.
+        jitter: adds up to a second at random, so that many failed steps are not retried at once.
+        retry_on: an exception class, several, or a function that returns whether to retry.
     """
 
     initial_interval: float = 0.5
@@ -69,7 +67,7 @@ class RetryPolicy:
     ) = default_retry_on
 
     def matches(self, error: BaseException) -> bool:
-        """Return whether this policy speaks for `error`; one that fails itself does not."""
+        """Return whether this policy applies to `error`; if its `retry_on` raises, it does not."""
         if isinstance(self.retry_on, type):
             return isinstance(error, self.retry_on)
         if not callable(self.retry_on):
@@ -80,9 +78,9 @@ class RetryPolicy:
             return False
 
     def delay_s(self, failures: int, chance: float) -> float | None:
-        """Return how long to wait after that many failed attempts, or `None`: give up.
+        """Return the seconds to wait after `failures` attempts; `None`: do not retry.
 
-        `chance` is a random number from 0 to 1: the jitter.
+        `chance` is a random number from 0 to 1, for the jitter.
         """
         if failures >= self.max_attempts:
             return None
@@ -96,14 +94,14 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeoutPolicy:
-    """How long one attempt at a node may take; the names are LangGraph's.
+    """The limits of time of one attempt at a node; the names are LangGraph's.
 
-    It stops synchronous nodes too: the attempt fails, and what it still does is not committed.
+    They apply to synchronous nodes too: the attempt fails, and its later result is not committed.
 
     Attributes:
         run_timeout: seconds (or a `timedelta`) an attempt may take.
-        idle_timeout: seconds it may take without a sign of progress.
-        refresh_on: what is one: `auto`, also what it streams and its tasks; `heartbeat`, only
+        idle_timeout: seconds it may take without progress.
+        refresh_on: what counts as progress: `auto`, also stream writes and tasks; `heartbeat`, only
             `runtime.heartbeat()`.
     """
 
@@ -113,16 +111,16 @@ class TimeoutPolicy:
 
     @classmethod
     def coerce(cls, value: float | timedelta | TimeoutPolicy | None) -> TimeoutPolicy | None:
-        """Return a policy in seconds, or `None` if nothing is limited.
+        """Return a policy in seconds, or `None` if it has no limit.
 
         Raises:
-            ValueError: if a limit is not greater than 0, or `refresh_on` is none of the two.
+            ValueError: if a limit is not greater than 0, or `refresh_on` is unknown.
         """
         if value is None:
             return None
         given = value if isinstance(value, TimeoutPolicy) else cls(run_timeout=value)
         if given.refresh_on not in {"auto", "heartbeat"}:
-            msg = f"refresh_on must be 'auto' or 'heartbeat', not {given.refresh_on!r}"
+            msg = f"refresh_on must be 'auto' or 'heartbeat' (refresh_on={given.refresh_on!r})"
             raise ValueError(msg)
         run_s = _seconds("run_timeout", given.run_timeout)
         idle_s = _seconds("idle_timeout", given.idle_timeout)
@@ -136,7 +134,7 @@ def _seconds(name: str, value: float | timedelta | None) -> float | None:
         return None
     seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
     if seconds <= 0:
-        msg = f"{name} must be greater than 0, not {value!r}"
+        msg = f"{name} must be greater than 0 ({name}={value!r})"
         raise ValueError(msg)
     return seconds
 
@@ -165,6 +163,6 @@ def policies_of(
 def delay_after(
     policies: Sequence[RetryPolicy], error: BaseException, failures: int, chance: float
 ) -> float | None:
-    """Return the delay by the first policy that speaks for `error`, or `None`: do not try again."""
+    """Return the delay by the first policy that applies to `error`; `None`: do not retry."""
     policy = next((p for p in policies if p.matches(error)), None)
     return policy.delay_s(failures, chance) if policy else None

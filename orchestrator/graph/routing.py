@@ -1,4 +1,4 @@
-"""Where a run goes next: the edges' ends, and what a node returns to steer."""
+"""The routing of a run: START, END, `Command` and `Send`, and the channels behind edges."""
 
 from __future__ import annotations
 
@@ -10,27 +10,15 @@ from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 from orchestrator.channels import MISSING
 from orchestrator.graph.policy import TimeoutPolicy
 
-__all__ = [
-    "END",
-    "START",
-    "Command",
-    "Send",
-    "branch_channel",
-    "channel_name",
-    "join_channel",
-    "own",
-    "plain_name",
-]
-
 START: Final = "__start__"  # Where every run begins.
 END: Final = "__end__"  # Where a path ends.
 
 
-_LANGGRAPH = "langgraph.types"  # Where LangGraph defines what steers.
+_LANGGRAPH = "langgraph.types"  # The module of LangGraph's `Command` and `Send`.
 
 
 def plain_name(name: Any) -> Any:
-    """Return a name as a plain text: of a member of a `str` enum, the text that it equals."""
+    """Return a name as a plain `str`; a member of a `str` enum becomes its value."""
     return str.__str__(name) if isinstance(name, str) else name
 
 
@@ -43,7 +31,7 @@ class Send:
     Attributes:
         node: the node.
         arg: its input.
-        timeout: how long this call of it may take, instead of what the node says.
+        timeout: the limit of time for this step, instead of the node's.
     """
 
     node: str
@@ -59,23 +47,22 @@ class Send:
         object.__setattr__(self, "timeout", TimeoutPolicy.coerce(timeout))
 
     def __repr__(self) -> str:
-        """Show the node and its input, and the limit if there is one."""
         limit = "" if self.timeout is None else f", timeout={self.timeout!r}"
         return f"Send(node={self.node!r}, arg={self.arg!r}{limit})"
 
 
-NodeT = TypeVar("NodeT")  # The names it may lead to, for readers: `Command[Literal["a", "b"]]`.
+NodeT = TypeVar("NodeT")  # The nodes that it may lead to: `Command[Literal["a", "b"]]`.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Command(Generic[NodeT]):
-    """What a node returns to update the state and say where to go; what a caller gives to resume.
+    """An update of the state with the next nodes, or a caller's answer that resumes a run.
 
     Attributes:
         update: an update of the state, as a node returns it.
-        goto: node names or `Send`s to run next, besides what the edges say.
+        goto: node names or `Send`s to run next, besides those of the edges.
         resume: the answer to an open interrupt, or a mapping from interrupt id to answer. Any
-            value is an answer, also `None`; `MISSING`: there is none.
+            value is an answer, also `None`; `MISSING`: there is no answer.
         graph: `Command.PARENT` addresses the graph around this one.
     """
 
@@ -87,13 +74,12 @@ class Command(Generic[NodeT]):
     goto: Send | str | Sequence[Send | str] = ()
 
     def __repr__(self) -> str:
-        """Show what the command says, without what it leaves out."""
-        said = (
+        given = (
             f"{each.name}={value!r}"
             for each in fields(self)
             if (value := getattr(self, each.name)) is not each.default and value != each.default
         )
-        return f"Command({', '.join(said)})"
+        return f"Command({', '.join(given)})"
 
     def targets(self) -> tuple[Send | str, ...]:
         """Return `goto` as a tuple, names as plain texts."""
@@ -102,10 +88,10 @@ class Command(Generic[NodeT]):
 
 
 def own(value: Any) -> Any:
-    """Return LangGraph's `Command` or `Send` as the one of this package; anything else as it is.
+    """Return LangGraph's `Command` or `Send` as the one of this package; other values unchanged.
 
-    They are known by where their class is defined, so LangGraph is not imported. A list of what
-    leads somewhere may hold them, too.
+    They are recognized by the module of their class, so LangGraph is not imported. A list or tuple
+    may hold them, too.
     """
     cls = type(value)
     if cls is dict or value is None:

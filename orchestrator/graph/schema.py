@@ -1,4 +1,7 @@
-"""From the type of a state to channels, and from channels back to what a node sees."""
+"""From the type of a state to channels, and from channels to the input of a node.
+
+Also the keys whose values the engine computes: `IsLastStep` and `RemainingSteps`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from typing import Any, TypeVar, get_args, get_origin
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from orchestrator.channels import (
     MISSING,
@@ -27,27 +31,59 @@ from orchestrator.graph.fields import (
     is_typed_dict,
     maker_of,
 )
-from orchestrator.graph.managed import Loop, ManagedValue
 from orchestrator.serde.classes import has_class_form
 
-__all__ = [
-    "CONTROL",
-    "ROOT",
-    "Reader",
-    "channels_of",
-    "codec_classes",
-    "has_fields",
-    "managed_of",
-    "schema_of",
-    "update_items",
-]
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """The position of a run in its budget of supersteps.
+
+    Attributes:
+        step: the number of the current superstep.
+        stop: the number of the last one that may begin.
+    """
+
+    step: int
+    stop: int
+
+
+class ManagedValue:
+    """A value that a node reads under a key of the state, and that the engine computes."""
+
+    @staticmethod
+    def get(loop: Loop) -> Any:
+        """Return the value in this superstep."""
+        raise NotImplementedError
+
+
+class IsLastStepManager(ManagedValue):
+    """Whether the current superstep is the last one of the run's budget."""
+
+    @staticmethod
+    def get(loop: Loop) -> bool:
+        """Return whether this is the last superstep that may do work."""
+        return loop.step == loop.stop - 1
+
+
+class RemainingStepsManager(ManagedValue):
+    """The number of supersteps left in the run's budget."""
+
+    @staticmethod
+    def get(loop: Loop) -> int:
+        """Return the number."""
+        return loop.stop - loop.step
+
+
+IsLastStep = Annotated[bool, IsLastStepManager]
+RemainingSteps = Annotated[int, RemainingStepsManager]
+
 
 ROOT = "__root__"  # The one channel of a state that has no fields.
-CONTROL = ("branch:to:", "join:")  # How the channels begin that are no keys of the state.
+CONTROL = ("branch:to:", "join:")  # The prefixes of channels that are no keys of the state.
 
 
 def channels_of(schema: Any) -> dict[str, Channel]:
-    """Return the channels a state type stands for, in the order of its fields.
+    """Return the channels of a state type, in the order of its fields.
 
     Raises:
         InvalidGraphError: if a field's annotation cannot be understood.
@@ -63,13 +99,13 @@ def channels_of(schema: Any) -> dict[str, Channel]:
 
 
 def schema_of(schema: Any) -> Any:
-    """Return the type with fields that an alias or an annotation names; else what was given."""
+    """Return the type with fields that an alias or annotation names; others unchanged."""
     typ, extras = annotation_of(schema)
     return typ if fields_of(typ) and _rule(ROOT, extras) is None else schema
 
 
 def managed_of(schema: Any) -> dict[str, type[ManagedValue]]:
-    """Return the keys of a state type that the engine fills in."""
+    """Return the keys of a state type whose values the engine computes."""
     found = {name: _managed(name, field) for name, field in fields_of(schema).items()}
     return {name: value for name, value in found.items() if value is not None}
 
@@ -97,10 +133,10 @@ def _channel(key: str, field: Field) -> Channel:
 
 
 def _rule(key: str, extras: Iterable[Any]) -> Any:
-    """Return what an annotation adds that says how a key is updated; `None`: nothing does.
+    """Return the reducer, channel or managed value in an annotation; `None`: there is none.
 
     Raises:
-        InvalidGraphError: if two things say so, or what seems to be a reducer cannot be one.
+        InvalidGraphError: if there are several, or a function has not two parameters.
     """
     rules: dict[int, Any] = {}
     misfit: Any = None
@@ -118,7 +154,7 @@ def _rule(key: str, extras: Iterable[Any]) -> Any:
     if len(rules) > 1:
         found = ", ".join(map(_shown, rules.values()))
         msg = f"the key {key!r} must have one rule, and its annotation has {len(rules)} ({found})"
-        raise InvalidGraphError(f"{msg}. Leave the one that shall update it")
+        raise InvalidGraphError(f"{msg}. Remove all but one")
     if rules:
         return next(iter(rules.values()))
     if misfit is not None:
@@ -139,23 +175,22 @@ def _positional(function: Callable[..., Any]) -> int:
     try:
         parameters = inspect.signature(function).parameters.values()
     except (ValueError, TypeError):
-        return 2  # Built-ins such as operator.add in some versions: accepted as they are.
+        return 2  # Of built-ins without a signature: accepted.
     kinds = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
     return sum(p.kind in kinds for p in parameters)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reader:
-    """How a node sees the state: which keys, and as an instance of which type."""
+    """The input of a node: the keys that it reads, and the type of the instance made of them."""
 
     schema: Any
     keys: tuple[str, ...]
     managed: Mapping[str, type[ManagedValue]] = dataclasses.field(default_factory=dict)
-    make: Maker | None = dataclasses.field(init=False)  # `None`: a dict of the keys is the view.
-    own: frozenset[str] = dataclasses.field(init=False)  # Keys whose default an instance has.
+    make: Maker | None = dataclasses.field(init=False)  # `None`: the input is a dict of the keys.
+    own: frozenset[str] = dataclasses.field(init=False)  # Keys whose default the type sets.
 
     def __post_init__(self) -> None:
-        """Read the schema once."""
         make = None if self.keys == (ROOT,) else maker_of(self.schema)
         fields = fields_of(self.schema) if make else {}
         object.__setattr__(self, "make", make)
@@ -164,7 +199,7 @@ class Reader:
     def read(
         self, channels: Mapping[str, Channel], values: Mapping[str, Any], loop: Loop | None = None
     ) -> Any:
-        """Return the state as the schema's type; keys without a value or a default are left out."""
+        """Return the state as the schema's type; keys without a value or a default are omitted."""
         seen: dict[str, Any] = {}
         for key in self.keys:
             channel = channels[key]
@@ -187,11 +222,11 @@ class Reader:
 def update_items(
     result: Any, keys: Iterable[str], begun: Container[str] = ()
 ) -> list[tuple[str, Any]] | None:
-    """Return the update that a dataclass, pydantic or other annotated object stands for.
+    """Return the update that is in a dataclass, pydantic or other annotated object.
 
-    As LangGraph: fields that are `None` by default and were not set are no update. Nor are fields
+    As in LangGraph, fields that are `None` by default and were not set are omitted. So are fields
     of a model that were not set and have a reducer that begins with their default (`begun`): it
-    would be reduced into itself. `None` means that `result` is no such object.
+    would be reduced into itself. `None` is returned if `result` is no such object.
     """
     if not has_fields(result):
         return None
@@ -215,7 +250,7 @@ def has_fields(value: Any) -> bool:
 
 
 def _own_annotations(cls: type) -> Mapping[str, Any]:
-    """Return the annotations in the body of a class; names that are unknown raise no error.
+    """Return the annotations in the body of a class; unknown names raise no error.
 
     Python 3.14 evaluates them at the first access, and does not keep them in `vars(cls)`.
     """
@@ -223,12 +258,12 @@ def _own_annotations(cls: type) -> Mapping[str, Any]:
         import annotationlib  # noqa: PLC0415 - earlier Pythons have no such module
 
         return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
-    found: Mapping[str, Any] = vars(cls).get("__annotations__", {})
-    return found
+    found = vars(cls).get("__annotations__")
+    return found if isinstance(found, dict) else {}  # Of `type` itself, it is a descriptor.
 
 
 def codec_classes(hints: Iterable[Any]) -> list[type]:
-    """Return the classes that annotations name, at any depth, and that a codec can take apart.
+    """Return the classes that annotations name, at any depth, and that a codec can encode.
 
     Enums, dataclasses, named tuples, attrs classes and pydantic models: in unions, containers,
     `Annotated`, aliases and generics, and in the fields of each other.
@@ -258,7 +293,7 @@ def codec_classes(hints: Iterable[Any]) -> list[type]:
 
 
 def _named_in(hint: Any) -> Iterator[Any]:
-    """Yield what an annotation consists of."""
+    """Yield the parts of an annotation."""
     yield from get_args(hint)
     origin = get_origin(hint)
     if isinstance(origin, type):
@@ -281,7 +316,7 @@ def _named_in(hint: Any) -> Iterator[Any]:
 
 
 def _field_types(cls: type) -> Iterator[Any]:
-    """Yield the annotations of a class, those that can be resolved."""
+    """Yield those annotations of a class that can be resolved."""
     fields = getattr(cls, "model_fields", None)
     if isinstance(fields, Mapping):  # pydantic resolved them, also those of a generic.
         yield from (info.annotation for info in fields.values())

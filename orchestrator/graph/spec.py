@@ -1,46 +1,60 @@
-"""A graph, frozen: what plans, workers and drawings read. Nothing in it changes after compiling."""
+"""A frozen graph, which plans, workers and drawings read; nothing in it changes after compiling."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
 
 from orchestrator.channels import BinaryOperatorAggregate, Channel, DeltaChannel
 from orchestrator.errors import InvalidGraphError
+from orchestrator.graph.conversation import merges_messages
 from orchestrator.graph.fields import fields_of
 from orchestrator.graph.lineage import Lineage
-from orchestrator.graph.messages import merges_messages
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
 from orchestrator.graph.routing import END, START, plain_name
 from orchestrator.graph.schema import ROOT, Reader
 from orchestrator.ids import short_hash
 
-__all__ = [
-    "DEFAULT_HANDLER",
-    "DEFAULT_NAME",
-    "SINGLE",
-    "Branch",
-    "DispatchMode",
-    "GraphSpec",
-    "Handler",
-    "NodeOptions",
-    "NodeSpec",
-    "Subgraph",
-    "handler_name",
-]
+# ---- the type parameters of graphs, for type checkers: `StateGraph[S]` ---------------------
+# The order and the defaults are LangGraph's: what is not named is the state, or `Any`.
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # It has defaults on every supported Python.
+
+    StateT = TypeVar("StateT", default=Any)
+    ContextT = TypeVar("ContextT", default=Any)
+    InputT = TypeVar("InputT", default=StateT)
+    OutputT = TypeVar("OutputT", default=StateT)
+
+    class OfState(Generic[StateT, ContextT, InputT, OutputT]):
+        """A class with the type parameters of a graph."""
+
+else:
+    from typing import TypeVar
+
+    StateT, ContextT = TypeVar("StateT"), TypeVar("ContextT")
+    InputT, OutputT = TypeVar("InputT"), TypeVar("OutputT")
+
+    class OfState:
+        """A class with the type parameters of a graph."""
+
+        def __class_getitem__(cls, parameters: Any) -> GenericAlias:
+            return GenericAlias(cls, parameters)
 
 
-# States of one value: of a schema without fields, and of an entrypoint. They are shown without key.
 DispatchMode = Literal["queue", "inline"]
+# The keys of states of one value, shown without a key: of a schema without fields, and of an
+# entrypoint.
 SINGLE = frozenset({(ROOT,), (END,)})
 DEFAULT_HANDLER = "__default_error_handler__"  # LangGraph's name of the handler of all nodes.
-DEFAULT_NAME = "graph"  # Of a graph that was given none.
+DEFAULT_NAME = "graph"  # Of a graph without a name.
 
 
 class Subgraph(Protocol):
-    """A compiled graph, as the graph around it knows it."""
+    """The interface of a compiled graph that is a node of another."""
 
     @property
     def spec(self) -> GraphSpec:
@@ -49,68 +63,68 @@ class Subgraph(Protocol):
 
     @property
     def checkpointer(self) -> Any:
-        """Where it keeps its threads; `True`, `False` and `None` as `compile` means them."""
+        """The checkpointer; `True`, `False` and `None` as in `compile`."""
         ...
 
 
 def handler_name(node: str) -> str:
-    """Return the name of a node's error handler, for limits and breaks; LangGraph's."""
+    """Return LangGraph's name of a node's error handler, for limits and breaks."""
     return f"__error_handler__{node}"
 
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """What runs instead of a node that failed for good."""
+    """The function that runs instead of a node that failed for good."""
 
     action: Callable[..., Any]
     injected: tuple[str, ...]
-    retry: tuple[RetryPolicy, ...] = ()  # What the graph says of all its nodes.
-    name: str = ""  # As drawings show it.
-    shared: bool = False  # Whether it is the one of all nodes that have none of their own.
+    retry: tuple[RetryPolicy, ...] = ()  # The graph's default policies.
+    name: str = ""  # In drawings.
+    shared: bool = False  # Whether it is the default handler of the graph.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeOptions:
-    """How and where a node is run."""
+    """The options of a node: its queue, policies and metadata."""
 
     queue: str | None = None  # The Celery queue of its steps; `None`: the run's, or the graph's.
-    dispatch: DispatchMode | None = None  # `None`: as the graph says.
+    dispatch: DispatchMode | None = None  # `None`: the graph's.
     retry: tuple[RetryPolicy, ...] = ()
     defer: bool = False  # Run only when the run would otherwise end.
     metadata: Mapping[str, Any] = field(default_factory=dict)
     destinations: Mapping[str, str | None] = field(default_factory=dict)  # For drawing: → label.
-    cache: Any = None  # A `CachePolicy`: when a result of before may serve again.
-    code: str = ""  # Of a node with one: what identifies its code, its edges and its routers.
+    cache: Any = None  # A `CachePolicy`: when a cached result is reused.
+    code: str = ""  # With a cache policy: the digest of its code, edges and routers.
     timeout: TimeoutPolicy | None = None  # Of one attempt.
     handler: Handler | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
-    """A router: decides after its source node where to go."""
+    """A router: chooses the next nodes after its source."""
 
     name: str
     path: Callable[..., Any]
-    injected: tuple[str, ...]  # Parameters it takes by name besides the state.
-    ends: Mapping[Hashable, str] | None  # What it returns → node, or `None`: node names.
+    injected: tuple[str, ...]  # Its parameters besides the state.
+    ends: Mapping[Hashable, str] | None  # Its values → nodes; `None`: its values are node names.
     reader: Reader
-    passes_result: bool  # Whether it also sees keys that the node returned but does not read.
+    passes_result: bool  # Whether it also gets keys that the node returned but does not read.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSpec:
-    """A node with all that follows from the edges around it."""
+    """A node with its triggers, writes and routers."""
 
     name: str
-    action: Callable[..., Any] | None  # `None` for START, which only passes the input on.
+    action: Callable[..., Any] | None  # `None` for START, which only returns the input.
     injected: tuple[str, ...] = ()
     subgraph: Subgraph | None = None  # The graph that the node is, instead of an action.
-    label: str = ""  # What people see, where it is not the name.
-    # Of a functional step: turns what it returned into writes.
+    label: str = ""  # The name for people, if it is another one.
+    # Of a functional step: turns its result into writes.
     returns: Callable[[Any], tuple[tuple[str, Any], ...]] | None = None
     reader: Reader
     triggers: tuple[str, ...]
-    writes: tuple[tuple[str, Any], ...]  # What completing it writes, whatever it returns.
+    writes: tuple[tuple[str, Any], ...]  # Made when it completes, for every result.
     branches: tuple[Branch, ...] = ()
     options: NodeOptions = NodeOptions()
 
@@ -125,7 +139,7 @@ def _as_class(schema: Any, values: Any) -> Any:
 
 
 def _merges(channel: Channel) -> bool | None:
-    """Return whether a channel takes dicts for messages; `None`: it knows no messages."""
+    """Return whether a channel converts dicts to messages; `None`: it holds no messages."""
     if isinstance(channel, DeltaChannel):
         return True
     merges = isinstance(channel, BinaryOperatorAggregate) and merges_messages(channel.operator)
@@ -144,18 +158,16 @@ class GraphSpec:
     output_keys: tuple[str, ...]
     interrupt_before: frozenset[str] = frozenset()
     interrupt_after: frozenset[str] = frozenset()
-    on_resume: Callable[..., Any] | None = None  # Called once when a run goes on.
+    on_resume: Callable[..., Any] | None = None  # Called once when a run continues.
     state_schema: Any = None
     input_schema: Any = None
     output_schema: Any = None
     context_schema: Any = None  # The type of the `context` that callers pass.
-    dispatch: DispatchMode | None = None  # How steps get to workers; `None`: as the workers say.
-    queue: str | None = None  # Of nodes that name none; `None`: the run's, or the default one.
+    dispatch: DispatchMode | None = None  # How steps reach workers; `None`: the workers' default.
+    queue: str | None = None  # Of nodes without an own one; `None`: the run's, or the default.
     strict: bool = True  # Whether an update of a key that the state does not have is an error.
-    lineage: Lineage = field(
-        default_factory=Lineage
-    )  # Its version, and what leads from earlier ones to it.
-    classes: tuple[type, ...] = ()  # What the types of state and context name, to be storable.
+    lineage: Lineage = field(default_factory=Lineage)  # Its version, and migrations to it.
+    classes: tuple[type, ...] = ()  # The classes in the types of state and context, for codecs.
 
     @cached_property
     def control(self) -> frozenset[str]:
@@ -164,7 +176,7 @@ class GraphSpec:
 
     @cached_property
     def triggers(self) -> Mapping[str, tuple[str, ...]]:
-        """Return which nodes each channel triggers, in order of name."""
+        """Return the nodes that each channel triggers, in order of name."""
         found: dict[str, list[str]] = {}
         for node in sorted(self.nodes):
             for channel in self.nodes[node].triggers:
@@ -183,21 +195,21 @@ class GraphSpec:
 
     @cached_property
     def growing(self) -> frozenset[str]:
-        """Return the keys of the state whose lists may grow without being looked at."""
+        """Return the keys of the state whose lists may grow without being decoded."""
         return frozenset(key for key in self.state_keys if self.channels[key].appends)
 
     @cached_property
     def message_keys(self) -> Mapping[str, bool]:
         """Return the keys of the state whose messages get ids, and whether dicts become messages.
 
-        As in LangGraph: those that `add_messages` merges, and those of a `DeltaChannel`.
+        As in LangGraph: keys that `add_messages` merges, and keys of a `DeltaChannel`.
         """
         found = {key: _merges(self.channels[key]) for key in self.state_keys}
         return {key: converts for key, converts in found.items() if converts is not None}
 
     @property
     def viewer(self) -> Reader:
-        """Return how code that belongs to no node sees the state: private keys where it can."""
+        """Return the reader for code outside of nodes: with private keys if the type allows."""
         fields = fields_of(self.state_schema)
         whole = Reader(self.state_schema, self.state_keys)
         if whole.make is None:
@@ -223,7 +235,7 @@ class GraphSpec:
     def fingerprint(self) -> str:
         """Return a hash of the graph's structure: nodes, edges, channels; not of the nodes' code.
 
-        Threads remember it: a process with another structure under the same name may not run them.
+        Threads store it: a process with another structure under the same name must not run them.
         """
         parts: list[str] = []
         for name, channel in sorted(self.channels.items()):
@@ -241,11 +253,11 @@ class GraphSpec:
 
     @property
     def visible_keys(self) -> tuple[str, ...]:
-        """Return the keys of the state that are shown as its values."""
+        """Return the keys of the state that `values` shows."""
         return self.state_keys if self.start.action is None else self.output_keys
 
     def shown(self, node: str) -> str:
-        """Return the name under which people see a node."""
+        """Return the name of a node for people."""
         known = self.nodes.get(node)
         return (known.label or node) if known else node
 
@@ -261,24 +273,24 @@ class GraphSpec:
         return {n: node.subgraph for n, node in self.nodes.items() if node.subgraph is not None}
 
     def inner_classes(self) -> Iterator[type]:
-        """Iterate over the classes that the types of subgraphs name, at any depth."""
+        """Yield the classes in the types of subgraphs, at any depth."""
         for graph in self.subgraphs.values():
             yield from graph.spec.classes
             yield from graph.spec.inner_classes()
 
     def as_output(self, values: Any) -> Any:
-        """Return output as an instance of the output schema, where that is a class with fields."""
+        """Return output as an instance of the output schema, if that is a class with fields."""
         return _as_class(self.output_schema, values)
 
     def as_state(self, values: Any) -> Any:
-        """Return a state as an instance of the state's schema, where that is a class."""
+        """Return a state as an instance of its schema, if that is a class with fields."""
         return _as_class(self.state_schema, values)
 
     def stops(self, nodes: Iterable[str] | Literal["*"]) -> frozenset[str]:
-        """Return the nodes at which a run is to stop; `"*"`: all of them.
+        """Return the nodes at which a run pauses; `"*"`: all of them.
 
         Raises:
-            InvalidGraphError: if there is no such node.
+            InvalidGraphError: if a node is unknown.
         """
         names = frozenset(self.nodes) - {START}
         chosen = names if "*" in nodes else frozenset(map(plain_name, nodes))
@@ -295,7 +307,7 @@ class GraphSpec:
         return self.nodes[node].options.queue or run_queue or self.queue or default
 
     def is_inline(self, node: str, default: DispatchMode) -> bool:
-        """Return whether a worker may do a step of `node` at once after the one before."""
+        """Return whether a worker may run a step of `node` at once after the one before."""
         return (self.nodes[node].options.dispatch or self.dispatch or default) == "inline"
 
     @property
@@ -304,7 +316,7 @@ class GraphSpec:
         return self.nodes[START]
 
     def within(self, ns: str) -> GraphSpec | None:
-        """Return the graph of a namespace below this one, or `None` if no node is one."""
+        """Return the graph of a namespace below this one, or `None` if there is no such graph."""
         graph: GraphSpec | None = self
         for part in filter(None, ns.split("|")):
             if graph is None or part.isdigit():

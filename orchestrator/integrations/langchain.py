@@ -23,7 +23,7 @@ from orchestrator.engine.advance import Frame
 from orchestrator.engine.apply import values_with
 from orchestrator.errors import InvalidUpdateError
 from orchestrator.frozen import replace
-from orchestrator.graph.messages import MessageIds, message_sink
+from orchestrator.graph.conversation import MessageIds, message_sink
 from orchestrator.graph.routing import Command
 from orchestrator.graph.scope import Scope, TaskCall, open_scope, scope_of
 from orchestrator.graph.spec import Branch, GraphSpec, NodeSpec

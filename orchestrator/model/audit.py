@@ -1,46 +1,44 @@
-"""What an audit finds: threads that nothing would move on, and entries that are not as written."""
+"""The findings of an audit: threads without a next step, and entries that differ from the log."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Audited", "Damage", "DamageCode"]
-
 
 class DamageCode(StrEnum):
-    """What is wrong, for programs: a code never changes its meaning."""
+    """The kind of a finding, for programs: a code never changes its meaning."""
 
-    HEAD_LOST = "HEAD_LOST"  # Checkpoints without the record that says which one counts.
-    HEAD_ALTERED = "HEAD_ALTERED"  # A field of it is missing, or cannot be what was written.
-    STATUS_ALTERED = "STATUS_ALTERED"  # It is not what the log says.
-    CHECKPOINT_LOST = "CHECKPOINT_LOST"  # The head names one that is not there or unreadable.
-    CHECKPOINT_UNLISTED = "CHECKPOINT_UNLISTED"  # It is there, and the history does not know it.
-    PLAN_ALTERED = "PLAN_ALTERED"  # The list of steps is not that of the plan.
-    VALUE_LOST = "VALUE_LOST"  # The checkpoint refers to a value that is not there.
+    HEAD_LOST = "HEAD_LOST"  # Checkpoints without a head.
+    HEAD_ALTERED = "HEAD_ALTERED"  # A field of the head is missing, or has an impossible value.
+    STATUS_ALTERED = "STATUS_ALTERED"  # The status differs from the log.
+    CHECKPOINT_LOST = "CHECKPOINT_LOST"  # The head names one that is missing or unreadable.
+    CHECKPOINT_UNLISTED = "CHECKPOINT_UNLISTED"  # A checkpoint that the history does not list.
+    PLAN_ALTERED = "PLAN_ALTERED"  # The steps differ from those of the plan.
+    VALUE_LOST = "VALUE_LOST"  # The checkpoint refers to a missing value.
     STEP_LOST = "STEP_LOST"
     STEP_ALTERED = "STEP_ALTERED"
     OUTCOME_LOST = "OUTCOME_LOST"  # A completed step without its result: it must run again.
-    DONE_LOST = "DONE_LOST"  # A result whose step does not count as completed.
-    CLAIM_LOST = "CLAIM_LOST"  # A claim that nobody would take away if its owner died.
-    UNINDEXED = "UNINDEXED"  # What the sweeper looks through does not hold the thread or its step.
-    OVERDUE = "OVERDUE"  # A time so far away that nobody can have meant it.
-    MISCOUNTED = "MISCOUNTED"  # The number of open steps, or of a fence or an event.
-    LINE_ALTERED = "LINE_ALTERED"  # The line and what is kept of those in it do not agree.
+    DONE_LOST = "DONE_LOST"  # A result of a step that is not marked as completed.
+    CLAIM_LOST = "CLAIM_LOST"  # A claim that the sweeper would not release if its owner died.
+    UNINDEXED = "UNINDEXED"  # The sweeper's index lacks the thread or its step.
+    OVERDUE = "OVERDUE"  # An impossible time in the future.
+    MISCOUNTED = "MISCOUNTED"  # The number of open steps, of a fence or of an event.
+    LINE_ALTERED = "LINE_ALTERED"  # The queue of runs and the records of its runs differ.
     NOTHING_PLANNED = "NOTHING_PLANNED"  # An active run without steps.
-    KEY_BROKEN = "KEY_BROKEN"  # A key holds another type than it was written with.
+    KEY_BROKEN = "KEY_BROKEN"  # A key has another type than the one it was written with.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Damage:
-    """One thing that is not as it was written.
+    """One finding of an audit.
 
     Attributes:
-        thread_id: the thread; empty: what all threads of a partition share.
-        code: what kind of damage.
-        why: a sentence: what is there, and what should be.
-        repaired: whether it is right again.
-        remedy: what a person can do, where the auditor cannot.
+        thread_id: the thread; empty: all threads of a partition share the damage.
+        code: the kind of damage.
+        why: a sentence with the found value and the expected one.
+        repaired: whether the auditor repaired it.
+        remedy: the next move for a person, where the auditor cannot repair it.
     """
 
     thread_id: str
@@ -52,8 +50,8 @@ class Damage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audited:
-    """What one look at some of a partition's threads found."""
+    """The result of auditing some of a partition's threads."""
 
-    cursor: str = ""  # Where the next look goes on; empty: all threads have been seen.
-    threads: int = 0  # How many were looked at.
+    cursor: str = ""  # Where the next audit continues; empty: all threads were audited.
+    threads: int = 0  # The number of audited threads.
     found: tuple[Damage, ...] = ()

@@ -1,6 +1,4 @@
-"""The records a thread is made of, as the engine sees them.
-
-Knows the shape of what is kept; knows nothing of how it is stored or of what nodes do.
+"""The records of a thread, decoded; independent of stores and of nodes.
 
 Rule 1: every record is frozen; a change is a new record inside a `Commit`.
 Rule 2: a channel's version is the id of the checkpoint that changed it. Checkpoint ids grow along
@@ -8,8 +6,8 @@ Rule 2: a channel's version is the id of the checkpoint that changed it. Checkpo
         branches share what they did not change.
 Rule 3: a checkpoint holds control channels (what triggers nodes) itself and refers to the state's
         values by version, so its size follows the graph's width, not the state's size. (INV-11)
-Rule 4: a version of a list may be kept as a tail: what it adds to an earlier version. Any number of
-        branches may go on the same one.
+Rule 4: a version of a list may be stored as a tail: the items that it adds to an earlier version.
+        Any number of branches may continue the same version.
 """
 
 from __future__ import annotations
@@ -22,21 +20,9 @@ from typing import Any, Self
 from orchestrator.frozen import frozen, replace
 from orchestrator.ids import step_id
 
-__all__ = [
-    "Checkpoint",
-    "Head",
-    "Interrupt",
-    "Outcome",
-    "PlannedStep",
-    "RunStatus",
-    "StepError",
-    "blob_key",
-    "send_key",
-]
-
 
 class RunStatus(StrEnum):
-    """What a run is doing. `paused` waits for somebody; the last three are final."""
+    """The status of a run. A paused run waits for a caller; the last three are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -57,12 +43,12 @@ class RunStatus(StrEnum):
 
 
 def blob_key(ns: str, channel: str, version: int) -> str:
-    """Return the name under which a thread keeps one value of a channel."""
+    """Return the name of the blob with one value of a channel."""
     return f"{ns}\x1f{channel}\x1f{version:x}"
 
 
 def send_key(ns: str, version: int, index: int) -> str:
-    """Return the name under which a thread keeps the argument of one `Send`."""
+    """Return the name of the blob with the argument of one `Send`."""
     return f"{ns}\x1f\x1f{version:x}.{index}"
 
 
@@ -71,9 +57,9 @@ class PlannedStep:
     """One node to run in a superstep; its place in the plan decides the order of its writes."""
 
     node: str
-    index: int = -1  # Of the `Send` that asked for it, or -1: triggered through channels.
-    triggers: tuple[str, ...] = ()  # The channels whose news triggered it.
-    stored: str = ""  # Its node's name where it was planned, if that has another name now.
+    index: int = -1  # Of its `Send`, or -1: triggered by channels.
+    triggers: tuple[str, ...] = ()  # The channels whose new values triggered it.
+    stored: str = ""  # Its node's name when it was planned, if the node was renamed.
 
     def id_in(self, checkpoint: Checkpoint) -> str:
         """Return the step's id as planned by `checkpoint`."""
@@ -87,7 +73,7 @@ class PlannedStep:
 
 @frozen
 class Checkpoint:
-    """The state after a superstep, and what comes next."""
+    """The state after a superstep, and the plan of the next one."""
 
     id: int
     ns: str = ""
@@ -99,15 +85,15 @@ class Checkpoint:
     control: Mapping[str, Any] = field(default_factory=dict)  # Values of control channels.
     seen: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # Node → trigger → version.
     writers: tuple[str, ...] = ()  # The nodes whose steps made this checkpoint.
-    sends: int = 0  # How many `Send`s wait to be run by the plan.
-    sends_version: int = 0  # The checkpoint under whose id their arguments are kept.
+    sends: int = 0  # The number of `Send`s in the plan.
+    sends_version: int = 0  # The id of the checkpoint that names their arguments.
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    plan: tuple[PlannedStep, ...] = ()  # What runs next; empty when it was not loaded.
-    state_version: int | None = None  # Of the graph that made the state; `None`: there is none yet.
-    tails: Mapping[str, int] = field(default_factory=dict)  # Key → tails that its list consists of.
+    plan: tuple[PlannedStep, ...] = ()  # The next steps; empty when it was not loaded.
+    state_version: int | None = None  # Of the graph that made the state; `None`: not known.
+    tails: Mapping[str, int] = field(default_factory=dict)  # Key → the number of its list's tails.
 
     def names(self) -> dict[str, str]:
-        """Return the names of the blobs that hold the state's values, by key; see `blob_key`."""
+        """Return the names of the blobs with the state's values, by key; see `blob_key`."""
         prefix, control = f"{self.ns}\x1f", self.control
         return {
             key: f"{prefix}{key}\x1f{version:x}"
@@ -130,25 +116,25 @@ class Head:
     run_id: str
     status: RunStatus
     checkpoint_id: int
-    config: bytes = b""  # What the run was started with besides its input, encoded.
-    stop: int = 0  # The run may not start a superstep beyond this number.
+    config: bytes = b""  # The arguments of the run besides its input, encoded.
+    stop: int = 0  # The number of the last superstep that the run may begin.
     breaks_seen: int = 0  # Only channels newer than this stop at interrupt_before and _after.
     open: int = 0  # Steps of the current superstep that are neither completed nor settled.
     resumes: int = 0
-    local: bool = False  # Run by the process that called, not by a fleet.
-    owner: str = ""  # That process, by the name under which it has leases.
+    local: bool = False  # Run by the caller's process, not by workers.
+    owner: str = ""  # That process, by the name of its leases.
     created_ms: int = 0
     updated_ms: int = 0
     error: bytes = b""  # The record of the failure that ended the run, encoded.
-    # The store's own, over what callers say of a run; empty: it has none.
+    # The store's checksum of the fields that callers set; empty: the store has none.
     seal: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepError(str):  # noqa: SLOT000 - it has fields, as dataclasses have them
-    """What a failed step left behind, for people and for callers.
+    """The record of a failed step, for people and for callers.
 
-    As a text it is what LangGraph shows: the exception as it would be written.
+    As a text it is LangGraph's form: the `repr` of the exception.
     """
 
     type: str
@@ -163,7 +149,7 @@ class StepError(str):  # noqa: SLOT000 - it has fields, as dataclasses have them
     __hash__ = str.__hash__
 
     def __ne__(self, other: object) -> bool:
-        """Compare as `==` does; a text has its own way."""
+        # `str` has its own comparison.
         return not self == other
 
     def __new__(cls, **fields: Any) -> Self:
@@ -171,7 +157,6 @@ class StepError(str):  # noqa: SLOT000 - it has fields, as dataclasses have them
         return super().__new__(cls, f"{fields['type']}({fields['message']!r})")
 
     def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Any]]:
-        """Return what a copy is made of."""
         return (), dict(vars(self))
 
 
@@ -180,10 +165,10 @@ class Interrupt:
     """A question of a step that waits for its answer.
 
     Attributes:
-        value: what the node asked, shown to whoever answers.
-        id: names this question; no other question of any thread has it.
-        key: the name the node gave it, which keeps the id when code around it changes.
-        response_schema: what an answer must fit, as a JSON schema; `None`: anything.
+        value: the question, shown to the caller who answers.
+        id: the id of the question, unique in all threads.
+        key: the node's name for it, which keeps the id when the code around it changes.
+        response_schema: the JSON schema of an answer; `None`: every value is one.
     """
 
     value: Any
@@ -194,12 +179,12 @@ class Interrupt:
 
 @frozen
 class Outcome:
-    """What a completed step did; kept with the checkpoint that planned it."""
+    """The outcome of a completed step; stored with the checkpoint that planned it."""
 
     writes: tuple[tuple[str, Any], ...] = ()  # (channel, value) in the order the step made them.
     attempt: int = 1
     fence: int = 0
     worker: str = ""
     claimed_ms: int = 0
-    interrupts: tuple[Interrupt, ...] = ()  # What it asked before it completed.
-    error: bytes = b""  # The record of how it had failed before it was resumed.
+    interrupts: tuple[Interrupt, ...] = ()  # Its questions.
+    error: bytes = b""  # The record of its failure before it was resumed.

@@ -1,4 +1,4 @@
-"""The tables of states: what moves a run from which status to which, and a step likewise.
+"""The tables of states: the moves of runs and of steps from one state to another.
 
 The engine takes its preconditions from here; `docs/lifecycle.md` draws the tables; the contract of
 checkpointers checks every store against the table of steps. (INV-1, INV-2, INV-3)
@@ -15,11 +15,11 @@ from orchestrator.model.checkpoint import RunStatus
 _Q, _R, _P = RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSED
 _S, _F, _C = RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED
 ACTIVE = (_Q, _R)  # Steps may be claimed.
-IDLE = (_P, _S, _F, _C)  # Nothing runs.
+IDLE = (_P, _S, _F, _C)  # No step runs.
 
 
 class RunMove(StrEnum):
-    """What moves a run."""
+    """A move of a run to another status."""
 
     ACCEPT = "accept"  # A caller gives an input: the next run of the thread.
     CLAIM = "claim"  # A process claims the first step.
@@ -30,7 +30,7 @@ class RunMove(StrEnum):
     FAIL = "fail"  # A step failed and is not retried, or a limit is reached.
     CANCEL = "cancel"  # A caller ends the run.
     EDIT = "edit"  # A caller edits the state, and steps are planned.
-    EDIT_TO_END = "edit to end"  # A caller edits the state, and nothing is planned.
+    EDIT_TO_END = "edit to end"  # A caller edits the state, and no steps are planned.
 
 
 class RunRow(NamedTuple):
@@ -56,7 +56,7 @@ RUNS: Mapping[RunMove, RunRow] = {
 
 
 class StepState(StrEnum):
-    """What a planned step is doing."""
+    """The state of a planned step."""
 
     READY = "ready"
     CLAIMED = "claimed"
@@ -72,7 +72,7 @@ class StepState(StrEnum):
 
 
 class StepMove(StrEnum):
-    """What moves a step."""
+    """A move of a step to another state."""
 
     CLAIM = "claim"  # A process begins an attempt.
     COMPLETE = "complete"  # Its result is committed. (INV-2)
@@ -85,7 +85,7 @@ class StepMove(StrEnum):
 
 
 class StepRow(NamedTuple):
-    """One row of the table: from these states, to that one; in others the move does nothing."""
+    """One row of the table: from these states, to that one; in other states it changes nothing."""
 
     before: tuple[StepState, ...]
     after: StepState

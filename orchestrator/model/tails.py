@@ -1,24 +1,21 @@
-"""Lists as they are encoded: recognized, cut and joined without decoding them.
+"""Encoded lists: recognized, cut and joined without decoding them.
 
-A list that grew is stored as its tail: the list of what was added to an earlier version of it. The
-tail is an encoded list like any other, and what is joined is byte for byte what encoding the whole
-list would have given. Joining copies the list; so what a process knows of one is kept in parts, and
-joined when somebody looks at it.
+A list that grew is stored as its tail: the list of the items added to an earlier version. A tail is
+an encoded list like any other, and the joined bytes equal the encoded whole list. Joining copies
+the list, so a process keeps the parts and joins them when the list is read.
 
-Rule 1: nothing here raises. What is no list has no tail, and does not become a list by joining.
+Rule 1: no function here raises. A value that is no list has no tail, and joining keeps it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["Encoded", "Grown", "is_list", "joined", "tail_of", "whole"]
-
-# How msgpack begins a list: with its length in the head itself, in two bytes, or in four.
+# The first byte of a list in msgpack: its length is in the byte itself, or in two or four more.
 _SHORT, _SHORT_MAX = 0x90, 0xF
 _WIDE, _WIDE_MAX = 0xDC, 0xFFFF
 _WIDEST = 0xDD
-# What only the first item of a list can begin with that stands for a value of a type.
+# The first bytes of a first item that marks the list as the encoded value of another type.
 _TAGS = frozenset((0xC7, 0xC8, 0xC9, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8))
 
 
@@ -28,23 +25,21 @@ class Grown:
     __slots__ = ("_size", "parts")
 
     def __init__(self, before: bytes | Grown, tail: bytes) -> None:
-        """Go on a list by a tail."""
         parts = before.parts if isinstance(before, Grown) else (before,)
         self.parts: tuple[bytes, ...] = (*parts, tail)
         self._size = len(before) + len(tail)
 
     def __len__(self) -> int:
-        """Return how many bytes the parts have."""
         return self._size
 
     def joined(self) -> bytes:
-        """Return the whole list; it is joined once."""
+        """Return the whole list, joined once."""
         if len(self.parts) > 1:
             self.parts = (joined(self.parts),)
         return self.parts[0]
 
 
-Encoded = bytes | Grown  # A value as a process knows it.
+Encoded = bytes | Grown  # An encoded value in a process.
 
 
 def whole(data: Encoded) -> bytes:
@@ -53,7 +48,7 @@ def whole(data: Encoded) -> bytes:
 
 
 def _head(data: bytes) -> tuple[int, int] | None:
-    """Return how many items an encoded list has, and where they begin; `None`: it is no list."""
+    """Return the number of items of an encoded list, and their offset; `None`: it is no list."""
     first = data[0] if data else 0
     if _SHORT <= first <= _SHORT + _SHORT_MAX:
         count, at = first - _SHORT, 1
@@ -66,7 +61,7 @@ def _head(data: bytes) -> tuple[int, int] | None:
 
 
 def _headed(count: int, *items: bytes | memoryview) -> bytes:
-    """Return a list of so many items, whose bytes may be of several lists; they are copied once."""
+    """Return a list of `count` items, whose bytes may be of several lists; they are copied once."""
     if count <= _SHORT_MAX:
         head = bytes((_SHORT + count,))
     elif count <= _WIDE_MAX:
@@ -77,7 +72,7 @@ def _headed(count: int, *items: bytes | memoryview) -> bytes:
 
 
 def is_list(data: Encoded) -> bool:
-    """Return whether an encoded value is a list, and nothing that a list stands for."""
+    """Return whether an encoded value is a plain list."""
     return _head(data.parts[0] if isinstance(data, Grown) else data) is not None
 
 
@@ -94,7 +89,7 @@ def joined(parts: Sequence[bytes]) -> bytes:
 
 
 def tail_of(before: bytes, after: bytes) -> bytes | None:
-    """Return what an encoded list added to an earlier one; `None`: it does not begin with it."""
+    """Return the items that a list added to an earlier one; `None`: it does not begin with it."""
     old, new = _head(before), _head(after)
     if old is None or new is None or len(after) - new[1] < len(before) - old[1]:
         return None

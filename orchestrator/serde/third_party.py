@@ -50,7 +50,7 @@ _OWN = {  # Tag → module and name of the class.
     "graphstalk.Overwrite": ("orchestrator.channels.base", "Overwrite"),
     "graphstalk.Command": ("orchestrator.graph.routing", "Command"),
     # Where langchain is not installed.
-    "graphstalk.RemoveMessage": ("orchestrator.graph.plain_messages", "PlainRemoveMessage"),
+    "graphstalk.RemoveMessage": ("orchestrator.graph.conversation", "PlainRemoveMessage"),
 }
 
 

@@ -26,10 +26,8 @@ from orchestrator.errors import (
     StepFailedError,
 )
 from orchestrator.frozen import frozen, replace
-from orchestrator.graph.interrupt import Scratchpad, is_place
 from orchestrator.graph.policy import TimeoutPolicy, delay_after
-from orchestrator.graph.runtime import Runtime, silent
-from orchestrator.graph.scope import Scope, open_scope
+from orchestrator.graph.scope import Runtime, Scope, Scratchpad, is_place, open_scope, silent
 from orchestrator.graph.spec import GraphSpec, Handler, NodeSpec, handler_name
 from orchestrator.ids import root_thread, short_hash
 from orchestrator.integrations import langchain as bridge

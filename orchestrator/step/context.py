@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.clock import Clock
 from orchestrator.errors import UnknownEffectError
 from orchestrator.graph.routing import channel_name
-from orchestrator.graph.runtime import ExecutionInfo
+from orchestrator.graph.scope import ExecutionInfo
 from orchestrator.ids import checkpoint_text, root_thread
 from orchestrator.step.async_loop import Cancelled, CancelScope, cancel_scope
 

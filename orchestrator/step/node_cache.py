@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.apply import NO_CHANNELS, SENDS, Writes
 from orchestrator.errors import StateCorruptedError
-from orchestrator.graph.functional import task_namespace
 from orchestrator.graph.scope import TaskCall
 from orchestrator.graph.spec import GraphSpec, NodeSpec
+from orchestrator.graph.task import task_namespace
 
 if TYPE_CHECKING:
     from orchestrator.step.runner import StepRunner

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from orchestrator.graph.runtime import RunControl
+from orchestrator.graph.scope import RunControl
 from orchestrator.model.commit import ReadyStep
 from orchestrator.step.facts import Listener
 from orchestrator.step.untracked import Untracked

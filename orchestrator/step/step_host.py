@@ -19,10 +19,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import GraphBubbleUp, GraphDrained, GraphInterrupt, NodeInterrupt
-from orchestrator.graph.interrupt import Scratchpad
 from orchestrator.graph.policy import delay_after
-from orchestrator.graph.runtime import Runtime
-from orchestrator.graph.scope import Scope, TaskCall
+from orchestrator.graph.scope import Runtime, Scope, Scratchpad, TaskCall
 from orchestrator.ids import short_hash
 from orchestrator.integrations.langchain import task_run
 from orchestrator.model.checkpoint import Interrupt

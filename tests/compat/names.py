@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.client.call_config import CallOptions, CompileOptions
-from orchestrator.graph.settings import NodeSettings
+from orchestrator.graph.compile import NodeSettings
 from tests.compat.reasons import DIFFERS, MISSING, PARAMETERS
 
 # LangGraph's modules, and where the same names are here.

@@ -27,7 +27,7 @@ from orchestrator.errors import (
     RunCancelledError,
     ThreadBusyError,
 )
-from orchestrator.graph.runtime import RunControl
+from orchestrator.graph.scope import RunControl
 from tests.semantics import graphs
 from tests.semantics.graphs import BoomError
 from tests.semantics.places import WAIT_S, Place, apart

@@ -20,7 +20,7 @@ from orchestrator.cache import CachePolicy, InMemoryCache
 from orchestrator.cache.redis import RedisCache
 from orchestrator.cache.sqlite import SqliteCache
 from orchestrator.errors import InvalidGraphError, InvalidUpdateError
-from orchestrator.graph.functional import TaskFunction
+from orchestrator.graph.task import TaskFunction
 
 KEPT = CachePolicy()
 

@@ -12,13 +12,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from orchestrator import StateGraph, entrypoint
-from orchestrator.graph.builder import GraphBuilder
-from orchestrator.graph.drawing import (
+from orchestrator.drawing import (
     Drawing,
     DrawingError,
     DrawnEdge,
     drawing_of,
 )
+from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.routing import Command
 from tests.fixtures.drawings import END, START, Plan, State, act, ways
 
@@ -274,7 +274,7 @@ def test_json_tells_of_each_node_where_its_code_is():
 def test_a_png_is_refused_with_what_to_use_instead():
     drawing = agent().ours()
     for method in (drawing.draw_png, drawing.draw_mermaid_png):
-        with pytest.raises(DrawingError, match=r"no service is called here. Use draw_svg\(\)"):
+        with pytest.raises(DrawingError, match=r"no service is called. Use draw_svg\(\)"):
             method(output_file_path="graph.png")
 
 

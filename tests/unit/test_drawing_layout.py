@@ -9,15 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.graph.drawing.ascii import ascii_text, lay_out_ascii
-from orchestrator.graph.drawing.grid import Size, build_grid
-from orchestrator.graph.drawing.grouping import Group, grouped
-from orchestrator.graph.drawing.layers import assign_layers, closing_links, components
-from orchestrator.graph.drawing.layout import Box, Layout
-from orchestrator.graph.drawing.nodes_and_edges import NODES_MAX, DrawnEdge, DrawnNode
-from orchestrator.graph.drawing.order import count_crossings, order_rows
-from orchestrator.graph.drawing.svg import lay_out_svg, svg_text
-from orchestrator.graph.drawing.tracks import assign_tracks
+from orchestrator.drawing.ascii import ascii_text, assign_tracks, lay_out_ascii
+from orchestrator.drawing.layout import (
+    Box,
+    Layout,
+    Size,
+    assign_layers,
+    build_grid,
+    closing_links,
+    components,
+    count_crossings,
+    order_rows,
+)
+from orchestrator.drawing.picture import NODES_MAX, DrawnEdge, DrawnNode, Group, grouped
+from orchestrator.drawing.svg import lay_out_svg, svg_text
 
 SPACE = {lay_out_svg: 4, lay_out_ascii: 1}  # At least so much is between two boxes.
 
@@ -160,7 +165,7 @@ def test_groups_that_no_link_connects_keep_the_order_of_their_nodes():
 def grid_of(links: list[tuple[str, str]]) -> Any:
     names = dict.fromkeys(name for link in links for name in link)
     size = Size(1, 1, 1)
-    return build_grid(dict.fromkeys(names, size), links, {}, Size(0, 0, 0), 10_000)
+    return build_grid(dict.fromkeys(names, size), links, {}, 10_000)
 
 
 def test_links_that_need_not_cross_do_not():

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.runnables.graph import CurveStyle, NodeStyles
 
-from orchestrator.graph.drawing import Drawing, DrawnEdge, DrawnNode
-from orchestrator.graph.drawing.mermaid import escape, safe_id
+from orchestrator.drawing import Drawing, DrawnEdge, DrawnNode
+from orchestrator.drawing.mermaid import escape, safe_id
 from tests.fixtures.drawings import AGENT, ALL, END, NESTED, START, drawing
 
 CHAIN = drawing(

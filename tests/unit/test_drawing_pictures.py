@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.graph.drawing import Drawing, DrawnEdge, DrawnNode
-from orchestrator.graph.drawing.nodes_and_edges import SIGNS, clip
-from orchestrator.graph.drawing.style import ICONS, text_width
+from orchestrator.drawing import Drawing, DrawnEdge, DrawnNode
+from orchestrator.drawing.picture import SIGNS, clip
+from orchestrator.drawing.svg import ICONS, text_width
 from tests.fixtures.drawings import AGENT, ALL, END, NESTED, START, drawing
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -23,20 +23,19 @@ def test_characters_of_an_agent():
     assert (
         AGENT.draw_ascii()
         == """\
- +-------+
- | START |
- +-------+
-     |
-     v
- +-------+
- | agent |
- +-------+
-  :  ^  :
-  :  |  +......+
-  :  |         :
-call |       done
-  :  |         :
-  :  ++        :
+  +-------+
+  | START |
+  +-------+
+      |
+      v
+  +-------+
+  | agent |
+  +-------+
+   :  ^  :
+  ++  |  +.....+
+  :   |        :
+call  |      done
+  :   |        :
   v   |        v
 +-------+   +-----+
 | tools |   | END |

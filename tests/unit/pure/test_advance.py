@@ -18,8 +18,8 @@ from orchestrator.engine.carryover import (
     kept_in,
 )
 from orchestrator.graph.builder import GraphBuilder
-from orchestrator.graph.managed import Loop
 from orchestrator.graph.routing import START, Command, Send, branch_channel, join_channel
+from orchestrator.graph.schema import Loop
 from orchestrator.model.checkpoint import Checkpoint, PlannedStep, RunStatus, blob_key, send_key
 
 

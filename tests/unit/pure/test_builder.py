@@ -14,7 +14,7 @@ from orchestrator.channels import (
 )
 from orchestrator.errors import InvalidGraphError
 from orchestrator.graph.builder import GraphBuilder
-from orchestrator.graph.inspecting import ends_of, first_hint, injected, named
+from orchestrator.graph.introspection import ends_of, first_hint, injected, named
 from orchestrator.graph.policy import RetryPolicy
 from orchestrator.graph.routing import END, START, branch_channel, join_channel
 
@@ -89,7 +89,7 @@ def test_two_nodes_of_one_name_are_refused():
 
 
 def test_a_name_without_a_function_says_how_to_give_one():
-    with refused(r"the node 'a' has no function: add_node\('a', function\)"):
+    with refused(r"the node 'a' must have a function: add_node\('a', function\)"):
         GraphBuilder(State).add_node("a")
 
 
@@ -208,17 +208,17 @@ def test_a_reducer_given_later_for_the_same_type_counts():
 
 
 def test_an_edge_from_the_end_or_to_the_start_is_refused():
-    with refused("cannot begin at END"):
+    with refused("must not begin at END"):
         builder("a").add_edge(END, "a")
-    with refused("cannot begin at END"):
+    with refused("must not begin at END"):
         builder("a").add_edge(["a", END], "a")
-    with refused("cannot lead to START"):
+    with refused("must not lead to START"):
         builder("a").add_edge("a", START)
 
 
 @pytest.mark.parametrize("sources", [[START, "a"], []])
 def test_a_join_waits_for_nodes_only(sources):
-    with refused("a join waits for nodes"):
+    with refused("a join must begin at nodes"):
         builder("a", "b").add_edge(sources, "b")
 
 

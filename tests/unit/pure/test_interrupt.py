@@ -3,20 +3,21 @@
 import pytest
 
 from orchestrator.errors import GraphBubbleUp, GraphInterrupt, GraphstalkError, NodeInterrupt
-from orchestrator.graph.interrupt import Scratchpad, current_scratchpad, interrupt
+from orchestrator.graph.scope import Runtime, Scope, Scratchpad, interrupt, open_scope
 
 
 @pytest.fixture
 def in_step():
-    tokens = []
+    closing = []
 
     def enter(scratchpad):
-        tokens.append(current_scratchpad.set(scratchpad))
+        scope = Scope(scratchpad=scratchpad, make_config=dict, make_runtime=Runtime, host=None)
+        closing.append(open_scope(scope))
         return scratchpad
 
     yield enter
-    for token in reversed(tokens):
-        current_scratchpad.reset(token)
+    for close in reversed(closing):
+        close()
 
 
 def asked(scratchpad, value, key=None):
@@ -69,7 +70,7 @@ def test_one_key_twice_in_a_node_is_refused():
     first = asked(Scratchpad("step"), "a", "key")
     scratchpad = Scratchpad("step", {first.id: 1})
     scratchpad.ask("a", "key")
-    with pytest.raises(ValueError, match="two interrupts of one node have the key 'key'"):
+    with pytest.raises(ValueError, match=r"must be unique \(key='key'\)"):
         scratchpad.ask("b", "key")
 
 

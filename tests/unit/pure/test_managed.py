@@ -5,9 +5,15 @@ from typing import Annotated, NotRequired, Required, TypedDict
 import pytest
 
 from orchestrator.graph.builder import GraphBuilder
-from orchestrator.graph.managed import IsLastStep, Loop, ManagedValue, RemainingSteps
 from orchestrator.graph.routing import START
-from orchestrator.graph.schema import channels_of, managed_of
+from orchestrator.graph.schema import (
+    IsLastStep,
+    Loop,
+    ManagedValue,
+    RemainingSteps,
+    channels_of,
+    managed_of,
+)
 
 
 class Twice(ManagedValue):

@@ -4,16 +4,19 @@ import threading
 
 import pytest
 
-from orchestrator.graph.interrupt import Scratchpad, current_scratchpad
-from orchestrator.graph.runtime import ExecutionInfo, RunControl, Runtime, silent
 from orchestrator.graph.scope import (
+    ExecutionInfo,
+    RunControl,
+    Runtime,
     Scope,
+    Scratchpad,
     current_scope,
     get_config,
     get_runtime,
     get_store,
     get_stream_writer,
     open_scope,
+    silent,
 )
 
 
@@ -53,7 +56,7 @@ def test_where_a_step_runs_may_be_patched():
     info = ExecutionInfo("c", "ns", "task")
     runtime = Runtime(execution_info=info).patch_execution_info(node_attempt=3)
     assert runtime.execution_info == ExecutionInfo("c", "ns", "task", node_attempt=3)
-    with pytest.raises(RuntimeError, match="no execution_info to patch"):
+    with pytest.raises(RuntimeError, match="only on the runtime of a running step"):
         Runtime().patch_execution_info(node_attempt=3)
 
 
@@ -94,9 +97,9 @@ def test_a_scope_inside_another_gives_way_to_it_again():
     outer, inner = scope(config={"n": 1}), scope(config={"n": 2})
     close_outer = open_scope(outer)
     close_inner = open_scope(inner)
-    assert (get_config(), current_scratchpad.get()) == ({"n": 2}, inner.scratchpad)
+    assert (get_config(), current_scope.get().scratchpad) == ({"n": 2}, inner.scratchpad)
     close_inner()
-    assert (get_config(), current_scratchpad.get()) == ({"n": 1}, outer.scratchpad)
+    assert (get_config(), current_scope.get().scratchpad) == ({"n": 1}, outer.scratchpad)
     close_outer()
     assert current_scope.get() is None
 

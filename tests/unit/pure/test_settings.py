@@ -7,9 +7,9 @@ import pytest
 
 from orchestrator.errors import InvalidGraphError
 from orchestrator.graph.builder import GraphBuilder
+from orchestrator.graph.compile import NodeDefaults, options_of
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
 from orchestrator.graph.routing import START, Command
-from orchestrator.graph.settings import NodeDefaults, options_of
 
 
 class State(TypedDict):

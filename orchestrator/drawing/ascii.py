@@ -1,56 +1,36 @@
 """A drawing in characters, for a terminal or a log.
 
-`|` and `-` are edges that are always taken, `:` and `.` those that something decides on; `v` and
-`^` are their ends. Between two rows are as many lines as their edges need to pass each other.
+`|` and `-` are edges that are always taken, `:` and `.` conditional ones; `v` and `^` are their
+ends. Between two rows are as many lines as their edges need to pass each other.
 """
 
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_left, insort
 from collections.abc import Mapping, Sequence
 
-from orchestrator.graph.drawing.grid import Size
-from orchestrator.graph.drawing.grouping import Group
-from orchestrator.graph.drawing.layers import Link
-from orchestrator.graph.drawing.layout import Box, Layout, Measures, Point
-from orchestrator.graph.drawing.nesting import Frame, lay_out_group
-from orchestrator.graph.drawing.nodes_and_edges import (
-    CELLS_MAX,
+from orchestrator.drawing.layout import Box, Layout, Measures, Point, Size, lay_out_group
+from orchestrator.drawing.picture import (
     NODES_MAX,
     SIGNS,
     DrawnEdge,
     DrawnNode,
+    Group,
+    Link,
     NodeState,
     clip,
     most_ends,
     shown_name,
     too_many,
 )
-from orchestrator.graph.drawing.tracks import Ends, assign_tracks
-
-__all__ = ["ascii_text", "lay_out_ascii"]
 
 _TEXT_CHARS_MAX = 30
 _COLUMNS_MAX = 500  # Wider pictures are not drawn.
 _PORTS_MAX = 40  # Edges at one side of a box before some share a place.
 _LOOP = 4  # Columns beside a box for an edge to itself.
 
-
-def _row_gap(ends: Sequence[Ends]) -> int:
-    return 2 + max((track + 1 for track in assign_tracks(ends).values()), default=0)
-
-
-_MEASURES = Measures(
-    box_margin=2,
-    line_margin=1,
-    port_gap=4,
-    port_inset=1,
-    bend_cost=6,
-    width_wanted=78,
-    part_gap=4,
-    row_gap=_row_gap,
-    overlap=1,
-)
+Ends = tuple[int, int]  # The column in which an edge leaves a row, and that in which it arrives.
 
 
 def ascii_text(picture: Group, states: Mapping[str, NodeState]) -> str:
@@ -77,7 +57,7 @@ def ascii_text(picture: Group, states: Mapping[str, NodeState]) -> str:
 
 
 def lay_out_ascii(picture: Group, states: Mapping[str, NodeState]) -> Layout | None:
-    """Return where everything is in columns and lines, or `None` if the graph is too big."""
+    """Return the layout in columns and lines, or `None` if the graph is too big."""
     nodes, edges = picture.all_nodes(), picture.all_edges()
     if len(nodes) > NODES_MAX:
         return None
@@ -92,8 +72,48 @@ def lay_out_ascii(picture: Group, states: Mapping[str, NodeState]) -> Layout | N
     def around(group: Group, inside: Layout) -> Size:
         return _size(max(inside.width + 4, _columns(_title(group, states)) + 6), inside.height + 2)
 
-    frame = Frame(_MEASURES, CELLS_MAX, around, 1, _size(1, 1), _label_size)
-    return lay_out_group(picture, sizes, frame)
+    return lay_out_group(picture, sizes, _MEASURES, around)
+
+
+def _row_gap(ends: Sequence[Ends]) -> int:
+    return 2 + max((track + 1 for track in assign_tracks(ends).values()), default=0)
+
+
+def assign_tracks(ends: Sequence[Ends]) -> dict[Ends, int]:
+    """Return the line, below the first, on which each edge goes sideways between two rows.
+
+    No two edges share a part of a line. Where one edge arrives in the column in which another
+    leaves, the other turns away above; only where two edges change places can they touch.
+    """
+    bent = sorted({e for e in ends if e[0] > e[1]})  # To the left: the leftmost at the top,
+    bent += sorted({e for e in ends if e[0] < e[1]}, reverse=True)  # and the other way round.
+    leaving = {e[0]: e for e in bent}
+    tracks: dict[Ends, int] = {}
+    lines: list[list[Ends]] = []  # The spans on each line, from left to right.
+    for first in bent:
+        waiting: dict[Ends, None] = {}
+        edge: Ends | None = first
+        while edge is not None and edge not in tracks and edge not in waiting:
+            waiting[edge] = None
+            edge = leaving.get(edge[1])
+        track = -1 if edge is None else tracks.get(edge, -1)
+        for turning in reversed(waiting):
+            span = (min(turning), max(turning))
+            track += 1
+            while track < len(lines) and _meets_any(span, lines[track]):
+                track += 1
+            if track == len(lines):
+                lines.append([])
+            insort(lines[track], span)
+            tracks[turning] = track
+    return tracks
+
+
+def _meets_any(span: Ends, others: Sequence[Ends]) -> bool:
+    """Return whether a span meets one of others that are sorted and do not meet each other."""
+    place = bisect_left(others, span)
+    after = place < len(others) and others[place][0] <= span[1]
+    return after or (place > 0 and others[place - 1][1] >= span[0])
 
 
 def _label_size(edge: DrawnEdge) -> Size | None:
@@ -101,8 +121,23 @@ def _label_size(edge: DrawnEdge) -> Size | None:
 
 
 def _size(columns: int, lines: int, beside: int = 0) -> Size:
-    """Return the size of something that has a middle column, which it covers as well."""
+    """Return the size of a thing around its middle column, which belongs to it."""
     return Size(columns // 2, columns - 1 - columns // 2, lines, beside)
+
+
+_MEASURES = Measures(
+    box_margin=2,
+    line_margin=1,
+    port_gap=4,
+    port_inset=1,
+    width_wanted=78,
+    part_gap=4,
+    row_gap=_row_gap,
+    overlap=1,
+    frame_top=1,
+    dot=_size(1, 1),
+    label=_label_size,
+)
 
 
 def _box_text(node: DrawnNode, state: NodeState | None) -> str:
@@ -129,13 +164,13 @@ def _char_columns(char: str) -> int:
 
 
 class _Canvas:
-    """Characters by place; it grows as it is drawn on."""
+    """Characters by place; it grows with what is drawn."""
 
     def __init__(self) -> None:
         self._lines: list[list[str]] = []
 
     def put(self, x: int, y: int, char: str, *, over: str = " ") -> None:
-        """Draw a character where there is nothing, or one of those in `over`."""
+        """Draw a character over a blank, or over one of those in `over`."""
         while len(self._lines) <= y:
             self._lines.append([])
         line = self._lines[y]
@@ -144,7 +179,7 @@ class _Canvas:
             line[x] = char
 
     def write(self, x: int, y: int, text: str) -> None:
-        """Write over whatever is there."""
+        """Write text over all other characters."""
         for char in text:
             wide = _char_columns(char)
             if not wide:
@@ -197,34 +232,31 @@ def _links(groups: Sequence[Group]) -> dict[Link, DrawnEdge]:
 def _draw_edges(canvas: _Canvas, groups: Sequence[Group], layout: Layout) -> None:
     """Draw all edges between boxes, and last their labels."""
     links = _links(groups)
-    ways: list[tuple[DrawnEdge, list[Point]]] = []
-    rows: dict[int, list[Ends]] = {}  # What passes below each row, by the row's lower end.
+    ways: list[tuple[DrawnEdge, list[Point]]] = []  # From the upper end to the lower one.
+    rows: dict[int, list[Ends]] = {}  # The edges below each row, by the row's lower end.
     for link, edge in links.items():
-        points = list(layout.routes[link].points)
-        if points[0][1] > points[-1][1]:
-            points.reverse()
+        points = sorted(layout.routes[link].points, key=lambda point: point[1])
         ways.append((edge, points))
         for (x, y), (to_x, _) in _gaps(points):
             rows.setdefault(y, []).append((x, to_x))
     tracks = {y: assign_tracks(ends) for y, ends in rows.items()}
-    for (edge, points), link in zip(ways, links, strict=True):
+    for edge, points in ways:
         for (x, y), (to_x, to_y) in _gaps(points):
             _draw_step(canvas, edge, (x, y), (to_x, to_y), tracks[y].get((x, to_x)))
         for (x, y), (_, to_y) in zip(points[::2], points[1::2], strict=True):
             for line in range(y, to_y):
                 canvas.put(x, line, ":" if edge.conditional else "|", over="-.")
-        route = layout.routes[link].points
-        upwards = route[0][1] > route[-1][1]
-        x, y = route[-1]
-        canvas.write(x, y if upwards else y - 1, "^" if upwards else "v")
     for link, edge in links.items():
-        label = layout.routes[link].label
-        if label is not None:
-            canvas.write(label.left, label.top, _label(edge))
+        route = layout.routes[link]
+        x, y = route.points[-1]
+        upwards = route.points[0][1] > y
+        canvas.write(x, y if upwards else y - 1, "^" if upwards else "v")
+        if route.label is not None:
+            canvas.write(route.label.left, route.label.top, _label(edge))
 
 
 def _gaps(points: Sequence[Point]) -> list[tuple[Point, Point]]:
-    """Return where a way goes from one row to the next."""
+    """Return the parts of a way that cross the room between two rows."""
     return list(zip(points[1:-1:2], points[2::2], strict=True))
 
 

@@ -1,4 +1,7 @@
-"""A compiled graph, to look at; the face is that of LangGraph's `Graph`."""
+"""Drawings of a compiled graph: an SVG picture, text for Mermaid, characters, or data.
+
+The interface of `Drawing` is that of LangGraph's `Graph`.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,30 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NoReturn, get_args
 
-from orchestrator.graph.drawing.ascii import ascii_text
-from orchestrator.graph.drawing.grouping import Group, grouped
-from orchestrator.graph.drawing.mermaid import front_matter, mermaid_text
-from orchestrator.graph.drawing.nodes_and_edges import DrawingError, DrawnEdge, DrawnNode, NodeState
-from orchestrator.graph.drawing.reading import Opens, read_graph
-from orchestrator.graph.drawing.svg import svg_text
+from orchestrator.drawing.ascii import ascii_text
+from orchestrator.drawing.mermaid import front_matter, mermaid_text
+from orchestrator.drawing.picture import (
+    DrawingError,
+    DrawnEdge,
+    DrawnNode,
+    Group,
+    NodeState,
+    Opens,
+    grouped,
+    read_graph,
+)
+from orchestrator.drawing.svg import svg_text
 from orchestrator.graph.spec import GraphSpec
 
-__all__ = ["Drawing", "drawing_of"]
+__all__ = [
+    "Drawing",
+    "DrawingError",
+    "DrawnEdge",
+    "DrawnNode",
+    "NodeState",
+    "Opens",
+    "drawing_of",
+]
 
 States = Mapping[str, NodeState]
 
@@ -31,8 +49,7 @@ class Drawing:
             subgraphs.
         name: the graph's.
         clusters: the subgraphs that are shown, by id: the nodes that they are.
-        states: of a thread: how far it is with nodes and clusters; shown unless others are asked
-            for.
+        states: those of a thread's nodes and clusters; shown unless a call gives others.
     """
 
     nodes: dict[str, DrawnNode]
@@ -87,13 +104,13 @@ class Drawing:
             curve_style: how Mermaid bends edges: a name, or a member of LangChain's `CurveStyle`.
             node_colors: CSS instead of the usual for the classes `default`, `first` and `last`: a
                 mapping, or LangChain's `NodeStyles`.
-            wrap_label_n_words: after how many words a label goes on in the next line.
+            wrap_label_n_words: after how many words a label continues on the next line.
             frontmatter_config: Mermaid's own settings, as `{"config": {"theme": "neutral"}}`.
-            states: how far nodes and clusters are, told by sign and colour: done, running, paused,
-                failed or next; by default what the drawing knows of its thread.
+            states: of nodes and clusters, shown by sign and colour: done, running, paused, failed
+                or next; by default those of the drawing's thread.
 
         Raises:
-            DrawingError: if `states` names no node of the graph, or a state that is none.
+            DrawingError: if `states` names an unknown node or state.
         """
         settings = dict(frontmatter_config or {})
         config = dict(settings.get("config", {}))
@@ -116,10 +133,10 @@ class Drawing:
         """Return the graph as a picture of characters.
 
         Args:
-            states: how far nodes and clusters are, told by a sign; as for `draw_mermaid`.
+            states: of nodes and clusters, shown by a sign; as for `draw_mermaid`.
 
         Raises:
-            DrawingError: if `states` names no node of the graph, or a state that is none.
+            DrawingError: if `states` names an unknown node or state.
         """
         return ascii_text(self._picture, self._checked(states))
 
@@ -127,34 +144,34 @@ class Drawing:
         """Return the graph as an SVG picture for light and dark screens.
 
         Args:
-            states: how far nodes and clusters are, told by sign and colour: done, running, paused,
-                failed or next; by default what the drawing knows of its thread.
+            states: of nodes and clusters, shown by sign and colour: done, running, paused, failed
+                or next; by default those of the drawing's thread.
 
         Raises:
-            DrawingError: if `states` names no node of the graph, or a state that is none.
+            DrawingError: if `states` names an unknown node or state.
         """
         return svg_text(self.name, self._picture, self._checked(states))
 
     def print_ascii(self) -> None:
         """Print the graph as a picture of characters."""
-        print(self.draw_ascii(), end="")  # noqa: T201 - it is what is asked for
+        print(self.draw_ascii(), end="")  # noqa: T201 - printing is its purpose
 
     def draw_png(self, *_args: Any, **_options: Any) -> NoReturn:
-        """Refuse: a PNG would take another program or a web service.
+        """Refuse: a PNG needs another program or a web service.
 
         Raises:
-            DrawingError: always; it says what to use instead.
+            DrawingError: always; its text names what to use instead.
         """
         raise DrawingError(
-            "a PNG is not drawn: that takes another program or a web service, and no service is "
-            "called here. Use draw_svg(), which notebooks and browsers show, or give its text to a "
+            "a PNG is not drawn: it needs another program or a web service, and no service is "
+            "called. Use draw_svg(), which notebooks and browsers show, or give its text to a "
             "converter: rsvg-convert graph.svg -o graph.png"
         )
 
     draw_mermaid_png = draw_png
 
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, str]:
-        """Return what a notebook shows: the picture, or where there are none, characters."""
+        """Return the forms for a notebook: a picture, and characters where it shows none."""
         return {"image/svg+xml": self.draw_svg(), "text/plain": self.draw_ascii()}
 
     @cached_property
@@ -177,12 +194,12 @@ class Drawing:
 
 
 def drawing_of(spec: GraphSpec, *, xray: int | bool = False, opens: Opens | None = None) -> Drawing:
-    """Return the drawing of a compiled graph, with its subgraphs opened so deep as `xray` says.
+    """Return the drawing of a compiled graph, with its subgraphs opened as deep as `xray` says.
 
     Args:
         spec: the graph.
         xray: how many levels of subgraphs are opened; `True`: all.
-        opens: returns the graphs that nodes of a graph stand for; by default those that they are.
+        opens: returns the graphs that nodes of a graph are; by default its subgraphs.
     """
     depth = -1 if xray is True else int(xray)
     read = read_graph(spec, depth, opens) if opens else read_graph(spec, depth)

@@ -1,45 +1,142 @@
 """A conversation as a key of the state: messages with ids, merged by id. The names are LangGraph's.
 
 langchain-core is never required. Where it is installed, messages become its objects, exactly as in
-LangGraph. Where it is not, a message is a plain dict of `role`, `content`, `id` and whatever else
-its author put there.
+LangGraph. Where it is not, a message is a plain dict of `role`, `content`, `id` and further keys of
+its author.
 
 Rule 1: importing this module does not import langchain-core, which takes long; merging does.
-Rule 2: a message without an id gets one before its step is committed, by which the step's attempts
-        agree; so what is streamed is what is stored. (INV-6)
-Rule 3: what a merge is given stays as it is: a message that gets an id is a copy.
-Rule 4: what is not yet a message (a text, a pair) becomes one when it is merged, with an id by
-        chance. A merge that is repeated gives another, but only one is ever committed. (INV-2)
+Rule 2: a message without an id gets one before its step is committed, the same in each attempt at
+        the step; so streamed and stored messages are equal. (INV-6)
+Rule 3: a merge changes none of its arguments: a message that gets an id is a copy.
+Rule 4: a text or a pair becomes a message when it is merged, with a random id. A repeated merge
+        gives another id, but only one is ever committed. (INV-2)
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from operator import is_
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict, TypeVar
 from uuid import UUID
 
-from orchestrator.graph.plain_messages import PlainRemoveMessage, merge, plain_message
 from orchestrator.ids import new_uuid, short_hash
 
-if TYPE_CHECKING:
-    from langchain_core.messages import RemoveMessage
+MessageT = TypeVar("MessageT")
 
-__all__ = [
-    "REMOVE_ALL_MESSAGES",
-    "AnyMessage",
-    "MessageIds",
-    "MessagesState",
-    "RemoveMessage",
-    "add_messages",
-    "merges_messages",
-    "message_sink",
-    "push_message",
-]
+_PLAIN_ROLES = ("user", "assistant", "system", "developer", "tool", "function")
+# The roles there are, and the names that langchain-core gives to some of them.
+_ROLES = {role: role for role in _PLAIN_ROLES} | {
+    "human": "user",
+    "ai": "assistant",
+    "remove": "remove",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PlainRemoveMessage:
+    """Removes the message with this id from the conversation."""
+
+    id: str
+
+
+def merge(
+    left: Sequence[MessageT],
+    right: Sequence[MessageT],
+    *,
+    name: Callable[[MessageT], Any],
+    removes: Callable[[MessageT], bool],
+    everything: str,
+) -> list[MessageT]:
+    """Return `left` with `right` merged in, by id.
+
+    Args:
+        left: the messages so far.
+        right: messages that replace, extend or remove them.
+        name: returns the id of a message.
+        removes: returns whether a message removes the one with its id.
+        everything: the id with which a removal removes all messages before it.
+
+    Raises:
+        ValueError: if a message to remove is not there.
+    """
+    for place in reversed(range(len(right))):
+        if removes(right[place]) and name(right[place]) == everything:
+            left, right = (), right[place + 1 :]
+            break
+    merged = list(left)
+    places = {name(message): place for place, message in enumerate(merged)}
+    gone = set()
+    for message in right:
+        key = name(message)
+        if removes(message):
+            if key not in places:
+                msg = (
+                    f"Attempting to delete a message with an ID that doesn't exist ({key!r}): a "
+                    f"RemoveMessage must name a message of the state"
+                )
+                raise ValueError(msg)
+            gone.add(key)
+        elif key in places:
+            gone.discard(key)
+            merged[places[key]] = message
+        else:
+            places[key] = len(merged)
+            merged.append(message)
+    return [message for message in merged if name(message) not in gone] if gone else merged
+
+
+def plain_message(message: Any, new_id: Callable[[], str | None]) -> dict[str, Any]:
+    """Return a message in its plain form, with an id; the argument is not changed.
+
+    Args:
+        message: a dict, a pair of role and content, a string, or a `PlainRemoveMessage`.
+        new_id: returns the id for a message without one.
+
+    Raises:
+        ValueError: if it has another type, or no role or content.
+    """
+    fields = _fields(message)
+    given = fields.get("role", fields.get("type"))
+    role = _ROLES.get(given) if isinstance(given, str) else None
+    if role is None:
+        msg = f"the role of a message must be one of {', '.join(sorted(_ROLES))} (role={given!r})"
+        raise ValueError(msg)
+    if role != "remove" and "content" not in fields:
+        msg = f"a message must have 'role' and 'content' (its keys: {sorted(fields)})"
+        raise ValueError(msg)
+    rest = {key: value for key, value in fields.items() if key not in {"role", "content", "id"}}
+    if "role" not in fields:
+        del rest["type"]  # It was the role.
+    content = fields.get("content")
+    key = fields.get("id")
+    return {
+        "role": role,
+        "content": "" if content is None else content,
+        "id": new_id() if key is None else key,
+        **rest,
+    }
+
+
+def _fields(message: Any) -> Mapping[str, Any]:
+    if isinstance(message, str):
+        return {"role": "user", "content": message}
+    if isinstance(message, PlainRemoveMessage):
+        return {"role": "remove", "id": message.id}
+    if isinstance(message, Mapping):
+        return message
+    if isinstance(message, Sequence) and len(message) == 2:
+        return {"role": message[0], "content": message[1]}
+    msg = (
+        f"a message must be a dict with 'role' and 'content', a pair of them or a string, or "
+        f"langchain-core must be installed for its messages ({type(message).__qualname__})"
+    )
+    raise ValueError(msg)
+
 
 REMOVE_ALL_MESSAGES = "__remove_all__"
 
@@ -49,7 +146,6 @@ _Format = Literal["langchain-openai"] | None
 
 
 def __getattr__(name: str) -> Any:
-    """Return `RemoveMessage`: langchain-core's, or ours where that is not installed."""
     if name == "RemoveMessage":
         langchain = _langchain()
         return PlainRemoveMessage if langchain is None else langchain.RemoveMessage
@@ -66,9 +162,10 @@ def add_messages(left: Any = None, right: Any = None, *, format: _Format = None)
     Args:
         left: the messages so far, or one.
         right: the messages to merge in, or one. A message is one of langchain-core's, a dict with
-            `role` (or `type`) and `content`, a pair of role and content, or a string: what the user
-            says. `RemoveMessage(id)` removes one, `RemoveMessage(REMOVE_ALL_MESSAGES)` all before.
-        format: `langchain-openai` gives contents the form that OpenAI takes. It needs
+            `role` (or `type`) and `content`, a pair of role and content, or a string: a message of
+            the user. `RemoveMessage(id)` removes one, `RemoveMessage(REMOVE_ALL_MESSAGES)` all
+            before it.
+        format: `langchain-openai` gives contents the form of OpenAI's API. It needs
             langchain-core.
 
     Raises:
@@ -81,13 +178,13 @@ def add_messages(left: Any = None, right: Any = None, *, format: _Format = None)
     if left is None and right is None:
         return partial(_merged, format=format)
     only = "left" if left is not None else "right"
-    msg = f"add_messages needs both 'left' and 'right', and got only {only!r}: neither may be None"
+    msg = f"add_messages needs both 'left' and 'right' (only {only!r} was given, the other is None)"
     raise ValueError(msg)
 
 
 def _merged(left: Any, right: Any, *, format: _Format = None) -> list[Any]:  # noqa: A002 - LangGraph's name
     if format and format != "langchain-openai":
-        msg = f"unrecognized {format=}: there are 'langchain-openai' and None"
+        msg = f"Unrecognized {format=}: it must be 'langchain-openai' or None"
         raise ValueError(msg)
     before = left if isinstance(left, list) else [left]
     news = right if isinstance(right, list) else [right]
@@ -95,7 +192,7 @@ def _merged(left: Any, right: Any, *, format: _Format = None) -> list[Any]:  # n
     if langchain is not None:
         return _merged_objects(langchain, before, news, format)
     if format:
-        msg = f"{format=} needs langchain-core: pip install langchain-core, or leave it out"
+        msg = f"{format=} needs langchain-core: pip install langchain-core, or omit the format"
         raise ImportError(msg)
     return merge(
         [plain_message(each, new_uuid) for each in before],
@@ -121,7 +218,7 @@ def _merged_objects(langchain: Any, left: list[Any], right: list[Any], form: _Fo
 
 
 def _openai(langchain: Any, message: Any) -> list[Any]:
-    """Return a message in the form of OpenAI, under its id; results of tools become messages."""
+    """Return a message in the form of OpenAI, with its id; results of tools become messages."""
     parts = langchain.convert_to_messages(langchain.convert_to_openai_messages([message]))
     main = next((part for part in parts if part.type == message.type), None)
     others = (str(UUID(short_hash(message.id, place))) for place in range(len(parts)))
@@ -132,7 +229,7 @@ def _openai(langchain: Any, message: Any) -> list[Any]:
 
 
 def _objects(langchain: Any, messages: list[Any]) -> list[Any]:
-    # A long history is messages already: look at the few types there are, not at every item.
+    # A long history holds messages already: test its few types, not each item.
     base, chunk = langchain.BaseMessage, langchain.BaseMessageChunk
     if all(
         issubclass(cls, base) and not issubclass(cls, chunk) for cls in set(map(type, messages))
@@ -156,21 +253,21 @@ def merges_messages(reducer: Any) -> bool:
 
 
 class MessageIds:
-    """Ids for the messages that a step returns without one, the same in each of its attempts."""
+    """Ids for messages that a step returns without one, the same in each of its attempts."""
 
     def __init__(self, seed: str) -> None:
-        """Begin to count; `seed` names the step among all steps of all threads."""
+        """Start counting; `seed` names the step among all steps of all threads."""
         self._seed = seed
         self._counts: dict[str, int] = {}
         self._named: dict[int, tuple[Any, Any]] = {}  # By identity: the message, and its copy.
 
     def given(self, key: str, value: Any, *, converts: bool = False) -> Any:
-        """Return what is written to a key, where messages without an id are copies with one.
+        """Return the value for a key, with messages without an id replaced by copies with one.
 
         Args:
             key: the key.
-            value: what is written to it.
-            converts: whether dicts that stand for messages become messages.
+            value: the value that the step writes to it.
+            converts: whether dicts in the form of messages become messages.
         """
         if isinstance(value, list):
             named = [self._message(key, item, converts) for item in value]
@@ -178,7 +275,7 @@ class MessageIds:
         return self._message(key, value, converts)
 
     def taken(self, value: Any) -> Any:
-        """Return what was written to a key as it was before `given`."""
+        """Return a value of a key without the changes of `given`."""
         before = {id(copy): message for message, copy in self._named.values()}
         if isinstance(value, list):
             return [before.get(id(item), item) for item in value]
@@ -200,19 +297,18 @@ class MessageIds:
         return self._named[id(item)][1]
 
 
-_ROLES = frozenset({"user", "assistant", "system", "developer", "tool", "function"})
 _TYPES = frozenset({"human", "ai", "system", "tool", "function"})
 
 
 def _is_plain(item: Any) -> bool:
-    """Return whether something is a dict that stands for a message."""
+    """Return whether an item is a dict in the form of a message."""
     if not isinstance(item, dict) or "content" not in item:
         return False
-    return item.get("role") in _ROLES or item.get("type") in _TYPES
+    return item.get("role") in _PLAIN_ROLES or item.get("type") in _TYPES
 
 
 def _lacks_id(item: Any) -> bool:
-    """Return whether something is a message without an id."""
+    """Return whether an item is a message without an id."""
     langchain = sys.modules.get("langchain_core.messages")
     if langchain is not None and isinstance(item, langchain.BaseMessage):
         return item.id is None
@@ -239,7 +335,7 @@ class MessagesState(TypedDict):
 
 MessageSink = Callable[[Any, str | None], None]
 
-# Where the step that runs wants pushed messages: the message, and the key it is written to.
+# Of the running step: receives each pushed message, and the key it is written to.
 message_sink: ContextVar[MessageSink | None] = ContextVar("graphstalk_message_sink", default=None)
 
 
@@ -254,8 +350,8 @@ def push_message(message: Any, *, state_key: str | None = "messages") -> Any:
         The message as it is written.
 
     Raises:
-        ValueError: if the message has no id, so that what is shown and what is stored could not be
-            told to be the same.
+        ValueError: if the message has no id, by which readers match the shown message to the
+            stored one.
         RuntimeError: if called outside a node.
     """
     sink = message_sink.get()
@@ -271,8 +367,8 @@ def push_message(message: Any, *, state_key: str | None = "messages") -> Any:
         name = pushed.id
     if name is None:
         msg = (
-            "Message ID is required: push_message() shows a message before it is stored, and by "
-            "the id a reader knows that both are one"
+            "Message ID is required: push_message() shows a message before it is stored, and "
+            "readers match the two by the id"
         )
         raise ValueError(msg)
     sink(pushed, state_key)

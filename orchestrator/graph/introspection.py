@@ -1,4 +1,4 @@
-"""What functions tell about themselves: their names, parameters, hints."""
+"""Names, parameters and annotations of the functions and runnables that a graph is made of."""
 
 from __future__ import annotations
 
@@ -15,19 +15,7 @@ from orchestrator.graph.routing import Command, plain_name
 from orchestrator.graph.scope import current_scope
 from orchestrator.graph.spec import GraphSpec
 
-__all__ = [
-    "INJECTED",
-    "action_of",
-    "destinations_of",
-    "ends_of",
-    "first_hint",
-    "injected",
-    "name_of",
-    "named",
-    "subgraph_of",
-]
-
-# What a node or router may ask for by parameter name.
+# The parameters that a node or router may have besides the state.
 INJECTED = ("config", "ctx", "error", "previous", "runtime", "store", "writer")
 
 
@@ -41,7 +29,7 @@ def named(node: Any, action: Any) -> tuple[str, Any]:
         name = plain_name(node)
         if action is None:
             raise InvalidNodeError(
-                f"the node {name!r} has no function: add_node({name!r}, function)"
+                f"the node {name!r} must have a function: add_node({name!r}, function)"
             )
     else:
         name, action = _own_name(node), node
@@ -58,7 +46,7 @@ def named(node: Any, action: Any) -> tuple[str, Any]:
 def name_of(function: Any) -> str:
     """Return the name of a function; of a partial that of its function, of an object its class's.
 
-    So tasks and entrypoints are called. A node of a partial is called `partial`, as in LangGraph.
+    Tasks and entrypoints get this name. A node of a partial is called `partial`, as in LangGraph.
     """
     while isinstance(function, functools.partial) and not hasattr(function, "__name__"):
         function = function.func
@@ -66,7 +54,7 @@ def name_of(function: Any) -> str:
 
 
 def _own_name(node: Any) -> str:
-    """Return the name of a node that was given none; of an object, that of its class."""
+    """Return the default name of a node: the function's, or that of an object's class."""
     own = getattr(node, "get_name", None) if _is_runnable(node) else None
     found = own() if callable(own) else getattr(node, "__name__", None)
     return str(found) if isinstance(found, str) else type(node).__name__
@@ -78,12 +66,12 @@ def subgraph_of(action: Any) -> Any:
 
 
 def _is_runnable(action: Any) -> bool:
-    """Return whether an object's class says how it is invoked; a mock has every attribute."""
+    """Return whether an object's class defines `invoke` or `ainvoke`; mocks do not."""
     return hasattr(type(action), "invoke") or hasattr(type(action), "ainvoke")
 
 
 def action_of(action: Any) -> Callable[..., Any]:
-    """Return a function that does what `action` does: a callable, a runnable, or a dict of them.
+    """Return the function of an action: of a callable, a runnable, or a dict of them.
 
     Raises:
         InvalidGraphError: for a dict, if langchain-core is not installed.
@@ -96,9 +84,9 @@ def action_of(action: Any) -> Callable[..., Any]:
 
 
 def _collecting(function: Any) -> Callable[..., Any]:
-    """Return a function; of a generator function, one that returns the sum of what it yields.
+    """Return a function; for a generator function, one that returns the sum of what it yields.
 
-    What cannot be added to what came before replaces it, as in LangChain's `RunnableLambda`.
+    A part that cannot be added to the sum replaces it, as in LangChain's `RunnableLambda`.
     """
     called = getattr(function, "__call__", function)  # noqa: B004 - of an object that is callable
     if inspect.isasyncgenfunction(function) or inspect.isasyncgenfunction(called):
@@ -131,7 +119,7 @@ def _added(found: Any, part: Any) -> Any:
 
 
 def _invoked(action: Any) -> Callable[..., Any]:
-    """Return a function that invokes a runnable; in a run of an event loop, one to be awaited."""
+    """Return a function that invokes a runnable, asynchronously in a run of an event loop."""
     has_sync, has_async = hasattr(action, "invoke"), hasattr(action, "ainvoke")
     if has_async and _is_asynchronous(action):
         has_sync = False
@@ -147,10 +135,10 @@ def _invoked(action: Any) -> Callable[..., Any]:
 
 
 def _is_asynchronous(action: Any) -> bool:
-    """Return whether a runnable, or a part of it, is of coroutine functions: tools of MCP servers.
+    """Return whether a runnable, or a part of it, has only coroutine functions, as MCP tools.
 
-    Its `invoke` raises, of a sequence when the parts before have run. The parts are found by the
-    names under which langchain-core keeps them.
+    Its `invoke` raises; that of a sequence raises after its first parts have run. Parts are found
+    by the names of langchain-core's attributes.
     """
     todo, seen = [action], set[int]()
     while todo:
@@ -180,7 +168,7 @@ _PARTS = (
 
 
 def _has_own_coroutine(cls: type) -> bool:
-    """Return whether a class of tools says itself how it is awaited."""
+    """Return whether a class of tools defines its own `_arun`."""
     home = next((base for base in cls.__mro__ if "_arun" in vars(base)), None)
     return home is not None and not home.__module__.startswith("langchain_core.")
 
@@ -189,13 +177,14 @@ def _side_by_side(actions: dict[str, Any]) -> Any:
     try:
         from langchain_core.runnables import RunnableParallel  # noqa: PLC0415 - optional, and slow
     except ImportError as error:
-        msg = f"a dict as a node ({', '.join(actions)}) needs langchain-core: install it"
+        names = ", ".join(actions)
+        msg = f"a dict as a node ({names}) needs langchain-core: pip install langchain-core"
         raise InvalidGraphError(msg) from error
     return RunnableParallel(actions)
 
 
 def injected(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the parameters beside the state that a function asks for by name."""
+    """Return the names in `INJECTED` that are parameters of a function."""
     try:
         parameters = list(inspect.signature(function).parameters)
     except (ValueError, TypeError):
@@ -208,11 +197,11 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
         return get_type_hints(target)
     except (NameError, TypeError, SyntaxError, AttributeError):
-        return {}  # Hints only refine; a node without them sees the whole state.
+        return {}  # Hints are optional: a node without them reads the whole state.
 
 
 def first_hint(function: Callable[..., Any]) -> Any:
-    """Return the state type that a function's first parameter names, if it names one."""
+    """Return the state type that a function's first parameter is annotated with, if any."""
     try:
         first = next(iter(inspect.signature(function).parameters), None)
     except (ValueError, TypeError):
@@ -227,7 +216,7 @@ def first_hint(function: Callable[..., Any]) -> Any:
 def ends_of(
     path: Callable[..., Any], path_map: Mapping[Hashable, str] | Sequence[str] | None
 ) -> Mapping[Hashable, str] | None:
-    """Return what a router's returns stand for, or `None`: they are node names."""
+    """Return the node for each value of a router; `None`: the values are node names."""
     if isinstance(path_map, Mapping):
         return {key: plain_name(node) for key, node in path_map.items()}
     if path_map is not None:

@@ -1,6 +1,6 @@
-"""The text that Mermaid draws; the look is LangGraph's.
+"""The text of a drawing for Mermaid, in LangGraph's form.
 
-Rule 1: the text is valid whatever nodes and labels are named.
+Rule 1: the text is valid for all names of nodes and labels.
 Rule 2: two names never become one id.
 Rule 3: where LangGraph's text is valid, it is the same.
 """
@@ -16,17 +16,15 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from orchestrator.graph.drawing.grouping import Group
-from orchestrator.graph.drawing.nodes_and_edges import (
+from orchestrator.drawing.picture import (
     SIGNS,
     DrawnEdge,
     DrawnNode,
+    Group,
     NodeState,
     last_name,
 )
 from orchestrator.graph.routing import END, START
-
-__all__ = ["COLORS", "front_matter", "mermaid_text"]
 
 COLORS: Mapping[str, str] = {
     "default": "fill:#f2f0ff,line-height:1.2",
@@ -42,14 +40,14 @@ _STATE_COLORS: Mapping[NodeState, str] = {
 }
 _PLAIN_ID = re.compile(r"-?[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*-?\Z")
 _ID_CHAR = re.compile(r"[A-Za-z0-9_]\Z")
-_RESERVED = re.compile(  # A word that Mermaid takes for its own where an id begins.
+_RESERVED = re.compile(  # Mermaid's own words, where an id begins.
     r"(end|graph|flowchart|subgraph|style|class|classDef|click|linkStyle|interpolate"
     r"|_self|_blank|_parent|_top)\b|(href|call)\Z"
 )
 _TITLE = re.compile(
     r"(?!(end|default|click|call|href)\Z)\w+([ ./-]\w+)*\Z"
 )  # Of a cluster; also its id.
-# What Mermaid reads marks, brackets or codes in, so that a text must be quoted and escaped.
+# Texts with marks, brackets or codes of Mermaid, which must be quoted and escaped.
 _RISKY_TEXT = re.compile(r"^-|[\"\[\](){}<|@*`~\\]|[#&]\w+;|\$\$|(?<!\w)_.*_(?!\w)", re.DOTALL)
 _RISKY_LABEL = re.compile(r"[\"<.]|[#&]\w+;")
 _MARKED_UP = re.compile(r"[\"#&<>\[\](){}|\\`*~$@]|(?<![^\W_])_+|_+(?![^\W_])")
@@ -70,11 +68,11 @@ def mermaid_text(
 
     Args:
         picture: the drawing as a tree.
-        edges: its edges in their order; clusters stand in the order of their first ones.
+        edges: its edges in their order; clusters are in the order of their first ones.
         ends: the first and the last node, which have a shape of their own.
-        states: how far nodes and clusters are.
+        states: the states of nodes and clusters.
         colors: CSS by class; `None`: no styles.
-        words_max: how many words of a label stand on a line.
+        words_max: the most words of a label on a line.
     """
     places = {edge: place for place, edge in enumerate(edges)}
     kinds = {end.id: kind for end, kind in zip(ends, ("first", "last"), strict=True) if end}
@@ -89,7 +87,7 @@ def mermaid_text(
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """How nodes and edges are written."""
+    """A writer of nodes and edges."""
 
     states: Mapping[str, NodeState]
     kinds: Mapping[str, str]  # Of nodes with a shape of their own, by id.
@@ -203,7 +201,7 @@ def hex_id(name: str) -> str:
 def safe_id(name: str) -> str:
     """Return a name as an id: itself if it is one, else with code points in hexadecimal digits.
 
-    Two digits follow a backslash; those of a greater code point stand between two and one of them.
+    Two digits follow a backslash; those of a greater code point are between two and one of them.
     So no two names have one id.
     """
     if _PLAIN_ID.match(name) and not _RESERVED.match(name):
@@ -218,13 +216,13 @@ def _digits(char: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Return text that Mermaid shows as it is, instead of reading marks and brackets in it."""
+    """Return text with its marks and brackets escaped, so that Mermaid shows it unchanged."""
     text = " ".join(text.split())
     return _MARKED_UP.sub(lambda found: "".join(f"#{ord(c)};" for c in found[0]), text)
 
 
 def metadata_lines(metadata: Mapping[str, Any]) -> list[str]:
-    """Return `key = value` for all that is plain, escaped."""
+    """Return `key = value`, escaped, for values that are texts, numbers, or several of them."""
     lines = []
     for key, value in metadata.items():
         items = value if isinstance(value, (list, tuple, set)) else [value]
@@ -236,7 +234,7 @@ def metadata_lines(metadata: Mapping[str, Any]) -> list[str]:
 
 
 def front_matter(config: Mapping[str, Any]) -> str:
-    """Return the settings that stand before the text, as the YAML they must be in."""
+    """Return the settings before the text, in YAML."""
     return "\n".join(["---", *_yaml(config, 0), "---", ""])
 
 

@@ -1,4 +1,4 @@
-"""Tasks: functions whose results are kept with the step that calls them."""
+"""Tasks: functions whose results are stored with the step that calls them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from datetime import timedelta
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from orchestrator.graph.identity import Unbound, code_of
-from orchestrator.graph.inspecting import name_of
+from orchestrator.graph.introspection import name_of
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy, policies_of
 from orchestrator.graph.scope import TaskCall, scope_of
-
-__all__ = ["TaskFunction", "TaskResult", "task", "task_namespace"]
-
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -23,14 +20,14 @@ R = TypeVar("R")
 
 
 class TaskResult(Protocol[R_co]):
-    """The result of a task, which may not be there yet: a `concurrent.futures.Future`."""
+    """The future result of a task: a `concurrent.futures.Future`."""
 
     def result(self, timeout: float | None = None) -> R_co:
         """Wait for the result."""
         ...
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Wait for the task; return what it raised."""
+        """Wait for the task; return its exception."""
         ...
 
     def done(self) -> bool:
@@ -43,7 +40,7 @@ class TaskResult(Protocol[R_co]):
 
 
 class TaskFunction(Generic[P, R]):
-    """A function that a node or entrypoint calls as a task: the call gives a future."""
+    """A function that a node or entrypoint calls as a task: the call returns a future."""
 
     def __init__(
         self,
@@ -54,15 +51,15 @@ class TaskFunction(Generic[P, R]):
         cache: Any = None,
         timeout: TimeoutPolicy | None = None,
     ) -> None:
-        """Wrap a function; `task` does it for you."""
+        """Wrap a function; use `task` instead."""
         functools.update_wrapper(self, function)
         self.func = function
         self.name: str = name or name_of(function)
         self.retry, self.cache_policy, self.timeout = retry, cache, timeout
         self._code = ""
         if cache is not None and "<" in str(getattr(function, "__qualname__", "<")):
-            with suppress(Unbound):  # What it captures may be set before it is called.
-                self._identity()  # One of a module is known only once it has its name there.
+            with suppress(Unbound):  # A captured variable may be set before the first call.
+                self._identity()  # A function of a module is identified by its name there.
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[R]:
         """Begin the task; return a future: call `result()`, or await it.
@@ -85,7 +82,6 @@ class TaskFunction(Generic[P, R]):
         return found
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        """Bind to an instance, as methods do."""
         return self if instance is None else functools.partial(self, instance)
 
     def clear_cache(self, cache: Any) -> None:
@@ -100,7 +96,7 @@ class TaskFunction(Generic[P, R]):
         return task_namespace(self.func, self._identified())
 
     def _identified(self) -> str:
-        """Return what identifies the function; it stays the same from the first call on."""
+        """Return the digest of the function's code, computed at the first call."""
         self._code = self._code or self._identity()
         return self._code
 
@@ -110,14 +106,14 @@ class TaskFunction(Generic[P, R]):
 
 
 def task_namespace(function: Any, code: str) -> tuple[str, ...]:
-    """Return where a cache keeps the results of a task."""
+    """Return the namespace of a task's results in a cache."""
     module = getattr(function, "__module__", "") or ""
     qualname = getattr(function, "__qualname__", type(function).__qualname__)
     return ("graphstalk", "task", f"{module}.{qualname}", code)
 
 
 class _MakesTask(Protocol):
-    """What `task(…)` with options returns."""
+    """The decorator that `task(…)` with options returns."""
 
     @overload
     def __call__(self, function: Callable[P, Awaitable[R]], /) -> TaskFunction[P, R]: ...
@@ -153,26 +149,26 @@ def task(
     cache_policy: Any = None,
     timeout: float | timedelta | TimeoutPolicy | None = None,
 ) -> Any:
-    """Make a function a task: its result is kept, and not computed again when the step is.
+    """Make a function a task: its result is stored, and not computed again when the step is.
 
-    Calls are told apart by their order in the entrypoint or node, so what is called before another
-    call must not depend on chance. Arguments and results must be storable.
+    Calls are identified by their order in the entrypoint or node, so this order must not depend on
+    chance. Arguments and results must be storable.
 
     Args:
         function: the function, plain or `async`.
         name: its name for people, by default the function's.
         retry_policy: when to try again after an error; of several, the first that fits.
-        cache_policy: when a result of before serves again, in other runs too.
+        cache_policy: when a cached result is reused, in other runs too.
         timeout: seconds, a `timedelta` or a `TimeoutPolicy` for one attempt.
 
     Raises:
         NotImplementedError: for a generator.
-        InvalidGraphError: if its results shall be kept and nothing identifies the function.
+        InvalidGraphError: with a cache policy, if the function's code cannot be identified.
     """
 
     def wrap(wrapped: Callable[..., Any]) -> TaskFunction[Any, Any]:
         if inspect.isgeneratorfunction(wrapped) or inspect.isasyncgenfunction(wrapped):
-            msg = f"a generator cannot be a task: {name_of(wrapped)!r}"
+            msg = f"a task must not be a generator function ({name_of(wrapped)!r})"
             raise NotImplementedError(msg)
         return TaskFunction(
             wrapped,

@@ -1,24 +1,32 @@
 """A drawing as an SVG picture: one file, no scripts, nothing fetched, in light and in dark.
 
-Rule 1: whatever is named by a person is escaped; nothing in a picture can act.
-Rule 2: a line is interrupted by its label, so text never lies on a line or a box.
+Rule 1: every name and label is escaped; nothing in a picture can act.
+Rule 2: a line is interrupted by its label, so no text overlaps a line or a box.
+Rule 3: widths of texts are estimates, rather too wide: a picture is drawn without a font.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
-from orchestrator.graph.drawing.grid import Size
-from orchestrator.graph.drawing.grouping import Group
-from orchestrator.graph.drawing.layers import Link
-from orchestrator.graph.drawing.layout import Box, Layout, Measures, Point, Route
-from orchestrator.graph.drawing.nesting import Frame, lay_out_group
-from orchestrator.graph.drawing.nodes_and_edges import (
-    CELLS_MAX,
+from orchestrator.drawing.layout import (
+    Box,
+    Layout,
+    Measures,
+    Point,
+    Route,
+    Size,
+    lay_out_group,
+)
+from orchestrator.drawing.picture import (
     NODES_MAX,
     DrawnEdge,
     DrawnNode,
+    Group,
+    Link,
     NodeState,
     clip,
     last_name,
@@ -26,16 +34,13 @@ from orchestrator.graph.drawing.nodes_and_edges import (
     shown_name,
     too_many,
 )
-from orchestrator.graph.drawing.style import ICONS, STYLE, text_width
 from orchestrator.graph.routing import END, START
 
-__all__ = ["lay_out_svg", "svg_text"]
-
-_FONT, _SOFT = 14, 12  # As in the style.
+_FONT, _SOFT = 14, 12  # As in `STYLE`.
 _NAME_CHARS_MAX, _LABEL_CHARS_MAX = 32, 28
 _BOX_HEIGHT, _LABEL_HEIGHT = 36, 20
 _BADGE = 22  # Room for a state's sign before a name.
-_PORT_GAP, _PORTS_MAX = 12, 40  # Boxes are wide enough for so many edges at one side.
+_PORT_INSET, _PORT_GAP, _PORTS_MAX = 14, 12, 40  # The edges that a side of a box has room for.
 _LOOP = 34  # Room beside a box for a link to itself.
 _TIP = 8  # The length of an arrow's tip, as below.
 _FRAME_TOP, _FRAME_SIDE = 34, 16  # From a cluster's border to what is in it; the top has a title.
@@ -48,24 +53,112 @@ _ARROW = (
     'markerHeight="8" markerUnits="userSpaceOnUse" orient="auto">'
     '<path class="gs-tip" d="M0 0.5L8 4L0 7.5Z"/></marker></defs>'
 )
-_EDGES_TOLD_MAX = 60  # In the description for those who cannot see the picture.
+_EDGES_DESCRIBED_MAX = 60  # In the description for screen readers.
 
 
-def _row_gap(ends: Sequence[tuple[int, int]]) -> int:
-    """Return more room where links go far to the side, so that they do not lie too flat."""
-    return 34 + min(64, max((abs(a - b) for a, b in ends), default=0) // 9)
+_NARROW: Final = frozenset("fijlrtI.,:;'|!()[]{}/\\ -`")
+_WIDE: Final = frozenset("mwMW@%&")
 
 
-_MEASURES = Measures(
-    box_margin=14,
-    line_margin=9,
-    port_gap=20,
-    port_inset=14,
-    bend_cost=24,
-    width_wanted=760,
-    part_gap=36,
-    row_gap=_row_gap,
-    overlap=0,
+def text_width(text: str, font_px: int) -> int:
+    """Return the estimated width of a text in pixels."""
+    return round(sum(_em(char) for char in text) * font_px + 0.5)
+
+
+def _em(char: str) -> float:
+    if char in _NARROW:
+        return 0.36
+    if char in _WIDE:
+        return 0.95
+    if unicodedata.combining(char):
+        return 0.0
+    if unicodedata.east_asian_width(char) in "WF":
+        return 1.05
+    return 0.72 if char.isupper() else 0.61
+
+
+# Drawn around the middle of a badge, in pixels.
+ICONS: Mapping[NodeState, str] = {
+    "done": '<path class="gs-line" d="M-4 0.5L-1 3.5L4-3"/>',
+    "running": '<path class="gs-full" d="M-2.5-4L4 0L-2.5 4Z"/>',
+    "paused": '<path class="gs-line" d="M-2-3.5V3.5M2-3.5V3.5"/>',
+    "failed": '<path class="gs-line" d="M-3-3L3 3M3-3L-3 3"/>',
+    "next": '<circle class="gs-line" r="3"/>',
+}
+
+_LIGHT = {
+    "ground": "#ffffff",
+    "text": "#1c1f26",
+    "soft": "#4d5461",
+    "line": "#6b7280",
+    "box": "#f3f4f9",
+    "border": "#8f97ab",
+    "pill": "#e3e6f1",
+    "frame": "#fafbfd",
+}
+_LIGHT_STATES: Mapping[NodeState, tuple[str, str]] = {  # The box and its border.
+    "done": ("#dcf5e4", "#1a7f42"),
+    "running": ("#dceaff", "#1d5fc4"),
+    "paused": ("#fff1cc", "#8f6100"),
+    "failed": ("#fde0de", "#b3261e"),
+    "next": ("#ffffff", "#5b6270"),
+}
+_DARK = {
+    "ground": "#15171c",
+    "text": "#eceef3",
+    "soft": "#b6bcc9",
+    "line": "#8b93a5",
+    "box": "#242832",
+    "border": "#69728a",
+    "pill": "#343a49",
+    "frame": "#1a1d24",
+}
+_DARK_STATES: Mapping[NodeState, tuple[str, str]] = {
+    "done": ("#14351f", "#57c983"),
+    "running": ("#13294a", "#6ea8ff"),
+    "paused": ("#3b2d08", "#e6b33d"),
+    "failed": ("#431714", "#ff8178"),
+    "next": ("#15171c", "#9aa2b3"),
+}
+
+
+def _colors(scheme: Mapping[str, str], states: Mapping[NodeState, tuple[str, str]]) -> str:
+    rules = [
+        ".gs-ground{{fill:{ground}}}",
+        ".gs-picture text{{fill:{text}}}",
+        ".gs-picture .gs-soft{{fill:{soft}}}",
+        ".gs-edge,.gs-ring{{stroke:{line}}}",
+        ".gs-tip,.gs-dot{{fill:{line}}}",
+        ".gs-box{{fill:{box};stroke:{border}}}",
+        ".gs-pill{{fill:{pill};stroke:{border}}}",
+        ".gs-frame{{fill:{frame};stroke:{border}}}",
+    ]
+    text = "".join(rule.format(**scheme) for rule in rules)
+    for state, (fill, border) in states.items():
+        text += f".gs-{state} .gs-box,.gs-{state} .gs-pill{{fill:{fill};stroke:{border}}}"
+        text += f".gs-{state} .gs-frame{{stroke:{border}}}"
+        text += f".gs-{state} .gs-badge,.gs-{state} .gs-full{{fill:{border}}}"
+        text += f".gs-{state} .gs-line{{stroke:{scheme['ground']}}}"
+        text += f".gs-{state} .gs-full{{fill:{scheme['ground']}}}"
+    return text
+
+
+STYLE: Final = (
+    ".gs-picture text{font:14px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;"
+    "text-anchor:middle}"
+    ".gs-picture .gs-soft{font-size:12px}"
+    ".gs-picture .gs-left{text-anchor:start}"
+    ".gs-edge{fill:none;stroke-width:1.5}"
+    ".gs-perhaps{stroke-dasharray:5 4}"
+    ".gs-box,.gs-pill,.gs-frame{stroke-width:1.25}"
+    ".gs-ring{fill:none;stroke-width:1.5}"
+    ".gs-running .gs-box,.gs-failed .gs-box{stroke-width:2.5}"
+    ".gs-next .gs-box,.gs-next .gs-frame{stroke-dasharray:4 3}"
+    ".gs-line{fill:none;stroke-width:2;stroke-linecap:round;stroke-linejoin:round}"
+    + _colors(_LIGHT, _LIGHT_STATES)
+    + "@media(prefers-color-scheme:dark){"
+    + _colors(_DARK, _DARK_STATES)
+    + "}"
 )
 
 
@@ -86,11 +179,11 @@ def svg_text(name: str, picture: Group, states: Mapping[str, NodeState]) -> str:
     legend, legend_width = _legend(shown, layout.height + _LEGEND_HEIGHT // 2 + 6)
     width = max(layout.width, legend_width) + 2 * _EDGE_OF_PICTURE
     height = layout.height + (_LEGEND_HEIGHT if shown else 0) + 2 * _EDGE_OF_PICTURE
-    return _picture(name, _told(edges), width, height, [*body, *legend])
+    return _picture(name, _description(edges), width, height, [*body, *legend])
 
 
 def lay_out_svg(picture: Group, states: Mapping[str, NodeState]) -> Layout | None:
-    """Return where everything is in pixels, or `None` if the graph is too big."""
+    """Return the layout in pixels, or `None` if the graph is too big."""
     nodes, edges = picture.all_nodes(), picture.all_edges()
     if len(nodes) > NODES_MAX:
         return None
@@ -101,11 +194,11 @@ def lay_out_svg(picture: Group, states: Mapping[str, NodeState]) -> Layout | Non
         text = text_width(clip(shown_name(node), _NAME_CHARS_MAX), _FONT) + (
             _BADGE if key in states else 0
         )
-        sides = 2 * _MEASURES.port_inset + _PORT_GAP * (min(ends[key], _PORTS_MAX) - 1)
+        sides = 2 * _PORT_INSET + _PORT_GAP * (min(ends[key], _PORTS_MAX) - 1)
         half = (max(64, text + 32, sides) + 1) // 2
         beside = _LOOP if key in loops else 0
-        if said := loops.get(key):
-            beside += _label_width(said)
+        if label := loops.get(key):
+            beside += _label_width(label)
         sizes[key] = Size(half, half, _BOX_HEIGHT, beside)
 
     def around(group: Group, inside: Layout) -> Size:
@@ -113,8 +206,7 @@ def lay_out_svg(picture: Group, states: Mapping[str, NodeState]) -> Layout | Non
         half = (max(inside.width + 2 * _FRAME_SIDE, title) + 1) // 2
         return Size(half, half, inside.height + _FRAME_TOP + _FRAME_SIDE)
 
-    frame = Frame(_MEASURES, CELLS_MAX, around, _FRAME_TOP, Size(_DOT, _DOT, 2 * _DOT), _label_size)
-    return lay_out_group(picture, sizes, frame)
+    return lay_out_group(picture, sizes, _MEASURES, around)
 
 
 def _label_size(edge: DrawnEdge) -> Size | None:
@@ -128,7 +220,27 @@ def _label_width(text: str) -> int:
     return text_width(clip(text, _LABEL_CHARS_MAX), _SOFT) + 8
 
 
-def _picture(name: str, told: str, width: int, height: int, body: Iterable[str]) -> str:
+def _row_gap(ends: Sequence[tuple[int, int]]) -> int:
+    """Return more room where links go far to the side, so that they are not too flat."""
+    return 34 + min(64, max((abs(a - b) for a, b in ends), default=0) // 9)
+
+
+_MEASURES = Measures(
+    box_margin=14,
+    line_margin=9,
+    port_gap=20,
+    port_inset=_PORT_INSET,
+    width_wanted=760,
+    part_gap=36,
+    row_gap=_row_gap,
+    overlap=0,
+    frame_top=_FRAME_TOP,
+    dot=Size(_DOT, _DOT, 2 * _DOT),
+    label=_label_size,
+)
+
+
+def _picture(name: str, description: str, width: int, height: int, body: Iterable[str]) -> str:
     title, inset = f"Graph {name}", _EDGE_OF_PICTURE
     size = f'width="{width}" height="{height}"'
     fitting = ' style="max-width:100%;height:auto"' if width <= _SHRUNK_MAX else ""
@@ -136,7 +248,7 @@ def _picture(name: str, told: str, width: int, height: int, body: Iterable[str])
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {root}>',
         f"<title>{_escaped(title)}</title>",
-        f"<desc>{_escaped(told)}</desc>",
+        f"<desc>{_escaped(description)}</desc>",
         f"<style>{STYLE}</style>",
         _ARROW,
         f'<rect class="gs-ground" {size} rx="8"/>',
@@ -159,13 +271,13 @@ def _note(name: str, text: str) -> str:
     return _picture(name, text, width + inset, 24 * len(lines) + inset, body)
 
 
-def _told(edges: Sequence[DrawnEdge]) -> str:
-    said = []
-    for edge in edges[:_EDGES_TOLD_MAX]:
+def _description(edges: Sequence[DrawnEdge]) -> str:
+    ways = []
+    for edge in edges[:_EDGES_DESCRIBED_MAX]:
         when = f" if {edge.data}" if edge.data else " perhaps" if edge.conditional else ""
-        said.append(f"{edge.source} to {edge.target}{when}")
-    more = len(edges) - len(said)
-    return "; ".join(said) + (f"; and {more} more edges" if more else "") + "."
+        ways.append(f"{edge.source} to {edge.target}{when}")
+    more = len(edges) - len(ways)
+    return "; ".join(ways) + (f"; and {more} more edges" if more else "") + "."
 
 
 def _node(node: DrawnNode, box: Box, state: NodeState | None) -> str:
@@ -204,7 +316,7 @@ def _title(group: Group) -> str:
 
 
 def _about(node: DrawnNode, state: NodeState | None) -> str:
-    """Return what is shown when somebody points at a node."""
+    """Return the text that appears when the pointer is over a node."""
     lines = [node.name if state is None else f"{node.name}: {state}"]
     lines += [f"{key} = {value}" for key, value in (node.metadata or {}).items()]
     return f"<title>{_escaped(chr(10).join(lines))}</title>"
@@ -216,7 +328,7 @@ def _place(box: Box) -> str:
 
 
 def _dot(dot: str, links: Sequence[Link], layout: Layout) -> str:
-    """Return where ways lead into a cluster, a dot, or out of it, a dot in a ring."""
+    """Return the dot of the ways into a cluster, or the dot in a ring of those out of it."""
     x, y = layout.boxes[dot].middle
     ways = ["".join(_path(layout.routes[link])) for link in links]
     lines = [f'<path class="gs-edge" marker-end="url(#gs-tip)" d="{way}"/>' for way in ways]
@@ -277,7 +389,7 @@ def _path(route: Route) -> Iterator[str]:
 
 
 def _upright(start: Point, end: Point, label: Box | None) -> str:
-    """Return the way through a row, without the part where the link's label stands."""
+    """Return the way through a row, interrupted by the link's label."""
     if label is None or not min(start[1], end[1]) <= label.middle[1] <= max(start[1], end[1]):
         return f"V{end[1]}"
     first, last = sorted((label.top, label.bottom), reverse=start[1] > end[1])
@@ -285,7 +397,7 @@ def _upright(start: Point, end: Point, label: Box | None) -> str:
 
 
 def _with_room_for_tip(points: tuple[Point, ...]) -> list[Point]:
-    """Return a way that ends a tip's length before its box."""
+    """Return the points of a way that ends a tip's length before its box."""
     *before, row, (x, y) = points
     down = before[-1][1] < y
     end = (x, y - _TIP if down else y + _TIP)
