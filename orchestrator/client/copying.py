@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from orchestrator import limits
-from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.checkpointer.base import Checkpointer, commit_to
 from orchestrator.client.threadconfig import ConfigError
 from orchestrator.engine.accept import check_idle
+from orchestrator.engine.fork import copy_checkpoint, copy_head, copy_outcome, copy_waits
 from orchestrator.engine.records import Records
 from orchestrator.engine.resume import missing
 from orchestrator.errors import NotSupportedError
 from orchestrator.frozen import replace
 from orchestrator.ids import child_thread, new_uuid, root_thread
-from orchestrator.model.checkpoint import RunStatus
-from orchestrator.model.commit import (
-    Commit,
-    LoadedThread,
-    ReadyStep,
-    StepGuard,
-    StepUpdate,
-)
-from orchestrator.model.events import ThreadCopied
+from orchestrator.model.commit import LoadedThread, ReadyStep
 from orchestrator.model.tails import is_list, tail_of
 
 __all__ = ["copy_of"]
@@ -116,30 +108,15 @@ class _Copy:
     def _put(self, loaded: LoadedThread, *, is_first: bool) -> None:
         """Copy one checkpoint with the outcomes of its steps."""
         ready = tuple(self._steps(loaded))
-        blobs, tails = self._values(loaded)
-        head: Mapping[str, str | int | bytes] = {
-            "graph": loaded.head.graph,
-            "run_id": loaded.head.run_id,
-            "local": 1,
-        }
-        commit = Commit(
-            thread_id=self.target,
-            expect_new=is_first,
-            checkpoint=loaded.checkpoint,
-            blobs=blobs,
-            tails=tails,
-            ready=ready,
-            status=RunStatus.RUNNING if loaded.outcomes else loaded.head.status,
-            head=head if is_first else {},
-        )
-        if self.store.commit(commit).refused is not None:
+        values = self._values(loaded)
+        commit = copy_checkpoint(self.target, loaded, ready, values, is_first=is_first)
+        if commit_to(self.store, commit).refused is not None:
             raise _exists(self.target)
         for step in ready:
             outcome = loaded.outcomes.get(step.step_id)
             if outcome is not None:
                 claim = self.store.claim(self.target, step.step_id, owner=_OWNER, token=new_uuid())
-                guard = StepGuard(step.step_id, claim.fence)
-                self.store.commit(Commit(thread_id=self.target, guard=guard, completed=outcome))
+                commit_to(self.store, copy_outcome(step, claim.fence, outcome))
 
     def _steps(self, loaded: LoadedThread) -> Iterable[ReadyStep]:
         if loaded.steps:
@@ -184,33 +161,8 @@ class _Copy:
 
     def _settle(self, head: LoadedThread) -> None:
         """Let the steps of the head wait for what they waited for, and the thread with them."""
-        updates = tuple(
-            StepUpdate(
-                step=replace(live.step, thread_id=self.target),
-                wait=live.wait,
-                error=live.error or None,
-                reason=live.reason,
-            )
-            for live in head.steps.values()
-            if not live.completed
-        )
-        h = head.head
-        fields: Mapping[str, Any] = {
-            "graph": h.graph,
-            "fingerprint": h.fingerprint,
-            "run_id": h.run_id,
-            "config": h.config,
-            "error": h.error,
-            "stop": h.stop,
-            "resumes": h.resumes,
-            "breaks_seen": h.breaks_seen,
-            "local": int(h.local),
-            "owner": "",
-        }
-        event = ThreadCopied(of=root_thread(self.source)[0]).draft()
-        self.store.commit(Commit(thread_id=self.target, updates=updates))
-        done = Commit(thread_id=self.target, status=h.status, head=fields, events=(event,))
-        self.store.commit(done)
+        commit_to(self.store, copy_waits(self.target, head))
+        commit_to(self.store, copy_head(self.target, self.source, head.head))
 
 
 def _whole_max(tails: int) -> int:

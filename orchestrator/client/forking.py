@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.checkpointer.base import Checkpointer, commit_to
 from orchestrator.client.calls import Calls
 from orchestrator.client.snapshot import config_of
 from orchestrator.client.threadconfig import ConfigError, ThreadConfig
-from orchestrator.engine.accept import new_head
-from orchestrator.engine.branches import without_branch
-from orchestrator.engine.carryover import without_spots
+from orchestrator.engine.fork import fork
 from orchestrator.engine.resume import missing
-from orchestrator.engine.settle import Placement, steps_of
-from orchestrator.model.checkpoint import RunStatus
-from orchestrator.model.commit import Commit
-from orchestrator.model.events import ThreadForked
+from orchestrator.engine.settle import Decider, Placement
 
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph
@@ -42,33 +37,14 @@ def fork_of(
         if found is None:
             raise missing(thread_id)
         loaded = found
-    before = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
-    checkpoint = before.again(
-        parent=None,
-        source="fork",
-        tails={},
-        control=without_spots(before.control),
-        metadata=without_branch(before.metadata),
-    )
-    where = Placement(new_id, graph.name, graph.executor.default_queue)
-    ready = steps_of(checkpoint, where, graph.spec)
-    run = graph.run_config(parsed, {})
-    origin = ThreadForked(of=thread_id, checkpoint=before.id)
-    commit = Commit(
-        thread_id=new_id,
-        expect_new=True,
-        checkpoint=records.store_checkpoint(checkpoint),
-        blobs=loaded.blobs,
-        ready=ready,
-        status=RunStatus.PAUSED if ready else RunStatus.SUCCEEDED,
-        head=new_head(records, where, run, checkpoint.step + 1),
-        events=(origin.draft(),),
-    )
-    _check_arguments(loaded.blobs, [step.arg for step in ready if step.arg])
-    if store.commit(commit).refused is not None:
+    decider = Decider(records, Placement(new_id, graph.name, graph.executor.default_queue))
+    commit = fork(decider, graph.spec, graph.run_config(parsed, {}), thread_id, loaded)
+    _check_arguments(loaded.blobs, [step.arg for step in commit.ready if step.arg])
+    if commit_to(store, commit).refused is not None:
         msg = f"the thread {new_id!r} exists already: fork to a new one"
         raise ConfigError(msg)
-    return config_of(new_id, checkpoint.id)
+    assert commit.checkpoint is not None
+    return config_of(new_id, commit.checkpoint.id)
 
 
 def _check_arguments(blobs: Mapping[str, bytes], names: list[str]) -> None:

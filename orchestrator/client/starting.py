@@ -95,12 +95,12 @@ class Start:
         found = self._addresses.of(self.parsed)
         return None if found is None or found.latest else found
 
-    def _accept(self, value: Any, at: int | None, **steering: Any) -> tuple[ReadyStep, ...]:
+    def _accept(self, value: Any, at: int | None, **command: Any) -> tuple[ReadyStep, ...]:
         graph = self.graph
         spec = graph.spec
-        if spec.start.action is None and not steering.get("steers"):
+        if spec.start.action is None and not command.get("keeps_steps"):
             updates_of(spec, spec.start, value)  # What is no input must not end a run.
-        run = dataclasses.replace(self.run, **steering)
+        run = dataclasses.replace(self.run, **command)
         own: dict[str, Any] = {}
         if not graph.executor.default_queue:  # Else another process takes the input.
             value, own = split_input(value, spec)
@@ -131,7 +131,7 @@ class Start:
         check_steering(self.graph.spec, command.update, goto)
         if loaded is None and command.resume is MISSING:
             update = {} if command.update is None else command.update
-            return self._accept(update, None, goto=goto, steers=True)
+            return self._accept(update, None, goto=goto, keeps_steps=True)
         if loaded is None:
             raise self._asks_nothing()
         self.resumes, resume = True, command.resume
@@ -147,7 +147,7 @@ class Start:
                 address.spot if resume is MISSING else self._addresses.answered(address, resume)
             )
             resume = MISSING
-        return self._accept(command.update, None, goto=goto, steers=True, resume=resume)
+        return self._accept(command.update, None, goto=goto, keeps_steps=True, resume=resume)
 
     def _targets(self, command: Command[Any]) -> tuple[Any, ...]:
         try:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Audited", "Damage", "DamageCode"]
-
 
 class DamageCode(StrEnum):
     """What is wrong, for programs: a code never changes its meaning."""

@@ -22,18 +22,6 @@ from typing import Any, Self
 from orchestrator.frozen import frozen, replace
 from orchestrator.ids import step_id
 
-__all__ = [
-    "Checkpoint",
-    "Head",
-    "Interrupt",
-    "Outcome",
-    "PlannedStep",
-    "RunStatus",
-    "StepError",
-    "blob_key",
-    "send_key",
-]
-
 
 class RunStatus(StrEnum):
     """What a run is doing. `paused` waits for somebody; the last three are final."""

@@ -10,33 +10,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.errors import StateCorruptedError
-from orchestrator.frozen import frozen
+from orchestrator.frozen import frozen, replace
+from orchestrator.ids import root_thread
 from orchestrator.model.checkpoint import Head, PlannedStep, RunStatus
-
-__all__ = [
-    "CRASHED",
-    "HANDED_BACK",
-    "RESUMED",
-    "WITHDRAWN",
-    "Answer",
-    "Claim",
-    "Commit",
-    "CommitResult",
-    "Event",
-    "EventDraft",
-    "LoadedStep",
-    "LoadedThread",
-    "ReadyStep",
-    "Refusal",
-    "StepGuard",
-    "StepUpdate",
-    "StoredCheckpoint",
-    "Swept",
-    "Take",
-    "Wait",
-    "as_bytes",
-]
-
 
 # Why a step has no claim any more that had one: its reason until it is claimed and ends otherwise.
 CRASHED = "crash"
@@ -260,6 +236,18 @@ class Commit:
         """Whether the guarded step runs on after this: the commit only notes something."""
         settles = self.completed is not None or self.updates or self.checkpoint is not None
         return bool(self.notes) and not settles
+
+
+def in_one_log(commit: Commit) -> Commit:
+    """Return a commit whose events go to the log of the thread that a caller named.
+
+    So one log holds what happens in a run and in all its subgraphs, in one order.
+    """
+    root, ns = root_thread(commit.thread_id)
+    if not ns:
+        return commit
+    events = tuple(EventDraft(e.type, {**e.fields, "ns": ns}) for e in commit.events)
+    return replace(commit, log=root, events=events)
 
 
 @frozen

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["Encoded", "Grown", "is_list", "joined", "tail_of", "whole"]
-
 # How msgpack begins a list: with its length in the head itself, in two bytes, or in four.
 _SHORT, _SHORT_MAX = 0x90, 0xF
 _WIDE, _WIDE_MAX = 0xDC, 0xFFFF

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.checkpointer.base import Checkpointer, commit_to
 from orchestrator.engine import run_queue
 from orchestrator.errors import CheckpointerUnavailableError, GraphstalkError
 from orchestrator.model.commit import Commit, LoadedThread, ReadyStep
@@ -27,7 +27,7 @@ def begin_next(store: Checkpointer, thread_id: str) -> tuple[ReadyStep, ...]:
         if loaded is None or not loaded.head.status.final or not loaded.line:
             return ()
         commit = _next(thread_id, loaded)
-        if store.commit(commit).refused is None and commit.ready:
+        if commit_to(store, commit).refused is None and commit.ready:
             return commit.ready
     return ()
 

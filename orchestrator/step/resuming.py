@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 from time import perf_counter
 
+from orchestrator.engine.settle import append_event
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import (
     CRASHED,
@@ -79,6 +80,6 @@ def record_takeover(access: Access, claim: Claim) -> None:
         return
     # The step itself came with the claim: there is nothing to reconstruct.
     resume = Resume(claim.reason, load_ms=(perf_counter() - began) * 1000, reconstruct_ms=0.0)
-    commit = Commit(thread_id=thread_id, events=(resume.event(loaded),))
+    commit = append_event(thread_id, resume.event(loaded))
     access.commit(commit)
     Resume.log(commit)
