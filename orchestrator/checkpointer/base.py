@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from orchestrator.ids import CHILD
 from orchestrator.model.audit import Audited
 from orchestrator.model.checkpoint import Head, RunStatus
 from orchestrator.model.commit import (
@@ -32,9 +33,10 @@ from orchestrator.model.commit import (
     Refusal,
     StoredCheckpoint,
     Swept,
+    in_one_log,
 )
 
-__all__ = ["Checkpointer", "Planner", "Renderer"]
+__all__ = ["Checkpointer", "Planner", "Renderer", "commit_to"]
 
 # Turns a ready step and the store's time into (queue list, message) for a store that is also the
 # broker and can push the message inside the commit.
@@ -182,3 +184,16 @@ class Checkpointer(Protocol):
     def close(self) -> None:
         """Close connections."""
         ...
+
+
+def commit_to(
+    store: Checkpointer, commit: Commit, meanwhile: Callable[[], None] | None = None
+) -> CommitResult:
+    """Commit; events of a subgraph go to the log of the thread that a caller named.
+
+    Clients, workers and the auditor commit by this function only, so that no caller has to
+    distinguish a thread from that of a subgraph.
+    """
+    if CHILD in commit.thread_id:
+        commit = in_one_log(commit)
+    return store.commit(commit, meanwhile)

@@ -330,7 +330,7 @@ class Invocation:
     def _accept(self, value: Any, at: int | None, **more: Any) -> tuple[ReadyStep, ...]:
         graph = self.graph
         spec = graph.spec
-        if spec.start.action is None and not more.get("steers"):
+        if spec.start.action is None and not more.get("keeps_steps"):
             updates_of(spec, spec.start, value)  # What is no input must not end a run.
         run = dataclasses.replace(self._run, **more)
         own: dict[str, Any] = {}
@@ -363,7 +363,7 @@ class Invocation:
         check_steering(self.graph.spec, command.update, goto)
         if loaded is None and command.resume is MISSING:
             update = {} if command.update is None else command.update
-            return self._accept(update, None, goto=goto, steers=True)
+            return self._accept(update, None, goto=goto, keeps_steps=True)
         if loaded is None:
             raise self._asks_nothing()
         self.resumes, resume = True, command.resume
@@ -379,7 +379,7 @@ class Invocation:
                 address.spot if resume is MISSING else self._addresses.answered(address, resume)
             )
             resume = MISSING
-        return self._accept(command.update, None, goto=goto, steers=True, resume=resume)
+        return self._accept(command.update, None, goto=goto, keeps_steps=True, resume=resume)
 
     def _targets(self, command: Command[Any]) -> tuple[Any, ...]:
         try:

@@ -32,8 +32,15 @@ from orchestrator.engine.accept import RunConfig, left_behind, paused_by_node
 from orchestrator.engine.branches import belongs, below, crowded, leaves
 from orchestrator.engine.carryover import Spot, spot_in
 from orchestrator.engine.questions import open_questions
-from orchestrator.engine.settle import IN_SUBGRAPH, TURN, TURN_ABOVE, Placement
-from orchestrator.engine.turns import gives_way, is_before
+from orchestrator.engine.settle import (
+    IN_SUBGRAPH,
+    TURN,
+    TURN_ABOVE,
+    Placement,
+    gives_way,
+    is_before,
+    wake,
+)
 from orchestrator.errors import (
     GraphInterrupt,
     NoPendingInterruptError,
@@ -50,13 +57,11 @@ from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import (
     CRASHED,
     HANDED_BACK,
-    Commit,
     LoadedThread,
     ReadyStep,
-    StepUpdate,
     Wait,
 )
-from orchestrator.model.lifecycle import ACTIVE, RUNS, RunMove
+from orchestrator.model.lifecycle import RUNS, RunMove
 from orchestrator.step.async_loop import check_cancelled
 from orchestrator.step.attempt import Attempt
 from orchestrator.step.context import namespace_of
@@ -138,13 +143,7 @@ class Children:
         if step.wait is not Wait.TIMER or step.reason != IN_SUBGRAPH:
             return ()  # It failed in the meantime and waits to be tried again.
         # A process that paused here may find that the step was woken, and has asked, or failed.
-        woken = Commit(
-            thread_id=around,
-            expect_head=loaded.head.checkpoint_id,
-            expect_status=ACTIVE,
-            updates=(StepUpdate(step=step.step, reason=IN_SUBGRAPH),),
-        )
-        refused = protocol.access.commit(woken).refused
+        refused = protocol.access.commit(wake(step.step, IN_SUBGRAPH)).refused
         return (step.step,) if refused is None else ()
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from orchestrator import limits
 from orchestrator.channels import MISSING
-from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.checkpointer.base import Checkpointer, commit_to
 from orchestrator.client.call_config import (
     CallOptions,
     ConfigError,
@@ -25,12 +25,20 @@ from orchestrator.client.call_config import (
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.engine import resume as resumption
 from orchestrator.engine import run_queue
-from orchestrator.engine.accept import RunConfig, accept, accept_at, paused_by_node, plain
+from orchestrator.engine.accept import (
+    RunConfig,
+    accept,
+    accept_at,
+    end_hold,
+    find_run,
+    paused_by_node,
+    plain,
+)
 from orchestrator.engine.carryover import Spot
 from orchestrator.engine.questions import answers_given, id_named, open_questions
 from orchestrator.engine.records import Records
 from orchestrator.engine.rollback import damage_to_state
-from orchestrator.engine.settle import Placement, in_one_log
+from orchestrator.engine.settle import Decider, Placement
 from orchestrator.errors import (
     EmptyInputError,
     InvalidUpdateError,
@@ -163,6 +171,7 @@ class Calls:
             UnserializableValueError: if the input cannot be stored.
         """
         where = Placement(thread_id, graph, self.default_queue, config.queue)
+        decider = Decider(self.records, where)
         loaded: LoadedThread | None = None
         stopped = False  # Whether a run was stopped for this one.
         for attempt in range(_DECISIONS_MAX):
@@ -173,7 +182,7 @@ class Calls:
                 if known:
                     return known, ()
                 if config.multitask == "enqueue":
-                    return self._enqueue(where, value, config, loaded)
+                    return self._enqueue(decider, value, config, loaded)
                 if not stopped:
                     self.records.check("the input", plain(value))  # Before anything is stopped.
                     config, checkpoint_id = self._stop(thread_id, config, loaded)
@@ -184,7 +193,7 @@ class Calls:
             try:
                 if loaded is not None and config.on_corrupt == "restart" and not config.fresh:
                     self._check_values(thread_id)
-                commit = accept(self.records, where, value, config, loaded, now_ms, before)
+                commit = accept(decider, value, config, loaded, now_ms=now_ms, before=before)
             except StateCorruptedError:
                 config = self._mended(thread_id, config)
                 continue
@@ -192,7 +201,7 @@ class Calls:
             self._hold(config.owner)
             if commit.expect_new:
                 commit = replace(commit, parent=self.parent)
-            result = self.store.commit(in_one_log(commit))
+            result = commit_to(self.store, commit)
             if result.refused is None:
                 return config.run_id, commit.ready
             if result.refused is Refusal.UNKNOWN_STEP and self.parent is not None:
@@ -218,11 +227,12 @@ class Calls:
             ThreadBusyError: if the thread's run is active.
             UnknownThreadError: if the checkpoint is none of the thread's.
         """
+        decider = Decider(self.records, where)
         before = self.at(where.thread_id, spot.checkpoint_id)
 
         def decide(loaded: LoadedThread | None) -> Commit:
             assert loaded is not None, "a thread that has a checkpoint exists"
-            return accept_at(self.records, where, spec, config, spot, loaded, before)
+            return accept_at(decider, spec, config, spot, loaded=loaded, before=before)
 
         self._hold(config.owner)
         return self.edit(where.thread_id, decide).ready
@@ -248,8 +258,7 @@ class Calls:
             return
         if multitask == "reject" and not dead:
             raise held(thread_id)
-        name, new = holder, loaded is None
-        self.store.commit(Commit(thread_id=thread_id, expect_new=new, holder=name, hold_ms=0))
+        commit_to(self.store, end_hold(thread_id, holder, is_new=loaded is None))
 
     def _mended(self, thread_id: str, config: RunConfig) -> RunConfig:
         """Set a damaged thread back; return how a run begins on it, or raise the error again."""
@@ -271,10 +280,10 @@ class Calls:
             raise StateCorruptedError(why)
 
     def _enqueue(
-        self, where: Placement, value: Any, config: RunConfig, loaded: LoadedThread
+        self, decider: Decider, value: Any, config: RunConfig, loaded: LoadedThread
     ) -> tuple[str, tuple[ReadyStep, ...]]:
         """Let a run wait until the one there is has ended."""
-        thread_id = where.thread_id
+        thread_id = decider.where.thread_id
         run_queue.check(thread_id, config, loaded)
         while config.owner:  # It is to be this process's own: the process itself waits.
             check_cancelled()
@@ -283,8 +292,8 @@ class Calls:
             if _has_ended(loaded):
                 with suppress(ThreadBusyError):  # Another one was faster.
                     alone = replace(config, multitask="reject")
-                    return self.accept(thread_id, where.graph, value, alone)
-        result = self.store.commit(run_queue.enqueue(self.records, where, value, config, loaded))
+                    return self.accept(thread_id, decider.where.graph, value, alone)
+        result = commit_to(self.store, run_queue.enqueue(decider, value, config, loaded))
         if result.refused is Refusal.KEY_USED:
             return result.detail, ()
         return config.run_id, self.begin_next(thread_id) if result.waiting else ()
@@ -293,7 +302,7 @@ class Calls:
         """Return the run that a thread accepted under an idempotency key, if it did."""
         if key is None:
             return ""
-        asked = self.store.commit(Commit(thread_id=thread_id, expect_new=True, key=(key, "")))
+        asked = commit_to(self.store, find_run(thread_id, key))
         return asked.detail if asked.refused is Refusal.KEY_USED else ""
 
     def begin_next(self, thread_id: str) -> tuple[ReadyStep, ...]:
@@ -318,7 +327,7 @@ class Calls:
             return None
         self._bury(loaded)
         applies = config.on_pending == "apply" or config.multitask == "interrupt"
-        needs_values = config.steers or applies or paused_by_node(loaded) is not None
+        needs_values = config.keeps_steps or applies or paused_by_node(loaded) is not None
         return self.store.load(thread_id, values=needs_values)
 
     def _hold(self, owner: str) -> None:
@@ -379,15 +388,9 @@ class Calls:
 
         def decide(loaded: LoadedThread) -> Commit:
             named = id_named(loaded, to, self.records.interrupt)
+            decider = Decider.of(self.records, thread_id, loaded, self.default_queue)
             decided = resumption.answer(
-                self.records,
-                thread_id,
-                loaded,
-                resume,
-                to=named,
-                recursion_limit=recursion_limit,
-                queue=self.default_queue,
-                call=call,
+                decider, loaded, resume, to=named, recursion_limit=recursion_limit, call=call
             )
             self._check(loaded, resume, named)
             return self._owned(decided)
@@ -414,9 +417,9 @@ class Calls:
         self._bury(loaded)
 
         def decide(loaded: LoadedThread) -> Commit | None:
-            queue = self.default_queue
+            decider = Decider.of(self.records, thread_id, loaded, self.default_queue)
             return self._owned(
-                resumption.carry_on(self.records, thread_id, loaded, recursion_limit, queue, call)
+                resumption.carry_on(decider, loaded, recursion_limit=recursion_limit, call=call)
             )
 
         try:
@@ -444,7 +447,7 @@ class Calls:
         Raises:
             UnknownThreadError: if there is no such thread.
         """
-        if run_id and self.store.commit(run_queue.withdraw(thread_id, run_id)).refused is None:
+        if run_id and commit_to(self.store, run_queue.withdraw(thread_id, run_id)).refused is None:
             return True
         return self._end(thread_id, run_id)
 
@@ -503,7 +506,7 @@ class Calls:
         for _ in range(_DECISIONS_MAX):
             loaded = self.store.load(thread_id)
             commit = decide(loaded)
-            result = self.store.commit(in_one_log(commit))
+            result = commit_to(self.store, commit)
             if result.refused is None:
                 return commit
             if result.refused is Refusal.HELD:
@@ -536,7 +539,7 @@ class Calls:
             if resumes is not None:
                 load_ms, plan_ms = (has_it - began) * 1000, (perf_counter() - has_it) * 1000
                 commit = Resume(resumes(loaded), load_ms, plan_ms).noted(loaded, commit)
-            result = self.store.commit(in_one_log(commit))
+            result = commit_to(self.store, commit)
             if result.refused is None:
                 Resume.log(commit)
                 return commit

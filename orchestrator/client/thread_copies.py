@@ -7,29 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator import limits
-from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.checkpointer.base import Checkpointer, commit_to
 from orchestrator.client.call_config import ConfigError, ThreadConfig
 from orchestrator.client.graph_base import GraphBase
 from orchestrator.client.snapshot import config_of
 from orchestrator.client.thread_calls import Calls
-from orchestrator.engine.accept import check_idle, new_head
-from orchestrator.engine.branches import without_branch
-from orchestrator.engine.carryover import without_spots
+from orchestrator.engine.accept import check_idle
+from orchestrator.engine.fork import copy_checkpoint, copy_head, copy_outcome, copy_waits, fork
 from orchestrator.engine.records import Records
 from orchestrator.engine.resume import missing
-from orchestrator.engine.settle import Placement, steps_of
+from orchestrator.engine.settle import Decider, Placement
 from orchestrator.errors import NotSupportedError
 from orchestrator.frozen import replace
 from orchestrator.ids import child_thread, new_uuid, root_thread
-from orchestrator.model.checkpoint import RunStatus
-from orchestrator.model.commit import (
-    Commit,
-    LoadedThread,
-    ReadyStep,
-    StepGuard,
-    StepUpdate,
-)
-from orchestrator.model.events import ThreadCopied, ThreadForked
+from orchestrator.model.commit import LoadedThread, ReadyStep
 from orchestrator.model.tails import is_list, tail_of
 
 __all__ = ["copy_of", "fork_of"]
@@ -122,30 +113,15 @@ class _Copy:
     def _put(self, loaded: LoadedThread, *, is_first: bool) -> None:
         """Copy one checkpoint with the outcomes of its steps."""
         ready = tuple(self._steps(loaded))
-        blobs, tails = self._values(loaded)
-        head: Mapping[str, str | int | bytes] = {
-            "graph": loaded.head.graph,
-            "run_id": loaded.head.run_id,
-            "local": 1,
-        }
-        commit = Commit(
-            thread_id=self.target,
-            expect_new=is_first,
-            checkpoint=loaded.checkpoint,
-            blobs=blobs,
-            tails=tails,
-            ready=ready,
-            status=RunStatus.RUNNING if loaded.outcomes else loaded.head.status,
-            head=head if is_first else {},
-        )
-        if self.store.commit(commit).refused is not None:
+        values = self._values(loaded)
+        commit = copy_checkpoint(self.target, loaded, ready, values, is_first=is_first)
+        if commit_to(self.store, commit).refused is not None:
             raise _exists(self.target)
         for step in ready:
             outcome = loaded.outcomes.get(step.step_id)
             if outcome is not None:
                 claim = self.store.claim(self.target, step.step_id, owner=_OWNER, token=new_uuid())
-                guard = StepGuard(step.step_id, claim.fence)
-                self.store.commit(Commit(thread_id=self.target, guard=guard, completed=outcome))
+                commit_to(self.store, copy_outcome(step, claim.fence, outcome))
 
     def _steps(self, loaded: LoadedThread) -> Iterable[ReadyStep]:
         if loaded.steps:
@@ -190,33 +166,8 @@ class _Copy:
 
     def _settle(self, head: LoadedThread) -> None:
         """Let the steps of the head wait for what they waited for, and the thread with them."""
-        updates = tuple(
-            StepUpdate(
-                step=replace(live.step, thread_id=self.target),
-                wait=live.wait,
-                error=live.error or None,
-                reason=live.reason,
-            )
-            for live in head.steps.values()
-            if not live.completed
-        )
-        h = head.head
-        fields: Mapping[str, Any] = {
-            "graph": h.graph,
-            "fingerprint": h.fingerprint,
-            "run_id": h.run_id,
-            "config": h.config,
-            "error": h.error,
-            "stop": h.stop,
-            "resumes": h.resumes,
-            "breaks_seen": h.breaks_seen,
-            "local": int(h.local),
-            "owner": "",
-        }
-        event = ThreadCopied(of=root_thread(self.source)[0]).draft()
-        self.store.commit(Commit(thread_id=self.target, updates=updates))
-        done = Commit(thread_id=self.target, status=h.status, head=fields, events=(event,))
-        self.store.commit(done)
+        commit_to(self.store, copy_waits(self.target, head))
+        commit_to(self.store, copy_head(self.target, self.source, head.head))
 
 
 def _whole_max(tails: int) -> int:
@@ -241,33 +192,14 @@ def fork_of(
         if found is None:
             raise missing(thread_id)
         loaded = found
-    before = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
-    checkpoint = before.again(
-        parent=None,
-        source="fork",
-        tails={},
-        control=without_spots(before.control),
-        metadata=without_branch(before.metadata),
-    )
-    where = Placement(new_id, graph.name, graph.executor.default_queue)
-    ready = steps_of(checkpoint, where, graph.spec)
-    run = graph.run_config(parsed, {})
-    origin = ThreadForked(of=thread_id, checkpoint=before.id)
-    commit = Commit(
-        thread_id=new_id,
-        expect_new=True,
-        checkpoint=records.store_checkpoint(checkpoint),
-        blobs=loaded.blobs,
-        ready=ready,
-        status=RunStatus.PAUSED if ready else RunStatus.SUCCEEDED,
-        head=new_head(records, where, run, checkpoint.step + 1),
-        events=(origin.draft(),),
-    )
-    _check_arguments(loaded.blobs, [step.arg for step in ready if step.arg])
-    if store.commit(commit).refused is not None:
+    decider = Decider(records, Placement(new_id, graph.name, graph.executor.default_queue))
+    commit = fork(decider, graph.spec, graph.run_config(parsed, {}), thread_id, loaded)
+    _check_arguments(loaded.blobs, [step.arg for step in commit.ready if step.arg])
+    if commit_to(store, commit).refused is not None:
         msg = f"the thread {new_id!r} exists already: fork to a new one"
         raise ConfigError(msg)
-    return config_of(new_id, checkpoint.id)
+    assert commit.checkpoint is not None
+    return config_of(new_id, commit.checkpoint.id)
 
 
 def _check_arguments(blobs: Mapping[str, bytes], names: list[str]) -> None:

@@ -23,14 +23,13 @@ from functools import partial
 from queue import Empty, SimpleQueue
 
 from orchestrator import limits
-from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.checkpointer.base import Checkpointer, commit_to
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.engine.settle import stopped
+from orchestrator.engine.settle import orphan, stopped, wake
 from orchestrator.errors import CheckpointerUnavailableError, GraphDrained
 from orchestrator.graph.spec import NodeSpec
 from orchestrator.model.checkpoint import RunStatus, StepError
-from orchestrator.model.commit import Commit, LoadedThread, ReadyStep, StepUpdate, Wait
-from orchestrator.model.lifecycle import ACTIVE
+from orchestrator.model.commit import LoadedThread, ReadyStep, Wait
 from orchestrator.step.async_loop import (
     Begin,
     Cancelled,
@@ -203,13 +202,7 @@ class LocalRun:
 
     def _make_due(self, step: ReadyStep) -> None:
         """Let a step be retried at once."""
-        commit = Commit(
-            thread_id=self.thread_id,
-            expect_head=step.checkpoint_id,
-            expect_status=ACTIVE,
-            updates=(StepUpdate(step=step),),
-        )
-        self.protocol.access.commit(commit)
+        self.protocol.access.commit(wake(step))
 
     def look(self) -> None:
         """Find out what is ready although no report said so."""
@@ -537,8 +530,7 @@ class _Alive:
     def _orphan(self) -> None:
         run = self._run
         run.give_back()
-        commit = Commit(thread_id=run.thread_id, expect_run=run.run_id or None, head={"owner": ""})
-        run.protocol.access.checkpointer.commit(commit)
+        commit_to(run.protocol.access.checkpointer, orphan(run.thread_id, run.run_id))
 
 
 def _always(_step: ReadyStep) -> bool:

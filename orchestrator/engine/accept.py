@@ -1,4 +1,4 @@
-"""Accepting a run: its input becomes a checkpoint, with a first step that takes it in. (INV-1)
+"""Accepting a run: its input becomes a checkpoint, which START's step applies. (INV-1)
 
 Pure, and without the graph: a client that only knows a graph's name can do it.
 """
@@ -15,48 +15,25 @@ from orchestrator.engine import branches
 from orchestrator.engine.advance import accept_input
 from orchestrator.engine.apply import LEFT
 from orchestrator.engine.carryover import (
+    Carryover,
     Kept,
     Spot,
-    Steering,
     carried_in,
     control_of_branch,
     spots_of,
 )
 from orchestrator.engine.questions import answers_given
 from orchestrator.engine.records import Records
-from orchestrator.engine.settle import TURN, TURN_ABOVE, Placement, steps_of
+from orchestrator.engine.settle import TURN, TURN_ABOVE, Decider, steps_of
 from orchestrator.errors import ThreadBusyError, UnserializableValueError
 from orchestrator.graph.routing import START, Send
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import mint_checkpoint_id
-from orchestrator.model.checkpoint import Checkpoint, Outcome, RunStatus
-from orchestrator.model.commit import (
-    Commit,
-    LoadedStep,
-    LoadedThread,
-    Wait,
-)
-from orchestrator.model.events import RunAccepted, RunResumed
+from orchestrator.model.checkpoint import Checkpoint, Outcome, PlannedStep, RunStatus
+from orchestrator.model.commit import Commit, LoadedStep, LoadedThread, StoredCheckpoint, Wait
+from orchestrator.model.events import RunAccepted
 
-__all__ = [
-    "NO_MARKS",
-    "Multitask",
-    "RunConfig",
-    "accept",
-    "accept_at",
-    "branch_of",
-    "check_idle",
-    "go_on",
-    "left_behind",
-    "marked",
-    "marks_in",
-    "new_head",
-    "paused_by_node",
-    "plain",
-]
-
-
-# Where a step stands is no metadata of what it stores; these names are LangGraph's.
+# The position of a step is no metadata of what it stores; these names are LangGraph's.
 NO_MARKS = {
     *("thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map"),
     *("langgraph_step", "langgraph_node", "langgraph_triggers", "langgraph_path"),
@@ -97,7 +74,7 @@ class RunConfig:
     configurable: Mapping[str, Any] = field(default_factory=dict)
     above: Mapping[str, Any] | None = None  # Metadata of checkpoints of the graph around.
     context: Any = None  # What nodes get as `runtime.context`, where it must be stored.
-    messages: bool = False  # Whether somebody wants to read tokens of language models.
+    messages: bool = False  # Whether the caller reads tokens of language models.
     queue: str = ""  # Where its steps go whose nodes name no queue; empty: as the graph says.
     owner: str = ""  # The process whose run it is, when no fleet runs it.
     resumes_max: int | None = None  # How often it may be resumed after it failed or crashed.
@@ -105,11 +82,11 @@ class RunConfig:
     branch: Mapping[str, Any] = field(default_factory=dict)  # Of the graphs around: `branches`.
     key: str | None = None  # The caller's idempotency key.
     goto: tuple[str | Send, ...] = ()  # Where a caller's command leads.
-    steers: bool = False  # Whether steps that are left go on with the input.
-    resume: Any = MISSING  # With `steers`: answers for those steps.
+    keeps_steps: bool = False  # Whether steps that are left continue beside the input.
+    resume: Any = MISSING  # With `keeps_steps`: answers for those steps.
     on_pending: Literal["discard", "apply", "reject"] = "discard"
     multitask: Multitask = "reject"  # What happens if the thread has a run that has not ended.
-    base: int | None = None  # The checkpoint that the run stands on.
+    base: int | None = None  # The checkpoint whose state the run begins with.
     on_corrupt: Literal["raise", "restart"] = "raise"
     fresh: bool = False  # Whether the state begins anew, whatever the thread holds.
 
@@ -120,17 +97,17 @@ class RunConfig:
 
     @property
     def call(self) -> Mapping[str, Any]:
-        """Return what a run that continues knows of the call by which it does."""
+        """Return what a resumed run knows of the call that resumes it."""
         return {"metadata": self.metadata, "configurable": self.configurable, "marks": self.marks}
 
 
 def check_idle(thread_id: str, loaded: LoadedThread, first: str = "") -> None:
     """Refuse a second writer on a busy thread. (INV-9)
 
-    Whoever comes between two runs stands behind those in line, but for the `first` of them.
+    Between two runs of a thread, queued runs come before a new call, but for the `first` of them.
 
-    A run in a caller's process is active as long as that process has a lease or one of its steps is
-    claimed: if it was stopped or has died, nobody else would ever go on with it.
+    A run in a caller's process is active while that process has a lease or a step of it is claimed:
+    if the process was stopped or has died, no other would ever resume the run.
 
     Raises:
         ThreadBusyError: if the thread's run is active.
@@ -153,70 +130,64 @@ def check_idle(thread_id: str, loaded: LoadedThread, first: str = "") -> None:
 
 
 def accept(
-    records: Records,
-    where: Placement,
+    decider: Decider,
     value: Any,
     config: RunConfig,
     loaded: LoadedThread | None,
+    *,
     now_ms: int,
     before: LoadedThread | None = None,
 ) -> Commit:
     """Accept a run: its input checkpoint and its first step. (INV-1)
 
     Args:
-        records: how things are stored.
-        where: which thread and graph, and where steps run.
+        decider: of the thread.
         value: the input.
         config: what the run is started with besides.
         loaded: the thread at its head, with values if steps may be kept.
         now_ms: the time.
-        before: the thread at the checkpoint that the run stands on, if that is not the head.
+        before: the thread at the checkpoint whose state the run begins with, if not the head.
 
     Raises:
         ThreadBusyError: if the thread's run is active, or has steps left and `config` says so.
     """
-    given = plain(value)
+    records, where, given = decider.records, decider.where, plain(value)
     base: Checkpoint | None = None
-    steering = _command_of(config)
+    carryover = _command_of(config)
     if loaded is not None:
         overtakes = config.multitask in {"interrupt", "rollback"}
         first = next(iter(loaded.line), "") if overtakes else config.run_id
         check_idle(where.thread_id, loaded, first)
-        from_ = before or loaded
         if not config.fresh:
+            from_ = before or loaded
             base = records.checkpoint(from_.checkpoint.header, from_.checkpoint.plan)
-        if before is None and not config.fresh:
-            steering = _steering(records, where.thread_id, loaded, config, given)
+            if before is None:
+                carryover = _carryover(decider, loaded, config, given)
+    newest = loaded.head.checkpoint_id if loaded else 0
     checkpoint = accept_input(
         base,
         given,
-        new_id=mint_checkpoint_id(loaded.head.checkpoint_id if loaded else 0, now_ms),
+        new_id=mint_checkpoint_id(newest, now_ms),
         now_ms=now_ms,
         metadata=branches.given(config.marks, config.branch, base, where.thread_id),
-        steering=steering,
+        carryover=carryover,
     )
-    if base is not None and loaded is not None and base.id != loaded.head.checkpoint_id:
-        checkpoint = branches.branched(checkpoint, where.thread_id, base.id)
     if base is None:
         checkpoint = replace(checkpoint, state_version=config.state_version)
-    stands_on = replace(config, base=base.id if base else None)
-    head = new_head(records, where, stands_on, checkpoint.step + 1)
-    try:
-        stored = records.store_checkpoint(checkpoint)
-    except UnserializableValueError:
-        records.check("the input", given)
-        raise
+    elif base.id != newest:
+        checkpoint = branches.branched(checkpoint, where.thread_id, base.id)
+    begun = replace(config, base=base.id if base else None)
+    head = new_head(decider, begun, checkpoint.step + 1)
+    stored = _stored_input(records, checkpoint, given)
     ready = steps_of(checkpoint, where, None)
-    kept = steering is not None and steering.kept is not None
-    left = left_behind(records, loaded) if loaded is not None and not kept else {}
-    rest = [s.step.node for s in (loaded.steps if loaded else {}).values() if not s.completed]
+    keeps = carryover is not None and carryover.kept is not None
     accepted = RunAccepted(
         run=config.run_id,
         graph=where.graph,
         checkpoint=checkpoint.id,
         steps=(ready[0].step_id,),
-        abandoned="" if kept else " ".join(rest),
-        **(_succeeds(loaded) if loaded else {}),
+        abandoned="" if keeps else " ".join(step.step.node for step in _open(loaded)),
+        **_replaced_run(loaded),
     )
     return Commit(
         thread_id=where.thread_id,
@@ -228,9 +199,27 @@ def accept(
         status=RunStatus.QUEUED,
         head=head if loaded else {name: value for name, value in head.items() if value},
         key=(config.key, config.run_id) if config.key is not None else None,
-        results=left,
+        results=left_behind(records, loaded) if loaded is not None and not keeps else {},
         events=(accepted.draft(),),
     )
+
+
+def _stored_input(records: Records, checkpoint: Checkpoint, value: Any) -> StoredCheckpoint:
+    try:
+        return records.store_checkpoint(checkpoint)
+    except UnserializableValueError:
+        records.check("the input", value)  # Its error names the place in the input.
+        raise
+
+
+def find_run(thread_id: str, key: str) -> Commit:
+    """Ask for the run accepted under an idempotency key: refused with its id, if there is one."""
+    return Commit(thread_id=thread_id, expect_new=True, key=(key, ""))
+
+
+def end_hold(thread_id: str, holder: str, *, is_new: bool) -> Commit:
+    """End the hold that a call has on a thread, which may not exist yet."""
+    return Commit(thread_id=thread_id, expect_new=is_new, holder=holder, hold_ms=0)
 
 
 def left_behind(records: Records, loaded: LoadedThread) -> dict[tuple[int, str], bytes]:
@@ -255,14 +244,15 @@ def plain(value: Any) -> Any:
     return {key: storable(write) for key, write in value.items()} if is_map else value
 
 
-def _command_of(config: RunConfig) -> Steering | None:
-    """Return what a caller's command adds to an input that begins at START."""
-    given = bool(config.goto) or config.steers
-    return Steering(goto=config.goto, update=config.steers) if given else None
+def _open(loaded: LoadedThread | None) -> list[LoadedStep]:
+    """Return the steps of the superstep that have not completed."""
+    return [step for step in (loaded.steps if loaded else {}).values() if not step.completed]
 
 
-def _succeeds(loaded: LoadedThread) -> Mapping[str, Any]:
+def _replaced_run(loaded: LoadedThread | None) -> Mapping[str, Any]:
     """Return the previous run's outcome, for callers that are still waiting for it."""
+    if loaded is None:
+        return {}
     head = loaded.head
     return {
         "before": head.run_id,
@@ -272,57 +262,69 @@ def _succeeds(loaded: LoadedThread) -> Mapping[str, Any]:
     }
 
 
-def _steering(
-    records: Records, thread_id: str, loaded: LoadedThread, config: RunConfig, value: Any
-) -> Steering | None:
+def _command_of(config: RunConfig) -> Carryover | None:
+    """Return what a caller's command adds to an input that begins at START."""
+    given = bool(config.goto) or config.keeps_steps
+    return Carryover(goto=config.goto, update=config.keeps_steps) if given else None
+
+
+def _carryover(
+    decider: Decider, loaded: LoadedThread, config: RunConfig, value: Any
+) -> Carryover | None:
     """Return how a run begins on a thread that may have steps left.
 
-    A thread that a node paused goes on at that node, and so does one that a command steers; else
-    what is left is dropped, or its completed part applied, or the run refused, by `on_pending`.
+    Those of a thread that a node paused continue, and so do those that a caller's command keeps;
+    else they are dropped, or the completed ones applied, or the run refused, by `on_pending`.
     """
-    rest = [step for step in loaded.steps.values() if not step.completed]
+    thread_id, left = decider.where.thread_id, _open(loaded)
     paused = loaded.head.status is RunStatus.PAUSED and paused_by_node(loaded) is not None
-    begins = any(step.step.node == START for step in rest)  # It has not begun: nothing is kept.
-    goes_on = (config.steers or paused) and not begins
-    if rest and not goes_on and config.on_pending == "reject":
-        nodes = ", ".join(repr(step.step.node) for step in rest)
+    # A run that has not passed START has no steps to keep.
+    continues = (config.keeps_steps or paused) and all(s.step.node != START for s in left)
+    if not continues and left and config.on_pending == "reject":
+        nodes = ", ".join(repr(step.step.node) for step in left)
         msg = (
             f"the thread {thread_id!r} has steps left in {nodes}, and on_pending='reject'. Resume "
             f"it with None, or start anew with on_pending='discard' or 'apply'"
         )
         raise ThreadBusyError(msg)
-    if not goes_on and config.on_pending != "apply":
+    if not continues and config.on_pending != "apply":
         return _command_of(config)
-    done = tuple(
-        (s.step.planned, loaded.outcome(s.step.step_id))
-        for s in loaded.steps.values()
-        if s.completed and loaded.head.status is not RunStatus.SUCCEEDED
-    )
+    done = _done(loaded) if loaded.head.status is not RunStatus.SUCCEEDED else ()
     given = {}
     if config.resume is not MISSING:
         given = answers_given(thread_id, loaded, config.resume)
-    kept = tuple(_kept(records, loaded, step, given) for step in rest) if goes_on else None
-    if kept is not None and paused and not config.steers:
-        kept = tuple(replace(one, given=value) for one in kept)
-    hooked = goes_on and records.decode(loaded.head.config).get("on_resume")
+    if not continues:
+        return Carryover(goto=config.goto, done=done)
+    kept = tuple(kept_step(decider.records, loaded, step, given) for step in left)
+    if paused and not config.keeps_steps:
+        kept = tuple(replace(step, given=value) for step in kept)
+    hooked = decider.records.decode(loaded.head.config).get("on_resume")
     reason = ("pause" if paused else "command") if hooked else ""
-    return Steering(kept=kept, goto=config.goto, done=done, reason=reason)
+    return Carryover(kept=kept, goto=config.goto, done=done, reason=reason)
+
+
+def _done(loaded: LoadedThread) -> tuple[tuple[PlannedStep, bytes], ...]:
+    """Return the completed steps of the superstep, with their outcomes."""
+    return tuple(
+        (s.step.planned, loaded.outcome(s.step.step_id))
+        for s in loaded.steps.values()
+        if s.completed
+    )
 
 
 def accept_at(
-    records: Records,
-    where: Placement,
+    decider: Decider,
     spec: GraphSpec,
     config: RunConfig,
     spot: Spot,
+    *,
     loaded: LoadedThread,
     before: LoadedThread,
 ) -> Commit:
     """Accept a run of a subgraph that begins with what a checkpoint of it had left to do.
 
     Args:
-        records: how things are stored.
-        where: which thread and graph, and where steps run.
+        decider: of the thread.
         spec: the graph.
         config: what the run is started with.
         spot: the checkpoint, and what its steps and their subgraphs begin with.
@@ -332,6 +334,7 @@ def accept_at(
     Raises:
         ThreadBusyError: if the thread's run is active.
     """
+    records, where = decider.records, decider.where
     check_idle(where.thread_id, loaded)
     base = records.checkpoint(before.checkpoint.header, before.checkpoint.plan)
     checkpoint = branch_of(
@@ -343,13 +346,12 @@ def accept_at(
         metadata=branches.given(config.marks, config.branch, base, where.thread_id),
     )
     ready = steps_of(checkpoint, where, spec)
-    stands_on = replace(config, base=base.id)
     accepted = RunAccepted(
         run=config.run_id,
         graph=where.graph,
         checkpoint=checkpoint.id,
         steps=tuple(step.step_id for step in ready),
-        **_succeeds(loaded),
+        **_replaced_run(loaded),
     )
     return Commit(
         thread_id=where.thread_id,
@@ -358,7 +360,7 @@ def accept_at(
         checkpoint=records.store_checkpoint(checkpoint),
         ready=ready,
         status=RunStatus.QUEUED if ready else RunStatus.SUCCEEDED,
-        head=new_head(records, where, stands_on, checkpoint.step),
+        head=new_head(decider, replace(config, base=base.id), checkpoint.step),
         results=left_behind(records, loaded),
         events=(accepted.draft(),),
     )
@@ -398,69 +400,10 @@ def branch_of(
     return branches.branched(checkpoint, thread_id, base.id)
 
 
-def go_on(
-    records: Records,
-    where: Placement,
-    loaded: LoadedThread,
-    head: Mapping[str, str | int | bytes],
-    *,
-    reason: str,
-    given: Mapping[str, Any],
-    call: Mapping[str, Any] | None,
-) -> Commit:
-    """Let a run go on whose graph has a hook for that: the hook's step first, then what is left.
-
-    Args:
-        records: how things are stored.
-        where: which thread and graph, and where steps run.
-        loaded: the thread at its head, with values.
-        head: the head's fields of a run that goes on.
-        reason: why it goes on.
-        given: answers to open questions.
-        call: what is known of the call by which it does; see `RunConfig.call`.
-    """
-    before = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
-    metadata = before.metadata
-    if call is not None:
-        metadata = branches.remarked(metadata, call["marks"])
-    steps = loaded.steps.values()
-    steering = Steering(
-        kept=tuple(_kept(records, loaded, s, given) for s in steps if not s.completed),
-        done=tuple((s.step.planned, loaded.outcome(s.step.step_id)) for s in steps if s.completed),
-        reason=reason,
-    )
-    checkpoint = accept_input(
-        before,
-        None,
-        new_id=mint_checkpoint_id(loaded.head.checkpoint_id, loaded.now_ms),
-        now_ms=loaded.now_ms,
-        metadata=metadata,
-        steering=steering,
-    )
-    ready = steps_of(checkpoint, where, None)
-    resumed = RunResumed(
-        from_=str(loaded.head.status),
-        reason=reason,
-        checkpoint=checkpoint.id,
-        steps=(ready[0].step_id,),
-        done=(),
-    )
-    return Commit(
-        thread_id=where.thread_id,
-        expect_head=loaded.head.checkpoint_id,
-        expect_run=loaded.head.run_id,
-        expect_status=(loaded.head.status,),
-        checkpoint=records.store_checkpoint(checkpoint),
-        ready=ready,
-        status=RunStatus.RUNNING,
-        head={**head, "stop": int(head["stop"]) + 1},
-        events=(resumed.draft(),),
-    )
-
-
-def _kept(
+def kept_step(
     records: Records, loaded: LoadedThread, step: LoadedStep, given: Mapping[str, Any]
 ) -> Kept:
+    """Return a step that continues after an input, with its answers, those `given` among them."""
     is_send = step.step.index >= 0
     arg = records.decode(loaded.blobs[step.step.arg]) if is_send else None
     checkpoint = records.checkpoint(loaded.checkpoint.header)
@@ -492,7 +435,7 @@ def paused_by_node(loaded: LoadedThread) -> LoadedStep | None:
 
 
 def new_head(
-    records: Records, where: Placement, config: RunConfig, superstep: int
+    decider: Decider, config: RunConfig, superstep: int
 ) -> Mapping[str, str | int | bytes]:
     """Return the head's fields for a new run that begins with START in `superstep`."""
     given: dict[str, Any] = {"recursion_limit": config.recursion_limit}
@@ -515,11 +458,11 @@ def new_head(
     if config.parent is not None:
         given["parent"] = list(config.parent)
     return {
-        "graph": where.graph,
+        "graph": decider.where.graph,
         "fingerprint": config.fingerprint,
         "run_id": config.run_id,
-        "config": records.check("the config", given),
-        "local": int(not where.default_queue),
+        "config": decider.records.check("the config", given),
+        "local": int(not decider.where.default_queue),
         "owner": config.owner,
         "resumes": 0,
         "stop": superstep + config.recursion_limit,

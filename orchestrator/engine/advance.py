@@ -8,14 +8,12 @@ from typing import Any
 
 from orchestrator.channels import MISSING
 from orchestrator.engine.apply import Writes, apply, plan
-from orchestrator.engine.carryover import NOTES, Kept, Steering, is_steered, kept_in, notes_for
+from orchestrator.engine.carryover import NOTES, Carryover, Kept, keeps_steps, kept_in, notes_for
 from orchestrator.frozen import frozen, replace
 from orchestrator.graph.routing import START, Command, Send
 from orchestrator.graph.schema import Loop
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.model.checkpoint import Checkpoint, PlannedStep
-
-__all__ = ["Frame", "Next", "accept_input", "advance", "breaks_at"]
 
 
 @frozen(kw_only=False)
@@ -50,7 +48,7 @@ class Next:
     values: Mapping[str, Any]
     changed: Mapping[str, Any]  # Key of the state → its new value.
     sends: tuple[Send, ...] = ()
-    steered: bool = False  # Whether it goes on where a caller steered it: no break stops it there.
+    keeps_steps: bool = False  # Whether a caller's command kept steps: no break stops it there.
     appended: Mapping[str, list[Any]] = field(default_factory=dict)  # Key → what its list grew by.
     before: Mapping[str, Any] = field(default_factory=dict)  # The values before.
     follows: int | None = None  # The checkpoint before, if that is not the parent.
@@ -78,7 +76,7 @@ def advance(
         InvalidUpdateError: as `apply`.
     """
     results = list(results)
-    before = _taken_over(frame, new_id) if frame.changes else frame.checkpoint
+    before = _migrated(frame, new_id) if frame.changes else frame.checkpoint
     applied = apply(spec, before, frame.values, results, new_id, passes=passes)
     for key, value in frame.changes.items():  # Stored with this checkpoint, whoever wrote them.
         if value is not MISSING:
@@ -93,7 +91,7 @@ def advance(
             sends += [Send(k.node, k.arg) for k in kept if k.is_send]
         steps = plan(spec, control, applied.versions, applied.seen, sends)
         if kept:
-            steps += _going_on(spec, steps, kept)
+            steps += _continued(spec, steps, kept)
         if kept or sends:
             control.update(notes_for(sends, kept))
     else:
@@ -120,13 +118,13 @@ def advance(
         applied.values,
         applied.changed,
         tuple(sends),
-        is_steered(before),
+        keeps_steps(before),
         applied.appended,
         frame.values,
     )
 
 
-def _going_on(
+def _continued(
     spec: GraphSpec, steps: Iterable[PlannedStep], kept: Iterable[Kept]
 ) -> tuple[PlannedStep, ...]:
     """Return the steps that go on beside those that are planned anew."""
@@ -138,7 +136,7 @@ def _going_on(
     )
 
 
-def _taken_over(frame: Frame, new_id: int) -> Checkpoint:
+def _migrated(frame: Frame, new_id: int) -> Checkpoint:
     """Return where the superstep began, as if a migration had been made before it."""
     versions = dict(frame.checkpoint.versions)
     for key, value in frame.changes.items():
@@ -156,16 +154,16 @@ def accept_input(
     new_id: int,
     now_ms: int,
     metadata: Mapping[str, Any],
-    steering: Steering | None = None,
+    carryover: Carryover | None = None,
 ) -> Checkpoint:
     """Return the checkpoint by which a run begins: the input waits for START to take it in.
 
     It needs no graph, so any client can make it. Steps that the thread had left unfinished are
-    dropped, since their triggers are gone, but for those that `steering` keeps.
+    dropped, since their triggers are gone, but for those that `carryover` keeps.
     """
     step = before.step + 1 if before else -1
     state = {k: v for k, v in before.versions.items() if k not in before.control} if before else {}
-    writers = before.writers if before and steering and steering.kept is not None else ()
+    writers = before.writers if before and carryover and carryover.kept is not None else ()
     return Checkpoint(
         id=new_id,
         ns=before.ns if before else "",
@@ -177,7 +175,7 @@ def accept_input(
         control={
             **_unfinished(before, "control"),
             START: value,
-            **(steering.notes() if steering else {}),
+            **(carryover.notes() if carryover else {}),
         },
         seen=before.seen if before else {},
         writers=writers,

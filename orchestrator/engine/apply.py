@@ -20,19 +20,6 @@ from orchestrator.graph.spec import GraphSpec
 from orchestrator.model.checkpoint import Checkpoint, PlannedStep
 from orchestrator.model.tails import is_list
 
-__all__ = [
-    "HANDLED",
-    "LEFT",
-    "NO_CHANNELS",
-    "RETURN",
-    "SENDS",
-    "Applied",
-    "Writes",
-    "apply",
-    "plan",
-    "values_with",
-]
-
 SENDS = "__sends__"  # The name under which a `Send` stands among a step's writes.
 RETURN = "__return__"  # What a functional step returned, for those who watch.
 HANDLED = "__handled__"  # Says that the writes are those of an error handler.

@@ -17,20 +17,6 @@ from orchestrator.frozen import replace
 from orchestrator.ids import checkpoint_text, parse_checkpoint_id, root_thread
 from orchestrator.model.checkpoint import Checkpoint
 
-__all__ = [
-    "base_of",
-    "belongs",
-    "below",
-    "branched",
-    "caller_of",
-    "crowded",
-    "given",
-    "leaves",
-    "parents_of",
-    "remarked",
-    "without_branch",
-]
-
 _BRANCH = "__graphstalk__"
 # Namespace → the text of the checkpoint under which the run was made.
 _PARENTS = "parents"

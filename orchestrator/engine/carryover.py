@@ -14,28 +14,6 @@ from orchestrator.graph.policy import TimeoutPolicy
 from orchestrator.graph.routing import Command, Send
 from orchestrator.model.checkpoint import Checkpoint, PlannedStep
 
-__all__ = [
-    "NOTES",
-    "Carried",
-    "Kept",
-    "Spot",
-    "Steering",
-    "carried_in",
-    "control_of_branch",
-    "done_in",
-    "goto_in",
-    "is_steered",
-    "is_update",
-    "kept_in",
-    "notes_for",
-    "place_of",
-    "reason_in",
-    "spot_in",
-    "spots_of",
-    "timeout_of",
-    "without_spots",
-]
-
 _KEPT = "__kept__"  # Steps that go on after the input was taken in.
 _GOTO = "__goto__"  # Where a caller's command leads.
 _DONE = "__done__"  # What had completed of the superstep that the input interrupts, as stored.
@@ -121,7 +99,7 @@ class Carried(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Steering:
+class Carryover:
     """How a run begins, if not by its input at START alone.
 
     Attributes:
@@ -163,7 +141,7 @@ class Steering:
         return notes
 
 
-def is_steered(checkpoint: Checkpoint) -> bool:
+def keeps_steps(checkpoint: Checkpoint) -> bool:
     """Return whether the input is taken in without beginning at START."""
     return _KEPT in checkpoint.control
 

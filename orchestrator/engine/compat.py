@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.model.checkpoint import Checkpoint, Head
 
-__all__ = ["control_written", "mismatch"]
-
 
 def mismatch(spec: GraphSpec, head: Head, checkpoint: Checkpoint, nodes: Iterable[str]) -> str:
     """Return why a graph may not run steps of a thread, and what to do; empty: it may.

@@ -17,8 +17,6 @@ from orchestrator.frozen import frozen
 from orchestrator.model.checkpoint import Checkpoint, blob_key
 from orchestrator.model.tails import Encoded, joined, tail_of, whole
 
-__all__ = ["Kept", "kept_values"]
-
 
 @frozen(kw_only=False)
 class Kept:

@@ -17,8 +17,8 @@ from orchestrator.engine.accept import (
 from orchestrator.engine.advance import Frame, Next, accept_input, advance
 from orchestrator.engine.apply import LEFT, RETURN
 from orchestrator.engine.branches import branched, remarked
-from orchestrator.engine.carryover import Spot, is_steered
-from orchestrator.engine.settle import Placement, Stepping
+from orchestrator.engine.carryover import Spot, keeps_steps
+from orchestrator.engine.settle import Decider, Placement, Stepping
 from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.frozen import replace
 from orchestrator.graph.introspection import INJECTED
@@ -247,7 +247,7 @@ class Editor:
                 break
             around = self.stepping.records.checkpoint(before.checkpoint.header)
             if checkpoint.source == "loop":
-                return is_steered(around)
+                return keeps_steps(around)
             checkpoint = replace(around, plan=checkpoint.plan)
         return False
 
@@ -367,7 +367,7 @@ class Editor:
             checkpoint_id=0,
             stop=self.run.recursion_limit,
         )
-        fields: Mapping[str, Any] = new_head(records, where, self.run, 0)
+        fields: Mapping[str, Any] = new_head(Decider(records, where), self.run, 0)
         if self.loaded is not None:
             old = self.loaded.head
             graph = old.graph if "|" in old.graph else spec.name

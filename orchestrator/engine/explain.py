@@ -9,8 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from orchestrator.engine.records import Records
-from orchestrator.engine.settle import ASLEEP, IN_SUBGRAPH
-from orchestrator.engine.turns import gives_way
+from orchestrator.engine.settle import ASLEEP, IN_SUBGRAPH, gives_way
 from orchestrator.ids import root_thread
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import Event, LoadedStep, LoadedThread, Wait

@@ -10,8 +10,6 @@ from orchestrator.model.checkpoint import Interrupt
 from orchestrator.model.commit import LoadedStep, LoadedThread, Wait
 from orchestrator.model.lifecycle import RUNS, RunMove
 
-__all__ = ["answers_given", "answers_to", "id_named", "open_questions", "placed"]
-
 
 def open_questions(loaded: LoadedThread) -> dict[str, LoadedStep]:
     """Return the open interrupts of a thread: id → the step that asks."""

@@ -30,8 +30,6 @@ from orchestrator.model.checkpoint import (
 from orchestrator.model.commit import LoadedThread, ReadyStep, StoredCheckpoint
 from orchestrator.model.tails import Encoded, whole
 
-__all__ = ["Records"]
-
 _VERSION = 1  # Of every record but these:
 _VERSIONS = {"checkpoint": 4, "interrupt": 2, "outcome": 2}
 

@@ -1,7 +1,7 @@
-"""What to commit when somebody calls on a run: an answer, a continuation, a cancellation.
+"""Answering, resuming and cancelling a run.
 
 Pure, and without the graph: a client that only knows a graph's name can do all of this. Each
-function takes the thread as loaded; the commit holds the preconditions under which that is still
+function gets the thread as loaded; the commit holds the preconditions under which that is still
 true, so a thread that has changed meanwhile refuses it and the caller decides anew. (INV-9)
 """
 
@@ -10,13 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.engine.accept import check_idle, go_on, marks_in
+from orchestrator.engine import branches
+from orchestrator.engine.accept import check_idle, kept_step, marks_in
+from orchestrator.engine.advance import accept_input
+from orchestrator.engine.carryover import Carryover
 from orchestrator.engine.questions import answers_given, open_questions
 from orchestrator.engine.records import Records
-from orchestrator.engine.settle import Placement
+from orchestrator.engine.settle import Decider, steps_of
 from orchestrator.errors import ResumesExhaustedError, UnknownThreadError
 from orchestrator.frozen import replace
 from orchestrator.graph.routing import START
+from orchestrator.ids import mint_checkpoint_id
 from orchestrator.model.checkpoint import Checkpoint, RunStatus
 from orchestrator.model.commit import (
     RESUMED,
@@ -29,18 +33,14 @@ from orchestrator.model.commit import (
 from orchestrator.model.events import InterruptAnswered, RunResumed, run_ended
 from orchestrator.model.lifecycle import RUNS, RunMove
 
-__all__ = ["answer", "cancel", "carry_on", "missing", "reason_of"]
-
 
 def answer(
-    records: Records,
-    thread_id: str,
+    decider: Decider,
     loaded: LoadedThread,
     resume: Any,
     *,
     to: str | None = None,
     recursion_limit: int | None = None,
-    queue: str = "",
     call: Mapping[str, Any] | None = None,
 ) -> Commit:
     """Answer open interrupts; the steps that asked become ready again. (INV-8)
@@ -48,27 +48,24 @@ def answer(
     If the run had ended or paused, it continues: steps of the superstep that failed run again, too.
 
     Args:
-        records: how answers are stored.
-        thread_id: the thread.
+        decider: of the thread.
         loaded: the thread at its head, with its steps.
         resume: the answer, or a mapping from interrupt id to answer.
         to: the id of the one interrupt that `resume` answers.
-        recursion_limit: how many supersteps the run may take from here; as for `carry_on`.
-        queue: where its steps go; empty: they run in the process that calls.
+        recursion_limit: how many supersteps the run may have from here; as for `carry_on`.
         call: what is known of the call that answers; see `RunConfig.call`.
 
     Raises:
         NoPendingInterruptError: if nothing is open.
         UnknownInterruptError: if an id is not open, or several are and none is named.
     """
-    given = answers_given(thread_id, loaded, resume, to)
+    records, questions = decider.records, open_questions(loaded)
+    given = answers_given(decider.where.thread_id, loaded, resume, to)
+    checkpoint = records.checkpoint(loaded.checkpoint.header)
+    head = _resumed(records, loaded, checkpoint, recursion_limit, call)
     config = records.decode(loaded.head.config)
-    if config.get("on_resume") and set(given) == set(open_questions(loaded)):
-        where = Placement(thread_id, loaded.head.graph, queue, config.get("queue") or "")
-        checkpoint = records.checkpoint(loaded.checkpoint.header)
-        head = _resumed(records, loaded, checkpoint, recursion_limit, call)
-        return go_on(records, where, loaded, head, reason="answer", given=given, call=call)
-    questions = open_questions(loaded)
+    if config.get("on_resume") and set(given) == set(questions):
+        return _call_hook(decider, loaded, head, reason="answer", given=given, call=call)
     asking = {step.step.step_id: step for step in (questions[i] for i in given)}
     updates = [
         StepUpdate(step=step.step, reset=True)
@@ -82,9 +79,8 @@ def answer(
             for step in loaded.steps.values()
             if step.error and not step.completed and step.step.step_id not in asking
         ]
-    checkpoint = records.checkpoint(loaded.checkpoint.header)
     return Commit(
-        thread_id=thread_id,
+        thread_id=decider.where.thread_id,
         expect_head=checkpoint.id,
         expect_run=loaded.head.run_id,
         expect_status=(loaded.head.status,) if resumes else RUNS[RunMove.ANSWER].before,
@@ -94,40 +90,45 @@ def answer(
         ),
         updates=tuple(updates),
         status=RunStatus.RUNNING if updates else None,
-        head=_resumed(records, loaded, checkpoint, recursion_limit, call),
-        events=_answered(loaded, checkpoint, given, goes_on=bool(updates)),
+        head=head,
+        events=_answered(loaded, checkpoint, given, resumes=bool(updates)),
     )
 
 
 def carry_on(
-    records: Records,
-    thread_id: str,
+    decider: Decider,
     loaded: LoadedThread,
+    *,
     recursion_limit: int | None = None,
-    queue: str = "",
     call: Mapping[str, Any] | None = None,
 ) -> Commit | None:
     """Continue a run that failed, was paused or was cancelled; only what has not completed runs.
 
-    It may take `recursion_limit` supersteps, by default as many as it was given at first. Returns
+    It may have `recursion_limit` supersteps, by default as many as it was given at first. Returns
     `None` if the run has nothing left to do.
 
     Raises:
         ThreadBusyError: if the run is active.
         ResumesExhaustedError: if it failed or crashed, and was resumed too often.
     """
+    records, thread_id = decider.records, decider.where.thread_id
     check_idle(thread_id, loaded)
-    rest = [step for step in loaded.steps.values() if not step.completed]
+    left = [step for step in loaded.steps.values() if not step.completed]
     checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
     if not loaded.steps:
         return None
     config, reason = records.decode(loaded.head.config), reason_of(loaded)
     _check_resumes(thread_id, loaded, config, reason)
+    head = _resumed(records, loaded, checkpoint, recursion_limit, call)
     # A hook that failed is called again by its own step.
-    if config.get("on_resume") and rest and all(step.step.node != START for step in rest):
-        where = Placement(thread_id, loaded.head.graph, queue, config.get("queue") or "")
-        head = _resumed(records, loaded, checkpoint, recursion_limit, call)
-        return go_on(records, where, loaded, head, reason=reason, given={}, call=call)
+    if config.get("on_resume") and left and all(step.step.node != START for step in left):
+        return _call_hook(decider, loaded, head, reason=reason, given={}, call=call)
+    resumed = RunResumed(
+        from_=str(loaded.head.status),
+        reason=reason,
+        checkpoint=checkpoint.id,
+        done=_completed(loaded),
+    )
     return Commit(
         thread_id=thread_id,
         expect_head=checkpoint.id,
@@ -135,18 +136,70 @@ def carry_on(
         expect_status=(loaded.head.status,),
         updates=tuple(
             StepUpdate(step=step.step, reset=True, reason=RESUMED if step.error else "")
-            for step in rest
+            for step in left
         ),
         status=RunStatus.RUNNING,
-        head=_resumed(records, loaded, checkpoint, recursion_limit, call),
-        events=(
-            RunResumed(
-                from_=str(loaded.head.status),
-                reason=reason,
-                checkpoint=checkpoint.id,
-                done=_completed(loaded),
-            ).draft(),
-        ),
+        head=head,
+        events=(resumed.draft(),),
+    )
+
+
+def _call_hook(
+    decider: Decider,
+    loaded: LoadedThread,
+    head: Mapping[str, str | int | bytes],
+    *,
+    reason: str,
+    given: Mapping[str, Any],
+    call: Mapping[str, Any] | None,
+) -> Commit:
+    """Resume a run whose graph has a hook for that: the hook's step first, then what is left.
+
+    Args:
+        decider: of the thread.
+        loaded: the thread at its head, with values.
+        head: the head's fields of a resumed run.
+        reason: why it is resumed.
+        given: answers to open questions.
+        call: what is known of the call that resumes it; see `RunConfig.call`.
+    """
+    records, where = decider.records, decider.where
+    before = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
+    metadata = before.metadata
+    if call is not None:
+        metadata = branches.remarked(metadata, call["marks"])
+    steps = loaded.steps.values()
+    carryover = Carryover(
+        kept=tuple(kept_step(records, loaded, s, given) for s in steps if not s.completed),
+        done=tuple((s.step.planned, loaded.outcome(s.step.step_id)) for s in steps if s.completed),
+        reason=reason,
+    )
+    checkpoint = accept_input(
+        before,
+        None,
+        new_id=mint_checkpoint_id(loaded.head.checkpoint_id, loaded.now_ms),
+        now_ms=loaded.now_ms,
+        metadata=metadata,
+        carryover=carryover,
+    )
+    ready = steps_of(checkpoint, where, None)
+    resumed = RunResumed(
+        from_=str(loaded.head.status),
+        reason=reason,
+        checkpoint=checkpoint.id,
+        steps=(ready[0].step_id,),
+        done=(),
+    )
+    return Commit(
+        thread_id=where.thread_id,
+        expect_head=loaded.head.checkpoint_id,
+        expect_run=loaded.head.run_id,
+        expect_status=(loaded.head.status,),
+        checkpoint=records.store_checkpoint(checkpoint),
+        ready=ready,
+        status=RunStatus.RUNNING,
+        head={**head, "stop": int(head["stop"]) + 1},
+        events=(resumed.draft(),),
     )
 
 
@@ -156,18 +209,18 @@ def _completed(loaded: LoadedThread) -> tuple[str, ...]:
 
 
 def _answered(
-    loaded: LoadedThread, checkpoint: Checkpoint, given: Mapping[str, Any], *, goes_on: bool
+    loaded: LoadedThread, checkpoint: Checkpoint, given: Mapping[str, Any], *, resumes: bool
 ) -> tuple[EventDraft, ...]:
     """Return an event for each answer; if the run continues, the last one holds where."""
     events = [InterruptAnswered(interrupt=i) for i in given]
-    if goes_on:
+    if resumes:
         done = _completed(loaded)
         events[-1] = replace(events[-1], checkpoint=checkpoint.id, done=done)
     return tuple(event.draft() for event in events)
 
 
 def reason_of(loaded: LoadedThread) -> str:
-    """Return why a run is resumed, as its hook is told."""
+    """Return why a run is resumed, as its hook gets it."""
     status = loaded.head.status
     known = {RunStatus.FAILED: "failure", RunStatus.CANCELLED: "cancel", RunStatus.PAUSED: "pause"}
     return known.get(status, "crash")
@@ -182,7 +235,7 @@ def _check_resumes(
         return
     msg = (
         f"the run {loaded.head.run_id} of thread {thread_id!r} was resumed {loaded.head.resumes} "
-        f"times, and resumes_max is {allowed}. Look at why it ends each time (get_state), then "
+        f"times, and resumes_max is {allowed}. Find out why it ends each time (get_state), then "
         f"repair it with update_state, or start a new run"
     )
     raise ResumesExhaustedError(msg)
@@ -195,7 +248,7 @@ def _resumed(
     limit: int | None,
     call: Mapping[str, Any] | None,
 ) -> Mapping[str, int | bytes]:
-    """Return the head's fields for a run that goes on: a fresh budget, and breaks passed once."""
+    """Return the head's fields of a resumed run: a fresh budget, and breaks passed once."""
     config = records.decode(loaded.head.config)
     if limit is None:
         limit = int(config["recursion_limit"])

@@ -1,10 +1,10 @@
-"""What of a thread is damaged, and how it goes on from a checkpoint that is not. Pure. (INV-10)"""
+"""What of a thread is damaged, and its rollback to a checkpoint that is not. Pure. (INV-10)"""
 
 from __future__ import annotations
 
 from orchestrator.engine.branches import branched
 from orchestrator.engine.records import Records
-from orchestrator.engine.settle import Placement, steps_of
+from orchestrator.engine.settle import Decider, steps_of
 from orchestrator.envelope.damage import check_damage
 from orchestrator.errors import StateCorruptedError, UnknownTypeError
 from orchestrator.frozen import replace
@@ -13,8 +13,6 @@ from orchestrator.ids import mint_checkpoint_id
 from orchestrator.model.checkpoint import RunStatus, StepError
 from orchestrator.model.commit import Commit, LoadedThread
 from orchestrator.model.events import CheckpointSetAside, run_ended
-
-__all__ = ["damage_to_state", "damage_to_steps", "set_back"]
 
 
 def damage_to_state(records: Records, loaded: LoadedThread) -> str:
@@ -32,7 +30,7 @@ def damage_to_state(records: Records, loaded: LoadedThread) -> str:
         held = checkpoint.names().values()
         absent = [name for name in held if name not in loaded.blobs]
     except UnknownTypeError:
-        raise  # Another process reads it: nothing may be set back.
+        raise  # Another process can read it: the thread must not be rolled back.
     except StateCorruptedError as error:
         return str(error)
     return f"a stored value is missing: {absent[0]!r}" if absent else ""
@@ -54,30 +52,29 @@ def damage_to_steps(loaded: LoadedThread) -> str:
     return ""
 
 
-def set_back(
-    records: Records,
-    where: Placement,
-    spec: GraphSpec | None,
+def roll_back(
+    decider: Decider,
     loaded: LoadedThread,
     good: LoadedThread,
     why: str,
     *,
+    spec: GraphSpec | None = None,
     lost: bool = False,
 ) -> Commit:
     """Make a good checkpoint the head again, as a new one; the damaged one stays in the history.
 
-    A run whose very input is damaged cannot go on: it fails, on the state from before it, and what
-    was left to do there, by an earlier run, is not done.
+    A run whose input is damaged cannot continue: it fails, with the state from before it, and what
+    an earlier run had left to do there is not done.
 
     Args:
-        records: how the thread is stored.
-        where: which thread and graph, and where steps run.
-        spec: the graph, if the caller has it.
+        decider: of the thread.
         loaded: the thread at its damaged head.
         good: the thread at the checkpoint to go back to.
         why: what is damaged.
-        lost: whether the input of the run is.
+        spec: the graph, if the caller has it.
+        lost: whether the input of the run is damaged.
     """
+    records, where = decider.records, decider.where
     before = records.checkpoint(good.checkpoint.header, good.checkpoint.plan)
     checkpoint = before.again(
         id=mint_checkpoint_id(loaded.head.checkpoint_id, loaded.now_ms),

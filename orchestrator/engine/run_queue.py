@@ -1,4 +1,4 @@
-"""A run that waits in its thread's line: how it is kept there, and how it begins. Pure."""
+"""The queued runs of a thread: enqueue, begin, withdraw. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from orchestrator import limits
 from orchestrator.channels import MISSING
 from orchestrator.engine.accept import RunConfig, accept, plain
 from orchestrator.engine.records import Records
-from orchestrator.engine.settle import Placement
+from orchestrator.engine.settle import Decider, Placement
 from orchestrator.errors import InvalidUpdateError, ThreadBusyError
 from orchestrator.model.commit import Commit, LoadedThread
 from orchestrator.model.events import RunEnqueued, RunWithdrawn
-
-__all__ = ["begin", "check", "enqueue", "withdraw"]
 
 _KEPT = (  # The fields of a `RunConfig` that wait with it.
     *("run_id", "fingerprint", "recursion_limit", "metadata", "configurable", "context"),
@@ -23,11 +21,11 @@ _KEPT = (  # The fields of a `RunConfig` that wait with it.
 
 
 def check(thread_id: str, config: RunConfig, loaded: LoadedThread) -> None:
-    """Refuse to let a run wait that could not begin later.
+    """Refuse to enqueue a run that could not begin later.
 
     Raises:
-        ThreadBusyError: if the line is full.
-        InvalidUpdateError: if the run steers steps there are, or may be refused.
+        ThreadBusyError: if the thread's queue is full.
+        InvalidUpdateError: if the run needs the steps there are now, or may be refused.
     """
     if len(loaded.line) >= limits.LINE_MAX:
         msg = (
@@ -35,7 +33,7 @@ def check(thread_id: str, config: RunConfig, loaded: LoadedThread) -> None:
             f"as many as may be. Wait, or use another thread"
         )
         raise ThreadBusyError(msg)
-    if config.goto or config.steers or config.resume is not MISSING:
+    if config.goto or config.keeps_steps or config.resume is not MISSING:
         msg = "a Command speaks of what is there now, so it cannot wait in line: wait for the run"
         raise InvalidUpdateError(msg)
     if config.on_pending == "reject":
@@ -43,14 +41,13 @@ def check(thread_id: str, config: RunConfig, loaded: LoadedThread) -> None:
         raise InvalidUpdateError(msg)
 
 
-def enqueue(
-    records: Records, where: Placement, value: Any, config: RunConfig, loaded: LoadedThread
-) -> Commit:
-    """Put a run last in its thread's line.
+def enqueue(decider: Decider, value: Any, config: RunConfig, loaded: LoadedThread) -> Commit:
+    """Enqueue a run behind those that wait already.
 
     Raises:
         UnserializableValueError: if the input cannot be stored.
     """
+    where = decider.where
     begins = {
         "graph": where.graph,
         "queue": where.default_queue,
@@ -61,14 +58,14 @@ def enqueue(
     event = RunEnqueued(run=config.run_id, graph=where.graph, place=place).draft()
     return Commit(
         thread_id=where.thread_id,
-        enqueue=(config.run_id, records.check("the input", begins)),
+        enqueue=(config.run_id, decider.records.check("the input", begins)),
         key=(config.key, config.run_id) if config.key is not None else None,
         events=(event,),
     )
 
 
 def begin(records: Records, thread_id: str, loaded: LoadedThread) -> Commit:
-    """Let the first run in line begin.
+    """Begin the first queued run.
 
     Raises:
         StateCorruptedError: if what is kept of it cannot be read.
@@ -77,11 +74,12 @@ def begin(records: Records, thread_id: str, loaded: LoadedThread) -> Commit:
     kept = records.decode(stored)
     config = RunConfig(**kept["config"])
     where = Placement(thread_id, kept["graph"], kept["queue"], config.queue)
-    commit = accept(records, where, kept["input"], config, loaded, loaded.now_ms)
+    decider = Decider(records, where)
+    commit = accept(decider, kept["input"], config, loaded, now_ms=loaded.now_ms)
     return replace(commit, dequeue=run_id)
 
 
 def withdraw(thread_id: str, run_id: str, why: str = "") -> Commit:
-    """Take a run from the line before it began."""
+    """Withdraw a queued run."""
     event = RunWithdrawn(run=run_id, reason=why).draft()
     return Commit(thread_id=thread_id, dequeue=run_id, events=(event,))

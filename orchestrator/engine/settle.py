@@ -1,12 +1,16 @@
-"""What to commit when a step ends: completed, tried again, asking, or failed.
+"""The commits of steps: completed, retried, asking, failed, handed back; and where a run ends.
 
 Pure: each function takes what was loaded and what the node did, and returns a `Commit`. The step
 protocol sends it and acts on the answer.
 
 Rule 1: a step alone in its superstep commits its result, the next checkpoint and the next steps at
-        once. Of several, each commits its result; whoever completes the last one advances.
+        once. Of several, each commits its result; the process that completes the last one advances.
 Rule 2: everything is encoded here, before anything is committed: a value that cannot be stored
         fails its step and nothing else.
+Rule 3: a subgraph whose state outlives its runs has one thread, and a thread has one writer
+        (INV-9): steps of a superstep that use it take turns, in the order of the plan. They are
+        steps of one node, since another node has another thread for it. A step that waits for its
+        turn holds no claim; the advance of its superstep makes it ready. (INV-6)
 """
 
 from __future__ import annotations
@@ -23,7 +27,6 @@ from orchestrator.engine.records import Records
 from orchestrator.frozen import frozen, replace
 from orchestrator.graph.routing import START, Send
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import root_thread
 from orchestrator.model.checkpoint import (
     Checkpoint,
     Head,
@@ -38,6 +41,8 @@ from orchestrator.model.commit import (
     Claim,
     Commit,
     EventDraft,
+    LoadedStep,
+    LoadedThread,
     ReadyStep,
     StepGuard,
     StepUpdate,
@@ -57,29 +62,10 @@ from orchestrator.model.events import (
 )
 from orchestrator.model.lifecycle import ACTIVE
 
-__all__ = [
-    "ASLEEP",
-    "IN_SUBGRAPH",
-    "TURN",
-    "TURN_ABOVE",
-    "Placement",
-    "Stepping",
-    "defer",
-    "ended",
-    "hand_back",
-    "in_one_log",
-    "recursion_error",
-    "run_queue",
-    "steps_of",
-    "stopped",
-    "tracked_send",
-    "tracked_writes",
-]
-
 _STEP_ID, _NODE = attrgetter("step_id"), attrgetter("node")
 ASLEEP = "it sleeps"  # Why a step waits whose node does.
 IN_SUBGRAPH = "its subgraph runs"  # Why a step waits whose node is a graph.
-# Why a step waits whose subgraph remembers what it does: steps before it in the plan come first.
+# Why a step waits for its turn. (Rule 3)
 TURN = "steps before it use the same subgraph"
 TURN_ABOVE = "steps before one around it use the same subgraph"
 
@@ -105,6 +91,20 @@ def run_queue(records: Records, config: bytes) -> str:
     if b"queue" not in config:  # Each superstep asks, and few runs have one.
         return ""
     return str(records.decode(config).get("queue") or "")
+
+
+@frozen(kw_only=False)
+class Decider:
+    """What each decision on a thread needs: how records are stored, and where its steps run."""
+
+    records: Records
+    where: Placement
+
+    @classmethod
+    def of(cls, records: Records, thread_id: str, loaded: LoadedThread, queue: str) -> Decider:
+        """Return the one for the run that a thread has; `queue` as `Placement.default_queue`."""
+        own = run_queue(records, loaded.head.config)
+        return cls(records, Placement(thread_id, loaded.head.graph, queue, own))
 
 
 def steps_of(
@@ -210,7 +210,7 @@ class Stepping:
             fields["fingerprint"] = self.spec.fingerprint
         if error is not None:
             fields["error"] = self.records.store_error(error)
-        if following.steered:
+        if following.keeps_steps:
             fields["breaks_seen"] = checkpoint.id
         if self.spec.on_resume is not None and START in checkpoint.writers and head.config:
             # Whoever resumes the run may not have the graph, and must know that it has a hook.
@@ -242,7 +242,7 @@ class Stepping:
         if checkpoint.step + 1 > head.stop:
             return RunStatus.FAILED, recursion_error(checkpoint)
         after, before = self.breaks
-        if following.steered or not (after or before):
+        if following.keeps_steps or not (after or before):
             return None, None
         nodes = [step.node for step in checkpoint.plan]
         ran = (*checkpoint.writers, *following.handled) if following.handled else checkpoint.writers
@@ -379,18 +379,6 @@ def _tracked(
     return replace(checkpoint, versions=versions, tails=tails)
 
 
-def in_one_log(commit: Commit) -> Commit:
-    """Return a commit whose events go to the log of the thread that a caller named.
-
-    So one log holds what happens in a run and in all its subgraphs, in one order.
-    """
-    root, ns = root_thread(commit.thread_id)
-    if not ns:
-        return commit
-    events = tuple(EventDraft(e.type, {**e.fields, "ns": ns}) for e in commit.events)
-    return replace(commit, log=root, events=events)
-
-
 def defer(step: ReadyStep, fence: int, reason: str, delay_ms: int) -> Commit:
     """Hand a step back that this process cannot run; another may be able to."""
     update = StepUpdate(step=step, wait=Wait.TIMER, delay_ms=delay_ms, reason=reason)
@@ -427,6 +415,77 @@ def stopped(thread_id: str, run_id: str, status: RunStatus, error: bytes = b"") 
         status=status,
         head={"error": error} if error else {},
         events=(run_ended(status),),
+    )
+
+
+def orphan(thread_id: str, run_id: str) -> Commit:
+    """Give up a run that this process owns, so that others may resume it; `run_id` may be empty."""
+    return Commit(thread_id=thread_id, expect_run=run_id or None, head={"owner": ""})
+
+
+def wake(step: ReadyStep, reason: str = "") -> Commit:
+    """Make a waiting step ready, if its run still needs it."""
+    return Commit(
+        thread_id=step.thread_id,
+        expect_head=step.checkpoint_id,
+        expect_status=ACTIVE,
+        updates=(StepUpdate(step=step, reason=reason),),
+    )
+
+
+def note(
+    step: ReadyStep, fence: int, notes: Mapping[str, bytes], event: EventDraft | None = None
+) -> Commit:
+    """Keep notes with a claimed step, whose attempt continues."""
+    return Commit(
+        thread_id=step.thread_id,
+        guard=StepGuard(step.step_id, fence),
+        notes=notes,
+        events=(event,) if event else (),
+    )
+
+
+def append_event(thread_id: str, event: EventDraft) -> Commit:
+    """Append an event to a thread's log, and change nothing else."""
+    return Commit(thread_id=thread_id, events=(event,))
+
+
+# ---- turns (Rule 3) ---------------------------------------------------------------------------
+
+
+def is_before(loaded: LoadedThread, step_id: str) -> bool:
+    """Return whether a step of the same node comes before this one, and has not completed."""
+    own = loaded.steps.get(step_id)
+    return own is not None and any(_comes_first(other, own) for other in loaded.steps.values())
+
+
+def _comes_first(other: LoadedStep, own: LoadedStep) -> bool:
+    mine, theirs = own.step.planned, other.step.planned
+    return theirs.node == mine.node and theirs.order < mine.order and not other.completed
+
+
+def gives_way(step: LoadedStep) -> bool:
+    """Return whether a step waits for its turn, or for that of a step around it."""
+    return not step.completed and step.reason in {TURN, TURN_ABOVE} and not step.error
+
+
+def turns(loaded: LoadedThread) -> tuple[ReadyStep, ...]:
+    """Return the steps whose turn has come."""
+    return tuple(
+        step.step
+        for step in loaded.steps.values()
+        if gives_way(step) and step.reason == TURN and not is_before(loaded, step.step.step_id)
+    )
+
+
+def begin_turns(loaded: LoadedThread, ready: tuple[ReadyStep, ...]) -> Commit:
+    """Make the steps ready whose turn has come."""
+    return Commit(
+        thread_id=ready[0].thread_id,
+        expect_head=loaded.checkpoint.id,
+        expect_status=ACTIVE,
+        expect_settled=True,
+        updates=tuple(StepUpdate(step=step) for step in ready),
     )
 
 

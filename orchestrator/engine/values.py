@@ -10,8 +10,6 @@ from orchestrator.errors import StateCorruptedError
 from orchestrator.frozen import frozen
 from orchestrator.model.tails import Encoded, whole
 
-__all__ = ["StoredValues", "Values", "encoded_in"]
-
 
 class Values(Mapping[str, Any]):
     """Values of a state, some of which are stored."""

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from orchestrator import limits
-from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.checkpointer.base import Checkpointer, commit_to
 from orchestrator.engine.records import Records
-from orchestrator.engine.settle import Placement, in_one_log, steps_of
+from orchestrator.engine.settle import Placement, append_event, steps_of
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.model.audit import Damage
-from orchestrator.model.commit import Commit, ReadyStep, StoredCheckpoint
+from orchestrator.model.commit import ReadyStep, StoredCheckpoint
 from orchestrator.model.events import ThreadDamaged
 from orchestrator.serde.codec import ALL_PLAIN, Codec
 
@@ -109,7 +109,7 @@ class Auditor:
     def _note(self, damage: Damage) -> None:
         code, why, remedy = damage.code.value, damage.why, damage.remedy
         event = ThreadDamaged(codes=code, why=why, remedy=remedy).draft()
-        self.store.commit(in_one_log(Commit(thread_id=damage.thread_id, events=(event,))))
+        commit_to(self.store, append_event(damage.thread_id, event))
 
     def loop(self, stop: threading.Event) -> None:
         """Audit until `stop` is set; a server that is away is waited for."""

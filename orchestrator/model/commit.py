@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.errors import StateCorruptedError
-from orchestrator.frozen import frozen
+from orchestrator.frozen import frozen, replace
+from orchestrator.ids import root_thread
 from orchestrator.model.checkpoint import Head, PlannedStep, RunStatus
 
 # The reason of a step that lost its claim, until the next attempt ends.
@@ -237,6 +238,18 @@ class Commit:
         """Whether the guarded step stays claimed: the commit has only notes for it."""
         settles = self.completed is not None or self.updates or self.checkpoint is not None
         return bool(self.notes) and not settles
+
+
+def in_one_log(commit: Commit) -> Commit:
+    """Return a commit whose events go to the log of the thread that a caller named.
+
+    So one log holds what happens in a run and in all its subgraphs, in one order.
+    """
+    root, ns = root_thread(commit.thread_id)
+    if not ns:
+        return commit
+    events = tuple(EventDraft(e.type, {**e.fields, "ns": ns}) for e in commit.events)
+    return replace(commit, log=root, events=events)
 
 
 @frozen

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from orchestrator.channels import Overwrite
 from orchestrator.engine.advance import Frame
 from orchestrator.engine.apply import SENDS, values_with
-from orchestrator.engine.carryover import goto_in, is_steered, is_update
+from orchestrator.engine.carryover import goto_in, is_update, keeps_steps
 from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.graph.routing import END, START, Command, Send, branch_channel, own, plain_name
 from orchestrator.graph.schema import ROOT, Reader, has_fields, update_items
@@ -148,7 +148,7 @@ def _taken_in(
     checkpoint = frame.checkpoint
     targets = [target for target in goto_in(checkpoint) if target != END]
     gotos = [_towards(spec, "the Command", target) for target in targets]
-    if is_steered(checkpoint):
+    if keeps_steps(checkpoint):
         keys = spec.state_keys
         steered = _updates(spec, node, value, keys)
         return (*(heard.named(steered) if heard else steered), *gotos)

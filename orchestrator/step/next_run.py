@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 
-from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.checkpointer.base import Checkpointer, commit_to
 from orchestrator.engine import run_queue
 from orchestrator.engine.records import Records
 from orchestrator.errors import CheckpointerUnavailableError, GraphstalkError
@@ -31,7 +31,7 @@ def begin_next(store: Checkpointer, thread_id: str) -> tuple[ReadyStep, ...]:
         if loaded is None or not loaded.head.status.final or not loaded.line:
             return ()
         commit = _next(thread_id, loaded)
-        if store.commit(commit).refused is None and commit.ready:
+        if commit_to(store, commit).refused is None and commit.ready:
             return commit.ready
     return ()
 

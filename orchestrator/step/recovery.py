@@ -12,10 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.checkpointer.base import Checkpointer, commit_to
 from orchestrator.engine.records import Records
-from orchestrator.engine.rollback import damage_to_state, damage_to_steps, set_back
-from orchestrator.engine.settle import Placement, in_one_log, run_queue
+from orchestrator.engine.rollback import damage_to_state, damage_to_steps, roll_back
+from orchestrator.engine.settle import Decider, append_event
 from orchestrator.errors import StateCorruptedError
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.model.checkpoint import RunStatus
@@ -75,9 +75,9 @@ def salvage(
         )
         raise StateCorruptedError(msg)
     lost = not afresh and bool(to_state) and _loses_input(store, records, thread_id, loaded, good)
-    where = Placement(thread_id, loaded.head.graph, queue, run_queue(records, loaded.head.config))
-    commit = in_one_log(set_back(records, where, spec, loaded, good, why, lost=lost))
-    if store.commit(commit).refused is not None:
+    decider = Decider.of(records, thread_id, loaded, queue)
+    commit = roll_back(decider, loaded, good, why, spec=spec, lost=lost)
+    if commit_to(store, commit).refused is not None:
         return None  # Somebody else did something about it.
     fields = commit.events[0].fields
     _log.error(
@@ -180,6 +180,6 @@ def record_takeover(access: Access, claim: Claim) -> None:
         return
     # The step itself came with the claim: there is nothing to reconstruct.
     resume = Resume(claim.reason, load_ms=(perf_counter() - began) * 1000, reconstruct_ms=0.0)
-    commit = Commit(thread_id=thread_id, events=(resume.event(loaded),))
+    commit = append_event(thread_id, resume.event(loaded))
     access.commit(commit)
     Resume.log(commit)

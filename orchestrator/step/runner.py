@@ -26,7 +26,7 @@ from orchestrator.engine.branches import remarked
 from orchestrator.engine.carryover import done_in
 from orchestrator.engine.compat import mismatch
 from orchestrator.engine.records import Records
-from orchestrator.engine.settle import Stepping, hand_back, tracked_writes
+from orchestrator.engine.settle import Stepping, append_event, hand_back, tracked_writes
 from orchestrator.errors import (
     GraphBubbleUp,
     GraphDrained,
@@ -553,4 +553,4 @@ class StepRunner:
         """Write to the thread's log what a node streams. It shows that the step is alive, too."""
         encoded = self.records.check(f"what the node {step.node!r} streams", data)
         event = STREAMS[mode](step=step.step_id, data=encoded).draft()
-        self.access.commit(Commit(thread_id=step.thread_id, events=(event,)))
+        self.access.commit(append_event(step.thread_id, event))

@@ -18,13 +18,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.engine.settle import note
 from orchestrator.errors import GraphBubbleUp, GraphDrained, GraphInterrupt, NodeInterrupt
 from orchestrator.graph.policy import delay_after
 from orchestrator.graph.scope import Runtime, Scope, Scratchpad, TaskCall
 from orchestrator.ids import short_hash
 from orchestrator.integrations.langchain import task_run
 from orchestrator.model.checkpoint import Interrupt
-from orchestrator.model.commit import Commit, EventDraft, StepGuard
+from orchestrator.model.commit import EventDraft
 from orchestrator.model.events import TaskCompleted
 from orchestrator.step.async_loop import Cancelled, CancelScope, callers_loop, cancel_scope
 from orchestrator.step.facts import Fact, TaskDone, TaskStarted
@@ -68,12 +69,7 @@ class StepHost:
             ClaimLost: if the step belongs to somebody else now.
         """
         step, fence = self.attempt.step, self.attempt.claim.fence
-        commit = Commit(
-            thread_id=step.thread_id,
-            guard=StepGuard(step.step_id, fence),
-            notes={name: value},
-            events=(event,) if event else (),
-        )
+        commit = note(step, fence, {name: value}, event)
         refused = self.attempt.protocol.access.commit(commit).refused
         if refused is not None:
             raise ClaimLost(refused)

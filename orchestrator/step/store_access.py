@@ -19,10 +19,10 @@ from dataclasses import replace as replace_fields
 from typing import ParamSpec, TypeVar
 
 from orchestrator import limits
-from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.checkpointer.base import Checkpointer, commit_to
 from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.engine.settle import defer, in_one_log
+from orchestrator.engine.settle import defer
 from orchestrator.envelope.damage import Damaged
 from orchestrator.errors import (
     CheckpointerUnavailableError,
@@ -30,7 +30,6 @@ from orchestrator.errors import (
     ValueTooLargeError,
 )
 from orchestrator.frozen import replace
-from orchestrator.ids import CHILD
 from orchestrator.model.checkpoint import Head
 from orchestrator.model.commit import Claim, Commit, CommitResult, LoadedThread, Take
 from orchestrator.model.tails import Encoded, Grown, joined, whole
@@ -193,8 +192,7 @@ class Access:
                 before it is made: another attempt may make another checkpoint of the same id.
             meanwhile: see `Checkpointer.commit`.
         """
-        logged = in_one_log(commit) if CHILD in commit.thread_id else commit
-        result = self.patiently(self.checkpointer.commit, logged, meanwhile)
+        result = self.patiently(commit_to, self.checkpointer, commit, meanwhile)
         if known is not None and result.refused is None:
             self.cache.put(commit.thread_id, known)
         if result.claim is None or not result.claim.tails:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.engine.advance import Frame
 from orchestrator.engine.compat import control_written, mismatch
-from orchestrator.engine.settle import ended
-from orchestrator.engine.turns import turns
+from orchestrator.engine.settle import begin_turns, ended, turns
 from orchestrator.errors import GraphstalkError, InvalidUpdateError, StateCorruptedError
 from orchestrator.frozen import replace
 from orchestrator.model.checkpoint import RunStatus
@@ -17,7 +16,6 @@ from orchestrator.model.commit import (
     LoadedStep,
     LoadedThread,
     ReadyStep,
-    StepUpdate,
     Wait,
 )
 from orchestrator.model.lifecycle import ACTIVE
@@ -56,14 +54,7 @@ def advance_thread(protocol: StepRunner, thread_id: str) -> Report:
 
 def _take_turns(protocol: StepRunner, loaded: LoadedThread, ready: tuple[ReadyStep, ...]) -> Report:
     """Make the steps ready whose turn has come."""
-    commit = Commit(
-        thread_id=ready[0].thread_id,
-        expect_head=loaded.checkpoint.id,
-        expect_status=ACTIVE,
-        expect_settled=True,
-        updates=tuple(StepUpdate(step=step) for step in ready),
-    )
-    refused = protocol.access.commit(commit).refused
+    refused = protocol.access.commit(begin_turns(loaded, ready)).refused
     return Report(refused=refused, ready=() if refused else ready)
 
 

@@ -148,6 +148,23 @@ def lua_and_sql_have_their_own_files(source: Source) -> Breaches:
                     yield f"line {node.lineno}: {language} belongs in a file of its own"
 
 
+# Where commits are decided, and where stores make and test them.
+DECIDING = ("engine", "model", "checkpointer", "testing")
+
+
+def a_commit_is_decided_in_the_engine(source: Source) -> Breaches:
+    """A caller gets a commit from the engine, and sends it by `commit_to`, never to a store."""
+    if not source.in_package or source.path.parts[1] in DECIDING:
+        return
+    for node in ast.walk(source.tree):
+        match node:
+            case ast.Call(func=ast.Name(id="Commit") | ast.Attribute(attr="Commit")):
+                yield f"line {node.lineno}: a Commit is made by a function of the engine"
+            case ast.Attribute(value=value, attr="commit"):
+                if ast.unparse(value).rpartition(".")[2] in {"store", "checkpointer"}:
+                    yield f"line {node.lineno}: commit_to finds the log of a subgraph"
+
+
 RULES = (
     a_file_is_short,
     a_function_is_short,
@@ -157,4 +174,5 @@ RULES = (
     a_module_says_what_it_is,
     data_is_never_code,
     lua_and_sql_have_their_own_files,
+    a_commit_is_decided_in_the_engine,
 )

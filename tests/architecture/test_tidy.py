@@ -49,6 +49,10 @@ _UNTIDY = [
         rules.lua_and_sql_have_their_own_files,
         'S = ("redis.call(\'GET\', KEYS[1])"\n     "return 1")',
     ),
+    (rules.a_commit_is_decided_in_the_engine, "commit = Commit(thread_id=thread_id)"),
+    (rules.a_commit_is_decided_in_the_engine, "commit = model.Commit(thread_id=thread_id)"),
+    (rules.a_commit_is_decided_in_the_engine, "self.access.checkpointer.commit(decided)"),
+    (rules.a_commit_is_decided_in_the_engine, "patiently(store.commit, decided)"),
 ]
 
 
@@ -76,6 +80,12 @@ def test_a_tidy_file_passes(rule: Callable) -> None:
     body = 'return client.eval("return KEYS[1]")'
     text = f'"""A tidy module."""\n\ndef f(self, a, b):\n    {docstring}\n    {body}\n'
     assert list(rule(Source.parse("orchestrator/probe.py", text))) == []
+
+
+def test_a_store_and_the_engine_make_commits() -> None:
+    for folder in rules.DECIDING:
+        made = Source.parse(f"orchestrator/{folder}/probe.py", "self.store.commit(Commit())")
+        assert list(rules.a_commit_is_decided_in_the_engine(made)) == []
 
 
 def test_a_file_that_only_names_itself_is_unread() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from orchestrator.client.graph import CompiledStateGraph
 from orchestrator.config import Settings
-from orchestrator.engine.rollback import set_back
-from orchestrator.engine.settle import Placement
+from orchestrator.engine.rollback import roll_back
+from orchestrator.engine.settle import Decider, Placement
 from orchestrator.maintenance.auditor import planned_by
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import ReadyStep, StoredCheckpoint
@@ -123,8 +123,9 @@ def test_a_thread_that_was_set_back_stays_where_it_is(world: World, stage: str) 
     STAGES[stage](world)
     before = world.store.load(THREAD, checkpoint_id=world.store.history(THREAD)[1])
     assert before is not None
-    where = Placement(THREAD, "g", world.settings.queue)
-    commit = set_back(GRAPH.records, where, GRAPH.spec, world.load(), before, "as the test says")
+    decider = Decider(GRAPH.records, Placement(THREAD, "g", world.settings.queue))
+    why = "as the test says"
+    commit = roll_back(decider, world.load(), before, why, spec=GRAPH.spec)
     assert world.store.commit(commit).refused is None
     for _ in range(2):
         assert world.audit() == []

@@ -42,15 +42,15 @@ BUGS = (
         (
             Edit(
                 "orchestrator/client/thread_calls.py",
-                "            result = self.store.commit(in_one_log(commit))\n"
+                "            result = commit_to(self.store, commit)\n"
                 "            if result.refused is None:\n"
                 "                return config.run_id, commit.ready\n",
                 "            part = replace(commit, checkpoint=None, ready=())\n"
-                "            result = self.store.commit(in_one_log(part))\n"
+                "            result = commit_to(self.store, part)\n"
                 "            if result.refused is None:\n"
                 "                rest = replace(commit, expect_new=False, expect_head=None)\n"
                 "                rest = replace(rest, expect_status=(), key=None, events=())\n"
-                "                self.store.commit(in_one_log(rest))\n"
+                "                commit_to(self.store, rest)\n"
                 "                return config.run_id, commit.ready\n",
             ),
         ),
@@ -106,9 +106,9 @@ BUGS = (
         (
             Edit(
                 "orchestrator/engine/resume.py",
-                'reset=True, reason=RESUMED if step.error else "")\n            for step in rest\n',
+                'reset=True, reason=RESUMED if step.error else "")\n            for step in left\n',
                 'reset=True, reason=RESUMED if step.error else "")\n'
-                "            for step in rest\n            if not step.error\n",
+                "            for step in left\n            if not step.error\n",
             ),
         ),
     ),

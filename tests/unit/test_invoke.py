@@ -11,7 +11,7 @@ import pytest
 from orchestrator import END, START, Command, Send, StateGraph
 from orchestrator.engine.advance import Frame
 from orchestrator.engine.apply import SENDS
-from orchestrator.engine.carryover import Steering
+from orchestrator.engine.carryover import Carryover
 from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.graph.routing import branch_channel
 from orchestrator.model.checkpoint import Checkpoint, PlannedStep
@@ -181,21 +181,21 @@ def test_a_command_for_the_graph_around_goes_there_and_writes_nothing_here(wrap:
 
 
 @pytest.mark.parametrize(
-    ("steering", "writes"),
+    ("carryover", "writes"),
     [
-        (Steering(goto=("b",)), (("n", 5), TO_A, TO_B)),
-        (Steering(goto=(Send("b", 1),)), (("n", 5), TO_A, (SENDS, Send("b", 1)))),
-        (Steering(kept=()), (("n", 5),)),
-        (Steering(kept=(), goto=("b",)), (("n", 5), TO_B)),
+        (Carryover(goto=("b",)), (("n", 5), TO_A, TO_B)),
+        (Carryover(goto=(Send("b", 1),)), (("n", 5), TO_A, (SENDS, Send("b", 1)))),
+        (Carryover(kept=()), (("n", 5),)),
+        (Carryover(kept=(), goto=("b",)), (("n", 5), TO_B)),
     ],
 )
-def test_start_leads_where_a_callers_command_leads(steering: Steering, writes: tuple) -> None:
-    frame = Frame(Checkpoint(id=1, control={START: {"n": 5}, **steering.notes()}), {})
+def test_start_leads_where_a_callers_command_leads(carryover: Carryover, writes: tuple) -> None:
+    frame = Frame(Checkpoint(id=1, control={START: {"n": 5}, **carryover.notes()}), {})
     assert call(lambda state: None, step=PlannedStep(START), frame=frame) == writes
 
 
 def test_a_callers_command_may_change_keys_that_no_input_has() -> None:
-    control = {START: {"log": ["x"]}, **Steering(kept=()).notes()}
+    control = {START: {"log": ["x"]}, **Carryover(kept=()).notes()}
     frame = Frame(Checkpoint(id=1, control=control), {})
     assert call(lambda state: None, step=PlannedStep(START), frame=frame) == (("log", ["x"]),)
 

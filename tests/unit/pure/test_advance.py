@@ -10,8 +10,8 @@ from orchestrator.engine.advance import Frame, accept_input, advance, breaks_at
 from orchestrator.engine.apply import SENDS
 from orchestrator.engine.carryover import (
     Carried,
+    Carryover,
     Kept,
-    Steering,
     carried_in,
     done_in,
     goto_in,
@@ -160,12 +160,14 @@ def test_a_superstep_that_triggers_nothing_plans_nothing():
     assert step_on(after_start(), [(a, [])]).checkpoint.plan == ()
 
 
-# ---- steered ----------------------------------------------------------------------------------
+# ---- steps that a command keeps ---------------------------------------------------------------
 
 
-def steered(left, **how):
-    """An input on a thread that has steps left, taken in."""
-    first = accept_input(left, {"x": 2}, new_id=20, now_ms=5, metadata={}, steering=Steering(**how))
+def begun(left, **how):
+    """An input on a thread that has steps left, applied."""
+    first = accept_input(
+        left, {"x": 2}, new_id=20, now_ms=5, metadata={}, carryover=Carryover(**how)
+    )
     frame = Frame(first, {"x": 1})
     return first, advance(SPEC, frame, [(first.plan[0], [("x", 2)])], new_id=21, now_ms=6)
 
@@ -173,7 +175,7 @@ def steered(left, **how):
 def test_steps_that_go_on_are_next_once_the_input_is_taken_in():
     left = after_start().checkpoint
     kept = Kept("a", left.plan[0].id_in(left), answers={"q": 1}, notes={"n": b"1"})
-    first, following = steered(left, kept=(kept,))
+    first, following = begun(left, kept=(kept,))
     assert (first.source, first.plan) == ("input", (PlannedStep(START, -1, (START,)),))
     assert following.checkpoint.plan == (PlannedStep("a"),)
     carried = carried_in(following.checkpoint, PlannedStep("a"))
@@ -181,21 +183,21 @@ def test_steps_that_go_on_are_next_once_the_input_is_taken_in():
     assert following.changed == {"x": 2}
 
 
-def test_no_break_stops_a_run_where_a_caller_steered_it():
-    assert steered(after_start().checkpoint, kept=(Kept("a", "1"),))[1].steered
-    assert not steered(after_start().checkpoint, goto=("a",))[1].steered
+def test_no_break_stops_a_run_where_a_command_keeps_steps():
+    assert begun(after_start().checkpoint, kept=(Kept("a", "1"),))[1].keeps_steps
+    assert not begun(after_start().checkpoint, goto=("a",))[1].keeps_steps
 
 
 def test_who_wrote_last_is_remembered_over_an_input_that_does_not_begin_anew():
     left = replace(after_start().checkpoint, writers=("a", "b"))
-    assert steered(left, kept=())[0].writers == ("a", "b")
-    assert steered(left, goto=("a",))[0].writers == ()
+    assert begun(left, kept=())[0].writers == ("a", "b")
+    assert begun(left, goto=("a",))[0].writers == ()
 
 
 def test_what_was_sent_goes_on_behind_what_is_sent_now():
     left = after_start().checkpoint
     kept = (Kept("b", "one", True, "first"), Kept("c", "two"), Kept("b", "three", True, "second"))
-    first = accept_input(left, {}, new_id=20, now_ms=5, metadata={}, steering=Steering(kept=kept))
+    first = accept_input(left, {}, new_id=20, now_ms=5, metadata={}, carryover=Carryover(kept=kept))
     writes = [(SENDS, Send("a", "new"))]
     following = advance(SPEC, Frame(first, {}), [(first.plan[0], writes)], new_id=21, now_ms=6)
     assert [send.arg for send in following.sends] == ["new", "first", "second"]
@@ -212,7 +214,7 @@ def test_a_node_that_goes_on_and_is_triggered_too_runs_once():
         new_id=20,
         now_ms=5,
         metadata={},
-        steering=Steering(kept=(Kept("a", "1"),), goto=("a",)),
+        carryover=Carryover(kept=(Kept("a", "1"),), goto=("a",)),
     )
     results = [(first.plan[0], [(branch_channel("a"), None)])]
     following = advance(SPEC, Frame(first, {}), results, new_id=21, now_ms=6)
@@ -220,13 +222,13 @@ def test_a_node_that_goes_on_and_is_triggered_too_runs_once():
 
 
 def test_a_step_of_a_node_that_is_gone_does_not_go_on():
-    assert steered(after_start().checkpoint, kept=(Kept("gone", "1"),))[1].checkpoint.plan == ()
+    assert begun(after_start().checkpoint, kept=(Kept("gone", "1"),))[1].checkpoint.plan == ()
 
 
 def test_what_is_noted_holds_for_one_superstep():
     done = ((PlannedStep("b"), b"outcome"),)
     how = {"kept": (Kept("a", "1"),), "goto": ("b", Send("b", 1)), "done": done}
-    first, following = steered(after_start().checkpoint, **how)
+    first, following = begun(after_start().checkpoint, **how)
     assert (kept_in(first), goto_in(first)) == ([*how["kept"]], ["b", Send("b", 1)])
     assert done_in(first) == [*done]
     assert (kept_in(following.checkpoint), goto_in(following.checkpoint)) == ([], [])

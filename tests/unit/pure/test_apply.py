@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.channels import AnyValue, Overwrite
 from orchestrator.engine.apply import RETURN, SENDS, apply, plan
-from orchestrator.engine.carryover import Kept, Steering
+from orchestrator.engine.carryover import Carryover, Kept
 from orchestrator.errors import InvalidUpdateError
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.routing import START, Command, Send, branch_channel, join_channel
@@ -203,7 +203,7 @@ def test_a_deferred_join_waits_for_what_was_sent():
 def test_a_deferred_join_waits_for_steps_that_go_on():
     spec = graph(defer=True)
     both = apply(spec, at(), {}, [(A, [(JOIN, "a")]), (B, [(JOIN, "b")])], 7, passes=False)
-    notes = Steering(kept=(Kept("a", "1"),)).notes()
+    notes = Carryover(kept=(Kept("a", "1"),)).notes()
     before = Checkpoint(id=7, control={**both.control, **notes}, versions=both.versions)
     busy = apply(spec, before, {}, [], 8)
     assert plan(spec, busy.control, busy.versions, busy.seen, []) == ()

@@ -1,8 +1,7 @@
 """Whose turn it is among steps that use one subgraph which remembers."""
 
 from orchestrator.engine.accept import paused_by_node
-from orchestrator.engine.settle import TURN, TURN_ABOVE
-from orchestrator.engine.turns import gives_way, is_before, turns
+from orchestrator.engine.settle import TURN, TURN_ABOVE, gives_way, is_before, turns
 from orchestrator.model.checkpoint import Head, RunStatus
 from orchestrator.model.commit import (
     LoadedStep,

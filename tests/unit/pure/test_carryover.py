@@ -5,14 +5,14 @@ import pytest
 from orchestrator.engine.carryover import (
     NOTES,
     Carried,
+    Carryover,
     Kept,
     Spot,
-    Steering,
     carried_in,
     control_of_branch,
     done_in,
     goto_in,
-    is_steered,
+    keeps_steps,
     kept_in,
     notes_for,
     place_of,
@@ -36,38 +36,38 @@ def stored(notes):
 
 
 @pytest.mark.parametrize(
-    "steering",
+    "carryover",
     [
-        Steering(),
-        Steering(kept=()),
-        Steering(kept=(Kept("a", "origin"),)),
-        Steering(
+        Carryover(),
+        Carryover(kept=()),
+        Carryover(kept=(Kept("a", "origin"),)),
+        Carryover(
             kept=(Kept("a", "1", True, {"x": [1]}, {"id": None}, {"n": b"1"}), Kept("b", "2"))
         ),
-        Steering(kept=(), reason="crash"),
-        Steering(goto=("a", Send("b", {"n": 1}), "a")),
-        Steering(done=((PlannedStep("a", 3, ("t", "u")), b"bytes"), (PlannedStep("b"), b""))),
+        Carryover(kept=(), reason="crash"),
+        Carryover(goto=("a", Send("b", {"n": 1}), "a")),
+        Carryover(done=((PlannedStep("a", 3, ("t", "u")), b"bytes"), (PlannedStep("b"), b""))),
     ],
     ids=str,
 )
-def test_what_is_noted_is_read_again(steering):
-    checkpoint = stored(steering.notes())
-    assert tuple(kept_in(checkpoint)) == (steering.kept or ())
-    assert is_steered(checkpoint) is (steering.kept is not None)
-    assert tuple(goto_in(checkpoint)) == steering.goto
-    assert tuple(done_in(checkpoint)) == steering.done
-    assert reason_in(checkpoint) == steering.reason
+def test_what_is_noted_is_read_again(carryover):
+    checkpoint = stored(carryover.notes())
+    assert tuple(kept_in(checkpoint)) == (carryover.kept or ())
+    assert keeps_steps(checkpoint) is (carryover.kept is not None)
+    assert tuple(goto_in(checkpoint)) == carryover.goto
+    assert tuple(done_in(checkpoint)) == carryover.done
+    assert reason_in(checkpoint) == carryover.reason
 
 
 def test_every_note_has_a_name_that_is_known_as_one():
     done = ((PlannedStep("a"), b""),)
-    steering = Steering(kept=(Kept("a", "1"),), goto=("a",), done=done, reason="crash")
+    carryover = Carryover(kept=(Kept("a", "1"),), goto=("a",), done=done, reason="crash")
     notes = notes_for([Send("a", 1, timeout=1)], [Kept("b", "2")])
-    assert (steering.notes().keys() | notes.keys()) < NOTES
+    assert (carryover.notes().keys() | notes.keys()) < NOTES
 
 
 def test_where_nothing_is_said_nothing_is_noted():
-    assert Steering().notes() == {}
+    assert Carryover().notes() == {}
     assert notes_for([Send("a", 1)], []) == {}
 
 
@@ -130,8 +130,8 @@ def test_a_step_that_goes_on_after_an_input_keeps_where_its_subgraphs_begin():
         Kept("a", "one", spots=spots_of(checkpoint, plain)),
         Kept("a", "two", True, spots=spots_of(checkpoint, sent)),
     ]
-    steered = stored(Steering(kept=tuple(kept)).notes())
-    after = stored(notes_for([Send("a", None)], kept_in(steered)))
+    kept_notes = stored(Carryover(kept=tuple(kept)).notes())
+    after = stored(notes_for([Send("a", None)], kept_in(kept_notes)))
     assert spot_in(after, plain, 1) == spot
     assert spot_in(after, PlannedStep("a", 0)) == spot
 
