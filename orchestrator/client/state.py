@@ -25,7 +25,7 @@ from orchestrator.errors import InvalidUpdateError, UnknownThreadError
 from orchestrator.ids import ThreadId, child_thread, new_uuid, root_thread
 from orchestrator.model.checkpoint import PlannedStep
 from orchestrator.model.commit import Commit, LoadedThread
-from orchestrator.step import call
+from orchestrator.step import invoke as call
 
 __all__ = ["StateFace"]
 

@@ -25,7 +25,7 @@ from orchestrator.maintenance.sweeper import Sweeper
 from orchestrator.model.audit import Damage
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import LoadedThread, ReadyStep
-from orchestrator.step import protocol
+from orchestrator.step import runner as protocol
 from orchestrator.step.report import Report
 from orchestrator.step.runner import StepRunner
 from orchestrator.step.store_access import Access
