@@ -16,7 +16,7 @@ _MODULES = {
         "LastValueAfterFinish NamedBarrierValue NamedBarrierValueAfterFinish Overwrite Topic "
         "UntrackedValue"
     ),
-    "checkpoint.model": "Interrupt",
+    "model.checkpoint": "Interrupt",
     "checkpointer.memory": "InMemorySaver MemoryCheckpointer",
     "checkpointer.redis": "RedisCheckpointer RedisSaver",
     "checkpointer.saver": "BaseCheckpointSaver",
@@ -43,8 +43,8 @@ _MODULES = {
         "TaskNotFound ThreadBusyError UnknownEffectError UnknownGraphError UnknownInterruptError "
         "UnknownThreadError UnknownTypeError UnserializableValueError WorkerLostError"
     ),
-    "execute.celery": "CeleryExecutor",
-    "execute.inprocess": "InProcess",
+    "dispatch.celery": "CeleryExecutor",
+    "dispatch.local": "InProcess",
     "graph.conversation": (
         "MessagesState REMOVE_ALL_MESSAGES RemoveMessage add_messages push_message"
     ),

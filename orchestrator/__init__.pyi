@@ -15,7 +15,6 @@ from orchestrator.channels import NamedBarrierValueAfterFinish as NamedBarrierVa
 from orchestrator.channels import Overwrite as Overwrite
 from orchestrator.channels import Topic as Topic
 from orchestrator.channels import UntrackedValue as UntrackedValue
-from orchestrator.checkpoint.model import Interrupt as Interrupt
 from orchestrator.checkpointer.memory import MemoryCheckpointer as MemoryCheckpointer
 from orchestrator.checkpointer.redis import RedisCheckpointer as RedisCheckpointer
 from orchestrator.checkpointer.saver import BaseCheckpointSaver as BaseCheckpointSaver
@@ -36,6 +35,8 @@ from orchestrator.client.snapshot import PregelTask as PregelTask
 from orchestrator.client.snapshot import StateSnapshot as StateSnapshot
 from orchestrator.client.threadconfig import ConfigError as ConfigError
 from orchestrator.config import Settings as Settings
+from orchestrator.dispatch.celery import CeleryExecutor as CeleryExecutor
+from orchestrator.dispatch.local import InProcess as InProcess
 from orchestrator.errors import CheckpointerUnavailableError as CheckpointerUnavailableError
 from orchestrator.errors import EmptyChannelError as EmptyChannelError
 from orchestrator.errors import EmptyInputError as EmptyInputError
@@ -73,8 +74,6 @@ from orchestrator.errors import UnknownThreadError as UnknownThreadError
 from orchestrator.errors import UnknownTypeError as UnknownTypeError
 from orchestrator.errors import UnserializableValueError as UnserializableValueError
 from orchestrator.errors import WorkerLostError as WorkerLostError
-from orchestrator.execute.celery import CeleryExecutor as CeleryExecutor
-from orchestrator.execute.inprocess import InProcess as InProcess
 from orchestrator.graph.conversation import REMOVE_ALL_MESSAGES as REMOVE_ALL_MESSAGES
 from orchestrator.graph.conversation import MessagesState as MessagesState
 from orchestrator.graph.conversation import RemoveMessage as RemoveMessage
@@ -99,6 +98,7 @@ from orchestrator.graph.scope import get_store as get_store
 from orchestrator.graph.scope import get_stream_writer as get_stream_writer
 from orchestrator.graph.scope import interrupt as interrupt
 from orchestrator.graph.task import task as task
+from orchestrator.model.checkpoint import Interrupt as Interrupt
 from orchestrator.serde import register_type as register_type
 from orchestrator.serde.codec import UnknownValue as UnknownValue
 from orchestrator.step.context import StepContext as StepContext

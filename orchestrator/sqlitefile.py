@@ -21,8 +21,6 @@ from importlib import resources
 
 from orchestrator.errors import GraphstalkError, StateCorruptedError
 
-__all__ = ["SqliteFile", "close_in", "statements"]
-
 _BUSY_S = 5.0  # How long another process may keep the file to itself before that is an error.
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
@@ -51,7 +49,7 @@ class SqliteFile:
 
         Args:
             path: its path, or `:memory:`.
-            schema: statements that create what is not there yet.
+            schema: statements that create missing tables.
             application_id: the number in the header that marks files of this kind.
 
         Raises:

@@ -13,7 +13,7 @@ import kombu.transport.virtual.base
 from celery import Celery
 
 from orchestrator.config import Settings
-from orchestrator.execute.dispatch import AMQP_PATIENCE, REDIS_PATIENCE, speaks_amqp
+from orchestrator.dispatch.broker import AMQP_PATIENCE, REDIS_PATIENCE, speaks_amqp
 from orchestrator.redisconnection import OutageConnection, OutageSSLConnection
 from workers.bootsteps import Heartbeat, LeaseKeeper
 from workers.draining import Drain

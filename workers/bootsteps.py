@@ -24,9 +24,9 @@ from celery.signals import worker_process_init
 
 from orchestrator.checkpointer.redis.workers import Fleet, Worker
 from orchestrator.config import Settings
+from orchestrator.dispatch.broker import open_store
+from orchestrator.dispatch.message import celery_template
 from orchestrator.errors import CheckpointerUnavailableError
-from orchestrator.execute.dispatch import open_store
-from orchestrator.execute.messages import celery_template
 from workers.health import beat, heartbeat_file
 from workers.pools import refused_pool
 from workers.runtime import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE, registry, runtime

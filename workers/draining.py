@@ -21,8 +21,8 @@ from celery.signals import worker_shutting_down
 
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
 from orchestrator.config import Settings
+from orchestrator.dispatch.broker import Dispatch, dispatcher, open_store
 from orchestrator.errors import CheckpointerUnavailableError
-from orchestrator.execute.dispatch import Dispatch, dispatcher, open_store
 from workers.health import heartbeat_file
 from workers.runtime import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE, mark_stopping
 

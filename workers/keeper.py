@@ -35,10 +35,10 @@ from orchestrator.checkpointer.redis.rollback_guard import EpochFile, Epochs
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
 from orchestrator.checkpointer.redis.workers import Fleet, Worker
 from orchestrator.config import Settings
-from orchestrator.coordinate.auditor import Auditor
-from orchestrator.coordinate.sweeper import Sweeper
+from orchestrator.dispatch.broker import Dispatch, dispatcher, open_store
 from orchestrator.errors import CheckpointerUnavailableError
-from orchestrator.execute.dispatch import Dispatch, dispatcher, open_store
+from orchestrator.maintenance.auditor import Auditor
+from orchestrator.maintenance.sweeper import Sweeper
 from workers.busy import busy_file
 from workers.runtime import RUN_FOLDER_VARIABLE, TEMPLATE_VARIABLE
 from workers.vouching import Voucher

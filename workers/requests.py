@@ -18,7 +18,7 @@ from celery.worker.request import Request
 from celery.worker.state import revoked as revoked_tasks
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import ReadyStep
+from orchestrator.model.commit import ReadyStep
 from orchestrator.step.report import Report
 
 __all__ = ["AttemptFailed", "AttemptRetried", "DoneInPlace", "StepRequest", "StepRevoked"]

@@ -16,17 +16,17 @@ from functools import partial
 from pathlib import Path
 from typing import ParamSpec
 
-from orchestrator.checkpoint.commit import ReadyStep
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.redis import claims
 from orchestrator.client.children import Children
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.config import Settings
+from orchestrator.dispatch.broker import Dispatch, dispatcher, open_store
+from orchestrator.dispatch.inbox import Inbox
 from orchestrator.errors import GraphstalkError, StateCorruptedError
-from orchestrator.execute.dispatch import Dispatch, dispatcher, open_store
-from orchestrator.execute.inbox import Inbox
 from orchestrator.graph.spec import DispatchMode
 from orchestrator.ids import check_stored_thread_id
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import ReadyStep
 from orchestrator.step.access import Access, new_owner
 from orchestrator.step.live import Live
 from orchestrator.step.protocol import SETTLED, StepProtocol

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.execute.messages import STEP_TASK
+from orchestrator.dispatch.message import STEP_TASK
 from workers.app import app
 from workers.requests import AttemptFailed, AttemptRetried, DoneInPlace, StepRequest, StepRevoked
 from workers.runtime import runtime

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from orchestrator.checkpointer.redis.claims import HeldClaim, fenced, held_by
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
+from orchestrator.dispatch.broker import Dispatch
 from orchestrator.errors import CheckpointerUnavailableError, StateCorruptedError
-from orchestrator.execute.dispatch import Dispatch
 from workers.busy import busy_file, sign_of, signs_in
 
 __all__ = ["Voucher"]

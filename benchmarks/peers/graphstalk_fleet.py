@@ -34,7 +34,7 @@ from benchmarks.takeover import measure_takeover
 from orchestrator import Client
 from orchestrator.checkpointer.redis import RedisCheckpointer
 from orchestrator.config import Settings
-from orchestrator.execute.waiting import wait_for_rest
+from orchestrator.dispatch.await_run import wait_for_rest
 
 WAIT_S = 900.0
 RESUMES = 100

@@ -1,4 +1,4 @@
-"""The interface of channels, and the writes that replace a value.
+"""The promises of a channel.
 
 A channel is the update rule of one key of the state. It holds no state of its own: its methods
 take the stored value (`MISSING` while there is none) and return the next one, so one frozen graph
@@ -59,7 +59,7 @@ class Channel:
         return None
 
     def get(self, value: Any) -> Any:
-        """Return the value that a node reads, or `MISSING`."""
+        """Return the value that nodes see, or `MISSING`."""
         return value
 
     def consume(self, value: Any) -> Any:

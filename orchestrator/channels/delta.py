@@ -32,7 +32,7 @@ class DeltaChannel(Channel):
         snapshot_frequency: int = 100,
         key: str = "",
     ) -> None:
-        """Start from `typ()`; in an annotation, `typ` is what is annotated.
+        """Start from `typ()`; in an annotation, `typ` is the annotated type.
 
         Raises:
             ValueError: if `snapshot_frequency` is not positive.

@@ -125,7 +125,7 @@ def is_same_rule(one: Channel, other: Channel) -> bool:
 
 
 def _code(channel: Channel) -> tuple[Any, ...] | None:
-    """Return the code of a lambda without captured values, defaults or globals."""
+    """Return the code of a lambda, if it depends on no enclosing scope."""
     operator: Any = getattr(channel, "operator", None)
     code = getattr(operator, "__code__", None)
     if code is None or code.co_name != "<lambda>" or operator.__closure__ is not None:
@@ -135,7 +135,7 @@ def _code(channel: Channel) -> tuple[Any, ...] | None:
 
 
 class Topic(Channel):
-    """A list of writes: of one superstep, or with `accumulate` of all."""
+    """A list of the writes: of one superstep, or of all with `accumulate`."""
 
     def __init__(self, typ: Any = Any, accumulate: bool = False, key: str = "") -> None:  # noqa: FBT001, FBT002 - LangGraph's signature
         self.typ, self.accumulate, self.key = typ, accumulate, key
@@ -183,7 +183,7 @@ class NamedBarrierValue(Channel):
         return MISSING if self.get(value) is None else UNCHANGED
 
     def describe(self) -> str:
-        """Name the nodes for which it waits."""
+        """Name the sources of the join."""
         return f"{self.kind}:{'+'.join(sorted(self.names))}"
 
 

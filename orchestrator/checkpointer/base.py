@@ -20,8 +20,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from orchestrator.checkpoint.audit import Audited
-from orchestrator.checkpoint.commit import (
+from orchestrator.model.audit import Audited
+from orchestrator.model.checkpoint import Head, RunStatus
+from orchestrator.model.commit import (
     Claim,
     Commit,
     CommitResult,
@@ -32,7 +33,6 @@ from orchestrator.checkpoint.commit import (
     StoredCheckpoint,
     Swept,
 )
-from orchestrator.checkpoint.model import Head, RunStatus
 
 __all__ = ["Checkpointer", "Planner", "Renderer"]
 

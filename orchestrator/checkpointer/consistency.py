@@ -12,15 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from orchestrator.checkpoint.audit import Damage, DamageCode
-from orchestrator.checkpoint.commit import EventDraft, ReadyStep, StoredCheckpoint, Wait
-from orchestrator.checkpoint.events import ThreadRepaired
 from orchestrator.checkpointer.base import Planner
 from orchestrator.checkpointer.transition import SETTLED
 from orchestrator.envelope.event_codec import sealed_event
 from orchestrator.envelope.sealed_records import opened_checkpoint
 from orchestrator.errors import StateCorruptedError
 from orchestrator.ids import root_thread
+from orchestrator.model.audit import Damage, DamageCode
+from orchestrator.model.commit import EventDraft, ReadyStep, StoredCheckpoint, Wait
+from orchestrator.model.events import ThreadRepaired
 
 _REMEDY = "audit with repair"
 _EARLIER = "go back to an earlier checkpoint, or start a new run"

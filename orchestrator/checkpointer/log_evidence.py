@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 
-from orchestrator.checkpoint import events
-from orchestrator.checkpoint.commit import Event, Wait
-from orchestrator.checkpoint.events import run_ended
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.envelope.sealed_records import head_seal
+from orchestrator.model import events
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import Event, Wait
+from orchestrator.model.events import run_ended
 
 _STOPS_MAX, _RESUMES_MAX = 100_000, 1_000  # Greater numbers are not tried.
 # Events that leave the status of a run as it was.

@@ -11,22 +11,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from orchestrator import limits
-from orchestrator.checkpoint.audit import Audited, Damage
-from orchestrator.checkpoint.commit import (
-    CRASHED,
-    HANDED_BACK,
-    Claim,
-    Commit,
-    CommitResult,
-    Event,
-    EventDraft,
-    LoadedThread,
-    ReadyStep,
-    Refusal,
-    Swept,
-    Wait,
-)
-from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.base import Planner
 from orchestrator.checkpointer.consistency import audited
 from orchestrator.checkpointer.lease_trust import LEAD_MS, Trust
@@ -54,8 +38,24 @@ from orchestrator.config import Settings
 from orchestrator.envelope import sealed_records
 from orchestrator.envelope.event_codec import opened_events
 from orchestrator.envelope.list_tails import found_values, named_values
+from orchestrator.frozen import replace
 from orchestrator.ids import CHILD, partition_of, root_thread
-from orchestrator.record import replace
+from orchestrator.model.audit import Audited, Damage
+from orchestrator.model.checkpoint import Head, RunStatus
+from orchestrator.model.commit import (
+    CRASHED,
+    HANDED_BACK,
+    Claim,
+    Commit,
+    CommitResult,
+    Event,
+    EventDraft,
+    LoadedThread,
+    ReadyStep,
+    Refusal,
+    Swept,
+    Wait,
+)
 
 __all__ = ["MemoryCheckpointer"]
 
@@ -73,7 +73,6 @@ class MemoryCheckpointer(BaseCheckpointSaver):
         settings: Settings | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """Start empty; `serde` is refused, since there is one codec."""
         check_serde(serde)
         self._settings = settings or Settings()
         self.partitions = self._settings.partitions
@@ -119,7 +118,7 @@ class MemoryCheckpointer(BaseCheckpointSaver):
             thread.apply(commit, change, now)
             for draft in commit.events:
                 self._log(commit.log, thread, now, draft)
-            claim, waits = self._take(commit), commit.moves_line and thread.waits
+            claim, waits = self._claim_of_commit(commit), commit.moves_line and thread.waits
             return CommitResult(now_ms=now, open=change.open, claim=claim, waiting=waits)
 
     def _is_planned(self, thread_id: str, step_id: str) -> bool:
@@ -131,7 +130,7 @@ class MemoryCheckpointer(BaseCheckpointSaver):
         self._threads.get(log, thread).log(now, draft)
         self._changed.notify_all()
 
-    def _take(self, commit: Commit) -> Claim | None:
+    def _claim_of_commit(self, commit: Commit) -> Claim | None:
         take, step = commit.take, commit.takes
         if take is None or step is None:
             return None
@@ -242,12 +241,12 @@ class MemoryCheckpointer(BaseCheckpointSaver):
             for thread in self._threads.values():
                 for step in thread.steps.values():
                     if step.owner == owner:
-                        self._take_away(thread, step, now, died=died)
+                        self._release_step(thread, step, now, died=died)
                         if step.ready.queue and thread.head.status.active:
                             released.append(step.ready)
             return released
 
-    def _take_away(self, thread: Thread, step: Step, now: int, *, died: bool = True) -> None:
+    def _release_step(self, thread: Thread, step: Step, now: int, *, died: bool = True) -> None:
         ready = step.ready
         event = released_event(ready.thread_id, ready.step_id, step.owner, step.fence)
         self._log(root_thread(ready.thread_id)[0], thread, now, event)
@@ -305,7 +304,7 @@ class MemoryCheckpointer(BaseCheckpointSaver):
         for thread in threads.values():
             for step in thread.steps.values():
                 if step.owner and self._leases.get(step.owner, 0) < now:
-                    self._take_away(thread, step, now)
+                    self._release_step(thread, step, now)
                     step.since_ms, step.sent_ms = 0, -1
                     released += 1
         return released

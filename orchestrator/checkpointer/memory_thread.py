@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import (
+from orchestrator.checkpointer.consistency import Expected, StepRecord, StoredState
+from orchestrator.checkpointer.transition import SETTLED, Change
+from orchestrator.envelope.list_tails import found_values
+from orchestrator.envelope.seal import needs
+from orchestrator.envelope.sealed_records import opened_config, opened_error, sealed
+from orchestrator.frozen import replace
+from orchestrator.model.checkpoint import Head, RunStatus
+from orchestrator.model.commit import (
     Answer,
     Commit,
     Event,
@@ -21,13 +28,6 @@ from orchestrator.checkpoint.commit import (
     Wait,
     as_bytes,
 )
-from orchestrator.checkpoint.model import Head, RunStatus
-from orchestrator.checkpointer.consistency import Expected, StepRecord, StoredState
-from orchestrator.checkpointer.transition import SETTLED, Change
-from orchestrator.envelope.list_tails import found_values
-from orchestrator.envelope.seal import needs
-from orchestrator.envelope.sealed_records import opened_config, opened_error, sealed
-from orchestrator.record import replace
 
 
 @dataclass(slots=True)

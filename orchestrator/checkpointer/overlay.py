@@ -17,9 +17,19 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from orchestrator.checkpoint import events
-from orchestrator.checkpoint.audit import Audited
-from orchestrator.checkpoint.commit import (
+from orchestrator.checkpointer.base import Checkpointer, Planner
+from orchestrator.checkpointer.memory import MemoryCheckpointer
+from orchestrator.checkpointer.memory_thread import thread_of
+from orchestrator.checkpointer.replay import Behind, NotMadeError, Patiently, Replay
+from orchestrator.clock import SystemClock
+from orchestrator.envelope.sealed_records import HEAD_FIELDS
+from orchestrator.errors import CheckpointerUnavailableError, RunCancelledError
+from orchestrator.frozen import replace
+from orchestrator.ids import root_thread
+from orchestrator.model import events
+from orchestrator.model.audit import Audited
+from orchestrator.model.checkpoint import Checkpoint, Head, RunStatus
+from orchestrator.model.commit import (
     Claim,
     Commit,
     CommitResult,
@@ -31,16 +41,6 @@ from orchestrator.checkpoint.commit import (
     StoredCheckpoint,
     Swept,
 )
-from orchestrator.checkpoint.model import Checkpoint, Head, RunStatus
-from orchestrator.checkpointer.base import Checkpointer, Planner
-from orchestrator.checkpointer.memory import MemoryCheckpointer
-from orchestrator.checkpointer.memory_thread import thread_of
-from orchestrator.checkpointer.replay import Behind, NotMadeError, Patiently, Replay
-from orchestrator.clock import SystemClock
-from orchestrator.envelope.sealed_records import HEAD_FIELDS
-from orchestrator.errors import CheckpointerUnavailableError, RunCancelledError
-from orchestrator.ids import root_thread
-from orchestrator.record import replace
 
 __all__ = ["Headers", "Overlay"]
 

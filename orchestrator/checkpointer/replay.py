@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import Claim, Commit, CommitResult, Refusal, StepGuard
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.record import replace
+from orchestrator.frozen import replace
+from orchestrator.model.commit import Claim, Commit, CommitResult, Refusal, StepGuard
 
 _T = TypeVar("_T")
 
@@ -42,14 +42,14 @@ class Replay:
         self._store, self._owner, self._patiently, self._name = store, owner, patiently, name
         self._fences: dict[StepGuard, int] = {}  # A claim there → its fence here.
 
-    def commit(self, commit: Commit, taken: Claim | None = None) -> Refusal | None:
+    def commit(self, commit: Commit, claim: Claim | None = None) -> Refusal | None:
         """Make a commit again; return why it is refused, if it is.
 
         Args:
             commit: the commit as it was made there.
-            taken: the claim that it took there, if it did.
+            claim: the claim that it made there, if it did.
         """
-        own = self._translated(commit if taken else replace(commit, take=None))
+        own = self._translated(commit if claim else replace(commit, take=None))
         asked = 0
 
         def ask() -> CommitResult:
@@ -61,8 +61,8 @@ class Replay:
         refused = result.refused
         if refused is not None and asked > 1 and self._is_made(own, refused):
             return None  # Only the answer was lost.
-        if taken is not None and taken.step is not None and result.claim is not None:
-            self._fences[StepGuard(taken.step.step_id, taken.fence)] = result.claim.fence
+        if claim is not None and claim.step is not None and result.claim is not None:
+            self._fences[StepGuard(claim.step.step_id, claim.fence)] = result.claim.fence
         return refused
 
     def _translated(self, commit: Commit) -> Commit:
@@ -102,7 +102,6 @@ class NotMadeError(Exception):
     """A commit failed behind the steps; not to be tried again, as that has been done."""
 
     def __init__(self, cause: Exception) -> None:
-        """Remember what was raised."""
         super().__init__(str(cause))
         self.cause = cause
 
@@ -114,7 +113,6 @@ class Behind:
     """
 
     def __init__(self, replay: Replay) -> None:
-        """Start the OS thread."""
         self._replay = replay
         self._line: deque[tuple[Commit, Claim | None]] = deque()
         self._changed = threading.Condition()
@@ -124,12 +122,12 @@ class Behind:
         self._thread = threading.Thread(target=self._work, name="graphstalk-behind", daemon=True)
         self._thread.start()
 
-    def put(self, commit: Commit, taken: Claim | None) -> None:
+    def put(self, commit: Commit, claim: Claim | None) -> None:
         """Let a commit be made when those before it are; wait while the queue is full.
 
         Args:
             commit: what was committed.
-            taken: the claim that it took.
+            claim: the claim that it made.
 
         Raises:
             NotMadeError: if one before it failed.
@@ -138,7 +136,7 @@ class Behind:
             self._changed.wait_for(lambda: len(self._line) < limits.BEHIND_MAX)
             self._check()
             if not self.refused:
-                self._line.append((commit, taken))
+                self._line.append((commit, claim))
                 self._changed.notify_all()
 
     def settle(self) -> None:
@@ -175,10 +173,10 @@ class Behind:
                 self._changed.wait_for(lambda: self._line or self._stopped)
                 if not self._line:
                     return
-                commit, taken = self._line[0]
+                commit, claim = self._line[0]
             error, refused = None, None
             try:
-                refused = self._replay.commit(commit, taken)
+                refused = self._replay.commit(commit, claim)
             except Exception as raised:  # noqa: BLE001 - it is raised in the call
                 error = raised
             with self._changed:

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NoReturn, Self, get_args
 
-from orchestrator.checkpoint.events import RunEvent
 from orchestrator.errors import NotSupportedError
+from orchestrator.model.events import RunEvent
 from orchestrator.serde.classes import tag_of
 
 __all__ = ["BaseCheckpointSaver", "check_serde"]
@@ -224,7 +224,6 @@ class BaseCheckpointSaver:
         """Give back connections, where there are any."""
 
     def __enter__(self) -> Self:
-        """Return the saver itself."""
         return self
 
     def __exit__(
@@ -233,7 +232,6 @@ class BaseCheckpointSaver:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Give back connections."""
         self.close()
 
     def _saved(self) -> Any:

@@ -14,7 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from orchestrator.checkpoint.commit import (
+from orchestrator.frozen import frozen
+from orchestrator.ids import below
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import (
     Answer,
     Commit,
     EventDraft,
@@ -22,10 +25,7 @@ from orchestrator.checkpoint.commit import (
     StepUpdate,
     Wait,
 )
-from orchestrator.checkpoint.events import CommitRefused, Entry, StepReleased
-from orchestrator.checkpoint.model import RunStatus
-from orchestrator.ids import below
-from orchestrator.record import record
+from orchestrator.model.events import CommitRefused, Entry, StepReleased
 
 SETTLED = frozenset((Wait.ANSWER, Wait.PERSON))  # Such a step does not keep its superstep open.
 
@@ -135,7 +135,7 @@ class ThreadView(Protocol[_Step]):
         ...
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Refused:
     """A commit that changes nothing."""
 
@@ -143,7 +143,7 @@ class Refused:
     detail: str
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class StepChange:
     """The new fields of a step that is not completed."""
 
@@ -158,7 +158,7 @@ class StepChange:
     settled: bool
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=False)
 class Change:
     """What a commit makes of a thread, beyond what it brings."""
 
@@ -208,14 +208,10 @@ def transition(
     if commit.checkpoint is not None:
         open_ = 0
     open_ += len(commit.ready)
-    is_stuck = not open_ and status.active and commit.checkpoint is None and view is not None
-    return Change(
-        status=status,
-        open=open_,
-        stuck=is_stuck and view is not None and view.has_steps(),
-        guarded=guarded,
-        steps=steps,
-    )
+    stuck = False
+    if not open_ and status.active and commit.checkpoint is None and view is not None:
+        stuck = view.has_steps()
+    return Change(status, open_, stuck, guarded, steps)
 
 
 def _refusal(view: ThreadView[Any], commit: Commit, guarded: StepView | None) -> Refused | None:
@@ -304,7 +300,7 @@ def stale_event(commit: Commit) -> EventDraft:
 
 
 def released_event(thread_id: str, step_id: str, owner: str, fence: int) -> EventDraft:
-    """Return the event of a claim that was taken away."""
+    """Return the event of a claim that was released."""
     return _in_namespace(StepReleased(step=step_id, owner=owner, fence=fence), thread_id)
 
 

@@ -44,7 +44,7 @@ COMMANDS: dict[str, Entry] = {
     "resume": Entry("orchestrator.cli.runs", "Answer what a thread asks, or continue it."),
     "cancel": Entry("orchestrator.cli.runs", "Cancel the run of a thread."),
     "demo": Entry(
-        "orchestrator.cli.demo", "Run a census on a fleet, kill a worker, count what is lost."
+        "orchestrator.cli.demo", "Run a census on a fleet, kill a worker, count lost steps."
     ),
     "check": Entry(
         "orchestrator.cli.doctor", "List stored threads that this code cannot continue."
@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked = error.__cause__ or error  # click wraps the interrupt in its own exception.
         return stop_signals.exit_code_of(getattr(asked, "number", signal.SIGINT), arguments)
     except BrokenPipeError:
-        # The reader left. What is still buffered must not fail once more at exit.
+        # The reader left. The buffered output must not fail once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001  # The one place that owns the process.

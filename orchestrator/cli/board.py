@@ -10,16 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.cli.ledger import ThreadAccount, account_of
 from orchestrator.cli.output import say
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.events import StepCommitted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from orchestrator.checkpoint.commit import Event, LoadedThread
     from orchestrator.checkpointer.base import Checkpointer
+    from orchestrator.model.commit import Event, LoadedThread
 
 LINE_EVERY_S = 2.0  # Between two lines of progress where there is no terminal.
 NOTES_MAX = 8  # Lines kept under the live table.
@@ -262,7 +263,7 @@ class Watch:
                     yield thread, loaded
 
     def _committed(self, thread: str) -> int:
-        return sum(event.type == "step_committed" for event in self.events[thread])
+        return sum(event.type == StepCommitted.type for event in self.events[thread])
 
     def _planned(self, thread: str) -> int:
         return sum(len(event.fields.get("steps", b"").split()) for event in self.events[thread])

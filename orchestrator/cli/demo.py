@@ -1,6 +1,6 @@
 """`graphstalk demo`: a fleet counts source files, one of its workers is killed, nothing is lost.
 
-Whatever ends the demo ends what it started: workers, server, folders, keys.
+The end of the demo, also by an error, ends its workers and server and deletes its folders and keys.
 """
 
 from __future__ import annotations

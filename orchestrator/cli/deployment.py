@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import limits
-from orchestrator.checkpoint.audit import Damage
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.redis.rollback_guard import Halt, accept, halts
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
 from orchestrator.checkpointer.redis.workers import Fleet
 from orchestrator.cli.command_options import from_workers, read_settings
 from orchestrator.cli.findings import Facts, Place
 from orchestrator.config import Settings, without_password
-from orchestrator.coordinate.auditor import Auditor
 from orchestrator.errors import GraphstalkError, PartitionsDifferError
+from orchestrator.maintenance.auditor import Auditor
+from orchestrator.model.audit import Damage
+from orchestrator.model.checkpoint import RunStatus
 
 DISTRIBUTION = "graphstalk"
 OUR_NAMES = ("orchestrator", "workers", "examples")
@@ -120,7 +120,7 @@ def graph_facts(graphs: Mapping[str, str]) -> dict[str, Any]:
 
 def broker_facts(settings: Settings) -> dict[str, Any]:
     """Return whether the broker accepts messages, and the settings of redelivery."""
-    from orchestrator.execute.dispatch import broker_trouble  # --help must not pay for it.
+    from orchestrator.dispatch.broker import broker_trouble  # --help must not pay for it.
 
     return {"broker_trouble": broker_trouble(settings), **redelivery_facts(settings)}
 
@@ -132,7 +132,7 @@ def redelivery_facts(settings: Settings) -> dict[str, Any]:
     except ImportError:
         return {}
     if options.get("ack_emulation") is False:
-        return {}  # The broker keeps no book of what it delivered, so it repeats nothing.
+        return {}  # The broker does not record its deliveries, so it repeats none.
     return {"visibility_timeout_s": options.get("visibility_timeout")}
 
 

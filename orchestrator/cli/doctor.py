@@ -13,9 +13,9 @@ from orchestrator.cli.exits import Exit
 from orchestrator.cli.output import colour_allowed, plain, say, show, show_json
 
 if TYPE_CHECKING:
-    from orchestrator.checkpoint.audit import Damage
     from orchestrator.cli.deployment import Orphan
     from orchestrator.cli.findings import Finding
+    from orchestrator.model.audit import Damage
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 

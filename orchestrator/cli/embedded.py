@@ -302,7 +302,7 @@ def stop_process(process: subprocess.Popen[bytes], grace_s: float = STOP_GRACE_S
 
 
 def read_log(path: Path, start: int) -> str:
-    """Return what the log holds from `start` on."""
+    """Return the text of the log from `start` on."""
     try:
         with path.open("rb") as log:
             log.seek(start)
@@ -409,7 +409,7 @@ def try_lock(fd: int, kind: int) -> bool:
 
 
 def read_holder(fd: int) -> dict[str, object]:
-    """Return what the lock file says of its holder; nothing while it is being written."""
+    """Return the holder named by the lock file; nothing while it is being written."""
     with contextlib.suppress(ValueError):
         holder = json.loads(os.pread(fd, 4096, 0))
         if isinstance(holder, dict):

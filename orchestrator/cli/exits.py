@@ -16,7 +16,7 @@ from orchestrator.errors import (
     UnknownThreadError,
 )
 
-BROKEN_PIPE = 141  # 128 + SIGPIPE: what a shell reports when a reader such as `head` left.
+BROKEN_PIPE = 141  # 128 + SIGPIPE, as shells report when a reader such as `head` left.
 
 
 class Exit(enum.IntEnum):
@@ -32,7 +32,7 @@ class Exit(enum.IntEnum):
 
 
 class CommandError(GraphstalkError):
-    """A command that cannot do what it was asked, for a reason of the command line's own."""
+    """A command failed for a reason of the command line itself."""
 
     code = "COMMAND_FAILED"
 

@@ -67,8 +67,8 @@ class Facts:
     broker_trouble: str = ""  # Why a broker of its own accepts no messages.
     broker_name: str = ""  # The one that is configured here, by the same names.
     partitions_error: str | None = None  # Why the store and the settings here do not agree.
-    halts: Mapping[int, str] = field(default_factory=dict)  # Partition → what has happened to it.
-    emptied: bool = False  # Whether of what is halted nothing is left.
+    halts: Mapping[int, str] = field(default_factory=dict)  # Partition → the reason.
+    emptied: bool = False  # Whether the halted partitions are empty.
 
 
 Check = Callable[[Facts], Iterator[Finding]]
@@ -142,7 +142,7 @@ def state_survives_a_restart(facts: Facts) -> Iterator[Finding]:
     else:
         replicas = int(str(facts.info.get("connected_slaves", 0)))
         what = (
-            "the append-only file is off: a restart of the server loses what was committed "
+            "the append-only file is off: a restart of the server loses commits "
             "since its last snapshot"
         )
         if replicas:
@@ -299,7 +299,7 @@ def clocks_agree(facts: Facts) -> Iterator[Finding]:
 def workers_are_alive(facts: Facts) -> Iterator[Finding]:
     """Check that workers are alive."""
     if facts.workers == 0:
-        what = "no worker is alive: what is submitted waits"
+        what = "no worker is alive: submitted runs wait"
         yield Finding(
             Level.WARN, "NO_WORKERS", what, "start one: graphstalk worker, or graphstalk dev"
         )

@@ -22,12 +22,19 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from orchestrator.checkpoint.model import RunStatus
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.events import (
+    RunAccepted,
+    RunSucceeded,
+    StepCommitted,
+    StepReleased,
+    Superstep,
+)
 
-COMMITTED = "step_committed"
-ACCEPTED = "run_accepted"
-PLANNED = frozenset({ACCEPTED, "superstep"})  # Each names the steps it makes ready.
-RELEASED = "step_released"
+COMMITTED = StepCommitted.type
+ACCEPTED = RunAccepted.type
+PLANNED = frozenset({ACCEPTED, Superstep.type})  # Each names the steps it makes ready.
+RELEASED = StepReleased.type
 
 
 class Fact(Protocol):
@@ -64,7 +71,7 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Takeover:
-    """A step whose worker died: when that was noticed, and when another worker took it."""
+    """A step whose worker died: when that was noticed, and when another worker claimed it."""
 
     step: str
     owner: str  # Who died.
@@ -196,7 +203,7 @@ def text_of(event: Fact, name: str) -> str:
 
 IDLE = frozenset(status for status in RunStatus if not status.active)
 GONE = "gone"  # The status of a thread that was accepted and that the store does not know.
-SUCCEEDED = "run_succeeded"
+SUCCEEDED = RunSucceeded.type
 
 
 class Ran(NamedTuple):
@@ -246,14 +253,14 @@ def judge(
     ran: Sequence[Ran] | None = None,
     silent: Collection[str] = (),
 ) -> list[Finding]:
-    """Judge one thread, add it to the verdict, and return what was found.
+    """Judge one thread, add it to the verdict, and return its findings.
 
     Args:
         verdict: where it is added.
         thread: its name.
         events: all of its events, in order.
         status: of its run, as stored.
-        ran: what a witness saw of it; `None` if there was no witness.
+        ran: the attempts that a witness saw; `None` if there was no witness.
         silent: the nodes that a witness never sees.
     """
     found: list[tuple[str, str]] = []

@@ -3,7 +3,7 @@
 Rule 1: a child never outlives its parent. It is tethered, and the caller that starts children stops
         them in a `finally`.
 Rule 2: Ctrl-C is for the parent only. Each child is in its own session, so that the parent decides
-        who goes first.
+        the order in which they end.
 Rule 3: a whole child means its whole session: a worker's own children go with it.
 """
 
@@ -113,7 +113,7 @@ def pass_lines_on(name: str, stream: IO[bytes], sink: Sink) -> None:
 
 
 def stop_children(children: Sequence[Child], grace_s: float) -> list[Child]:
-    """Stop children side by side: SIGTERM to each, then SIGKILL to what is left of their sessions.
+    """Stop children side by side: SIGTERM to each, then SIGKILL to the rest of their sessions.
 
     A second stop signal while we wait ends the patience, not the clean-up.
 
@@ -169,7 +169,7 @@ def raise_on_stop_signals() -> Iterator[None]:
 
 # ---- workers --------------------------------------------------------------------------------
 #
-# Rule 1: a worker is a session of processes: what it started goes with it.
+# Rule 1: a worker is a session of processes, which end with it.
 # Rule 2: a local folder named `workers` or `orchestrator` must not replace ours: the interpreter is
 #         started so that it does not import from the current folder first. Graphs are found there.
 
@@ -187,7 +187,7 @@ def worker_environment(
     Args:
         url: the server.
         folder: for their temporary files, of which a killed one leaves some.
-        graphs: what they are to know, instead of what is configured where they start.
+        graphs: the graphs that they load, instead of the configured ones.
     """
     return {
         **with_graphs(os.environ, graphs or {}),

@@ -22,7 +22,7 @@ from orchestrator.errors import CheckpointerUnavailableError, GraphPausedError
 if TYPE_CHECKING:
     from orchestrator.client.client import Client
     from orchestrator.client.handle import RunHandle
-    from orchestrator.core.accepting import Multitask
+    from orchestrator.engine.accept import Multitask
 
 wait_option = click.option(
     "--wait", is_flag=True, help="Wait for the run to end, then print its state."
@@ -45,11 +45,9 @@ timeout_option = click.option(
     type=click.Choice(["reject", "enqueue", "interrupt", "rollback"]),
     default="reject",
     help="If the thread has a run already: refuse, wait until it has ended, stop it, or stop it "
-    "and take back what it has done.",
+    "and roll back its steps.",
 )
-@click.option(
-    "--queue", metavar="Q", help="Where the steps of the run go whose nodes name no queue."
-)
+@click.option("--queue", metavar="Q", help="The queue of the steps whose nodes name none.")
 @click.option(
     "--context", "context_json", metavar="JSON", help="What nodes get as runtime.context."
 )
@@ -106,7 +104,7 @@ def submit(  # noqa: PLR0913  # One for each option.
         multitask_strategy=strategy,
         queue=queue,
     )
-    if wait_s != 0 and not graphs:  # What is waited for is shown with the classes of this folder.
+    if wait_s != 0 and not graphs:  # The result is shown with the classes of this folder.
         client = open_reader(url)
         handle = replace(handle, client=client)
     return follow(client, handle, wait_s, as_json=as_json)
@@ -159,7 +157,7 @@ def resume(  # One for each option.
 def cancel(*, thread: str, as_json: bool, url: str | None) -> int:
     """Cancel the run of THREAD.
 
-    What it has committed stays. A step that runs now cannot commit any more.
+    Its committed steps stay. A step that runs now cannot commit any more.
     """
     client = open_client(url)
     client.cancel(thread)
@@ -215,7 +213,7 @@ def follow(client: Client, handle: RunHandle, wait_s: float | None, *, as_json: 
             report["interrupts"] = [{"id": id_, "value": value} for id_, value in asked.items()]
     try:
         report["status"] = str(handle.status)
-    except CheckpointerUnavailableError as error:  # What was asked for is stored all the same.
+    except CheckpointerUnavailableError as error:  # The request is stored all the same.
         report["status"] = "unknown"
         say(f"{line_of(error)}; run {handle.run_id} is stored, only its status is not known")
     if as_json:

@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM of a command, from its first import on.
 
 This module is the first that the command imports: while the others are loaded, a signal ends the
-process without a traceback. Later it becomes an exception, so that what was started is stopped.
+process without a traceback. Later it becomes an exception, so that started processes are stopped.
 
 Rule 1: Ctrl-C ends a command with 130.
 Rule 2: SIGTERM ends a service (`worker`, `dev`) with 0, since supervisors stop it so, and any other

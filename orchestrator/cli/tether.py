@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-EXIT_NOT_FOUND = 127  # What a shell answers for a program that is not there.
+EXIT_NOT_FOUND = 127  # The exit code of shells for a missing program.
 
 
 def tethered(argv: Sequence[str], at_death: signal.Signals = signal.SIGTERM) -> list[str]:
@@ -31,7 +31,7 @@ def tethered(argv: Sequence[str], at_death: signal.Signals = signal.SIGTERM) -> 
 
 
 def ask_for_death_signal(number: int) -> None:
-    """Ask the kernel to send this process, and what it becomes, a signal at its parent's death."""
+    """Ask the kernel to send this process a signal at its parent's death, also after `exec`."""
     import ctypes  # Only Linux needs it, and only here.
 
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.cli.command_options import (
     as_json_option,
     connecting,
@@ -28,11 +27,12 @@ from orchestrator.errors import (
     ThreadBusyError,
     UnknownThreadError,
 )
+from orchestrator.model.checkpoint import RunStatus
 
 if TYPE_CHECKING:
-    from orchestrator.checkpoint.model import StepError
     from orchestrator.client.client import Client, ThreadInfo
     from orchestrator.client.snapshot import StateSnapshot
+    from orchestrator.model.checkpoint import StepError
 
 THREAD_KEYS = ("thread_id", "graph", "status", "run_id", "resumes", "created_ms", "updated_ms")
 VALUE_CHARS_MAX = 100  # Of one value on a person's screen; --json prints it whole.
@@ -141,9 +141,9 @@ def state(
     with_traceback: bool,
     url: str | None,
 ) -> int:
-    """Show the state of THREAD: its values, what comes next, what failed, what it asks.
+    """Show the state of THREAD: its values, next nodes, errors and questions.
 
-    A value of a class that no graph here names is shown as its type and what it consists of.
+    A value of a class that no graph here names is shown as its type and fields.
     """
     snapshot = open_reader(url, graphs).get_state(thread)
     if as_json:

@@ -109,8 +109,8 @@ class Sabotage:
 
 GRAPH = "census"
 GRAPHS = {GRAPH: "examples.census:graph"}
-ANSWER = {"decision": "accept"}  # What a reviewer in a hurry says.
-LOOK_EVERY_S = 0.25
+ANSWER = {"decision": "accept"}  # The answer to every question.
+POLL_EVERY_S = 0.25
 STOP_GRACE_S = 5.0
 
 
@@ -178,11 +178,11 @@ def run_trial(
         deadline = began_s + setup.timeout_s
         while not watch.ended and time.monotonic() < deadline:
             go_round(client, watch, sabotage, fleet, board)
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_EVERY_S)
         wall_s = time.monotonic() - began_s
     finally:
         fleet.stop(STOP_GRACE_S)
-    end = Watch(store, watch.threads)  # From the beginning: whatever came late counts too.
+    end = Watch(store, watch.threads)  # From the beginning: late events count too.
     end.poll()
     return report_of(end.accounts(), sabotage.kills, wall_s), end
 
@@ -214,7 +214,7 @@ def go_round(client: Client, watch: Watch, sabotage: Sabotage, fleet: Fleet, boa
 
 
 def report_of(accounts: Sequence[ThreadAccount], kills: Sequence[Kill], wall_s: float) -> Report:
-    """Return the report on threads whose accounts are drawn up."""
+    """Return the report on the accounts of threads."""
     ledger = add_up(accounts)
     delays = takeovers(accounts, kills)
     return Report(

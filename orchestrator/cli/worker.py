@@ -67,7 +67,9 @@ def worker_arguments(
     metavar="MAX,MIN",
     help="As many pool processes as there is work for, within these bounds (prefork).",
 )
-@click.option("--loglevel", "-l", type=click.Choice(LEVELS), help="What is logged.")
+@click.option(
+    "--loglevel", "-l", type=click.Choice(LEVELS), help="The lowest level that is logged."
+)
 @graphs_option
 @url_option
 @debug_option

@@ -11,17 +11,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.checkpoint.commit import LoadedThread
-from orchestrator.checkpoint.model import Checkpoint, Interrupt, PlannedStep
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.client.calls import Calls
 from orchestrator.client.snapshot import child_namespace
 from orchestrator.client.threadconfig import ConfigError, ThreadConfig
-from orchestrator.core.branches import caller_of, parents_of
-from orchestrator.core.questions import answers_to, placed
-from orchestrator.core.records import Records
-from orchestrator.core.steering import Spot, carried_in, place_of
+from orchestrator.engine.branches import caller_of, parents_of
+from orchestrator.engine.carryover import Spot, carried_in, place_of
+from orchestrator.engine.questions import answers_to, placed
+from orchestrator.engine.records import Records
 from orchestrator.ids import checkpoint_text, child_thread, root_thread
+from orchestrator.model.checkpoint import Checkpoint, Interrupt, PlannedStep
+from orchestrator.model.commit import LoadedThread
 from orchestrator.step.answers import check_answer
 
 if TYPE_CHECKING:

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import LoadedThread
 from orchestrator.client.options import CallOptions, SubmitOptions
 from orchestrator.client.threadconfig import ConfigError, ThreadConfig, parse_config
-from orchestrator.core.accepting import RunConfig
-from orchestrator.core.records import Records
+from orchestrator.engine.accept import RunConfig
+from orchestrator.engine.records import Records
 from orchestrator.errors import InvalidUpdateError
 from orchestrator.graph.routing import Command, own
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import check_thread_id, new_uuid
+from orchestrator.model.commit import LoadedThread
 from orchestrator.step.call import updates_of
 from orchestrator.step.facts import Advanced, Left
 

@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.checkpoint.commit import LoadedThread
-from orchestrator.checkpoint.model import Interrupt, RunStatus
-from orchestrator.core.questions import open_questions
+from orchestrator.engine.questions import open_questions
 from orchestrator.ids import checkpoint_text, root_thread
+from orchestrator.model.checkpoint import Interrupt, RunStatus
+from orchestrator.model.commit import LoadedThread
 from orchestrator.step.call import finish
 
 if TYPE_CHECKING:

@@ -13,16 +13,16 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from orchestrator.channels import MISSING
-from orchestrator.checkpoint.commit import Commit, LoadedThread, ReadyStep, Refusal
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.core import calling, lining
-from orchestrator.core.accepting import RunConfig, accept, accept_at, paused_by_node, plain
-from orchestrator.core.questions import answers_given, id_named, open_questions
-from orchestrator.core.records import Records
-from orchestrator.core.salvage import damage_to_state
-from orchestrator.core.steering import Spot
-from orchestrator.core.stepping import Placement, in_one_log
+from orchestrator.engine import resume as resumption
+from orchestrator.engine import run_queue
+from orchestrator.engine.accept import RunConfig, accept, accept_at, paused_by_node, plain
+from orchestrator.engine.carryover import Spot
+from orchestrator.engine.questions import answers_given, id_named, open_questions
+from orchestrator.engine.records import Records
+from orchestrator.engine.rollback import damage_to_state
+from orchestrator.engine.settle import Placement, in_one_log
 from orchestrator.errors import (
     EmptyInputError,
     NoPendingInterruptError,
@@ -33,6 +33,7 @@ from orchestrator.errors import (
 )
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import checkpoint_text, child_thread, root_thread
+from orchestrator.model.commit import Commit, LoadedThread, ReadyStep, Refusal
 from orchestrator.step.answers import check_answer
 from orchestrator.step.cancelscope import check_cancelled
 from orchestrator.step.lease import LEASE_TTL_S, owner_is_dead
@@ -198,7 +199,7 @@ class Calls:
     ) -> tuple[str, tuple[ReadyStep, ...]]:
         """Let a run wait until the one there is has ended."""
         thread_id = where.thread_id
-        lining.check(thread_id, config, loaded)
+        run_queue.check(thread_id, config, loaded)
         while config.owner:  # It is to be this process's own: the process itself waits.
             check_cancelled()
             self.store.events(thread_id, after=loaded.seq, wait_s=_LOOK_S)
@@ -207,7 +208,7 @@ class Calls:
                 with suppress(ThreadBusyError):  # Another one was faster.
                     alone = replace(config, multitask="reject")
                     return self.accept(thread_id, where.graph, value, alone)
-        result = self.store.commit(lining.enqueue(self.records, where, value, config, loaded))
+        result = self.store.commit(run_queue.enqueue(self.records, where, value, config, loaded))
         if result.refused is Refusal.KEY_USED:
             return result.detail, ()
         return config.run_id, self.begin_next(thread_id) if result.waiting else ()
@@ -245,7 +246,7 @@ class Calls:
         return self.store.load(thread_id, values=needs_values)
 
     def _hold(self, owner: str) -> None:
-        """Let a process hold a lease before a run is its own, or it would be nobody's at first."""
+        """Take the lease before the ownership, so that the run never seems abandoned."""
         if owner:
             self.store.renew([owner], ttl_s=LEASE_TTL_S)
 
@@ -302,7 +303,7 @@ class Calls:
 
         def decide(loaded: LoadedThread) -> Commit:
             named = id_named(loaded, to, self.records.interrupt)
-            decided = calling.answer(
+            decided = resumption.answer(
                 self.records,
                 thread_id,
                 loaded,
@@ -339,17 +340,17 @@ class Calls:
         def decide(loaded: LoadedThread) -> Commit | None:
             queue = self.default_queue
             return self._owned(
-                calling.carry_on(self.records, thread_id, loaded, recursion_limit, queue, call)
+                resumption.carry_on(self.records, thread_id, loaded, recursion_limit, queue, call)
             )
 
         try:
-            commit = self._decide(thread_id, decide, calling.reason_of)
+            commit = self._decide(thread_id, decide, resumption.reason_of)
         except StateCorruptedError:
             if not self._salvaged(thread_id):
                 raise
-            commit = self._decide(thread_id, decide, calling.reason_of)
+            commit = self._decide(thread_id, decide, resumption.reason_of)
         if commit is None and self._salvaged(thread_id):  # What it ended with is damaged.
-            commit = self._decide(thread_id, decide, calling.reason_of)
+            commit = self._decide(thread_id, decide, resumption.reason_of)
         return None if commit is None else _ready(commit)
 
     def _salvaged(self, thread_id: str, *, afresh: bool = False) -> bool:
@@ -367,7 +368,7 @@ class Calls:
         Raises:
             UnknownThreadError: if there is no such thread.
         """
-        if run_id and self.store.commit(lining.withdraw(thread_id, run_id)).refused is None:
+        if run_id and self.store.commit(run_queue.withdraw(thread_id, run_id)).refused is None:
             return True
         return self._end(thread_id, run_id)
 
@@ -376,7 +377,7 @@ class Calls:
 
         def decide(loaded: LoadedThread) -> Commit | None:
             mine = run_id in {"", loaded.head.run_id}
-            return calling.cancel(thread_id, loaded) if mine else None
+            return resumption.cancel(thread_id, loaded) if mine else None
 
         commit = self._decide(thread_id, decide)
         for step in (loaded.steps if loaded else {}).values():
@@ -406,7 +407,7 @@ class Calls:
                 return
             loaded = self.store.load(thread_id, values=False)
             if refused is Refusal.UNKNOWN_THREAD or loaded is None:
-                raise calling.missing(thread_id)
+                raise resumption.missing(thread_id)
             if cancel:
                 for run_id in (*loaded.line, ""):
                     self.cancel(thread_id, run_id)
@@ -451,7 +452,7 @@ class Calls:
             began = perf_counter()
             loaded = self._loaded(thread_id)
             if loaded is None:
-                raise calling.missing(thread_id)
+                raise resumption.missing(thread_id)
             has_it = perf_counter()
             commit = decide(loaded)
             if commit is None:
@@ -484,7 +485,7 @@ def _ready(commit: Commit) -> tuple[ReadyStep, ...]:
 
 
 def _has_ended(loaded: LoadedThread) -> bool:
-    """Return whether a thread is free: its run has ended, and nobody is in line."""
+    """Return whether a thread is free: its run has ended, and no run waits in line."""
     return loaded.head.status.final and not loaded.line
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from orchestrator.checkpoint.commit import LoadedThread
-from orchestrator.checkpoint.model import Head
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.client.compiled import CompiledStateGraph
-from orchestrator.core.adopting import mismatch
-from orchestrator.core.salvage import damage_to_state, damage_to_steps
+from orchestrator.engine.compat import mismatch
+from orchestrator.engine.rollback import damage_to_state, damage_to_steps
 from orchestrator.errors import GraphstalkError, UnknownTypeError
+from orchestrator.model.checkpoint import Head
+from orchestrator.model.commit import LoadedThread
 
 __all__ = ["Trouble", "check_threads"]
 

@@ -18,17 +18,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.channels import Overwrite
-from orchestrator.checkpoint.commit import (
-    CRASHED,
-    HANDED_BACK,
-    Commit,
-    LoadedThread,
-    ReadyStep,
-    StepUpdate,
-    Wait,
-)
-from orchestrator.checkpoint.lifecycle import ACTIVE, RUNS, RunMove
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.checkpointer.overlay import Overlay
@@ -37,12 +26,13 @@ from orchestrator.client.calls import Calls
 from orchestrator.client.results import failure_of
 from orchestrator.client.snapshot import lasting_namespace, live_values, shown
 from orchestrator.client.threadconfig import ThreadConfig
-from orchestrator.core.accepting import RunConfig, left_behind, paused_by_node
-from orchestrator.core.branches import belongs, below, crowded, leaves
-from orchestrator.core.questions import open_questions
-from orchestrator.core.steering import Spot, spot_in
-from orchestrator.core.stepping import IN_SUBGRAPH, TURN, TURN_ABOVE, Placement
-from orchestrator.core.turns import gives_way, is_before
+from orchestrator.dispatch.local import InProcess
+from orchestrator.engine.accept import RunConfig, left_behind, paused_by_node
+from orchestrator.engine.branches import belongs, below, crowded, leaves
+from orchestrator.engine.carryover import Spot, spot_in
+from orchestrator.engine.questions import open_questions
+from orchestrator.engine.settle import IN_SUBGRAPH, TURN, TURN_ABOVE, Placement
+from orchestrator.engine.turns import gives_way, is_before
 from orchestrator.errors import (
     GraphInterrupt,
     NoPendingInterruptError,
@@ -51,10 +41,20 @@ from orchestrator.errors import (
     ThreadBusyError,
     UnknownInterruptError,
 )
-from orchestrator.execute.inprocess import InProcess
 from orchestrator.graph.routing import Command, Send
 from orchestrator.graph.schema import ROOT, update_items
 from orchestrator.ids import child_thread, root_thread, short_hash
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import (
+    CRASHED,
+    HANDED_BACK,
+    Commit,
+    LoadedThread,
+    ReadyStep,
+    StepUpdate,
+    Wait,
+)
+from orchestrator.model.lifecycle import ACTIVE, RUNS, RunMove
 from orchestrator.step.attempt import Attempt
 from orchestrator.step.bridge import GraphRun, child_run
 from orchestrator.step.cancelscope import check_cancelled

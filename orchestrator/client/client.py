@@ -9,8 +9,6 @@ from functools import partial
 from typing import Any, Self, Unpack
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import Event, LoadedThread, ReadyStep
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
 from orchestrator.checkpointer.redis.workers import Fleet, Worker
 from orchestrator.client.beginning import checked_input, checked_submitted, run_config
@@ -36,18 +34,18 @@ from orchestrator.client.streaming import known_by
 from orchestrator.client.threadconfig import parse_config
 from orchestrator.client.unseen import Unseen
 from orchestrator.config import Settings
-from orchestrator.core.calling import missing
-from orchestrator.core.questions import open_questions
-from orchestrator.core.records import Records
-from orchestrator.errors import RunNotFinishedError, UnknownGraphError
-from orchestrator.execute.dispatch import (
+from orchestrator.dispatch.await_run import left_by, run_of, wait_for_rest, wait_until
+from orchestrator.dispatch.broker import (
     Dispatch,
     disconnect,
     dispatcher,
     open_store,
     warn_if_unread,
 )
-from orchestrator.execute.waiting import left_by, run_of, wait_for_rest, wait_until
+from orchestrator.engine.questions import open_questions
+from orchestrator.engine.records import Records
+from orchestrator.engine.resume import missing
+from orchestrator.errors import RunNotFinishedError, UnknownGraphError
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import (
     ThreadId,
@@ -56,6 +54,8 @@ from orchestrator.ids import (
     new_uuid,
     short_hash,
 )
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import Event, LoadedThread, ReadyStep
 from orchestrator.serde.codec import UNKNOWN_TYPED, Codec
 from orchestrator.step.carrying import CARRYING
 from orchestrator.step.surroundings import context_for

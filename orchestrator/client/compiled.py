@@ -32,11 +32,11 @@ from orchestrator.client.state import StateFace
 from orchestrator.client.streaming import printed, prints, stream_parts
 from orchestrator.client.threadconfig import ThreadConfig, joined, merged, parse_config
 from orchestrator.clock import SystemClock
-from orchestrator.core.accepting import RunConfig
-from orchestrator.core.records import Records
+from orchestrator.dispatch.base import Executor
+from orchestrator.dispatch.local import InProcess
 from orchestrator.drawing import Drawing, Opens, drawing_of
-from orchestrator.execute.base import Executor
-from orchestrator.execute.inprocess import InProcess
+from orchestrator.engine.accept import RunConfig
+from orchestrator.engine.records import Records
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.compile import checked_dispatch, checked_queue
 from orchestrator.graph.routing import START, Command

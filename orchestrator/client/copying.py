@@ -7,24 +7,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import (
+from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.client.threadconfig import ConfigError
+from orchestrator.engine.accept import check_idle
+from orchestrator.engine.records import Records
+from orchestrator.engine.resume import missing
+from orchestrator.errors import NotSupportedError
+from orchestrator.frozen import replace
+from orchestrator.ids import child_thread, new_uuid, root_thread
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import (
     Commit,
     LoadedThread,
     ReadyStep,
     StepGuard,
     StepUpdate,
 )
-from orchestrator.checkpoint.events import ThreadCopied
-from orchestrator.checkpoint.model import RunStatus
-from orchestrator.checkpoint.tails import is_list, tail_of
-from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.client.threadconfig import ConfigError
-from orchestrator.core.accepting import check_idle
-from orchestrator.core.calling import missing
-from orchestrator.core.records import Records
-from orchestrator.errors import NotSupportedError
-from orchestrator.ids import child_thread, new_uuid, root_thread
-from orchestrator.record import replace
+from orchestrator.model.events import ThreadCopied
+from orchestrator.model.tails import is_list, tail_of
 
 __all__ = ["copy_of"]
 

@@ -6,10 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from orchestrator.checkpoint.commit import Commit, LoadedThread
-from orchestrator.checkpoint.events import StateEdited
-from orchestrator.checkpoint.model import Checkpoint, Head, Outcome, PlannedStep, RunStatus
-from orchestrator.core.accepting import (
+from orchestrator.engine.accept import (
     RunConfig,
     branch_of,
     check_idle,
@@ -17,17 +14,20 @@ from orchestrator.core.accepting import (
     new_head,
     plain,
 )
-from orchestrator.core.advance import Frame, Next, accept_input, advance
-from orchestrator.core.apply import LEFT, RETURN
-from orchestrator.core.branches import branched, remarked
-from orchestrator.core.steering import Spot, is_steered
-from orchestrator.core.stepping import Placement, Stepping
+from orchestrator.engine.advance import Frame, Next, accept_input, advance
+from orchestrator.engine.apply import LEFT, RETURN
+from orchestrator.engine.branches import branched, remarked
+from orchestrator.engine.carryover import Spot, is_steered
+from orchestrator.engine.settle import Placement, Stepping
 from orchestrator.errors import InvalidUpdateError, ParentCommand
+from orchestrator.frozen import replace
 from orchestrator.graph.introspection import INJECTED
 from orchestrator.graph.routing import END, START, branch_channel, own, plain_name
 from orchestrator.graph.spec import NodeSpec
 from orchestrator.ids import mint_checkpoint_id
-from orchestrator.record import replace
+from orchestrator.model.checkpoint import Checkpoint, Head, Outcome, PlannedStep, RunStatus
+from orchestrator.model.commit import Commit, LoadedThread
+from orchestrator.model.events import StateEdited
 from orchestrator.step.call import leads, updates_of, writes_of_edit
 
 __all__ = ["INPUT", "Editor", "StateUpdate", "copied"]

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from orchestrator.checkpoint.commit import Event, LoadedStep, LoadedThread, Wait
-from orchestrator.checkpoint.events import StepEntry, StepInterrupted, StepPaused, read_event
-from orchestrator.checkpoint.model import RunStatus
-from orchestrator.core.records import Records
-from orchestrator.core.stepping import ASLEEP, IN_SUBGRAPH
-from orchestrator.core.turns import gives_way
+from orchestrator.engine.records import Records
+from orchestrator.engine.settle import ASLEEP, IN_SUBGRAPH
+from orchestrator.engine.turns import gives_way
 from orchestrator.ids import root_thread
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import Event, LoadedStep, LoadedThread, Wait
+from orchestrator.model.events import StepEntry, StepInterrupted, StepPaused, read_event
 
 __all__ = ["Claimed", "Explanation", "Facts", "Reason", "ReasonCode", "Station", "explain"]
 

@@ -15,9 +15,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from orchestrator.checkpoint.commit import Event, LoadedThread
-from orchestrator.checkpoint.events import (
-    Damaged,
+from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.client.beginning import left_in
+from orchestrator.client.options import OptionError
+from orchestrator.client.unseen import Unseen
+from orchestrator.engine.records import Records
+from orchestrator.frozen import replace
+from orchestrator.graph.spec import GraphSpec
+from orchestrator.ids import child_thread
+from orchestrator.model.commit import Event, LoadedThread
+from orchestrator.model.events import (
     Entry,
     InterruptAnswered,
     RunAccepted,
@@ -33,16 +40,9 @@ from orchestrator.checkpoint.events import (
     StreamMessages,
     Superstep,
     TaskCompleted,
+    Unreadable,
     read_event,
 )
-from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.client.beginning import left_in
-from orchestrator.client.options import OptionError
-from orchestrator.client.unseen import Unseen
-from orchestrator.core.records import Records
-from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import child_thread
-from orchestrator.record import replace
 from orchestrator.step.carrying import CARRYING
 from orchestrator.step.facts import (
     Advanced,
@@ -232,7 +232,7 @@ class Follower:
         return True
 
     def _of(self, event: Event, entry: Entry) -> Iterator[Fact]:
-        if isinstance(entry, Damaged):
+        if isinstance(entry, Unreadable):
             yield self._missed(event.seq, event.seq, "damaged")
             return
         found = self._read(entry)

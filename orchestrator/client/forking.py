@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.checkpoint.commit import Commit
-from orchestrator.checkpoint.events import ThreadForked
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.client.calls import Calls
 from orchestrator.client.snapshot import config_of
 from orchestrator.client.threadconfig import ConfigError, ThreadConfig
-from orchestrator.core.accepting import new_head
-from orchestrator.core.branches import without_branch
-from orchestrator.core.calling import missing
-from orchestrator.core.steering import without_spots
-from orchestrator.core.stepping import Placement, steps_of
+from orchestrator.engine.accept import new_head
+from orchestrator.engine.branches import without_branch
+from orchestrator.engine.carryover import without_spots
+from orchestrator.engine.resume import missing
+from orchestrator.engine.settle import Placement, steps_of
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import Commit
+from orchestrator.model.events import ThreadForked
 
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph

@@ -13,8 +13,8 @@ from orchestrator.channels import EphemeralValue, LastValue
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.client.options import check_parts
+from orchestrator.dispatch.base import Executor
 from orchestrator.errors import InvalidGraphError
-from orchestrator.execute.base import Executor
 from orchestrator.graph.compile import identified
 from orchestrator.graph.introspection import injected, name_of
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy, policies_of

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from orchestrator.checkpoint.commit import Event, LoadedStep, LoadedThread, Wait
 from orchestrator.checkpointer.redis.rollback_guard import halted_at
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
 from orchestrator.checkpointer.redis.workers import Fleet
 from orchestrator.client.explaining import Claimed, Explanation, Facts, Station, explain
-from orchestrator.core.calling import missing
-from orchestrator.core.records import Records
-from orchestrator.core.stepping import IN_SUBGRAPH
+from orchestrator.engine.records import Records
+from orchestrator.engine.resume import missing
+from orchestrator.engine.settle import IN_SUBGRAPH
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import child_thread, root_thread
+from orchestrator.model.commit import Event, LoadedStep, LoadedThread, Wait
 
 __all__ = ["Inquiry"]
 

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, TypedDict, cast
 
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.core.accepting import Multitask
+from orchestrator.dispatch.base import Executor
+from orchestrator.engine.accept import Multitask
 from orchestrator.errors import GraphstalkError
-from orchestrator.execute.base import Executor
 from orchestrator.graph.scope import RunControl
 from orchestrator.graph.spec import DispatchMode
 from orchestrator.ids import QUEUE_RULE, is_queue

@@ -10,13 +10,13 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.checkpoint.commit import LoadedStep, LoadedThread, Wait
-from orchestrator.checkpoint.model import Checkpoint, PlannedStep, RunStatus
 from orchestrator.client.snapshot import child_namespace
 from orchestrator.drawing import NodeState
 from orchestrator.graph.routing import END
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import child_thread, root_thread
+from orchestrator.model.checkpoint import Checkpoint, PlannedStep, RunStatus
+from orchestrator.model.commit import LoadedStep, LoadedThread, Wait
 
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph

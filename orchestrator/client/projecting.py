@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from orchestrator.checkpoint.model import Checkpoint, Interrupt, PlannedStep
 from orchestrator.client.snapshot import (
     as_written,
     child_namespace,
@@ -17,12 +16,13 @@ from orchestrator.client.snapshot import (
     shown,
     written,
 )
-from orchestrator.core.advance import Frame
-from orchestrator.core.apply import HANDLED, RETURN
-from orchestrator.core.branches import parents_of
+from orchestrator.engine.advance import Frame
+from orchestrator.engine.apply import HANDLED, RETURN
+from orchestrator.engine.branches import parents_of
 from orchestrator.graph.routing import START, Command, channel_name
 from orchestrator.graph.spec import SINGLE, GraphSpec
 from orchestrator.ids import root_thread
+from orchestrator.model.checkpoint import Checkpoint, Interrupt, PlannedStep
 from orchestrator.step.call import input_of
 from orchestrator.step.facts import (
     Advanced,

@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar, cast
 
-from orchestrator.checkpoint.commit import LoadedThread
-from orchestrator.checkpoint.model import RunStatus, StepError
 from orchestrator.client.options import OptionError
 from orchestrator.client.snapshot import StateSnapshot, live_values, shown
-from orchestrator.core.accepting import paused_by_node
-from orchestrator.core.questions import open_questions
-from orchestrator.core.records import Records
+from orchestrator.engine.accept import paused_by_node
+from orchestrator.engine.questions import open_questions
+from orchestrator.engine.records import Records
 from orchestrator.errors import (
     GraphPausedError,
     GraphRecursionError,
@@ -22,6 +20,8 @@ from orchestrator.errors import (
     StepFailedError,
 )
 from orchestrator.graph.spec import GraphSpec
+from orchestrator.model.checkpoint import RunStatus, StepError
+from orchestrator.model.commit import LoadedThread
 
 __all__ = [
     "INTERRUPT",

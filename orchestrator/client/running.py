@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.checkpoint.commit import LoadedThread, ReadyStep
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.checkpointer.overlay import Overlay
@@ -20,18 +19,19 @@ from orchestrator.client.options import CallOptions, OptionError, check_output_k
 from orchestrator.client.results import INTERRUPT, GraphOutput, outcome_of, without_questions
 from orchestrator.client.starting import Start
 from orchestrator.client.threadconfig import RootCheckpointerError, ThreadConfig
-from orchestrator.core.accepting import RunConfig, left_behind
-from orchestrator.core.calling import missing
+from orchestrator.dispatch.await_run import run_of
+from orchestrator.dispatch.local import InProcess, LocalRun
+from orchestrator.engine.accept import RunConfig, left_behind
+from orchestrator.engine.resume import missing
 from orchestrator.errors import (
     InvalidUpdateError,
     ThreadBusyError,
     UnserializableValueError,
 )
-from orchestrator.execute.inprocess import InProcess, LocalRun
-from orchestrator.execute.waiting import run_of
 from orchestrator.graph.routing import START, plain_name
 from orchestrator.graph.scope import current_scope
 from orchestrator.ids import new_uuid, root_thread
+from orchestrator.model.commit import LoadedThread, ReadyStep
 from orchestrator.step.access import Access, new_owner
 from orchestrator.step.bridge import GraphRun, graph_run
 from orchestrator.step.cancelscope import check_cancelled

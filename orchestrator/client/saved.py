@@ -12,22 +12,22 @@ from typing import Any, NamedTuple
 
 from orchestrator import limits
 from orchestrator.channels import MISSING
-from orchestrator.checkpoint.commit import LoadedStep, LoadedThread
-from orchestrator.checkpoint.model import Checkpoint, PlannedStep
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.client.calls import Calls
 from orchestrator.client.copying import copy_of
 from orchestrator.client.snapshot import as_written, snapshot
 from orchestrator.client.threadconfig import ConfigError, ThreadConfig, parse_config
-from orchestrator.core.apply import NO_CHANNELS, RETURN, SENDS
-from orchestrator.core.branches import base_of
-from orchestrator.core.records import Records
-from orchestrator.core.steering import kept_in
+from orchestrator.engine.apply import NO_CHANNELS, RETURN, SENDS
+from orchestrator.engine.branches import base_of
+from orchestrator.engine.carryover import kept_in
+from orchestrator.engine.records import Records
 from orchestrator.errors import GraphstalkError, UnknownThreadError
+from orchestrator.frozen import frozen, replace
 from orchestrator.graph.routing import START, channel_name
 from orchestrator.graph.schema import CONTROL
 from orchestrator.ids import check_thread_id, checkpoint_text
-from orchestrator.record import record, replace
+from orchestrator.model.checkpoint import Checkpoint, PlannedStep
+from orchestrator.model.commit import LoadedStep, LoadedThread
 from orchestrator.serde.codec import UNKNOWN_PLAIN, Codec
 from orchestrator.step.surroundings import PREVIOUS
 
@@ -286,7 +286,7 @@ class SavedThreads:
         copy_of(self.store, self.records, check_thread_id(source), check_thread_id(target))
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Facts:
     """What LangGraph keeps in every checkpoint and this project derives from those before it.
 
@@ -299,7 +299,7 @@ class Facts:
     seen: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class _Past:
     """A checkpoint, and whether its steps asked or failed before they completed."""
 

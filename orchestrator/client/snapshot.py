@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from orchestrator.channels import MISSING, Overwrite, overwrite_of
-from orchestrator.checkpoint.commit import LoadedStep, LoadedThread
-from orchestrator.checkpoint.model import Checkpoint, Interrupt, PlannedStep, RunStatus, StepError
-from orchestrator.core.apply import HANDLED, LEFT, NO_CHANNELS, RETURN, SENDS, apply
-from orchestrator.core.branches import parents_of, without_branch
-from orchestrator.core.records import Records
-from orchestrator.core.salvage import damage_to_state
-from orchestrator.core.steering import carried_in, spot_in
+from orchestrator.engine.apply import HANDLED, LEFT, NO_CHANNELS, RETURN, SENDS, apply
+from orchestrator.engine.branches import parents_of, without_branch
+from orchestrator.engine.carryover import carried_in, spot_in
+from orchestrator.engine.records import Records
+from orchestrator.engine.rollback import damage_to_state
 from orchestrator.errors import InvalidUpdateError, StateCorruptedError
 from orchestrator.graph.schema import CONTROL
 from orchestrator.graph.spec import SINGLE, GraphSpec
 from orchestrator.ids import checkpoint_text, root_thread
+from orchestrator.model.checkpoint import Checkpoint, Interrupt, PlannedStep, RunStatus, StepError
+from orchestrator.model.commit import LoadedStep, LoadedThread
 
 __all__ = [
     "PregelTask",

@@ -7,17 +7,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.channels import MISSING
-from orchestrator.checkpoint.commit import LoadedThread, ReadyStep
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.client.addressing import Address, Addresses
 from orchestrator.client.calls import Calls
 from orchestrator.client.editing import Editor
 from orchestrator.client.threadconfig import ConfigError, ThreadConfig
-from orchestrator.core.accepting import RunConfig
-from orchestrator.core.adopting import mismatch
-from orchestrator.core.questions import open_questions
-from orchestrator.core.steering import Spot
-from orchestrator.core.stepping import Stepping
+from orchestrator.engine.accept import RunConfig
+from orchestrator.engine.carryover import Spot
+from orchestrator.engine.compat import mismatch
+from orchestrator.engine.questions import open_questions
+from orchestrator.engine.settle import Stepping
 from orchestrator.errors import (
     EmptyInputError,
     GraphMismatchError,
@@ -28,6 +27,7 @@ from orchestrator.errors import (
 )
 from orchestrator.graph.routing import Command, own
 from orchestrator.ids import root_thread
+from orchestrator.model.commit import LoadedThread, ReadyStep
 from orchestrator.step.call import check_steering, updates_of
 from orchestrator.step.untracked import split_input
 

@@ -7,8 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.channels import MISSING
-from orchestrator.checkpoint.commit import Commit, LoadedThread
-from orchestrator.checkpoint.model import PlannedStep
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.client.calls import Calls
 from orchestrator.client.editing import INPUT, Editor, StateUpdate, copied
@@ -17,14 +15,16 @@ from orchestrator.client.options import CallOptions
 from orchestrator.client.schemas import SchemaFace
 from orchestrator.client.snapshot import StateSnapshot, config_of, snapshot
 from orchestrator.client.threadconfig import ConfigError, ThreadConfig, merged, parse_config
-from orchestrator.core.accepting import RunConfig
-from orchestrator.core.branches import parents_of
-from orchestrator.core.records import Records
-from orchestrator.core.stepping import Stepping
+from orchestrator.dispatch.base import Executor
+from orchestrator.engine.accept import RunConfig
+from orchestrator.engine.branches import parents_of
+from orchestrator.engine.records import Records
+from orchestrator.engine.settle import Stepping
 from orchestrator.errors import InvalidUpdateError, UnknownThreadError
-from orchestrator.execute.base import Executor
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import ThreadId, child_thread, new_uuid, root_thread
+from orchestrator.model.checkpoint import PlannedStep
+from orchestrator.model.commit import Commit, LoadedThread
 
 if TYPE_CHECKING:
     from orchestrator.client.compiled import CompiledStateGraph

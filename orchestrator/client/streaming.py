@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import limits
 from orchestrator.channels import MISSING
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.client import callbacks
 from orchestrator.client.beginning import first_fact
 from orchestrator.client.following import Follower, Known, check_kept
@@ -21,13 +20,14 @@ from orchestrator.client.results import outcome_of, without_questions
 from orchestrator.client.running import Running
 from orchestrator.client.snapshot import live_values
 from orchestrator.client.unseen import Unseen
-from orchestrator.core.records import Records
+from orchestrator.dispatch.local import InProcess, LocalRun
+from orchestrator.engine.records import Records
 from orchestrator.errors import StreamGapError
-from orchestrator.execute.inprocess import InProcess, LocalRun
 from orchestrator.graph.routing import Command, own
 from orchestrator.graph.scope import current_scope
 from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import root_thread
+from orchestrator.model.checkpoint import RunStatus
 from orchestrator.step.cancelscope import Cancelled, check_cancelled, elsewhere
 from orchestrator.step.facts import Fact, Missed
 

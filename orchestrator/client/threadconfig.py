@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.core.accepting import NO_MARKS
+from orchestrator.engine.accept import NO_MARKS
 from orchestrator.errors import GraphstalkError, InvalidThreadIdError
 from orchestrator.ids import (
     ThreadId,

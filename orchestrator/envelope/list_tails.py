@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import Commit
-from orchestrator.checkpoint.tails import joined
 from orchestrator.envelope.damage import Damaged, damaged
 from orchestrator.envelope.seal import needs, needs_any, seal, unseal, unseal_needing
+from orchestrator.model.commit import Commit
+from orchestrator.model.tails import joined
 
 
 def _place(thread_id: str) -> str:

@@ -26,7 +26,8 @@ import zstandard
 from orchestrator import limits
 from orchestrator.envelope.damage import Damaged, damaged
 
-# The first byte of a sealed record is 1 and these flags; 4 to 6 are reserved.
+# The first byte of a sealed record is 1 and these flags. 4 is reserved for encrypted records, which
+# begin with the id of their key; until then such a record is damaged.
 NEEDS = 1  # The record begins with the names of others, one a line, up to an empty line.
 COMPRESSED = 2
 _PLAIN = b"\x01"
@@ -61,6 +62,8 @@ def seal(place: str, record: bytes, *, needs: Sequence[str] = (), compact: bool 
         needs: the names of the records that it needs.
         compact: whether to compress it if that saves enough.
     """
+    if not (compact or needs) and type(record) is bytes:  # Most records.
+        return _PLAIN + _checksum(place, record) + record
     if isinstance(record, Damaged):
         return bytes(record)
     small = compressed(record) if compact else None

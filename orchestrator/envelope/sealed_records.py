@@ -13,16 +13,6 @@ from contextlib import contextmanager
 from hashlib import sha1
 from typing import Any, TypeVar
 
-from orchestrator.checkpoint.commit import (
-    Answer,
-    Claim,
-    Commit,
-    LoadedStep,
-    LoadedThread,
-    StepUpdate,
-    StoredCheckpoint,
-)
-from orchestrator.checkpoint.model import Head
 from orchestrator.envelope.damage import Damaged, damaged
 from orchestrator.envelope.event_codec import sealed_event
 from orchestrator.envelope.list_tails import (
@@ -33,8 +23,18 @@ from orchestrator.envelope.list_tails import (
 )
 from orchestrator.envelope.seal import SEAL_BYTES, seal, unseal
 from orchestrator.errors import GraphstalkError, StateCorruptedError
+from orchestrator.frozen import replace
 from orchestrator.ids import root_thread
-from orchestrator.record import replace
+from orchestrator.model.checkpoint import Head
+from orchestrator.model.commit import (
+    Answer,
+    Claim,
+    Commit,
+    LoadedStep,
+    LoadedThread,
+    StepUpdate,
+    StoredCheckpoint,
+)
 
 # The fields that callers set. The others change at every step, and are counted and checked.
 HEAD_FIELDS = (

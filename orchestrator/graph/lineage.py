@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.checkpoint.model import Checkpoint, PlannedStep
 from orchestrator.errors import InvalidGraphError, InvalidUpdateError
 from orchestrator.graph.routing import branch_channel, join_channel
+from orchestrator.model.checkpoint import Checkpoint, PlannedStep
 
 Migration = Callable[[dict[str, Any]], Any]
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, Generic, Protocol, TypeVar, overload
 
-from orchestrator.checkpoint.model import Interrupt
 from orchestrator.errors import GraphInterrupt
+from orchestrator.frozen import frozen
 from orchestrator.graph.policy import RetryPolicy, TimeoutPolicy
 from orchestrator.ids import short_hash
-from orchestrator.record import record
+from orchestrator.model.checkpoint import Interrupt
 
 # ---- questions ------------------------------------------------------------------------------
 
@@ -239,7 +239,7 @@ class Runtime(Generic[ContextT]):
 # ---- the scope ------------------------------------------------------------------------------
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class TaskCall:
     """One call of a `@task`."""
 
@@ -269,7 +269,7 @@ class Host(Protocol):
         ...
 
 
-@record(frozen=True, kw_only=True)
+@frozen
 class Scope:
     """The surroundings of code in a step; config and runtime are made when they are first read."""
 

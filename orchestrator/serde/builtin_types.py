@@ -1,6 +1,6 @@
 """The types of the standard library that every codec can store.
 
-Rule 1: a tag in this table never changes its meaning, and what was stored under it stays readable.
+Rule 1: a tag in this table never changes its meaning, and values stored under it stay readable.
 Rule 2: `from_plain` accepts exactly what `to_plain` returns. Damaged bytes can hold anything, so a
         length, a range or a number in the wrong place must not be worked through.
 """

@@ -24,7 +24,7 @@ from typing import Any
 
 Plain = Callable[[Any], Any]  # From a value to its plain form, or from the plain form back.
 _Parts = list[tuple[str, Any]]
-_Defaults = Mapping[str, Callable[[dict[str, Any]], Any]]  # From what an instance holds.
+_Defaults = Mapping[str, Callable[[dict[str, Any]], Any]]  # From the attributes of an instance.
 _UNDEFINED = "PydanticUndefinedType"
 _PRIVATE = "__pydantic_private__"
 _ATTRS_HASH = "_attrs_cached_hash"
@@ -490,7 +490,7 @@ def _completed(
     absent: Container[str],
     state: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Add the defaults of what an instance got since it was stored, in the order of the class."""
+    """Add the defaults of fields that the class got since, in the order of the class."""
     if not defaults.keys() <= held.keys():
         for name, default in defaults.items():
             if name not in held and name not in absent:

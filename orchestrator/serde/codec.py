@@ -2,7 +2,7 @@
 
 Knows how to turn a value into bytes and back, type and value alike; knows nothing of graphs.
 
-Rule 1: what comes back is what went in, or the encoding fails with the path to the value.
+Rule 1: a decoded value equals the encoded one, or the encoding fails with the path to the value.
 Rule 2: a type has a stable tag, given here, by `register` or by `register_type`; bytes name tags,
         never import paths, and nothing is imported, called by name, or unpickled. (INV-10)
 Rule 3: a type is exactly that type. An instance of a subclass, which may hold more or mean
@@ -165,7 +165,7 @@ class UnknownValue:
 
     Attributes:
         type: what stored bytes call the type: by default the module and the name of its class.
-        value: what the value consists of, as it is stored.
+        value: the parts of the value, as they are stored.
     """
 
     type: str
@@ -185,7 +185,7 @@ class UnknownValue:
 
 
 class _Writer:
-    """A packer, and what it calls back for. Used for one value at a time."""
+    """A packer and its callbacks. Used for one value at a time."""
 
     __slots__ = ("codec", "known", "packer", "plains")
 
@@ -364,7 +364,7 @@ class Placeholders:
     make: Callable[[str, Any], Any]  # From the tag and the plain form.
 
 
-# For readers of the records around values. What is decoded so is never stored again.
+# For readers of the records around values. A value decoded so is never stored again.
 ALL_PLAIN = Placeholders(lambda _, __: True, _hashable)
 UNKNOWN_PLAIN = Placeholders(_LenientReader.is_unknown, _hashable)
 # For readers that show values, or pass them on: encoded again, the bytes are as before.
@@ -493,7 +493,7 @@ def _reason(value: Any, form_of: Callable[[type], Form | None], error: Exception
     """Return why `value` cannot be encoded: the path to the part, its type, and what to do.
 
     Args:
-        value: what was to be stored.
+        value: the value.
         form_of: returns the form of a type, or `None` if its instances cannot be stored.
         error: the encoder's exception, for the case that every part has a form.
     """

@@ -46,7 +46,7 @@ _ARRAY, _SCALAR = "numpy.ndarray", "numpy.generic"
 _OWN = {  # Tag → module and name of the class.
     "graphstalk.Send": ("orchestrator.graph.routing", "Send"),
     "graphstalk.TimeoutPolicy": ("orchestrator.graph.policy", "TimeoutPolicy"),
-    "graphstalk.Interrupt": ("orchestrator.checkpoint.model", "Interrupt"),
+    "graphstalk.Interrupt": ("orchestrator.model.checkpoint", "Interrupt"),
     "graphstalk.Overwrite": ("orchestrator.channels.base", "Overwrite"),
     "graphstalk.Command": ("orchestrator.graph.routing", "Command"),
     # Where langchain is not installed.
@@ -255,7 +255,7 @@ def _engine() -> _Forms:
 
 
 def _command_plain(command: Any) -> dict[str, Any]:
-    """Return what a command says, by name: that an answer is absent cannot be stored."""
+    """Return the arguments of a command by name; an absent answer has no stored form."""
     return {
         each.name: value
         for each in dataclasses.fields(command)

@@ -17,21 +17,21 @@ from dataclasses import replace as replace_fields
 from typing import ParamSpec, TypeVar
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import Claim, Commit, CommitResult, LoadedThread, Take
-from orchestrator.checkpoint.model import Head
-from orchestrator.checkpoint.tails import Encoded, Grown, joined, whole
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.core.stepping import defer, in_one_log
+from orchestrator.engine.settle import defer, in_one_log
 from orchestrator.envelope.damage import Damaged
 from orchestrator.errors import (
     CheckpointerUnavailableError,
     SlowTransferError,
     ValueTooLargeError,
 )
+from orchestrator.frozen import replace
 from orchestrator.ids import CHILD
-from orchestrator.record import replace
+from orchestrator.model.checkpoint import Head
+from orchestrator.model.commit import Claim, Commit, CommitResult, LoadedThread, Take
+from orchestrator.model.tails import Encoded, Grown, joined, whole
 from orchestrator.step.cache import BlobCache
 from orchestrator.step.report import Report
 

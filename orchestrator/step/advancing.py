@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.checkpoint.commit import (
+from orchestrator.engine.advance import Frame
+from orchestrator.engine.compat import control_written, mismatch
+from orchestrator.engine.settle import ended
+from orchestrator.engine.turns import turns
+from orchestrator.errors import GraphstalkError, InvalidUpdateError, StateCorruptedError
+from orchestrator.frozen import replace
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import (
     Claim,
     Commit,
     LoadedStep,
@@ -13,14 +20,7 @@ from orchestrator.checkpoint.commit import (
     StepUpdate,
     Wait,
 )
-from orchestrator.checkpoint.lifecycle import ACTIVE
-from orchestrator.checkpoint.model import RunStatus
-from orchestrator.core.adopting import control_written, mismatch
-from orchestrator.core.advance import Frame
-from orchestrator.core.stepping import ended
-from orchestrator.core.turns import turns
-from orchestrator.errors import GraphstalkError, InvalidUpdateError, StateCorruptedError
-from orchestrator.record import replace
+from orchestrator.model.lifecycle import ACTIVE
 from orchestrator.step.access import values_after
 from orchestrator.step.failure import error_record
 from orchestrator.step.report import Report

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from orchestrator.checkpoint.commit import Claim, Commit
-from orchestrator.checkpoint.model import Checkpoint, Head
-from orchestrator.checkpoint.tails import Encoded
-from orchestrator.record import replace
+from orchestrator.frozen import replace
+from orchestrator.model.checkpoint import Checkpoint, Head
+from orchestrator.model.commit import Claim, Commit
+from orchestrator.model.tails import Encoded
 from orchestrator.step.attempt import Attempt
 
 if TYPE_CHECKING:

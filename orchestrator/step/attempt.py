@@ -14,12 +14,9 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.checkpoint.commit import Claim, ReadyStep, StoredCheckpoint
-from orchestrator.checkpoint.model import Checkpoint, Head, Interrupt, PlannedStep, StepError
-from orchestrator.checkpoint.tails import Encoded, whole
-from orchestrator.core.advance import Frame
-from orchestrator.core.apply import HANDLED
-from orchestrator.core.steering import carried_in, reason_in, timeout_of
+from orchestrator.engine.advance import Frame
+from orchestrator.engine.apply import HANDLED
+from orchestrator.engine.carryover import carried_in, reason_in, timeout_of
 from orchestrator.envelope.damage import check_damage
 from orchestrator.errors import (
     GraphBubbleUp,
@@ -28,11 +25,14 @@ from orchestrator.errors import (
     ParentCommand,
     StepFailedError,
 )
+from orchestrator.frozen import frozen, replace
 from orchestrator.graph.policy import TimeoutPolicy, delay_after
 from orchestrator.graph.scope import Runtime, Scope, Scratchpad, is_place, open_scope, silent
 from orchestrator.graph.spec import Handler, NodeSpec, handler_name
 from orchestrator.ids import root_thread, short_hash
-from orchestrator.record import record, replace
+from orchestrator.model.checkpoint import Checkpoint, Head, Interrupt, PlannedStep, StepError
+from orchestrator.model.commit import Claim, ReadyStep, StoredCheckpoint
+from orchestrator.model.tails import Encoded, whole
 from orchestrator.step import bridge
 from orchestrator.step.answers import fit
 from orchestrator.step.caching import Cached, fits
@@ -54,7 +54,7 @@ FAILED = "failed"  # The note under which a failure is kept while its handler ru
 HANDLER_CHILDREN = 1_000_000  # The number of the first subgraph that a handler calls.
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Result:
     """What an attempt wrote."""
 

@@ -19,14 +19,14 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from orchestrator.core.advance import Frame
-from orchestrator.core.apply import values_with
+from orchestrator.engine.advance import Frame
+from orchestrator.engine.apply import values_with
 from orchestrator.errors import InvalidUpdateError
+from orchestrator.frozen import replace
 from orchestrator.graph.conversation import MessageIds, message_sink
 from orchestrator.graph.routing import Command
 from orchestrator.graph.scope import Scope, TaskCall, open_scope, scope_of
 from orchestrator.graph.spec import Branch
-from orchestrator.record import replace
 
 if TYPE_CHECKING:
     from orchestrator.step.attempt import Attempt

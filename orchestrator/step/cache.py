@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 
-from orchestrator.checkpoint.tails import Encoded
+from orchestrator.model.tails import Encoded
 
 __all__ = ["BlobCache"]
 

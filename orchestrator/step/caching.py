@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.core.apply import NO_CHANNELS, SENDS, Writes
+from orchestrator.engine.apply import NO_CHANNELS, SENDS, Writes
 from orchestrator.errors import StateCorruptedError
 from orchestrator.graph.scope import TaskCall
 from orchestrator.graph.spec import GraphSpec, NodeSpec

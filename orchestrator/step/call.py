@@ -13,14 +13,14 @@ from functools import partial
 from typing import Any, Protocol
 
 from orchestrator.channels import Overwrite
-from orchestrator.checkpoint.model import PlannedStep
-from orchestrator.core.advance import Frame
-from orchestrator.core.apply import SENDS, values_with
-from orchestrator.core.steering import goto_in, is_steered, is_update
+from orchestrator.engine.advance import Frame
+from orchestrator.engine.apply import SENDS, values_with
+from orchestrator.engine.carryover import goto_in, is_steered, is_update
 from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.graph.routing import END, START, Command, Send, branch_channel, own, plain_name
 from orchestrator.graph.schema import ROOT, Reader, has_fields, update_items
 from orchestrator.graph.spec import Branch, GraphSpec, NodeSpec
+from orchestrator.model.checkpoint import PlannedStep
 from orchestrator.step.loop import run_coroutine
 
 __all__ = [

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from orchestrator.core.records import Records
+from orchestrator.engine.records import Records
 from orchestrator.serde.codec import USERS_TYPED, Codec
 
 __all__ = ["CARRYING"]

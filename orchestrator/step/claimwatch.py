@@ -17,8 +17,8 @@ import threading
 from contextvars import Token
 from typing import TYPE_CHECKING
 
-from orchestrator.checkpoint.commit import Claim
 from orchestrator.errors import GraphstalkError
+from orchestrator.model.commit import Claim
 from orchestrator.step.cancelscope import CancelScope, cancel_scope
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any
 
-from orchestrator.checkpoint.model import Interrupt, PlannedStep, StepError
-from orchestrator.core.advance import Frame
+from orchestrator.engine.advance import Frame
+from orchestrator.frozen import frozen
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.record import record
+from orchestrator.model.checkpoint import Interrupt, PlannedStep, StepError
 
 __all__ = [
     "Advanced",
@@ -35,7 +35,7 @@ __all__ = [
 Left = tuple[tuple[Interrupt, ...], StepError | None]
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class Fact:
     """Something that happened to a thread.
 
@@ -50,7 +50,7 @@ class Fact:
     ts_ms: int | None = None
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class Advanced(Fact):
     """There is a new checkpoint, or a run goes on from one.
 
@@ -69,7 +69,7 @@ class Advanced(Fact):
     left: Mapping[str, Left] = field(default_factory=dict)
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class Missed(Fact):
     """Events of the log that cannot be read any more: what happened there is not known.
 
@@ -84,12 +84,12 @@ class Missed(Fact):
     reason: str
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class Stopped(Fact):
     """A run stopped before or after a node, as it was told."""
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class Done(Fact):
     """A step completed."""
 
@@ -100,7 +100,7 @@ class Done(Fact):
     cached: bool = False
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class Asked(Fact):
     """A step waits for answers; `values` is the state it waits in."""
 
@@ -111,7 +111,7 @@ class Asked(Fact):
     values: Mapping[str, Any]
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class Failed(Fact):
     """A step failed for good."""
 
@@ -121,7 +121,7 @@ class Failed(Fact):
     error: StepError
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class TaskStarted(Fact):
     """A `@task` began inside a step."""
 
@@ -131,7 +131,7 @@ class TaskStarted(Fact):
     input: Any
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class TaskDone(Fact):
     """A `@task` ended inside a step."""
 
@@ -144,7 +144,7 @@ class TaskDone(Fact):
     cached: bool = False
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class Written(Fact):
     """Something was written to a stream; `mode` is `custom` or `messages`."""
 

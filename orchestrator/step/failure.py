@@ -6,9 +6,9 @@ import logging
 import traceback
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import Claim
-from orchestrator.checkpoint.model import StepError
 from orchestrator.errors import StepFailedError
+from orchestrator.model.checkpoint import StepError
+from orchestrator.model.commit import Claim
 
 __all__ = ["error_record", "log_failure"]
 

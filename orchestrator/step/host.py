@@ -17,13 +17,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.checkpoint.commit import Commit, EventDraft, StepGuard
-from orchestrator.checkpoint.events import TaskCompleted
-from orchestrator.checkpoint.model import Interrupt
 from orchestrator.errors import GraphBubbleUp, GraphDrained, GraphInterrupt, NodeInterrupt
 from orchestrator.graph.policy import delay_after
 from orchestrator.graph.scope import Runtime, Scope, Scratchpad, TaskCall
 from orchestrator.ids import short_hash
+from orchestrator.model.checkpoint import Interrupt
+from orchestrator.model.commit import Commit, EventDraft, StepGuard
+from orchestrator.model.events import TaskCompleted
 from orchestrator.step.bridge import task_run
 from orchestrator.step.caching import Cached
 from orchestrator.step.call import finish

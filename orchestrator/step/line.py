@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from orchestrator.checkpoint.commit import Commit, LoadedThread, ReadyStep
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.core import lining
+from orchestrator.engine import run_queue
 from orchestrator.errors import CheckpointerUnavailableError, GraphstalkError
+from orchestrator.model.commit import Commit, LoadedThread, ReadyStep
 from orchestrator.step.carrying import CARRYING
 
 __all__ = ["begin_next"]
@@ -34,10 +34,10 @@ def begin_next(store: Checkpointer, thread_id: str) -> tuple[ReadyStep, ...]:
 
 def _next(thread_id: str, loaded: LoadedThread) -> Commit:
     try:
-        return lining.begin(CARRYING, thread_id, loaded)
+        return run_queue.begin(CARRYING, thread_id, loaded)
     except CheckpointerUnavailableError:
         raise
     except GraphstalkError as error:
         run_id = next(iter(loaded.line))
         _log.error("the run %s of thread %r cannot begin: %s", run_id, thread_id, error)
-        return lining.withdraw(thread_id, run_id, str(error))
+        return run_queue.withdraw(thread_id, run_id, str(error))

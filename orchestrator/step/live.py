@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from orchestrator.checkpoint.commit import ReadyStep
 from orchestrator.graph.scope import RunControl
+from orchestrator.model.commit import ReadyStep
 from orchestrator.step.facts import Listener
 from orchestrator.step.untracked import Untracked
 

@@ -19,18 +19,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import RESUMED, Claim, Commit, ReadyStep, Refusal
-from orchestrator.checkpoint.events import STREAMS
-from orchestrator.checkpoint.model import Head, Interrupt, Outcome, PlannedStep, RunStatus
-from orchestrator.checkpoint.tails import Encoded
 from orchestrator.checkpointer.overlay import Overlay
-from orchestrator.core.adopting import mismatch
-from orchestrator.core.advance import Frame, Next, advance
-from orchestrator.core.apply import HANDLED
-from orchestrator.core.branches import remarked
-from orchestrator.core.records import Records
-from orchestrator.core.steering import done_in
-from orchestrator.core.stepping import Stepping, hand_back, tracked_writes
+from orchestrator.engine.advance import Frame, Next, advance
+from orchestrator.engine.apply import HANDLED
+from orchestrator.engine.branches import remarked
+from orchestrator.engine.carryover import done_in
+from orchestrator.engine.compat import mismatch
+from orchestrator.engine.records import Records
+from orchestrator.engine.settle import Stepping, hand_back, tracked_writes
 from orchestrator.errors import (
     GraphBubbleUp,
     GraphDrained,
@@ -42,11 +38,15 @@ from orchestrator.errors import (
     ValueTooLargeError,
     WorkerLostError,
 )
+from orchestrator.frozen import frozen, replace
 from orchestrator.graph.policy import delay_after
 from orchestrator.graph.routing import START
 from orchestrator.graph.spec import DispatchMode, GraphSpec, handler_name
 from orchestrator.ids import mint_checkpoint_id, root_thread
-from orchestrator.record import record, replace
+from orchestrator.model.checkpoint import Head, Interrupt, Outcome, PlannedStep, RunStatus
+from orchestrator.model.commit import RESUMED, Claim, Commit, ReadyStep, Refusal
+from orchestrator.model.events import STREAMS
+from orchestrator.model.tails import Encoded
 from orchestrator.step.access import Access, values_after
 from orchestrator.step.advancing import advance_thread
 from orchestrator.step.ahead import Ahead
@@ -70,7 +70,7 @@ __all__ = ["SETTLED", "Report", "StepProtocol"]
 SETTLED = frozenset({Refusal.COMPLETED, Refusal.WAITING})
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@frozen
 class Ending:
     """How an attempt ends, before that is committed.
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.checkpoint.commit import Claim, ReadyStep, Refusal
-from orchestrator.record import record
+from orchestrator.frozen import frozen
+from orchestrator.model.commit import Claim, ReadyStep, Refusal
 
 if TYPE_CHECKING:
     from orchestrator.step.ahead import Ahead
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Report"]
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Report:
     """What became of one attempt at a step."""
 

@@ -6,7 +6,8 @@ import logging
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-from orchestrator.checkpoint.commit import (
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import (
     CRASHED,
     HANDED_BACK,
     Claim,
@@ -14,8 +15,7 @@ from orchestrator.checkpoint.commit import (
     EventDraft,
     LoadedThread,
 )
-from orchestrator.checkpoint.events import CheckpointResumed
-from orchestrator.checkpoint.model import RunStatus
+from orchestrator.model.events import CheckpointResumed
 from orchestrator.step.access import Access
 
 __all__ = ["Resume", "record_takeover"]

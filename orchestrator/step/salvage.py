@@ -10,13 +10,13 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
-from orchestrator.checkpoint.commit import Commit, LoadedThread
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.core.records import Records
-from orchestrator.core.salvage import damage_to_state, damage_to_steps, set_back
-from orchestrator.core.stepping import Placement, in_one_log, run_queue
+from orchestrator.engine.records import Records
+from orchestrator.engine.rollback import damage_to_state, damage_to_steps, set_back
+from orchestrator.engine.settle import Placement, in_one_log, run_queue
 from orchestrator.errors import StateCorruptedError
 from orchestrator.graph.spec import GraphSpec
+from orchestrator.model.commit import Commit, LoadedThread
 
 __all__ = ["salvage"]
 

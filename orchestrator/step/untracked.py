@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator import limits
-from orchestrator.checkpoint.model import Checkpoint, PlannedStep
-from orchestrator.checkpoint.tails import Encoded
-from orchestrator.core.apply import SENDS
-from orchestrator.core.values import Values
+from orchestrator.engine.apply import SENDS
+from orchestrator.engine.values import Values
 from orchestrator.graph.routing import Send
 from orchestrator.graph.spec import GraphSpec
+from orchestrator.model.checkpoint import Checkpoint, PlannedStep
+from orchestrator.model.tails import Encoded
 
 __all__ = ["Overlaid", "Untracked", "split_input"]
 

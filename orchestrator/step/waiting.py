@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from orchestrator.checkpoint.commit import ReadyStep
-from orchestrator.core.stepping import ASLEEP, IN_SUBGRAPH
+from orchestrator.engine.settle import ASLEEP, IN_SUBGRAPH
 from orchestrator.errors import GraphBubbleUp
-from orchestrator.record import replace
+from orchestrator.frozen import replace
+from orchestrator.model.commit import ReadyStep
 from orchestrator.step.report import Report
 
 __all__ = ["Asleep", "ChildPaused", "ChildRuns", "GivesWay", "StepWaits"]

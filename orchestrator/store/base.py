@@ -52,13 +52,13 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class TTLConfig(TypedDict, total=False):
-    """How long items live. What has expired is never returned.
+    """How long items live. Expired items are never returned.
 
     Attributes:
         refresh_on_read: whether reading starts the time anew (default: yes).
         default_ttl: minutes for items that are put without `ttl`; `None`: for ever.
         omit_expired: always so here; it is LangGraph's.
-        sweep_interval_minutes: has no effect: writing removes what has expired.
+        sweep_interval_minutes: has no effect: writing removes expired items.
     """
 
     refresh_on_read: bool

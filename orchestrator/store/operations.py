@@ -50,7 +50,7 @@ class PutOp(NamedTuple):
     Attributes:
         namespace: its namespace.
         key: its name there.
-        value: what is stored; `None` removes it.
+        value: the value; `None` removes the item.
         index: the fields that a search by query compares; `None`: the store's; `False`: none.
         ttl: minutes until it is forgotten, counted anew when it is read; `None`: never.
     """

@@ -9,7 +9,7 @@ Keys, all with one hash tag, so that one node of a cluster holds them:
   `t`ime to live, `x` when it ends; the server ends it with its time
 
 A put or removal is one transaction each. Unlike on other shelves, a batch is not: others may see
-part of it, and a search sees what is put while it reads.
+part of it, and a search sees items that are put while it reads.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class _RedisShelf:
         self._touch(keys=[self._item(_path(namespace), key)], args=[expires_ms])
 
     def forget(self, now_ms: int) -> None:
-        """Do nothing: the server removes what has ended."""
+        """Do nothing: the server removes expired items."""
 
     def _take_out(self, path: str, keys: Sequence[str]) -> None:
         lists = [f"{self._prefix}namespaces", f"{self._prefix}keys:{path}"]

@@ -32,7 +32,7 @@ def fits(value: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> bool:
     """Return whether a stored value holds all that is wanted of it.
 
     Raises:
-        ValueError: if a comparison is unknown, or wants an order of what has none.
+        ValueError: if a comparison is unknown, or an order is asked of values without one.
     """
     return not wanted or all(_fits(value.get(key), part) for key, part in wanted.items())
 
@@ -103,7 +103,7 @@ Vector = Sequence[float]
 
 
 class Embedder:
-    """Makes vectors of texts with whatever the index was given: a function or an object."""
+    """Makes vectors of texts with the index's function or object."""
 
     def __init__(self, embed: Any, dims: int | None = None) -> None:
         """Use `embed`; with `dims`, refuse vectors of another length.
@@ -147,7 +147,7 @@ class Embedder:
         return self.documents([text])[0]
 
     async def adocuments(self, texts: list[str]) -> list[list[float]]:
-        """As `documents`, with whatever is async where there is something."""
+        """As `documents`, with async methods where the index has them."""
         if not texts:
             return []
         if self._is_object and hasattr(self._embed, "aembed_documents"):
@@ -157,7 +157,7 @@ class Embedder:
         return await asyncio.to_thread(self.documents, texts)
 
     async def aquery(self, text: str) -> list[float]:
-        """As `query`, with whatever is async where there is something."""
+        """As `query`, with async methods where the index has them."""
         if self._is_object and hasattr(self._embed, "aembed_query"):
             return self._checked([await self._embed.aembed_query(text)], [text])[0]
         if self._is_async:

@@ -68,7 +68,7 @@ class Session(Protocol):
         ...
 
     def rows(self, prefix: Namespace) -> Iterable[Row]:
-        """Return the rows whose namespaces begin so, in order; some may have expired."""
+        """Return the rows whose namespaces begin with `prefix`, in order, also expired ones."""
         ...
 
     def namespaces(self, now_ms: int) -> list[Namespace]:
@@ -88,7 +88,7 @@ class Session(Protocol):
         ...
 
     def forget(self, now_ms: int) -> None:
-        """Remove what has expired."""
+        """Remove expired rows."""
         ...
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.model.checkpoint import RunStatus
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.checkpoint.commit import Answer, Commit, EventDraft, Refusal, Wait
-from orchestrator.checkpoint.model import Checkpoint, RunStatus
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.checkpointer.sqlite import SqliteCheckpointer
 from orchestrator.errors import RunCancelledError
+from orchestrator.model.checkpoint import Checkpoint, RunStatus
+from orchestrator.model.commit import Answer, Commit, EventDraft, Refusal, Wait
 from orchestrator.testing.contract.admission import AcceptingContract, AnsweringContract
 from orchestrator.testing.contract.base import SETTINGS
 from orchestrator.testing.contract.drafts import FIRST, checkpoint

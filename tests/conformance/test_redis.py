@@ -11,14 +11,14 @@ from time import sleep
 import pytest
 import redis
 
-from orchestrator.checkpoint.audit import DamageCode
-from orchestrator.checkpoint.commit import Commit, EventDraft, Refusal, Take, Wait
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.redis import RedisCheckpointer, deletion
 from orchestrator.checkpointer.redis.encode import commit_arguments
+from orchestrator.dispatch.await_run import wait_for_rest
 from orchestrator.errors import CheckpointerUnavailableError
-from orchestrator.execute.waiting import wait_for_rest
 from orchestrator.ids import child_thread
+from orchestrator.model.audit import DamageCode
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import Commit, EventDraft, Refusal, Take, Wait
 from orchestrator.testing.concurrency import wait_until
 from orchestrator.testing.contract import (
     SETTINGS,
@@ -99,7 +99,7 @@ class TestRedis(OnServer, CheckpointerContract, UnsentContract):
         root.start(*(f"n{n}" for n in range(12)), status=RunStatus.CANCELLED)
         for n in range(5):
             driver.on(child_thread(root.thread_id, f"n:{n}")).start("a", status=RunStatus.FAILED)
-        scripts, made = driver.store._deleting.scripts, []
+        scripts, made = driver.store._deletion.scripts, []
 
         def call(name, *given):
             if len(made) == calls:

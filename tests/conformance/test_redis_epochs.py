@@ -6,7 +6,6 @@ from time import sleep
 import pytest
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import Refusal, Take
 from orchestrator.checkpointer.redis import RedisCheckpointer
 from orchestrator.checkpointer.redis.rollback_guard import (
     EpochFile,
@@ -16,6 +15,7 @@ from orchestrator.checkpointer.redis.rollback_guard import (
     halted_at,
     halts,
 )
+from orchestrator.model.commit import Refusal, Take
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.driver import Driver, guard
 

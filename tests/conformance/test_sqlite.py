@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.checkpoint.commit import Commit, EventDraft, Refusal, StepGuard
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.checkpointer.sqlite import SqliteCheckpointer
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import Commit, EventDraft, Refusal, StepGuard
 from orchestrator.testing.contract import CheckpointerContract, UnsentContract, drafts
 from orchestrator.testing.contract.base import observed
 from orchestrator.testing.manual_clock import ManualClock

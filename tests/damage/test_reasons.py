@@ -10,7 +10,7 @@ import fakeredis
 import pytest
 
 from orchestrator import MemoryCheckpointer, RedisCheckpointer, SqliteCheckpointer
-from orchestrator.checkpoint.commit import Commit, StepGuard, StepUpdate, Wait
+from orchestrator.model.commit import Commit, StepGuard, StepUpdate, Wait
 from orchestrator.testing.contract import drafts
 
 WHY = "ConnectionError: the bank does not answer"

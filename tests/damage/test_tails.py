@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from orchestrator import END, START, Overwrite, StateCorruptedError, StateGraph, StepFailedError
-from orchestrator.checkpoint.model import blob_key
+from orchestrator.model.checkpoint import blob_key
 from orchestrator.serde.codec import Codec
 from tests.damage.stored import Cell, MemoryCells, RedisCells, SqliteCells, Stored
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.checkpoint.commit import ReadyStep, StoredCheckpoint
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.config import Settings
-from orchestrator.coordinate.auditor import planned_by
-from orchestrator.core.salvage import set_back
-from orchestrator.core.stepping import Placement
+from orchestrator.engine.rollback import set_back
+from orchestrator.engine.settle import Placement
+from orchestrator.maintenance.auditor import planned_by
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import ReadyStep, StoredCheckpoint
 from tests.faults.damage.doing import head
 from tests.faults.damage.kinds import KINDS, Kind
 from tests.faults.damage.world import GRAPH, STAGES, THREAD, World

@@ -11,8 +11,8 @@ import pytest
 
 from orchestrator import Client
 from orchestrator.config import Settings
+from orchestrator.dispatch.broker import broker_trouble
 from orchestrator.errors import CheckpointerUnavailableError
-from orchestrator.execute.dispatch import broker_trouble
 from tests.e2e.test_cli import graphstalk
 from tests.faults.proxy import Proxy
 from tests.fixtures.own_rabbitmq import RabbitMQ, own_rabbitmq

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from orchestrator.checkpoint.commit import Event
 from orchestrator.client.snapshot import StateSnapshot
+from orchestrator.model.commit import Event
 
 if TYPE_CHECKING:
     from tests.integration.fleet import Fleet, Ran

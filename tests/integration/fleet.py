@@ -24,11 +24,11 @@ import psutil
 import redis
 
 from orchestrator import Client, CompiledStateGraph, MemoryCheckpointer
-from orchestrator.checkpoint.commit import LoadedStep
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
 from orchestrator.cli.embedded import EmbeddedServer
 from orchestrator.cli.processes import Child, session_members, start_child
 from orchestrator.config import Settings
+from orchestrator.model.commit import LoadedStep
 from tests.fixtures.own_server import server_binary
 from tests.integration import graphs
 from tests.integration.graphs import gate_of

@@ -11,7 +11,7 @@ import pytest
 from orchestrator import START, RedisCheckpointer, StateGraph, interrupt
 from orchestrator.cli import main
 from orchestrator.config import Settings
-from orchestrator.coordinate.auditor import Auditor
+from orchestrator.maintenance.auditor import Auditor
 from tests.fixtures.own_server import own_server
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.checkpoint.commit import Wait
 from orchestrator.errors import StepFailedError
+from orchestrator.model.commit import Wait
 from tests.integration.accounts import assert_settled, of_type
 from tests.integration.fleet import Fleet
 

@@ -15,7 +15,7 @@ import pytest
 from orchestrator import StepFailedError
 from orchestrator.cli import main
 from orchestrator.cli.embedded import HOST, free_port
-from orchestrator.execute.dispatch import open_store
+from orchestrator.dispatch.broker import open_store
 from tests.fixtures.processes import running
 from tests.integration.fleet import Fleet, Worker
 

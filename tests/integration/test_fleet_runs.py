@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import Command, CompiledStateGraph
-from orchestrator.execute.celery import CeleryExecutor
+from orchestrator.dispatch.celery import CeleryExecutor
 from tests.integration import graphs
 from tests.integration.accounts import assert_settled, history_of
 from tests.integration.fleet import Fleet, inputs, strip, twin

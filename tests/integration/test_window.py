@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from orchestrator import limits
-from orchestrator.core.stepping import defer
-from orchestrator.execute.dispatch import open_store
+from orchestrator.dispatch.broker import open_store
+from orchestrator.engine.settle import defer
 from tests.integration.accounts import assert_settled
 from tests.integration.fleet import Fleet
 

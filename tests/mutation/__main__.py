@@ -82,7 +82,7 @@ MUTANTS = (
     ),
     Mutant(
         "order by plan",
-        "orchestrator/core/apply.py",
+        "orchestrator/engine/apply.py",
         "sorted(results, key=lambda result: result[0].order)",
         "list(results)",
         ("tests/unit", "-k", "order or plan"),
@@ -117,14 +117,14 @@ MUTANTS = (
     ),
     Mutant(
         "a resume tells from where",
-        "orchestrator/core/calling.py",
+        "orchestrator/engine/resume.py",
         'return {"checkpoint": checkpoint_text(checkpoint.id), "done": " ".join(done)}',
         "return {}",
         ("tests/integration/test_fleet_language.py", "-k", "nested"),
     ),
     Mutant(
         "a stranger's answer",
-        "orchestrator/core/questions.py",
+        "orchestrator/engine/questions.py",
         "unknown = [i for i in given if i not in questions]",
         "unknown: list[str] = []",
         ("tests/unit", "-k", "unknown or interrupt"),

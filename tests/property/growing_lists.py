@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.checkpoint.commit import ReadyStep
-from orchestrator.checkpoint.model import blob_key
+from orchestrator.model.checkpoint import blob_key
+from orchestrator.model.commit import ReadyStep
 from orchestrator.serde.codec import Codec
 
 __all__ = ["GrowingLists"]

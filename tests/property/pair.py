@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
-from orchestrator.checkpoint.commit import Swept
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.config import Settings
+from orchestrator.model.commit import Swept
 from orchestrator.testing.manual_clock import ManualClock
 
 __all__ = ["Pair", "World"]

@@ -4,14 +4,14 @@ import fakeredis
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.checkpoint.commit import Answer, Commit, StepGuard, StepUpdate, Wait
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.memory_thread import Thread, new_head
 from orchestrator.checkpointer.redis import RedisCheckpointer
 from orchestrator.checkpointer.transition import Refused, transition
 from orchestrator.config import Settings
 from orchestrator.envelope.sealed_records import sealed
-from orchestrator.record import replace
+from orchestrator.frozen import replace
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import Answer, Commit, StepGuard, StepUpdate, Wait
 from orchestrator.testing.contract import drafts
 
 ASKED = "q"

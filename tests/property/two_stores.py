@@ -8,7 +8,9 @@ from dataclasses import replace
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from orchestrator.checkpoint.commit import (
+from orchestrator.ids import child_thread, root_thread
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import (
     Answer,
     Commit,
     EventDraft,
@@ -18,8 +20,6 @@ from orchestrator.checkpoint.commit import (
     StepUpdate,
     Wait,
 )
-from orchestrator.checkpoint.model import RunStatus
-from orchestrator.ids import child_thread, root_thread
 from orchestrator.testing.contract import drafts
 from tests.property.growing_lists import GrowingLists
 from tests.property.pair import Pair, World

@@ -24,10 +24,10 @@ from orchestrator import (
     StateGraph,
     StepFailedError,
 )
-from orchestrator.checkpoint.audit import Damage
-from orchestrator.checkpoint.commit import Event
 from orchestrator.client.calls import Calls
-from orchestrator.coordinate.auditor import Auditor
+from orchestrator.maintenance.auditor import Auditor
+from orchestrator.model.audit import Damage
+from orchestrator.model.commit import Event
 from tests.integration.fleet import Fleet
 from tests.semantics import graphs
 from tests.semantics.elsewhere import Elsewhere

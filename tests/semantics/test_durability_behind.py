@@ -19,9 +19,9 @@ from orchestrator import (
     StepContext,
     interrupt,
 )
-from orchestrator.checkpoint.commit import Commit, CommitResult
 from orchestrator.client.calls import Calls
 from orchestrator.errors import NotReplicatedError
+from orchestrator.model.commit import Commit, CommitResult
 from tests.semantics.places import WAIT_S, Place, apart
 
 ASYNC: dict[str, Any] = {"durability": "async"}

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from orchestrator import Client, RunHandle
-from orchestrator.checkpoint.commit import Commit
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.client.calls import Calls
 from orchestrator.errors import RunCancelledError, ThreadBusyError, UnserializableValueError
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import Commit
 from tests.semantics import graphs
 from tests.semantics.places import MARKS, WAIT_S, Place
 

@@ -11,13 +11,13 @@ import pytest
 
 from orchestrator import Command
 from orchestrator.client.options import OptionError
+from orchestrator.dispatch.await_run import run_of
 from orchestrator.errors import (
     InvalidUpdateError,
     RunCancelledError,
     ThreadBusyError,
     UnknownRunError,
 )
-from orchestrator.execute.waiting import run_of
 from tests.semantics import graphs
 from tests.semantics.places import WAIT_S, Place, apart
 

@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import (
+from orchestrator.checkpointer.memory import MemoryCheckpointer
+from orchestrator.checkpointer.memory_thread import Thread
+from orchestrator.ids import root_thread
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import (
     Claim,
     Commit,
     CommitResult,
@@ -21,10 +25,6 @@ from orchestrator.checkpoint.commit import (
     Swept,
     Wait,
 )
-from orchestrator.checkpoint.model import RunStatus
-from orchestrator.checkpointer.memory import MemoryCheckpointer
-from orchestrator.checkpointer.memory_thread import Thread
-from orchestrator.ids import root_thread
 from tests.simulation.world import Process, World
 
 __all__ = ["Accounts"]

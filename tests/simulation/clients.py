@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.checkpoint.commit import LoadedThread, ReadyStep
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.client.calls import Calls
 from orchestrator.client.compiled import CompiledStateGraph
-from orchestrator.core.accepting import RunConfig
-from orchestrator.core.questions import open_questions
+from orchestrator.engine.accept import RunConfig
+from orchestrator.engine.questions import open_questions
 from orchestrator.errors import (
     CheckpointerUnavailableError,
     NoPendingInterruptError,
@@ -24,6 +22,8 @@ from orchestrator.errors import (
     UnknownInterruptError,
     UnknownThreadError,
 )
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import LoadedThread, ReadyStep
 from tests.simulation.fleet import QUEUES, Fleet
 from tests.simulation.graphs import Graph, draw_graph
 from tests.simulation.seam import Seam

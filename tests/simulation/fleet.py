@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.checkpoint.commit import ReadyStep
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.config import Settings
-from orchestrator.coordinate.sweeper import Sweeper
+from orchestrator.dispatch.broker import Dispatch
 from orchestrator.errors import CheckpointerUnavailableError
-from orchestrator.execute.dispatch import Dispatch
+from orchestrator.maintenance.sweeper import Sweeper
+from orchestrator.model.commit import ReadyStep
 from orchestrator.step.access import Access
 from tests.simulation.accounts import Accounts
 from tests.simulation.faults import LEASE_MS
@@ -122,7 +122,7 @@ class Fleet:
         return Seam(process, self.store, self.accounts)
 
     def dispatch(self, process: Process, store: Seam) -> Dispatch:
-        """Return how a process sends messages; as `orchestrator.execute.dispatch` does."""
+        """Return how a process sends messages; as `orchestrator.dispatch.broker` does."""
 
         def send(steps: Sequence[ReadyStep]) -> None:
             for step in steps:

@@ -69,7 +69,7 @@ BUGS = (
                 "        )\n    ]",
             ),
             Edit(
-                "orchestrator/core/apply.py",
+                "orchestrator/engine/apply.py",
                 "sorted(results, key=lambda result: result[0].order)",
                 "list(results)",
             ),
@@ -105,7 +105,7 @@ BUGS = (
         "carrying on does not make a failed step ready",
         (
             Edit(
-                "orchestrator/core/calling.py",
+                "orchestrator/engine/resume.py",
                 'reset=True, reason=RESUMED if step.error else "")\n            for step in rest\n',
                 'reset=True, reason=RESUMED if step.error else "")\n'
                 "            for step in rest\n            if not step.error\n",
@@ -150,7 +150,7 @@ BUGS = (
         "attempts share decoded values",
         (
             Edit(
-                "orchestrator/core/values.py",
+                "orchestrator/engine/values.py",
                 "        return self.decode(whole(self.blobs[name]))\n",
                 "        data = whole(self.blobs[name])\n"
                 "        if data not in _SHARED:\n"
@@ -158,7 +158,7 @@ BUGS = (
                 "        return _SHARED[data]\n",
             ),
             Edit(
-                "orchestrator/core/values.py",
+                "orchestrator/engine/values.py",
                 "class Values(",
                 "_SHARED: dict[bytes, Any] = {}\n\n\nclass Values(",
             ),
@@ -252,7 +252,7 @@ BUGS = (
         "a step that fails for good leaves no event",
         (
             Edit(
-                "orchestrator/core/stepping.py",
+                "orchestrator/engine/settle.py",
                 "return self._settle(step, fence, update, RunStatus.FAILED, [event])",
                 "return self._settle(step, fence, update, RunStatus.FAILED, [])",
             ),

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from orchestrator.checkpoint.commit import (
+from orchestrator.checkpointer.memory import MemoryCheckpointer
+from orchestrator.model.commit import (
     Claim,
     Commit,
     CommitResult,
@@ -19,7 +20,6 @@ from orchestrator.checkpoint.commit import (
     ReadyStep,
     Swept,
 )
-from orchestrator.checkpointer.memory import MemoryCheckpointer
 from tests.simulation.accounts import Accounts
 from tests.simulation.world import Process
 

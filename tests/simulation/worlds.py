@@ -9,10 +9,10 @@ from functools import lru_cache
 from typing import Any
 
 from orchestrator import START, StateGraph, limits
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.client.calls import Calls
-from orchestrator.core.accepting import RunConfig
+from orchestrator.engine.accept import RunConfig
 from orchestrator.errors import CheckpointerUnavailableError, ThreadBusyError
+from orchestrator.model.checkpoint import RunStatus
 from tests.simulation.clients import Client, Scenario
 from tests.simulation.faults import Faults, Violation
 from tests.simulation.fleet import QUEUES, Fleet

@@ -8,7 +8,7 @@ from typing import TypedDict
 import pytest
 
 from orchestrator import START, MemoryCheckpointer, RetryPolicy, StateGraph
-from orchestrator.execute.inprocess import InProcess
+from orchestrator.dispatch.local import InProcess
 from orchestrator.testing.manual_clock import ManualClock
 
 

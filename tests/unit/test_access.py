@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from orchestrator import MemoryCheckpointer
-from orchestrator.checkpoint.commit import Claim, Commit, Refusal, StepGuard
-from orchestrator.checkpoint.model import blob_key
-from orchestrator.checkpoint.tails import Encoded, whole
 from orchestrator.envelope.damage import Damaged
+from orchestrator.model.checkpoint import blob_key
+from orchestrator.model.commit import Claim, Commit, Refusal, StepGuard
+from orchestrator.model.tails import Encoded, whole
 from orchestrator.serde.codec import Codec
 from orchestrator.step.access import Access, values_after
 from orchestrator.testing.contract import drafts

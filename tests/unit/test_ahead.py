@@ -11,8 +11,8 @@ from pydantic import BaseModel, field_validator
 
 from orchestrator import END, START, MemoryCheckpointer, Send, StateGraph
 from orchestrator.channels import UntrackedValue
-from orchestrator.checkpoint.commit import Commit, CommitResult
 from orchestrator.errors import CheckpointerUnavailableError
+from orchestrator.model.commit import Commit, CommitResult
 from orchestrator.step.ahead import Ahead
 from orchestrator.step.attempt import Attempt
 

@@ -22,7 +22,7 @@ from orchestrator import (
     StepFailedError,
     interrupt,
 )
-from orchestrator.execute.inprocess import InProcess
+from orchestrator.dispatch.local import InProcess
 from orchestrator.testing.manual_clock import ManualClock
 from tests.fixtures.bench import State, boom
 

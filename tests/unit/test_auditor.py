@@ -11,9 +11,9 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from orchestrator import START, MemoryCheckpointer, StateGraph
-from orchestrator.checkpoint.audit import Audited, Damage, DamageCode
-from orchestrator.coordinate.auditor import Auditor, planned_by
 from orchestrator.errors import CheckpointerUnavailableError, StateCorruptedError
+from orchestrator.maintenance.auditor import Auditor, planned_by
+from orchestrator.model.audit import Audited, Damage, DamageCode
 from orchestrator.serde.codec import ALL_PLAIN, Codec
 
 

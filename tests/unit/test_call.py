@@ -9,12 +9,12 @@ import pydantic
 import pytest
 
 from orchestrator import END, START, Command, Send, StateGraph
-from orchestrator.checkpoint.model import Checkpoint, PlannedStep
-from orchestrator.core.advance import Frame
-from orchestrator.core.apply import SENDS
-from orchestrator.core.steering import Steering
+from orchestrator.engine.advance import Frame
+from orchestrator.engine.apply import SENDS
+from orchestrator.engine.carryover import Steering
 from orchestrator.errors import InvalidUpdateError, ParentCommand
 from orchestrator.graph.routing import branch_channel
+from orchestrator.model.checkpoint import Checkpoint, PlannedStep
 from orchestrator.step.call import finish, input_of, writes_after
 
 

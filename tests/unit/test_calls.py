@@ -7,15 +7,15 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from orchestrator import START, MemoryCheckpointer, StateGraph, interrupt
-from orchestrator.checkpoint.commit import Claim, Commit, CommitResult
 from orchestrator.client.calls import Calls
-from orchestrator.core.accepting import RunConfig
+from orchestrator.engine.accept import RunConfig
 from orchestrator.errors import (
     EmptyInputError,
     NoPendingInterruptError,
     ThreadBusyError,
     UnknownThreadError,
 )
+from orchestrator.model.commit import Claim, Commit, CommitResult
 
 
 class State(TypedDict, total=False):

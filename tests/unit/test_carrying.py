@@ -12,8 +12,8 @@ import pytest
 from orchestrator import START, MemoryCheckpointer, StateGraph
 from orchestrator.cli.output import json_line
 from orchestrator.client.calls import Calls
-from orchestrator.core.accepting import RunConfig
-from orchestrator.core.records import Records
+from orchestrator.engine.accept import RunConfig
+from orchestrator.engine.records import Records
 from orchestrator.errors import StateCorruptedError, UnknownTypeError
 from orchestrator.serde.codec import UNKNOWN_TYPED, Codec, UnknownValue
 from orchestrator.step.carrying import CARRYING

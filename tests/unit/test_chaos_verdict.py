@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator import Command, MemoryCheckpointer
-from orchestrator.checkpoint.commit import Event
 from orchestrator.cli.chaos.load import ANSWER, SILENT, WITNESS_VARIABLE, graph, ran_in
 from orchestrator.cli.ledger import Ran, Takeover, Verdict, judge, percentile, takeover_times
 from orchestrator.client.compiled import CompiledStateGraph
+from orchestrator.model.commit import Event
 
 Doctor = Callable[[list[Event], list[Ran]], None]
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from orchestrator import MemoryCheckpointer
-from orchestrator.checkpoint.commit import Claim
+from orchestrator.model.commit import Claim
 from orchestrator.step.access import Access
 from orchestrator.step.claimwatch import POLL_S, Held
 

@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checkpoint.commit import (
-    Event,
-    LoadedStep,
-    LoadedThread,
-    ReadyStep,
-    StoredCheckpoint,
-)
-from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.cli import main
 from orchestrator.cli.board import Claims, HeldStep, LineBoard, Row, Watch, open_board
 from orchestrator.cli.demo import conclude, write_reports
 from orchestrator.cli.exits import CommandError, Exit
 from orchestrator.cli.ledger import Kill, Takeover, ThreadAccount
 from orchestrator.cli.trial import Report, Sabotage, Setup, report_of
+from orchestrator.model.checkpoint import Head, RunStatus
+from orchestrator.model.commit import (
+    Event,
+    LoadedStep,
+    LoadedThread,
+    ReadyStep,
+    StoredCheckpoint,
+)
 
 KEYS = [
     "threads",

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checkpoint.model import Interrupt
 from orchestrator.cli import main
 from orchestrator.errors import ThreadBusyError, UnknownThreadError
+from orchestrator.model.checkpoint import Interrupt
 
 
 @dataclass

@@ -329,7 +329,7 @@ def test_a_type_is_stored_under_its_tag_not_under_its_name():
 def test_registering_twice_is_fine_and_another_class_under_a_tag_is_not():
     codec = registered(Point, Point)
     codec.register_class(Model, "tag")
-    with pytest.raises(ValueError, match=r"tag 'tag' already stands.*give Frozen its own"):
+    with pytest.raises(ValueError, match=r"tag 'tag' is already used.*give Frozen its own"):
         codec.register_class(Frozen, "tag")
 
 

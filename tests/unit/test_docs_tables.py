@@ -11,12 +11,12 @@ from pathlib import Path
 
 import orchestrator
 import workers
-from orchestrator.checkpoint.audit import DamageCode
-from orchestrator.checkpoint.lifecycle import RUNS, STEPS, diagram
 from orchestrator.cli import findings
 from orchestrator.client.explaining import ReasonCode
 from orchestrator.config import Settings
 from orchestrator.errors import GraphstalkError
+from orchestrator.model.audit import DamageCode
+from orchestrator.model.lifecycle import RUNS, STEPS, diagram
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = re.compile(r"^## (.+)$", re.MULTILINE)

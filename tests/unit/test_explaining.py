@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checkpoint.commit import (
+from orchestrator.client.explaining import Claimed, Facts, Station, explain
+from orchestrator.engine.records import Records
+from orchestrator.engine.settle import ASLEEP
+from orchestrator.model.checkpoint import Head, Interrupt, RunStatus, StepError
+from orchestrator.model.commit import (
     Event,
     LoadedStep,
     LoadedThread,
@@ -16,11 +20,7 @@ from orchestrator.checkpoint.commit import (
     Wait,
     as_bytes,
 )
-from orchestrator.checkpoint.events import Entry, StepInterrupted, StepPaused
-from orchestrator.checkpoint.model import Head, Interrupt, RunStatus, StepError
-from orchestrator.client.explaining import Claimed, Facts, Station, explain
-from orchestrator.core.records import Records
-from orchestrator.core.stepping import ASLEEP
+from orchestrator.model.events import Entry, StepInterrupted, StepPaused
 from orchestrator.serde.codec import Codec
 
 NOW = 1_800_000_000_000

@@ -18,7 +18,7 @@ from orchestrator import (
     StateGraph,
     limits,
 )
-from orchestrator.execute.inprocess import InProcess
+from orchestrator.dispatch.local import InProcess
 from orchestrator.step.loop import WaitingThread
 from orchestrator.testing.manual_clock import ManualClock
 

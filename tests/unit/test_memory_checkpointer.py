@@ -1,8 +1,8 @@
 """What is true of the memory checkpointer only."""
 
-from orchestrator.checkpoint.commit import Refusal
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.config import Settings
+from orchestrator.model.commit import Refusal
 from orchestrator.testing.contract.driver import Driver, guard
 from orchestrator.testing.manual_clock import ManualClock
 

@@ -8,8 +8,7 @@ from celery import Celery
 from kombu.connection import Connection
 from kombu.entity import Queue
 
-from orchestrator.checkpoint.commit import ReadyStep
-from orchestrator.execute.messages import (
+from orchestrator.dispatch.message import (
     STEP_TASK,
     MessageRenderer,
     StepMessage,
@@ -17,6 +16,7 @@ from orchestrator.execute.messages import (
     parse_message,
     step_arguments,
 )
+from orchestrator.model.commit import ReadyStep
 
 NOW_MS = 1_763_000_000_123
 

@@ -25,7 +25,7 @@ from orchestrator import (
     push_message,
 )
 from orchestrator.client.calls import Calls
-from orchestrator.core.accepting import RunConfig
+from orchestrator.engine.accept import RunConfig
 from orchestrator.errors import InvalidUpdateError
 from tests.fixtures.talking import ASKED, graph_of, shown, speaking
 

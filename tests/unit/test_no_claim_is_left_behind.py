@@ -7,8 +7,8 @@ from typing import Any, TypedDict
 import pytest
 
 from orchestrator import START, Command, MemoryCheckpointer, RetryPolicy, StateGraph, interrupt
-from orchestrator.checkpoint.commit import Wait
 from orchestrator.errors import UnserializableValueError
+from orchestrator.model.commit import Wait
 
 
 class State(TypedDict, total=False):

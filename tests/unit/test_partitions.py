@@ -9,10 +9,10 @@ from typing import Any
 import fakeredis
 import pytest
 
-from orchestrator.checkpoint.commit import Commit
 from orchestrator.checkpointer.redis import RedisCheckpointer
 from orchestrator.config import Settings
 from orchestrator.errors import PartitionsDifferError
+from orchestrator.model.commit import Commit
 from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 

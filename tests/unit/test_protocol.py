@@ -6,10 +6,8 @@ from typing import Any
 import pytest
 
 from orchestrator import START, RetryPolicy, StateGraph, interrupt
-from orchestrator.checkpoint.commit import Refusal, Wait
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.client.calls import Calls
-from orchestrator.core.accepting import RunConfig
+from orchestrator.engine.accept import RunConfig
 from orchestrator.errors import (
     CheckpointerUnavailableError,
     GraphMismatchError,
@@ -17,6 +15,8 @@ from orchestrator.errors import (
     UnserializableValueError,
     WorkerLostError,
 )
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import Refusal, Wait
 from orchestrator.step.report import Report
 from tests.fixtures.steps import State, World
 

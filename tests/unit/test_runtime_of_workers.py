@@ -11,12 +11,12 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from orchestrator import START, CompiledStateGraph, MemoryCheckpointer, StateGraph, interrupt
-from orchestrator.checkpoint.commit import Commit, ReadyStep
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.client.calls import Calls
-from orchestrator.core.accepting import RunConfig
+from orchestrator.engine.accept import RunConfig
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.ids import CHILD
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import Commit, ReadyStep
 from orchestrator.step.access import Access
 from orchestrator.testing.manual_clock import ManualClock
 from workers.busy import Busy, sign_of, signs_in

@@ -42,3 +42,13 @@ def test_no_bytes_raise_anything(stored: bytes) -> None:
     for each in (stored, b"\x02" + stored, NEEDING[:9] + stored):
         needs(each)
         assert isinstance(unseal_needing("place", each)[1], Damaged)
+
+
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("names", [(), NAMES])
+def test_a_damaged_record_that_is_sealed_again_stays_damaged(
+    names: tuple[str, ...], *, compact: bool
+) -> None:
+    lost = unseal("place" * 2_000, b"nothing of a seal")
+    again = seal("place", lost, needs=names, compact=compact)
+    assert isinstance(unseal_needing("place", again)[1], Damaged)

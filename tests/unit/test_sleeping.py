@@ -20,9 +20,9 @@ from orchestrator import (
     StepContext,
     interrupt,
 )
-from orchestrator.checkpoint.commit import Wait
-from orchestrator.checkpoint.model import RunStatus
-from orchestrator.core.stepping import ASLEEP
+from orchestrator.engine.settle import ASLEEP
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import Wait
 from tests.unit.test_runtime_of_workers import Fleet
 
 

@@ -9,9 +9,9 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from orchestrator import START, Command, MemoryCheckpointer, Send, StateGraph, interrupt
-from orchestrator.checkpoint.model import StepError
 from orchestrator.client.snapshot import shown, snapshot
 from orchestrator.errors import InvalidUpdateError, UnknownThreadError
+from orchestrator.model.checkpoint import StepError
 
 
 class State(TypedDict, total=False):

@@ -12,8 +12,6 @@ from functools import partial
 
 import pytest
 
-from orchestrator.checkpoint.commit import Commit, EventDraft, Refusal, StepGuard
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.sqlite import SqliteCheckpointer
 from orchestrator.checkpointer.sqlite.database import statements
 from orchestrator.checkpointer.sqlite.rows import HEAD
@@ -22,6 +20,8 @@ from orchestrator.errors import (
     GraphstalkError,
     StateCorruptedError,
 )
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import Commit, EventDraft, Refusal, StepGuard
 from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import observed

@@ -8,13 +8,13 @@ from typing import Annotated, TypedDict
 import pytest
 
 from orchestrator import END, START, Command, MemoryCheckpointer, StateGraph, interrupt
-from orchestrator.checkpoint.model import Interrupt
 from orchestrator.errors import (
     InvalidUpdateError,
     NoPendingInterruptError,
     UnknownInterruptError,
     UnserializableValueError,
 )
+from orchestrator.model.checkpoint import Interrupt
 
 
 class State(TypedDict, total=False):

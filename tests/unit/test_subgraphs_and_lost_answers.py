@@ -10,12 +10,12 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from orchestrator import START, CompiledStateGraph, MemoryCheckpointer, StateGraph
-from orchestrator.checkpoint.commit import ReadyStep
 from orchestrator.cli.ledger import Verdict, judge
 from orchestrator.client.calls import Calls
-from orchestrator.coordinate.sweeper import Sweeper
-from orchestrator.core.accepting import RunConfig
+from orchestrator.engine.accept import RunConfig
 from orchestrator.errors import CheckpointerUnavailableError
+from orchestrator.maintenance.sweeper import Sweeper
+from orchestrator.model.commit import ReadyStep
 from orchestrator.step.access import Access
 from orchestrator.testing.manual_clock import ManualClock
 from workers.runtime import Runtime

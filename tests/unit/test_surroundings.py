@@ -26,7 +26,7 @@ from orchestrator import (
     get_stream_writer,
     task,
 )
-from orchestrator.execute.inprocess import InProcess
+from orchestrator.dispatch.local import InProcess
 from orchestrator.testing.manual_clock import ManualClock
 from tests.fixtures.bench import State, boom
 

@@ -1,4 +1,4 @@
-"""Threads in Redis or Valkey, by plain commands and five Lua scripts."""
+"""Threads in Redis or Valkey, by plain commands and Lua scripts."""
 
 from orchestrator.checkpointer.redis.store import RedisCheckpointer
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.checkpoint.commit import Claim
 from orchestrator.checkpointer.redis.keys import STEP_ID_CHARS, Deployment
 from orchestrator.checkpointer.redis.scripts import available
+from orchestrator.model.commit import Claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def fenced(store: Deployment, claims: Iterable[HeldClaim]) -> Iterator[HeldClaim
 
 
 def lost(store: Deployment, owner: str, claims: Sequence[Claim]) -> list[bool]:
-    """Return for each claim of an owner whether it was taken away; in one round trip."""
+    """Return for each claim of an owner whether it was released; in one round trip."""
     with available():
         pipe = store.client.pipeline(transaction=False)
         for claim in claims:

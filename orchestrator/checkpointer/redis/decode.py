@@ -8,17 +8,6 @@ from typing import Any, NamedTuple
 
 import redis
 
-from orchestrator.checkpoint.commit import (
-    Claim,
-    Commit,
-    Event,
-    LoadedStep,
-    LoadedThread,
-    ReadyStep,
-    StoredCheckpoint,
-    Wait,
-)
-from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.redis.encode import checkpoint_records, step_of
 from orchestrator.envelope.event_codec import opened_events, opened_together
 from orchestrator.envelope.list_tails import opened_values
@@ -29,7 +18,18 @@ from orchestrator.envelope.sealed_records import (
     opened_error,
     readable,
 )
-from orchestrator.record import replace
+from orchestrator.frozen import replace
+from orchestrator.model.checkpoint import Head, RunStatus
+from orchestrator.model.commit import (
+    Claim,
+    Commit,
+    Event,
+    LoadedStep,
+    LoadedThread,
+    ReadyStep,
+    StoredCheckpoint,
+    Wait,
+)
 
 
 def claim(thread_id: str, step_id: str, answer: Sequence[Any]) -> Claim:
@@ -54,7 +54,7 @@ def claim(thread_id: str, step_id: str, answer: Sequence[Any]) -> Claim:
     )
 
 
-def taken(commit: Commit, answer: Sequence[Any], now_ms: int) -> Claim:
+def claim_of_commit(commit: Commit, answer: Sequence[Any], now_ms: int) -> Claim:
     """Return the claim that `commit.lua` gave together with a commit."""
     fence, values, *heads = answer
     step, take, stored = commit.takes, commit.take, commit.checkpoint

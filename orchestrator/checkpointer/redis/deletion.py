@@ -9,11 +9,11 @@ from typing import Any
 
 import redis
 
-from orchestrator.checkpoint.commit import Refusal
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.redis.keys import STEP_ID_CHARS, Keys
 from orchestrator.checkpointer.redis.scripts import Scripts, available
 from orchestrator.ids import CHILD, child_thread
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import Refusal
 
 # What one call of a script deletes at most; each takes a few milliseconds.
 _STEPS_MAX = 2_000
@@ -32,7 +32,7 @@ _LEFT = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Deleting:
+class Deletion:
     """Deletes threads of one checkpointer."""
 
     client: redis.Redis

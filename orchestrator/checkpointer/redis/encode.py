@@ -14,13 +14,13 @@ from typing import Any
 import msgpack
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import Commit, ReadyStep, StepUpdate, Wait
 from orchestrator.checkpointer.base import Renderer
 from orchestrator.checkpointer.redis.keys import STEP_ID_CHARS
 from orchestrator.envelope.damage import check_damage
 from orchestrator.envelope.event_codec import sealed_together
 from orchestrator.envelope.seal import seal, unseal
 from orchestrator.errors import StateCorruptedError
+from orchestrator.model.commit import Commit, ReadyStep, StepUpdate, Wait
 
 _log = logging.getLogger(__name__)
 _pack = msgpack.Packer(unicode_errors="surrogatepass").pack
@@ -102,10 +102,10 @@ def commit_arguments(
     the publisher.
     """
     lists: list[str] = []
-    taken = commit.takes
+    claimed = commit.takes
 
     def message(step: ReadyStep, place: int = 0) -> tuple[_Arg, _Arg]:
-        if renderer is None or not step.queue or step is taken:
+        if renderer is None or not step.queue or step is claimed:
             return "", ""
         if place >= limits.FAN_OUT_WINDOW:
             return "later", ""
@@ -129,7 +129,7 @@ def commit_arguments(
         int(commit.completed is not None),
         commit.completed or b"",
         f"{stored.id:016x}" if stored else "",
-        *_take(commit, lease_ms),
+        *_claim_arguments(commit, lease_ms),
         len(rare),
         *rare,
     ]
@@ -215,7 +215,7 @@ def blobs_to_bring(commit: Commit) -> list[str]:
     return found
 
 
-def _take(commit: Commit, lease_ms: int) -> Sequence[_Arg]:
+def _claim_arguments(commit: Commit, lease_ms: int) -> Sequence[_Arg]:
     take = commit.take
     if commit.takes is None or take is None:
         return "", "", "", ""

@@ -103,7 +103,6 @@ class Keys:
     """The names of keys for one namespace."""
 
     def __init__(self, namespace: str, partitions: int) -> None:
-        """Name keys under `namespace`, threads spread over `partitions`."""
         self.namespace, self.partitions = namespace, partitions
         self._prefixes = [self.prefix(p) for p in range(partitions)]
 

@@ -24,7 +24,6 @@ class Listeners:
     """Subscribed connections: as many as there were concurrent waits."""
 
     def __init__(self, client: redis.Redis, answer_s: float) -> None:
-        """Use the server of `client`; `answer_s`: how long to wait for an answer."""
         self._client, self._answer_s = client, answer_s
         self._idle: deque[PubSub] = deque()
         self._pid = os.getpid()
@@ -40,7 +39,7 @@ class Listeners:
             CheckpointerUnavailableError: if the server does not answer.
             redis.exceptions.NoPermissionError: if the user may not subscribe to it.
         """
-        listener = self._take()
+        listener = self._acquire()
         try:
             with available():
                 listener.subscribe(channel)
@@ -53,7 +52,7 @@ class Listeners:
             raise
         self._idle.append(listener)
 
-    def _take(self) -> PubSub:
+    def _acquire(self) -> PubSub:
         if self._pid != os.getpid():  # A fork must not use its parent's connections.
             self._idle, self._pid = deque(), os.getpid()
         try:

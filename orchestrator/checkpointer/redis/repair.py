@@ -17,9 +17,6 @@ from typing import Any
 import redis
 
 from orchestrator import limits
-from orchestrator.checkpoint.audit import Audited, Damage, DamageCode
-from orchestrator.checkpoint.commit import Event, EventDraft, ReadyStep, StoredCheckpoint
-from orchestrator.checkpoint.events import ThreadRepaired
 from orchestrator.checkpointer.base import Planner
 from orchestrator.checkpointer.log_evidence import restored_head
 from orchestrator.checkpointer.redis.decode import Inspection, events
@@ -32,6 +29,9 @@ from orchestrator.envelope.sealed_records import (
     opened_checkpoint,
 )
 from orchestrator.ids import root_thread
+from orchestrator.model.audit import Audited, Damage, DamageCode
+from orchestrator.model.commit import Event, EventDraft, ReadyStep, StoredCheckpoint
+from orchestrator.model.events import ThreadRepaired
 
 _SCANS_MAX = 8  # Calls of SCAN in one audit, each over about `_SCAN_COUNT` keys.
 _SCAN_COUNT = 500

@@ -65,7 +65,6 @@ class Halt:
         return self.seen_ms - self.from_ms
 
     def __str__(self) -> str:
-        """Return a sentence for people."""
         if self.kind == "other":
             return (
                 "the server has nothing of what it had: it was emptied, or another one answers "
@@ -97,7 +96,7 @@ class Known:
     seen: bool = True  # By this process itself.
 
 
-class Lasting(Protocol):
+class MarkStorage(Protocol):
     """Storage of marks that outlives the processes that have seen them."""
 
     def find(self, prefix: str, current: str) -> Known:
@@ -113,7 +112,7 @@ class Lasting(Protocol):
 class Epochs:
     """The epochs and marks that a process has seen."""
 
-    file: Lasting | None = None
+    file: MarkStorage | None = None
     _known: dict[str, Known] = field(default_factory=dict)
     _halted: set[str] = field(default_factory=set)  # Those whose halt was logged.
 
@@ -199,7 +198,7 @@ def halted_at(store: Deployment, thread_id: str) -> Halt | None:
 def accept(store: Deployment) -> dict[int, Halt]:
     """Accept what is lost, and let everything continue; return what was halted.
 
-    All claims are taken away first. Those in the copy may be of live processes that do not have
+    All claims are released first. Those in the copy may be of live processes that do not have
     them, and steps that still run from before must not commit on the copy. (INV-3,
     INV-7)
     """

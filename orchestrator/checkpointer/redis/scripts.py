@@ -82,7 +82,6 @@ class Scripts:
     """The scripts, on one server."""
 
     def __init__(self, client: redis.Redis, agree: Callable[[], None] | None = None) -> None:
-        """Call them where `client` is connected to, after `agree` has succeeded once."""
         self._client = client
         self._agree = agree
         self._idle: deque[tuple[Any, float]] = deque()  # Connections, and when each was last used.
@@ -154,11 +153,11 @@ class Scripts:
         if len(packed[0]) > limits.LARGE_COMMAND_BYTES:
             check_size(command, len(packed[0]))
             return self._ask_long(packed, meanwhile)
-        return self._exchange(self._take(), packed, meanwhile)
+        return self._exchange(self._acquire(), packed, meanwhile)
 
     def _ask_long(self, packed: Sequence[bytes], meanwhile: Callable[[], None] | None) -> Any:
         """Send a large command, with a patience that fits its size, and return the answer."""
-        connection, size = self._take(), len(packed[0])
+        connection, size = self._acquire(), len(packed[0])
         try:
             with patient(connection, size) as waits_s:
                 return self._exchange(connection, packed, meanwhile)
@@ -199,7 +198,7 @@ class Scripts:
         finally:
             self._idle.append((connection, time.monotonic()))
 
-    def _take(self) -> Any:
+    def _acquire(self) -> Any:
         """Return an idle connection."""
         if self._pid != os.getpid():  # A fork must not speak on its parent's connections.
             self._idle, self._pid = deque(), os.getpid()

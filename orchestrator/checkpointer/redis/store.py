@@ -16,22 +16,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from orchestrator.checkpoint.audit import Audited
-from orchestrator.checkpoint.commit import (
-    Claim,
-    Commit,
-    CommitResult,
-    Event,
-    LoadedThread,
-    ReadyStep,
-    Refusal,
-    Swept,
-)
-from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.base import Planner, Renderer
 from orchestrator.checkpointer.redis import decode
 from orchestrator.checkpointer.redis.claims import HeldClaim
-from orchestrator.checkpointer.redis.deletion import Deleting
+from orchestrator.checkpointer.redis.deletion import Deletion
 from orchestrator.checkpointer.redis.encode import commit_arguments, steps_in
 from orchestrator.checkpointer.redis.keys import Keys, agree
 from orchestrator.checkpointer.redis.pubsub import Listeners
@@ -48,6 +36,18 @@ from orchestrator.envelope.sealed_records import (
     sealed,
 )
 from orchestrator.errors import NotReplicatedError
+from orchestrator.model.audit import Audited
+from orchestrator.model.checkpoint import Head, RunStatus
+from orchestrator.model.commit import (
+    Claim,
+    Commit,
+    CommitResult,
+    Event,
+    LoadedThread,
+    ReadyStep,
+    Refusal,
+    Swept,
+)
 from orchestrator.redisconnection import client_for
 
 __all__ = ["RedisCheckpointer", "connect"]
@@ -123,7 +123,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
         self._sweeping = PartitionSweeper(
             self.settings, self.client, self.keys, self._scripts, is_empty, pushes=self.pushes
         )
-        self._deleting = Deleting(self.client, self._scripts, self.keys)
+        self._deletion = Deletion(self.client, self._scripts, self.keys)
         # The client gives up on an answer that takes longer than its time-out.
         patience_s = self.client.connection_pool.connection_kwargs.get("socket_timeout")
         self._block_s = patience_s / 2 if patience_s else _BLOCK_S
@@ -175,7 +175,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
         if self._safely:
             answer, reached = answer
             self._check_safe(reached)
-        refused, detail, now, open_, waiting, due, *taken = answer
+        refused, detail, now, open_, waiting, due, *claimed = answer
         self._saw(now)
         return CommitResult(
             refused=Refusal(refused.decode()) if refused else None,
@@ -184,7 +184,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
             open=open_,
             waiting=bool(waiting),
             due=tuple(steps_in(due)),
-            claim=_taken(unsealed, taken, now) if taken else None,
+            claim=_claim_of_commit(unsealed, claimed, now) if claimed else None,
         )
 
     def claim(
@@ -254,7 +254,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
     def release_forgotten(self, claim: HeldClaim) -> tuple[int, list[ReadyStep]]:
         """Take a claim away on which its owner does not work, though it lives.
 
-        This is no death for its step. Returns how many were taken away, and the steps to send
+        This is no death for its step. Returns how many were released, and the steps to send
         again: neither if the claim has changed since it was seen.
         """
         return self._sweeping.release_forgotten(claim)
@@ -283,8 +283,8 @@ class RedisCheckpointer(BaseCheckpointSaver):
 
     def take_message(self, queue: str) -> bytes | None:
         """Take the first message of a queue, by the broker's name, where this is its server."""
-        taken: bytes | None = self._scripts.plain("RPOP", queue)
-        return taken
+        message: bytes | None = self._scripts.plain("RPOP", queue)
+        return message
 
     def put_back(self, queue: str, message: bytes) -> None:
         """Put a message back to the place where it was."""
@@ -325,12 +325,12 @@ class RedisCheckpointer(BaseCheckpointSaver):
 
     def children(self, thread_id: str) -> list[str]:
         """See `Checkpointer.children`."""
-        return self._deleting.children(thread_id)
+        return self._deletion.children(thread_id)
 
     def delete(self, thread_id: str, *, keep_head: bool = False) -> Refusal | None:
         """See `Checkpointer.delete`."""
-        deleting = self._deleting
-        return deleting.delete_history(thread_id) if keep_head else deleting.delete(thread_id)
+        deletion = self._deletion
+        return deletion.delete_history(thread_id) if keep_head else deletion.delete(thread_id)
 
     # ---- reading ------------------------------------------------------------------------
 
@@ -397,10 +397,10 @@ class RedisCheckpointer(BaseCheckpointSaver):
         self.client.close()
 
 
-def _taken(commit: Commit, answer: Sequence[Any], now_ms: int) -> Claim:
+def _claim_of_commit(commit: Commit, answer: Sequence[Any], now_ms: int) -> Claim:
     """Return the claim that was made with a commit: what the store alone knew, and the commit."""
     with parsing(commit.thread_id):
-        return decode.taken(commit, answer, now_ms)
+        return decode.claim_of_commit(commit, answer, now_ms)
 
 
 def _patience_s(settings: Settings) -> float:

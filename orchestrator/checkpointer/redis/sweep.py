@@ -8,7 +8,6 @@ from typing import Any
 import redis
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import CRASHED, HANDED_BACK, ReadyStep, Swept
 from orchestrator.checkpointer.lease_trust import silence_max_ms
 from orchestrator.checkpointer.redis.claims import HeldClaim
 from orchestrator.checkpointer.redis.encode import steps_in
@@ -17,6 +16,7 @@ from orchestrator.checkpointer.redis.rollback_guard import Epochs, Known
 from orchestrator.checkpointer.redis.scripts import Scripts, available
 from orchestrator.config import Settings
 from orchestrator.ids import new_uuid
+from orchestrator.model.commit import CRASHED, HANDED_BACK, ReadyStep, Swept
 
 _LOOK_MS_MIN = 2_500  # Claims need a sweep that is not older, or not older than `_SWEEPS` sweeps.
 _SWEEPS = 5
@@ -104,7 +104,7 @@ class PartitionSweeper:
     def release(
         self, partition: int, owner: str | bytes, *, expired: bool = False, died: bool = True
     ) -> tuple[int, list[ReadyStep]]:
-        """Return how many claims were taken away, and the steps to send again."""
+        """Return how many claims were released, and the steps to send again."""
         prefix = self._keys.partition(partition)
         reason = CRASHED if died else HANDED_BACK
         count, found = self._run("release", [prefix], [owner, int(expired), int(died), reason, ""])

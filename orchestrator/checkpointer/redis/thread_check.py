@@ -13,9 +13,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from orchestrator import limits
-from orchestrator.checkpoint.audit import DamageCode
-from orchestrator.checkpoint.commit import Commit, Event, ReadyStep, StepUpdate, Wait
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.log_evidence import logged_status, logged_wait
 from orchestrator.checkpointer.redis.decode import Inspection, SeenStep, has_record
 from orchestrator.checkpointer.redis.encode import step_of, step_record
@@ -23,6 +20,9 @@ from orchestrator.checkpointer.transition import SETTLED
 from orchestrator.envelope.sealed_records import sealed
 from orchestrator.errors import StateCorruptedError
 from orchestrator.ids import CHILD, root_thread
+from orchestrator.model.audit import DamageCode
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import Commit, Event, ReadyStep, StepUpdate, Wait
 
 EARLIER = "go back to an earlier checkpoint (history shows them), or start a new run"
 _BACKUP = (
@@ -529,10 +529,10 @@ class StepCheck:
     # ---- its claim, or its entries in indexes -------------------------------------------------
 
     def _claim(self, owner: str) -> None:
-        """Check that the claim would be taken away if its owner died."""
+        """Check that the claim would be released if its owner died."""
         seen = self.seen
         if not is_number(seen.fence):
-            what = "its claim has no fence, so no commit can be made under it; it is taken away"
+            what = "its claim has no fence, so no commit can be made under it; it is released"
             again = self._unsent(seen.queue or "")
             self._fix(DamageCode.CLAIM_LOST, what, *self._unclaimed(), *again)
             return

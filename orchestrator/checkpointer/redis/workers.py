@@ -46,7 +46,6 @@ class Fleet:
     """The workers of the deployment that a checkpointer belongs to."""
 
     def __init__(self, store: RedisCheckpointer) -> None:
-        """Use the server and the namespace of `store`."""
         self._store = store
         self._client = store.client
         self._workers = f"{store.settings.namespace}:workers"

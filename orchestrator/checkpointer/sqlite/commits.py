@@ -11,17 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from orchestrator import limits
-from orchestrator.checkpoint.commit import (
-    CRASHED,
-    HANDED_BACK,
-    Claim,
-    Commit,
-    CommitResult,
-    EventDraft,
-    ReadyStep,
-    Refusal,
-)
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.sqlite import queries
 from orchestrator.checkpointer.sqlite.database import statements
 from orchestrator.checkpointer.sqlite.rows import (
@@ -48,8 +37,19 @@ from orchestrator.checkpointer.transition import (
 )
 from orchestrator.envelope.list_tails import found_values, opened_values
 from orchestrator.envelope.sealed_records import opened_claim
+from orchestrator.frozen import frozen, replace
 from orchestrator.ids import CHILD, root_thread
-from orchestrator.record import record, replace
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import (
+    CRASHED,
+    HANDED_BACK,
+    Claim,
+    Commit,
+    CommitResult,
+    EventDraft,
+    ReadyStep,
+    Refusal,
+)
 
 _SQL = statements("writes")
 _SWEEP = statements("upkeep")
@@ -151,7 +151,7 @@ def _new_head(connection: sqlite3.Connection, thread_id: str, now: int) -> HeadF
     return {"thread": 0, "status": RunStatus.QUEUED.value, "child": child, **fields}
 
 
-@record(frozen=True, slots=True)
+@frozen(kw_only=False)
 class _Head:
     """See `HeadView`."""
 
@@ -165,7 +165,6 @@ class StoredThread:
     """A thread's rows, read when a rule asks for them; see `ThreadView`."""
 
     def __init__(self, connection: sqlite3.Connection, fields: HeadFields) -> None:
-        """Read with a connection that is inside a transaction."""
         self._connection, self._fields = connection, fields
         status, run_id = RunStatus(fields["status"]), text(fields["run_id"])
         self.head = _Head(status, fields["checkpoint_id"], run_id, fields["open"])
@@ -377,12 +376,12 @@ def claim(connection: sqlite3.Connection, asked: Asked, lease_ms: int, now: int)
         if refused is not None:
             return Claim(refused=refused, detail=asked.step_id, now_ms=now)
         assert step is not None
-        step = _take(connection, head, step, asked)
+        step = _claim(connection, head, step, asked)
         renew(connection, asked.owner, now + lease_ms, lease_ms // 2)
     return _claimed(connection, found, step, asked, now)
 
 
-def taken(
+def claim_of_commit(
     connection: sqlite3.Connection, commit: Commit, head: HeadFields, lease_ms: int, now: int
 ) -> Claim:
     """Claim the one step that a commit has made ready; what its owner knows is not read again.
@@ -428,7 +427,9 @@ def taken(
     )
 
 
-def _take(connection: sqlite3.Connection, head: HeadFields, step: StepRow, asked: Asked) -> StepRow:
+def _claim(
+    connection: sqlite3.Connection, head: HeadFields, step: StepRow, asked: Asked
+) -> StepRow:
     """Write the claim; return the step as it is now."""
     [claimed] = connection.execute(_SQL["last_fence"], (step.thread,)).fetchone()
     fence, attempt = max(head["fence"], claimed or 0) + 1, step.attempt + 1
@@ -483,13 +484,13 @@ def release(connection: sqlite3.Connection, owner: str, now: int, *, died: bool)
     steps = []
     for name, *row in found:
         step = StepRow._make(row)
-        take_away(connection, text(name), step, now, since_ms=now, died=died)
+        release_step(connection, text(name), step, now, since_ms=now, died=died)
         if step.queue and step.live:
             steps.append(step.step(text(name)))
     return steps
 
 
-def take_away(
+def release_step(
     connection: sqlite3.Connection,
     thread_id: str,
     step: StepRow,
@@ -510,5 +511,5 @@ def take_away(
     connection.execute(_SQL["raise_fence"], (step.fence, step.thread))
     connection.execute(_SQL["unclaim"], step.key)
     reason = CRASHED if died else HANDED_BACK
-    connection.execute(_SWEEP["take_away"], (step.attempt, died, reason, since_ms, *step.key))
+    connection.execute(_SWEEP["release_step"], (step.attempt, died, reason, since_ms, *step.key))
     connection.execute(_SQL["count"], ("released",))

@@ -27,6 +27,7 @@ from orchestrator.errors import (
     CheckpointerUnavailableError,
     GraphstalkError,
     StateCorruptedError,
+    ValueTooLargeError,
 )
 from orchestrator.sqlitefile import close_in
 
@@ -200,6 +201,12 @@ class Database:
             if code in _BROKEN:
                 msg = f"the file {self.path} is no SQLite database, or a broken one ({error})"
                 raise StateCorruptedError(msg) from error
+            if isinstance(error, sqlite3.DataError):
+                msg = (
+                    f"a value must be smaller than SQLite takes, by default 1,000 MB ({error}). "
+                    "Store it in a file or an object store, and keep its address in the state"
+                )
+                raise ValueTooLargeError(msg) from error
             raise
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sqlite3
 from functools import partial
 
-from orchestrator.checkpoint.commit import Event, LoadedStep, LoadedThread, StoredCheckpoint
-from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.sqlite.database import statements
 from orchestrator.checkpointer.sqlite.rows import (
     HeadRow,
@@ -19,6 +17,8 @@ from orchestrator.checkpointer.sqlite.rows import (
 )
 from orchestrator.envelope.list_tails import found_values, named_values
 from orchestrator.envelope.sealed_records import readable
+from orchestrator.model.checkpoint import Head, RunStatus
+from orchestrator.model.commit import Event, LoadedStep, LoadedThread, StoredCheckpoint
 
 SQL = statements("reads")
 _MAX = 2**63 - 1  # The greatest number there is in SQLite; ids from outside may be greater.

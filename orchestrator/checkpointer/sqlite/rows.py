@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from orchestrator.checkpoint.commit import LoadedStep, ReadyStep, Wait, as_bytes
-from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.envelope.damage import check_damage
 from orchestrator.envelope.seal import seal, unseal
 from orchestrator.envelope.sealed_records import (
@@ -19,6 +17,8 @@ from orchestrator.envelope.sealed_records import (
     opened_config,
     opened_error,
 )
+from orchestrator.model.checkpoint import Head, RunStatus
+from orchestrator.model.commit import LoadedStep, ReadyStep, Wait, as_bytes
 
 _ERRORS = "surrogatepass"  # Names of files may hold lone surrogates.
 # One for all: plain values are packed in one go.

@@ -12,18 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
 
-from orchestrator.checkpoint.audit import Audited
-from orchestrator.checkpoint.commit import (
-    Claim,
-    Commit,
-    CommitResult,
-    Event,
-    LoadedThread,
-    ReadyStep,
-    Refusal,
-    Swept,
-)
-from orchestrator.checkpoint.model import Head, RunStatus
 from orchestrator.checkpointer.base import Planner
 from orchestrator.checkpointer.saver import BaseCheckpointSaver, check_serde
 from orchestrator.checkpointer.sqlite import commits, queries, upkeep
@@ -39,7 +27,19 @@ from orchestrator.envelope.sealed_records import (
     sealed,
 )
 from orchestrator.errors import NotSupportedError
-from orchestrator.record import replace
+from orchestrator.frozen import replace
+from orchestrator.model.audit import Audited
+from orchestrator.model.checkpoint import Head, RunStatus
+from orchestrator.model.commit import (
+    Claim,
+    Commit,
+    CommitResult,
+    Event,
+    LoadedThread,
+    ReadyStep,
+    Refusal,
+    Swept,
+)
 
 __all__ = ["SqliteCheckpointer"]
 
@@ -121,7 +121,7 @@ class SqliteCheckpointer(BaseCheckpointSaver):
             result, head = commits.commit(connection, commit, now)
             if result.refused is not None or commit.takes is None:
                 return result
-            claim = commits.taken(connection, plain, head, self._lease_ms, now)
+            claim = commits.claim_of_commit(connection, plain, head, self._lease_ms, now)
         return result if claim.refused is not None else replace(result, claim=claim)
 
     def claim(

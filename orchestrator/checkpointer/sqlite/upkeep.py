@@ -9,9 +9,6 @@ from functools import partial
 from typing import Any
 
 from orchestrator import limits
-from orchestrator.checkpoint.audit import Audited, Damage, DamageCode
-from orchestrator.checkpoint.commit import EventDraft, ReadyStep, Refusal, Swept, Wait
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.base import Planner
 from orchestrator.checkpointer.consistency import (
     Expected,
@@ -22,7 +19,7 @@ from orchestrator.checkpointer.consistency import (
 )
 from orchestrator.checkpointer.lease_trust import LEAD_MS, Trust
 from orchestrator.checkpointer.sqlite import queries
-from orchestrator.checkpointer.sqlite.commits import add_events, find_head, is_held, take_away
+from orchestrator.checkpointer.sqlite.commits import add_events, find_head, is_held, release_step
 from orchestrator.checkpointer.sqlite.database import statements
 from orchestrator.checkpointer.sqlite.rows import (
     HeadFields,
@@ -35,6 +32,9 @@ from orchestrator.checkpointer.sqlite.rows import (
 from orchestrator.envelope.list_tails import found_values
 from orchestrator.envelope.seal import needs
 from orchestrator.ids import CHILD
+from orchestrator.model.audit import Audited, Damage, DamageCode
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import EventDraft, ReadyStep, Refusal, Swept, Wait
 
 _SQL = statements("upkeep")
 _READ = statements("reads")
@@ -89,7 +89,7 @@ class Sweep:
     def _expire(self) -> int:
         found = self.connection.execute(_SQL["expired"], (self.now,)).fetchall()
         for name, *row in found:
-            take_away(self.connection, text(name), StepRow._make(row), self.now, since_ms=0)
+            release_step(self.connection, text(name), StepRow._make(row), self.now, since_ms=0)
         self.connection.execute(_SQL["forget_leases"], (self.now,))
         return len(found)
 

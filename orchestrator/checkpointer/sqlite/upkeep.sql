@@ -19,7 +19,7 @@ WHERE ifnull((SELECT end_ms FROM lease l WHERE l.owner = c.owner), 0) < ?;
 SELECT 1 FROM claim c
 WHERE ifnull((SELECT end_ms FROM lease l WHERE l.owner = c.owner), 0) < ? LIMIT 1;
 
--- name: take_away
+-- name: release_step
 UPDATE step SET attempt = ?, deaths = deaths + ?, reason = ?, since_ms = ?, sent_ms = -1
 WHERE thread = ? AND plan = ? AND id = ?;
 

@@ -167,7 +167,7 @@ def chaos(  # noqa: PLR0913  # One for each option.
 
 
 def perform(where: Site, order: Order) -> tuple[Drill, dict[str, Any]]:
-    """Run the drill; return it, and what is reported."""
+    """Run the drill; return it and its report."""
     from orchestrator.checkpointer.redis.store import RedisCheckpointer
     from orchestrator.cli.board import LineBoard
     from orchestrator.cli.chaos.drill import Drill, Plan, Witness
@@ -241,7 +241,7 @@ def clock_of(url: str) -> Callable[[], float]:
 
 
 def load_of(order: Order) -> Load:
-    """Return what the drill runs."""
+    """Return the load of the drill."""
     from orchestrator.cli.chaos.drill import Load
     from orchestrator.cli.chaos.load import ANSWER, drawn_input, undisturbed
 

@@ -1,9 +1,9 @@
 """One drill: keep threads in flight, inject faults, judge every thread that has ended.
 
-Rule 1: a thread is judged a while after it has ended, so that what comes late is seen too.
+Rule 1: a thread is judged a while after it has ended, so that late events are seen too.
 Rule 2: what was judged is forgotten, here and in the store, so that a long drill stays small. What
         was found guilty stays.
-Rule 3: whatever ends the drill ends the workers.
+Rule 3: the workers are stopped, however the drill ends.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import limits
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.checkpointer.redis.scripts import available
 from orchestrator.cli.chaos.load import SILENT, ran_in
 from orchestrator.cli.ledger import GONE, IDLE, Finding, Ran, Verdict, judge
 from orchestrator.errors import CheckpointerUnavailableError, NoPendingInterruptError
+from orchestrator.model.checkpoint import RunStatus
 
 if TYPE_CHECKING:
-    from orchestrator.checkpoint.commit import Event, LoadedThread
     from orchestrator.checkpointer.redis.store import RedisCheckpointer
     from orchestrator.cli.chaos.faults import Fault, Injector
     from orchestrator.cli.chaos.site import Crew
     from orchestrator.client.client import Client
+    from orchestrator.model.commit import Event, LoadedThread
 
 TICK_S = 0.02
-LOOK_EVERY_S = 0.25
+POLL_EVERY_S = 0.25
 LINE_EVERY_S = 5.0
 JUDGE_AFTER_S = 12.0  # Longer than any process is stopped.
-LATE_S = 2.0  # For what a process that was stopped until the end has still to say.
+LATE_S = 2.0  # For the events of a process that was stopped until the end.
 EVENTS_PAGE = 1000
 
 
@@ -118,7 +118,7 @@ class Drill:
 
     def run(self, injector: Injector, faults: Iterator[Fault]) -> None:
         """Run the drill."""
-        began_s = look_s = line_s = time.monotonic()
+        began_s = poll_s = line_s = time.monotonic()
         fault_s = began_s + self._plan.fault_every_s
         fault: Fault | None = None
         end_s = began_s + self._plan.seconds
@@ -135,8 +135,8 @@ class Drill:
                     self._note(f"{fault.kind.replace('_', ' ')}: {hit}")
                 if hit or now >= fault_s + self._plan.fault_every_s:  # Or there is no target.
                     fault, fault_s = None, fault_s + self._plan.fault_every_s
-            if now >= look_s:
-                look_s = now + LOOK_EVERY_S
+            if now >= poll_s:
+                poll_s = now + POLL_EVERY_S
                 self._poll(more=not over)
             if now >= line_s:
                 line_s = now + LINE_EVERY_S

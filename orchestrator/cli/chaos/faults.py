@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from orchestrator.execute.dispatch import speaks_amqp
+from orchestrator.dispatch.broker import speaks_amqp
 
 if TYPE_CHECKING:
     from orchestrator.cli.chaos.site import Crew, Site
@@ -49,7 +49,7 @@ WEIGHTS = {
     Kind.LOSE_MESSAGE: 14,
     Kind.DOUBLE_MESSAGE: 14,
 }
-LASTS_S = (1.0, 10.0)  # How long what is stopped stays so.
+LASTS_S = (1.0, 10.0)  # How long a process stays stopped.
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ ROUNDS = (0, 4, 8, 16)
 
 
 class State(TypedDict, total=False):
-    """What a thread is to do, and what it has done."""
+    """The work of a thread, and its log."""
 
     width: int  # How many pieces are sent side by side.
     rounds: int  # How often `turn` runs again.
@@ -41,7 +41,7 @@ class State(TypedDict, total=False):
 
 
 class Inner(TypedDict, total=False):
-    """What the subgraph has done."""
+    """The log of the subgraph."""
 
     inside: Annotated[list[str], operator.add]
 
@@ -62,7 +62,7 @@ def witness(ctx: StepContext) -> bool:
 
 
 def ran_in(lines: Iterable[bytes]) -> Iterable[tuple[str, Ran]]:
-    """Return what the witness has written: (thread, attempt)."""
+    """Return the attempts that the witness has written: (thread, attempt)."""
     for line in lines:
         thread, step, attempt, worker = line.decode().rstrip("\n").split("\t")
         yield thread, Ran(step, int(attempt), worker)

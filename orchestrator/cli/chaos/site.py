@@ -89,7 +89,7 @@ def site(url: str | None, broker: str | None = None) -> Iterator[Site]:
     Args:
         url: a server that runs already, of which a namespace and a queue of our own are used;
             `None`: what `REDIS_URL` names, else a server of our own.
-        broker: where messages go; `None`: the server of our own, or what the environment names.
+        broker: the broker; `None`: the server of our own, or the broker of the environment.
     """
     found = find_server({**os.environ, "REDIS_URL": url} if url else None)
     with contextlib.ExitStack() as stack:
@@ -119,7 +119,7 @@ def site(url: str | None, broker: str | None = None) -> Iterator[Site]:
 # ---- workers --------------------------------------------------------------------------------
 #
 # Rule 1: only processes that were started here are ever signalled.
-# Rule 2: what was stopped is continued, whatever ends the crew.
+# Rule 2: a stopped process is continued, however the crew ends.
 
 
 LEAVE_S = 30.0  # How long a worker that was asked to stop may take.
@@ -162,7 +162,7 @@ class Crew:
             time.sleep(START_POLL_S)
 
     def once(self) -> None:
-        """Continue what was stopped long enough; start what has ended."""
+        """Continue processes that were stopped long enough; start ended workers again."""
         now = time.monotonic()
         for due in [each for each in self._stopped if each[0] <= now]:
             self._stopped.remove(due)
@@ -181,7 +181,7 @@ class Crew:
                     self.unasked.append(f"{child.name} (process {child.pid}) did not stop")
                     child.kill_all()
 
-    # ---- who there is -------------------------------------------------------------------
+    # ---- processes ----------------------------------------------------------------------
 
     def workers(self) -> list[Child]:
         """Return the workers that run."""
@@ -205,7 +205,7 @@ class Crew:
             if pid != child.pid and not keeps(pid)
         ]
 
-    # ---- what is done to them -----------------------------------------------------------
+    # ---- faults -------------------------------------------------------------------------
 
     def kill(self, pids: Sequence[int], at_ms: float) -> None:
         """Kill processes with SIGKILL, at a time of the server's."""

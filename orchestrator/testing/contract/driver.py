@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from orchestrator.checkpoint.commit import (
+from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.config import Settings
+from orchestrator.ids import partition_of
+from orchestrator.model.commit import (
     Claim,
     Commit,
     CommitResult,
@@ -19,9 +22,6 @@ from orchestrator.checkpoint.commit import (
     StepUpdate,
     Swept,
 )
-from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.config import Settings
-from orchestrator.ids import partition_of
 from orchestrator.testing.concurrency import Tick, wait_until
 from orchestrator.testing.contract import drafts
 

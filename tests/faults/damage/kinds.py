@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from orchestrator.checkpoint.audit import DamageCode
+from orchestrator.model.audit import DamageCode
 from tests.faults.damage.doing import (
     all_of,
     argument,

@@ -14,17 +14,17 @@ from dataclasses import replace
 from typing import Annotated, Any, TypedDict
 
 from orchestrator import END, START, RetryPolicy, Send, StateGraph, interrupt
-from orchestrator.checkpoint.audit import Damage
-from orchestrator.checkpoint.commit import LoadedThread, ReadyStep
-from orchestrator.checkpoint.model import RunStatus
 from orchestrator.client.client import Client
 from orchestrator.client.compiled import CompiledStateGraph
 from orchestrator.config import Settings
-from orchestrator.coordinate.auditor import Auditor
-from orchestrator.coordinate.sweeper import Sweeper
+from orchestrator.dispatch.broker import dispatcher, open_store
+from orchestrator.dispatch.message import celery_template
 from orchestrator.errors import StateCorruptedError
-from orchestrator.execute.dispatch import dispatcher, open_store
-from orchestrator.execute.messages import celery_template
+from orchestrator.maintenance.auditor import Auditor
+from orchestrator.maintenance.sweeper import Sweeper
+from orchestrator.model.audit import Damage
+from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.commit import LoadedThread, ReadyStep
 from orchestrator.step import protocol
 from orchestrator.step.access import Access
 from orchestrator.step.protocol import StepProtocol

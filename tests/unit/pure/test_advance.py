@@ -6,10 +6,9 @@ from typing import Annotated, TypedDict
 
 import pytest
 
-from orchestrator.checkpoint.model import Checkpoint, PlannedStep, RunStatus, blob_key, send_key
-from orchestrator.core.advance import Frame, accept_input, advance, breaks_at
-from orchestrator.core.apply import SENDS
-from orchestrator.core.steering import (
+from orchestrator.engine.advance import Frame, accept_input, advance, breaks_at
+from orchestrator.engine.apply import SENDS
+from orchestrator.engine.carryover import (
     Carried,
     Kept,
     Steering,
@@ -21,6 +20,7 @@ from orchestrator.core.steering import (
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.routing import START, Command, Send, branch_channel, join_channel
 from orchestrator.graph.schema import Loop
+from orchestrator.model.checkpoint import Checkpoint, PlannedStep, RunStatus, blob_key, send_key
 
 
 class State(TypedDict):

@@ -7,12 +7,12 @@ from typing import Annotated, TypedDict
 import pytest
 
 from orchestrator.channels import AnyValue, Overwrite
-from orchestrator.checkpoint.model import Checkpoint, PlannedStep
-from orchestrator.core.apply import RETURN, SENDS, apply, plan
-from orchestrator.core.steering import Kept, Steering
+from orchestrator.engine.apply import RETURN, SENDS, apply, plan
+from orchestrator.engine.carryover import Kept, Steering
 from orchestrator.errors import InvalidUpdateError
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.routing import START, Command, Send, branch_channel, join_channel
+from orchestrator.model.checkpoint import Checkpoint, PlannedStep
 
 
 class State(TypedDict):

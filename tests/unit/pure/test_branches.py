@@ -1,7 +1,6 @@
 """On which branch a checkpoint is, and which checkpoints that branch has left behind."""
 
-from orchestrator.checkpoint.model import Checkpoint
-from orchestrator.core.branches import (
+from orchestrator.engine.branches import (
     belongs,
     below,
     branched,
@@ -13,6 +12,7 @@ from orchestrator.core.branches import (
     without_branch,
 )
 from orchestrator.ids import checkpoint_text
+from orchestrator.model.checkpoint import Checkpoint
 
 ROOT, CHILD = "t", "t\x1fsub"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgpack
 import pytest
 
-from orchestrator.checkpoint.commit import Event, EventDraft
 from orchestrator.envelope import event_codec
 from orchestrator.envelope.event_codec import (
     opened_events,
@@ -14,6 +13,7 @@ from orchestrator.envelope.event_codec import (
     sealed_together,
 )
 from orchestrator.envelope.seal import SEAL_BYTES, seal
+from orchestrator.model.commit import Event, EventDraft
 
 STEP = "170ec2efa45deb1d16caf9efe146a760"
 COMMITTED = EventDraft("step_committed", {"step": STEP, "number": 1, "mine": "a"})

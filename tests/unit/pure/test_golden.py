@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from orchestrator.channels import Overwrite
-from orchestrator.checkpoint.model import Checkpoint, Interrupt, Outcome, PlannedStep, StepError
-from orchestrator.core.records import Records
+from orchestrator.engine.records import Records
 from orchestrator.envelope.seal import seal, unseal
 from orchestrator.graph.routing import Send
+from orchestrator.model.checkpoint import Checkpoint, Interrupt, Outcome, PlannedStep, StepError
 from orchestrator.serde.codec import Codec
 
 FILE = Path(__file__).with_name("golden.json")

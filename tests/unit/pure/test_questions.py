@@ -2,16 +2,16 @@
 
 import pytest
 
-from orchestrator.checkpoint.commit import (
+from orchestrator.engine.questions import answers_given, answers_to, open_questions, placed
+from orchestrator.errors import NoPendingInterruptError, UnknownInterruptError
+from orchestrator.model.checkpoint import Head, Interrupt, RunStatus
+from orchestrator.model.commit import (
     LoadedStep,
     LoadedThread,
     ReadyStep,
     StoredCheckpoint,
     Wait,
 )
-from orchestrator.checkpoint.model import Head, Interrupt, RunStatus
-from orchestrator.core.questions import answers_given, answers_to, open_questions, placed
-from orchestrator.errors import NoPendingInterruptError, UnknownInterruptError
 
 ONE, TWO, THREE = "1" * 32, "2" * 32, "3" * 32
 

@@ -3,7 +3,12 @@
 import pytest
 
 from orchestrator.channels import Overwrite
-from orchestrator.checkpoint.model import (
+from orchestrator.engine.apply import SENDS
+from orchestrator.engine.records import Records
+from orchestrator.errors import NewerLayoutError, StateCorruptedError, UnserializableValueError
+from orchestrator.graph.policy import TimeoutPolicy
+from orchestrator.graph.routing import Send
+from orchestrator.model.checkpoint import (
     Checkpoint,
     Interrupt,
     Outcome,
@@ -11,11 +16,6 @@ from orchestrator.checkpoint.model import (
     StepError,
     blob_key,
 )
-from orchestrator.core.apply import SENDS
-from orchestrator.core.records import Records
-from orchestrator.errors import NewerLayoutError, StateCorruptedError, UnserializableValueError
-from orchestrator.graph.policy import TimeoutPolicy
-from orchestrator.graph.routing import Send
 from orchestrator.serde.codec import Codec
 
 CODEC = Codec()

@@ -2,8 +2,7 @@
 
 import pytest
 
-from orchestrator.checkpoint.model import Checkpoint, PlannedStep
-from orchestrator.core.steering import (
+from orchestrator.engine.carryover import (
     NOTES,
     Carried,
     Kept,
@@ -25,6 +24,7 @@ from orchestrator.core.steering import (
 )
 from orchestrator.graph.policy import TimeoutPolicy
 from orchestrator.graph.routing import Send
+from orchestrator.model.checkpoint import Checkpoint, PlannedStep
 from orchestrator.serde.codec import Codec
 
 CODEC = Codec()

@@ -9,12 +9,12 @@ import pytest
 
 from orchestrator import START, Overwrite, StateGraph, add_messages, limits
 from orchestrator.channels import BinaryOperatorAggregate, Topic
-from orchestrator.checkpoint.model import Checkpoint, PlannedStep, blob_key
-from orchestrator.core.advance import Frame, Next, advance
-from orchestrator.core.apply import apply
-from orchestrator.core.records import Records
-from orchestrator.core.storing import kept_values
+from orchestrator.engine.advance import Frame, Next, advance
+from orchestrator.engine.apply import apply
+from orchestrator.engine.deltas import kept_values
+from orchestrator.engine.records import Records
 from orchestrator.errors import UnserializableValueError
+from orchestrator.model.checkpoint import Checkpoint, PlannedStep, blob_key
 from orchestrator.serde.codec import Codec
 
 CODEC = Codec()

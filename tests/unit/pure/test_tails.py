@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.checkpoint.tails import Grown, is_list, joined, tail_of, whole
+from orchestrator.model.tails import Grown, is_list, joined, tail_of, whole
 from orchestrator.serde.codec import Codec
 
 CODEC = Codec()

@@ -1,16 +1,16 @@
 """Whose turn it is among steps that use one subgraph which remembers."""
 
-from orchestrator.checkpoint.commit import (
+from orchestrator.engine.accept import paused_by_node
+from orchestrator.engine.settle import TURN, TURN_ABOVE
+from orchestrator.engine.turns import gives_way, is_before, turns
+from orchestrator.model.checkpoint import Head, RunStatus
+from orchestrator.model.commit import (
     LoadedStep,
     LoadedThread,
     ReadyStep,
     StoredCheckpoint,
     Wait,
 )
-from orchestrator.checkpoint.model import Head, RunStatus
-from orchestrator.core.accepting import paused_by_node
-from orchestrator.core.stepping import TURN, TURN_ABOVE
-from orchestrator.core.turns import gives_way, is_before, turns
 
 
 def step(node: str, index: int = -1, reason: str = "", **fields: object) -> LoadedStep:

@@ -311,7 +311,10 @@ if not exists then
   if root then -- The thread of a subgraph.
     local K = P .. 't:' .. root .. ':'
     redis.call('SADD', K .. 'children', ns)
-    if redis.call('SCARD', K .. 'children') == 1 then redis.call('HSET', K .. 'head', 'kin', 2) end -- Not empty.
+    -- That the list is not empty; a thread without its root must not get a head for that.
+    if redis.call('SCARD', K .. 'children') == 1 and redis.call('EXISTS', K .. 'head') == 1 then
+      redis.call('HSET', K .. 'head', 'kin', 2)
+    end
   else
     news[#news + 1], news[#news + 2] = 'kin', 1 -- All its child threads will be listed.
   end

@@ -1,0 +1,46 @@
+"""What an executor must promise: bring a run to rest, by whatever means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from orchestrator.checkpointer.base import Checkpointer
+from orchestrator.model.commit import ReadyStep
+from orchestrator.step.protocol import StepProtocol
+
+__all__ = ["Executor"]
+
+
+class Executor(Protocol):
+    """The seam between accepting a run and running its steps."""
+
+    default_queue: str  # Where steps go; empty: nowhere, they run in the calling process.
+
+    def proceed(
+        self,
+        protocol: StepProtocol,
+        thread_id: str,
+        ready: Sequence[ReadyStep],
+        run_id: str = "",
+    ) -> BaseException | None:
+        """Return when the run is no longer active.
+
+        Args:
+            protocol: how a step of the graph is done.
+            thread_id: the thread whose run is to proceed.
+            ready: its ready steps, not yet sent anywhere.
+            run_id: the run; empty: the one that is there.
+
+        Returns:
+            what the first failed step raised, by plan order, if it failed in this process.
+        """
+        ...
+
+    def send(self, ready: Sequence[ReadyStep]) -> None:
+        """Let others run ready steps, without waiting; nothing where this process runs them."""
+        ...
+
+    def checkpointer(self) -> Checkpointer | None:
+        """Return the checkpointer this executor brings along, if it does."""
+        ...
