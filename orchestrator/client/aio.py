@@ -28,7 +28,6 @@ from orchestrator.step.loop import callers_loop
 if TYPE_CHECKING:
     from orchestrator.engine.edit import StateUpdate
 
-__all__ = ["AsyncFace", "in_thread"]
 
 _T = TypeVar("_T")
 _Config = Mapping[str, Any] | ThreadId | None

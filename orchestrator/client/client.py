@@ -62,8 +62,6 @@ from orchestrator.serde.codec import UNKNOWN_TYPED, Codec
 from orchestrator.step.carrying import CARRYING
 from orchestrator.step.surroundings import context_for
 
-__all__ = ["Client", "RunHandle", "ThreadInfo"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadInfo:

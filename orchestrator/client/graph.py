@@ -37,8 +37,6 @@ from orchestrator.graph.spec import DEFAULT_NAME, GraphSpec
 from orchestrator.ids import ThreadId
 from orchestrator.step.caching import node_namespaces
 
-__all__ = ["CompiledStateGraph", "StateGraph"]
-
 _Config = Mapping[str, Any] | ThreadId | None
 
 

@@ -38,8 +38,6 @@ from orchestrator.step.bridge import prepare_handlers
 from orchestrator.step.call import finish
 from orchestrator.step.untracked import Untracked
 
-__all__ = ["GraphBase", "GraphNode"]
-
 UNNAMED = "LangGraph"  # What a graph without a name is called in LangGraph, and in schemas here.
 
 
@@ -219,11 +217,6 @@ class GraphBase:
             msg = "No checkpointer set: the graph keeps no threads; give compile() a checkpointer"
             raise ConfigError(msg)
         return self.checkpointer
-
-    def spec_of(self, ns: str) -> GraphSpec | None:
-        """Return the frozen graph of a namespace, if it is known."""
-        graph = self.graph_of(ns)
-        return graph.spec if graph else None
 
     def graph_of(self, ns: str, fingerprint: str = "") -> GraphBase | None:
         """Return the graph of a namespace: this one, or a subgraph at any depth.

@@ -64,8 +64,6 @@ from orchestrator.step.protocol import StepProtocol
 from orchestrator.step.surroundings import context_for
 from orchestrator.step.untracked import split_input
 
-__all__ = ["Invocation"]
-
 
 @dataclass(slots=True)
 class Invocation:

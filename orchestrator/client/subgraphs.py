@@ -67,8 +67,6 @@ from orchestrator.step.surroundings import namespace_of
 from orchestrator.step.untracked import split_input
 from orchestrator.step.waiting import ChildPaused, ChildRuns, GivesWay
 
-__all__ = ["Children", "step_protocol", "surroundings"]
-
 _POLL_MS = 5_000  # How often a waiting step polls its subgraph, should no process wake it.
 
 

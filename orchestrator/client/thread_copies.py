@@ -32,8 +32,6 @@ from orchestrator.model.commit import (
 from orchestrator.model.events import ThreadCopied, ThreadForked
 from orchestrator.model.tails import is_list, tail_of
 
-__all__ = ["copy_of", "fork_of"]
-
 _OWNER = "copy"
 _PAGE = 100
 

@@ -23,8 +23,6 @@ from orchestrator.graph.spec import GraphSpec, NodeOptions, NodeSpec
 from orchestrator.graph.wiring import identified
 from orchestrator.step.surroundings import PREVIOUS
 
-__all__ = ["entrypoint"]
-
 R = TypeVar("R")
 S = TypeVar("S")
 Given = TypeVar("Given")
