@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Settings", "without_password"]
-
 _SECRET = re.compile(r"([?&][a-z_]*password=)[^&]*", re.IGNORECASE)
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 

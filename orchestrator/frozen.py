@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform, overload
 
-__all__ = ["FREEZES", "frozen", "replace"]
+__all__ = ["frozen", "replace"]
 
 FREEZES = False  # Whether a change raises; tests set it before they import other modules.
 _C = TypeVar("_C", bound=type)
@@ -31,12 +31,7 @@ def frozen(*, kw_only: bool = True) -> Callable[[_C], _C]: ...
     frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,)
 )
 def frozen(cls: Any = None, /, *, kw_only: bool = True) -> Any:
-    """Make a class a frozen record with equality and hash by its fields.
-
-    Args:
-        cls: the class, in the form without parentheses.
-        kw_only: whether fields are given by name only.
-    """
+    """Make a class a frozen record with equality and hash by its fields."""
     if cls is None:
         return lambda decorated: _made(decorated, kw_only=kw_only)
     return _made(cls, kw_only=kw_only)

@@ -13,15 +13,6 @@ from typing import Any
 
 import redis
 
-__all__ = [
-    "OutageConnection",
-    "OutageSSLConnection",
-    "OutageUnixConnection",
-    "ServerRefusedError",
-    "client_for",
-    "refuses_for_now",
-]
-
 # Refusals for which the client library has a class; it cuts the code off their text.
 _CLASSES: dict[type[redis.exceptions.RedisError], str] = {
     redis.exceptions.ClusterDownError: "CLUSTERDOWN",

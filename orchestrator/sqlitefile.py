@@ -21,8 +21,6 @@ from importlib import resources
 
 from orchestrator.errors import GraphstalkError, StateCorruptedError
 
-__all__ = ["SqliteFile", "close_in", "statements"]
-
 _BUSY_S = 5.0  # How long another process may keep the file to itself before that is an error.
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 

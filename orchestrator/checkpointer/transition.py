@@ -158,7 +158,7 @@ class StepChange:
     settled: bool
 
 
-@frozen
+@frozen(kw_only=False)
 class Change:
     """What a commit makes of a thread, beyond what it brings."""
 
@@ -208,14 +208,10 @@ def transition(
     if commit.checkpoint is not None:
         open_ = 0
     open_ += len(commit.ready)
-    is_stuck = not open_ and status.active and commit.checkpoint is None and view is not None
-    return Change(
-        status=status,
-        open=open_,
-        stuck=is_stuck and view is not None and view.has_steps(),
-        guarded=guarded,
-        steps=steps,
-    )
+    stuck = False
+    if not open_ and status.active and commit.checkpoint is None and view is not None:
+        stuck = view.has_steps()
+    return Change(status, open_, stuck, guarded, steps)
 
 
 def _refusal(view: ThreadView[Any], commit: Commit, guarded: StepView | None) -> Refused | None:

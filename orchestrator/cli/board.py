@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from orchestrator.cli.ledger import ThreadAccount, account_of
 from orchestrator.cli.output import say
 from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.events import StepCommitted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -262,7 +263,7 @@ class Watch:
                     yield thread, loaded
 
     def _committed(self, thread: str) -> int:
-        return sum(event.type == "step_committed" for event in self.events[thread])
+        return sum(event.type == StepCommitted.type for event in self.events[thread])
 
     def _planned(self, thread: str) -> int:
         return sum(len(event.fields.get("steps", b"").split()) for event in self.events[thread])

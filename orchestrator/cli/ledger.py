@@ -23,11 +23,18 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from orchestrator.model.checkpoint import RunStatus
+from orchestrator.model.events import (
+    RunAccepted,
+    RunSucceeded,
+    StepCommitted,
+    StepReleased,
+    Superstep,
+)
 
-COMMITTED = "step_committed"
-ACCEPTED = "run_accepted"
-PLANNED = frozenset({ACCEPTED, "superstep"})  # Each names the steps it makes ready.
-RELEASED = "step_released"
+COMMITTED = StepCommitted.type
+ACCEPTED = RunAccepted.type
+PLANNED = frozenset({ACCEPTED, Superstep.type})  # Each names the steps it makes ready.
+RELEASED = StepReleased.type
 
 
 class Fact(Protocol):
@@ -196,7 +203,7 @@ def text_of(event: Fact, name: str) -> str:
 
 IDLE = frozenset(status for status in RunStatus if not status.active)
 GONE = "gone"  # The status of a thread that was accepted and that the store does not know.
-SUCCEEDED = "run_succeeded"
+SUCCEEDED = RunSucceeded.type
 
 
 class Ran(NamedTuple):

@@ -24,7 +24,6 @@ from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import child_thread
 from orchestrator.model.commit import Event, LoadedThread
 from orchestrator.model.events import (
-    Damaged,
     Entry,
     InterruptAnswered,
     RunAccepted,
@@ -40,6 +39,7 @@ from orchestrator.model.events import (
     StreamMessages,
     Superstep,
     TaskCompleted,
+    Unreadable,
     read_event,
 )
 from orchestrator.step.carrying import CARRYING
@@ -230,7 +230,7 @@ class Follower:
         return True
 
     def _of(self, event: Event, entry: Entry) -> Iterator[Fact]:
-        if isinstance(entry, Damaged):
+        if isinstance(entry, Unreadable):
             yield self._missed(event.seq, event.seq, "damaged")
             return
         found = self._read(entry)

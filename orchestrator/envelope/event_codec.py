@@ -21,7 +21,26 @@ from orchestrator.envelope.damage import Damaged
 from orchestrator.envelope.seal import seal, unseal
 from orchestrator.ids import hex_bytes, root_thread
 from orchestrator.model.commit import Event, EventDraft, as_bytes
-from orchestrator.model.events import CommitRefused, StepReleased
+from orchestrator.model.events import (
+    CheckpointResumed,
+    CommitRefused,
+    InterruptAnswered,
+    RunAccepted,
+    RunCancelled,
+    RunFailed,
+    RunPaused,
+    RunResumed,
+    RunSucceeded,
+    StepCommitted,
+    StepFailed,
+    StepInterrupted,
+    StepPaused,
+    StepReleased,
+    StepRetried,
+    Superstep,
+    TaskCompleted,
+    Unreadable,
+)
 
 _BY_STORES = (CommitRefused.type, StepReleased.type)  # Events that a store makes, unsealed.
 _SEALED = "sealed"  # The one field of an event that a caller made.
@@ -29,9 +48,21 @@ _WORDS = (
     *("step", "node", "number", "checkpoint", "attempt", "fence", "worker", "claimed_ms"),
     *("steps", "nodes", "live", "run", "graph", "abandoned", "interrupt", "value", "error"),
     *("reason", "delay_ms", "from", "done", "data", "name", "id", "ns", "break"),
-    *("run_accepted", "step_committed", "superstep", "step_interrupted", "interrupt_answered"),
-    *("run_paused", "run_resumed", "run_succeeded", "run_failed", "run_cancelled"),
-    *("step_failed", "step_retry", "step_paused", "task_done", "checkpoint_resume"),
+    *(
+        RunAccepted.type,
+        StepCommitted.type,
+        Superstep.type,
+        StepInterrupted.type,
+        InterruptAnswered.type,
+    ),
+    *(RunPaused.type, RunResumed.type, RunSucceeded.type, RunFailed.type, RunCancelled.type),
+    *(
+        StepFailed.type,
+        StepRetried.type,
+        StepPaused.type,
+        TaskCompleted.type,
+        CheckpointResumed.type,
+    ),
 )
 
 
@@ -92,7 +123,7 @@ def opened_together(
     """
     log, _ = root_thread(thread_id)
     record = unseal(f"{log}\x1fevents", stored)
-    lost: list[tuple[str, dict[Any, Any]]] = [("damaged", {})]
+    lost: list[tuple[str, dict[Any, Any]]] = [(Unreadable.type, {})]
     found = lost * min(count, limits.EVENTS_MAX) if isinstance(record, Damaged) else _unpack(record)
     for seq, (type_, fields) in enumerate(found, last + 1 - len(found)):
         yield Event(seq, ts_ms, _word(type_), _in_full(fields))
@@ -104,7 +135,7 @@ def _opened_event(log: str, event: Event) -> Event:
         return event
     fields = unseal(f"{log}\x1f{event.type}", stored or b"")
     if isinstance(fields, Damaged):
-        return Event(event.seq, event.ts_ms, "damaged", {})
+        return Event(event.seq, event.ts_ms, Unreadable.type, {})
     return Event(event.seq, event.ts_ms, event.type, _in_full(_unpack(fields)))
 
 

@@ -62,6 +62,8 @@ def seal(place: str, record: bytes, *, needs: Sequence[str] = (), compact: bool 
         needs: the names of the records that it needs.
         compact: whether to compress it if that saves enough.
     """
+    if not (compact or needs) and type(record) is bytes:  # Most records.
+        return _PLAIN + _checksum(place, record) + record
     if isinstance(record, Damaged):
         return bytes(record)
     small = compressed(record) if compact else None

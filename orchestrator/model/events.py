@@ -106,7 +106,7 @@ class Unknown(Entry):
 
 
 @frozen
-class Damaged(Entry):
+class Unreadable(Entry):
     """An event that cannot be read. Readers make it; it is never stored."""
 
     type = "damaged"
@@ -458,8 +458,8 @@ _LAYOUTS = {cls: _layout(cls) for cls in CATALOGUE.values()}
 def read_event(event: Event) -> Entry:
     """Return the record of a stored event.
 
-    It is `Unknown` if its name is not in the catalogue, and `Damaged` if its fields are not those
-    of its name.
+    It is `Unknown` if its name is not in the catalogue, and `Unreadable` if its fields are not
+    those of its name.
     """
     cls = CATALOGUE.get(event.type)
     if cls is None:
@@ -467,4 +467,4 @@ def read_event(event: Event) -> Entry:
     try:
         return cls.from_fields(event.fields)
     except (TypeError, ValueError):
-        return Damaged()
+        return Unreadable()

@@ -72,8 +72,8 @@ def test_two_files_of_a_name_are_twins_outside_a_seam() -> None:
 
 def test_the_name_of_an_event_is_noticed_outside_the_catalogue() -> None:
     text = "NAME = 'run_accepted'"
-    assert ratchets.event_literals([module("core/line", text)])
-    assert ratchets.event_literals([module("events/catalogue", text)]) == []
+    assert ratchets.event_literals([module("engine/line", text)])
+    assert ratchets.event_literals([module("model/events", text)]) == []
 
 
 def test_a_raise_needs_a_reason(tmp_path, monkeypatch) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import Answer, Refusal, StepUpdate, Wait
+from orchestrator.model.events import RunAccepted
 from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
@@ -35,7 +36,7 @@ class AcceptingContract(Contract):
         )
         assert (loaded.head.status, loaded.head.run_id) == (RunStatus.QUEUED, drafts.RUN)
         assert (loaded.head.open, loaded.head.checkpoint_id) == (2, drafts.FIRST)
-        assert [e.type for e in driver.events()] == ["run_accepted"]
+        assert [e.type for e in driver.events()] == [RunAccepted.type]
 
     def test_a_new_thread_needs_no_more_than_a_checkpoint(self, driver: Driver) -> None:
         driver.change(expect_new=True, checkpoint=drafts.checkpoint(drafts.FIRST))

@@ -11,6 +11,7 @@ from orchestrator import limits
 from orchestrator.ids import child_thread
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import Answer, EventDraft, Refusal, Wait
+from orchestrator.model.events import CommitRefused, RunAccepted, StepReleased
 from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
@@ -120,7 +121,7 @@ class ChildrenContract(Contract):
             expect_run=drafts.RUN, events=_happened("progress"), log=driver.thread_id
         )
         assert result.open == 2
-        assert [event.type for event in driver.events()] == ["run_accepted", "progress"]
+        assert [event.type for event in driver.events()] == [RunAccepted.type, "progress"]
         refused = child.commit(expect_run="run-0", events=_happened("late"), log=driver.thread_id)
         assert refused.refused is Refusal.WRONG_RUN
         assert len(driver.events()) == 2
@@ -163,7 +164,7 @@ class ChildrenContract(Contract):
         log = driver.thread_id
         result = child.commit(guard=stale, completed=b"late", events=_happened("x"), log=log)
         assert result.refused is Refusal.STALE_FENCE
-        assert (_types(driver), child.events()) == ([(1, "commit_refused")], [])
+        assert (_types(driver), child.events()) == ([(1, CommitRefused.type)], [])
         assert driver.events()[0].fields == {
             "step": stale.step_id.encode(),
             "reason": b"stale_fence",
@@ -171,7 +172,7 @@ class ChildrenContract(Contract):
             "ns": b"node|inner",
         }
         assert child.commit(guard=stale, completed=b"late").refused is Refusal.STALE_FENCE
-        assert _types(child) == [(1, "commit_refused")]
+        assert _types(child) == [(1, CommitRefused.type)]
         driver.change(events=_happened("next"))
         assert _types(driver)[-1] == (2, "next")
 
@@ -186,9 +187,9 @@ class ChildrenContract(Contract):
         child.claimed("b", owner="slow")
         child.until(lambda: child.sweep().released)
         driver.change(events=_happened("four"))
-        expected = ["one", "step_released", "step_released", "four"]
+        expected = ["one", StepReleased.type, StepReleased.type, "four"]
         assert _types(driver) == list(enumerate(expected, 1))
-        assert driver.events("step_released")[0].fields == {
+        assert driver.events(StepReleased.type)[0].fields == {
             "step": guard(first).step_id.encode(),
             "owner": b"dead",
             "fence": str(first.fence).encode(),
@@ -204,12 +205,12 @@ class ChildrenContract(Contract):
         child.start("a", "b", events=())
         child.claimed("a", owner="dead")
         child.store.release("dead")
-        assert _types(child) == [(1, "step_released")]
+        assert _types(child) == [(1, StepReleased.type)]
         assert child.events()[0].fields["ns"] == b"node"
 
     # ---- how far a log is ---------------------------------------------------------------
 
-    def test_a_loaded_thread_tells_how_far_its_own_log_is(self, driver: Driver) -> None:
+    def test_a_loaded_thread_names_the_end_of_its_own_log(self, driver: Driver) -> None:
         child = _child(driver)
         driver.start("a", "b", events=())
         assert driver.load().seq == 0

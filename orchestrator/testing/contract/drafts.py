@@ -7,6 +7,7 @@ from typing import Any
 from orchestrator.ids import step_id
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import Commit, EventDraft, ReadyStep, StoredCheckpoint
+from orchestrator.model.events import RunAccepted
 
 FIRST = 1_763_000_000_000_001  # The first checkpoint of a thread: as many digits as a real one.
 RUN = "run-1"
@@ -50,7 +51,7 @@ def starting(thread_id: str, *nodes: str, queue: str = QUEUE, **fields: Any) -> 
         "ready": plan(thread_id, FIRST, *nodes, queue=queue),
         "status": RunStatus.QUEUED,
         "head": head,
-        "events": (EventDraft("run_accepted", {"run": RUN}),),
+        "events": (EventDraft(RunAccepted.type, {"run": RUN}),),
         **fields,
     }
     return Commit(thread_id=thread_id, **given)

@@ -10,6 +10,7 @@ from functools import partial
 from orchestrator import limits
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import EventDraft, as_bytes
+from orchestrator.model.events import RunResumed, RunSucceeded, RunWithdrawn, Superstep
 from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract
@@ -19,7 +20,7 @@ from orchestrator.testing.contract.stored_values import NAMES
 _LONG_S = 20.0  # Far longer than waking up takes.
 
 
-_ENDED, _ENDED_EVENTS = RunStatus.SUCCEEDED, (EventDraft("run_succeeded"),)
+_ENDED, _ENDED_EVENTS = RunStatus.SUCCEEDED, (EventDraft(RunSucceeded.type),)
 
 
 def _heard(
@@ -106,12 +107,12 @@ class LoggingContract(Contract):
         [event] = driver.events()
         assert event.fields["file"].decode("utf-8", "surrogatepass") == "x\udcff"
 
-    def test_ids_and_what_only_looks_like_one_are_kept(self, driver: Driver) -> None:
+    def test_ids_and_texts_like_ids_are_kept(self, driver: Driver) -> None:
         uuid = "09f3412f-3baa-4239-a378-20982ebdcd8e"
         ids: tuple[str | int | bytes, ...]
         ids = ("00ff", "00FF", "00 ff", "0ff", "", "\u0664\u0664", "ff\n", "é", 255, 2**70)
         ids += (uuid, uuid.upper(), uuid.replace("-", ""), "0-0f", b"00ff")
-        drafts_ = tuple(EventDraft("superstep", {"step": i, "run": i, "worker": i}) for i in ids)
+        drafts_ = tuple(EventDraft(Superstep.type, {"step": i, "run": i, "worker": i}) for i in ids)
         driver.start("a", events=drafts_)
         texts = [as_bytes(i) for i in ids]
         assert [event.fields for event in driver.events()] == [
@@ -216,14 +217,14 @@ class LoggingContract(Contract):
         driver.start("a", events=())
         with driver.store.news(driver.thread_id, after=0) as wait:
             assert _heard(wait, partial(driver.change, status=_ENDED, events=_ENDED_EVENTS))
-            driver.change(status=RunStatus.RUNNING, events=(EventDraft("run_resumed"),))
+            driver.change(status=RunStatus.RUNNING, events=(EventDraft(RunResumed.type),))
             assert _heard(wait, lambda: None)
             assert _heard(wait, partial(driver.change, status=_ENDED, events=_ENDED_EVENTS))
 
     def test_a_listener_is_notified_that_a_queued_run_is_withdrawn(self, driver: Driver) -> None:
         driver.start("a", events=())
         driver.change(enqueue=("next", b"begins"), events=())
-        gone = (EventDraft("run_withdrawn", {"run": "next"}),)
+        gone = (EventDraft(RunWithdrawn.type, {"run": "next"}),)
         with driver.store.news(driver.thread_id, after=0) as wait:
             assert _heard(wait, partial(driver.change, dequeue="next", events=gone))
 

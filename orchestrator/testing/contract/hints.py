@@ -21,6 +21,7 @@ from orchestrator.model.commit import (
     StoredCheckpoint,
     Wait,
 )
+from orchestrator.model.events import ThreadRepaired
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver
@@ -277,7 +278,7 @@ class UnsentContract(Contract):
 
 Queue = Callable[[str], list[bytes]]  # The messages in a queue, the next to be received first.
 
-_RESTING = [status for status in RunStatus if not status.active]
+_IDLE = [status for status in RunStatus if not status.active]
 
 
 def render(step: ReadyStep, now_ms: int) -> tuple[str, bytes]:
@@ -351,8 +352,8 @@ class PushingContract(Contract):
         assert driver.commit(expect_head=1, checkpoint=stored, ready=steps).refused
         assert _nodes(queue(drafts.QUEUE)) == ["a"]
 
-    @pytest.mark.parametrize("status", _RESTING, ids=str)
-    def test_a_run_that_rests_gets_no_messages(
+    @pytest.mark.parametrize("status", _IDLE, ids=str)
+    def test_an_idle_run_gets_no_messages(
         self, driver: Driver, queue: Queue, status: RunStatus
     ) -> None:
         driver.start("a", status=status)
@@ -492,7 +493,9 @@ class AuditingContract(Contract):
         assert self.audit(driver, plans)[0] == []
         assert observed(driver.store, [driver.thread_id]) == before
 
-    def test_a_thread_that_ended_or_rests_is_left_alone(self, driver: Driver, plans: Plans) -> None:
+    def test_a_thread_that_ended_or_paused_is_left_alone(
+        self, driver: Driver, plans: Plans
+    ) -> None:
         for status in (s for s in RunStatus if not s.active):
             other = self.started(driver.on(f"{status}-thread"), plans, "a", "b")
             other.change(status=status, events=(EventDraft(f"run_{status}"),))
@@ -505,7 +508,7 @@ class AuditingContract(Contract):
         driver.until(driver.stuck)
         assert self.audit(driver, plans)[0] == []
 
-    def test_every_thread_is_looked_at_a_few_at_a_time(self, driver: Driver, plans: Plans) -> None:
+    def test_every_thread_is_audited_a_few_at_a_time(self, driver: Driver, plans: Plans) -> None:
         names = [f"thread-{number}" for number in range(12)]
         names += [child_thread(name, "sub") for name in names[:3]]
         for name in names:
@@ -522,7 +525,7 @@ class AuditingContract(Contract):
         assert (found.thread_id, found.code) == (driver.thread_id, DamageCode.MISCOUNTED)
         assert found.repaired
         assert driver.load().head.open == 2
-        [event] = driver.events("thread_repaired")
+        [event] = driver.events(ThreadRepaired.type)
         assert event.fields["codes"] == b"MISCOUNTED"
         assert self.audit(driver, plans)[0] == []
         driver.finish("a", "b")
@@ -537,7 +540,7 @@ class AuditingContract(Contract):
             [found] = self.audit(driver, plans, repair=False)[0]
             assert found.remedy
             assert not found.repaired
-        assert driver.events("thread_repaired") == []
+        assert driver.events(ThreadRepaired.type) == []
 
     def test_a_step_that_is_gone_is_written_anew_and_handed_out(
         self, driver: Driver, plans: Plans, damage: Damaging

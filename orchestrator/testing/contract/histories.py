@@ -12,6 +12,7 @@ from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.ids import child_thread
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import Answer, EventDraft, Refusal, Wait
+from orchestrator.model.events import RunAccepted
 from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
@@ -140,7 +141,7 @@ class ReadingContract(Contract):
         for checkpoint_id in (0, drafts.FIRST - 1, drafts.FIRST + 1):
             assert driver.store.load(driver.thread_id, checkpoint_id=checkpoint_id) is None
 
-    def test_a_load_tells_the_time_of_the_store(self, driver: Driver) -> None:
+    def test_a_load_holds_the_time_of_the_store(self, driver: Driver) -> None:
         started = driver.start("a")
         driver.tick(0.01)
         loaded = driver.load()
@@ -421,7 +422,7 @@ class DeletingContract(Contract):
         driver.store.delete(thread.thread_id)
         thread.start("a", key=("doomed-key", "run-2"))
         assert thread.store.history(thread.thread_id) == [drafts.FIRST]
-        assert [(event.seq, event.type) for event in thread.events()] == [(1, "run_accepted")]
+        assert [(event.seq, event.type) for event in thread.events()] == [(1, RunAccepted.type)]
         assert (thread.load().blobs, thread.load().line) == ({}, {})
         assert thread.store.children(thread.thread_id) == []
 

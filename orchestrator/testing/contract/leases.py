@@ -21,6 +21,7 @@ from orchestrator.model.commit import (
     Swept,
     Wait,
 )
+from orchestrator.model.events import StepReleased
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
 from orchestrator.testing.contract.driver import Driver, guard
@@ -54,7 +55,7 @@ class LeasesContract(Contract):
         driver.store.release("dead")
         claims.append(driver.claimed("a", owner="slow"))
         driver.until(lambda: _released(driver))
-        events = driver.events("step_released")
+        events = driver.events(StepReleased.type)
         expected = [
             {"step": guard(c).step_id, "owner": owner, "fence": str(c.fence)}
             for c, owner in zip(claims, ("dead", "slow"), strict=True)
@@ -148,7 +149,7 @@ class LeasesContract(Contract):
         driver.start("a", "b")
         first = driver.claimed("a", owner="stops")
         assert driver.store.release("stops", died=False) == [first.step]
-        assert len(driver.events("step_released")) == 1
+        assert len(driver.events(StepReleased.type)) == 1
         again = driver.claimed("a", owner="other")
         assert (again.attempt, again.deaths, again.failures) == (2, 0, 0)
         assert (first.reason, again.reason) == ("", HANDED_BACK)
@@ -182,7 +183,7 @@ class LeasesContract(Contract):
             assert [step.node for step in driver.store.release(owner)] == [f"n{n}"]
 
     @pytest.mark.parametrize("status", [s for s in RunStatus if not s.active], ids=str)
-    def test_a_claim_of_a_run_that_rests_is_released_but_not_to_be_sent(
+    def test_a_claim_of_an_idle_run_is_released_but_not_to_be_sent(
         self, driver: Driver, status: RunStatus
     ) -> None:
         driver.start("a", "b")

@@ -19,6 +19,7 @@ from orchestrator.model.commit import (
     StepUpdate,
     Wait,
 )
+from orchestrator.model.events import CommitRefused
 from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
@@ -117,7 +118,7 @@ class RefusingContract(Contract):
         after = observed(driver.store, [driver.thread_id])
         assert after[:-1] == before[:-1]
         events = driver.events()
-        assert (events[:-1], events[-1].type) == (before[-1], "commit_refused")
+        assert (events[:-1], events[-1].type) == (before[-1], CommitRefused.type)
 
     def test_of_several_reasons_the_first_is_reported(self, driver: Driver) -> None:
         claims = _staged(driver)
@@ -181,7 +182,7 @@ class RefusingContract(Contract):
         assert (result.refused, result.detail) == (Refusal.UNKNOWN_STEP, old.step_id)
         assert driver.claim(old).refused is Refusal.UNKNOWN_STEP
 
-    def test_a_refusal_tells_the_time_of_the_store(self, driver: Driver) -> None:
+    def test_a_refusal_holds_the_time_of_the_store(self, driver: Driver) -> None:
         driver.start("a")
         first = driver.commit(expect_head=1).now_ms
         driver.tick(0.01)
@@ -235,7 +236,7 @@ class FencingContract(Contract):
         driver.store.release("dead")
         assert _refused(driver, old) is Refusal.STALE_FENCE
         assert _refused(driver, old) is Refusal.STALE_FENCE
-        events = driver.events("commit_refused")
+        events = driver.events(CommitRefused.type)
         assert len(events) == 2
         assert events[0].fields["step"] == driver.step("a").step.step_id.encode()
         assert events[0].fields["reason"] == Refusal.STALE_FENCE.encode()

@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import Claim, EventDraft, Refusal, StepGuard, StepUpdate, Wait
+from orchestrator.model.events import CommitRefused, RunAccepted
 from orchestrator.testing.concurrency import race
 from orchestrator.testing.contract import drafts
 from orchestrator.testing.contract.base import Contract, observed
@@ -19,7 +20,7 @@ from orchestrator.testing.contract.stored_values import NAMES
 
 _HOUR_MS = 3_600_000
 _MONTH_MS = 30 * 24 * _HOUR_MS  # More than 31 bits of milliseconds.
-_RESTING = [status for status in RunStatus if not status.active]
+_IDLE = [status for status in RunStatus if not status.active]
 
 
 class TimingContract(Contract):
@@ -93,8 +94,8 @@ class TimingContract(Contract):
         assert driver.due() == []
         assert driver.step("a").due_ms == 0
 
-    @pytest.mark.parametrize("status", _RESTING, ids=str)
-    def test_a_run_that_rests_hands_out_nothing(self, driver: Driver, status: RunStatus) -> None:
+    @pytest.mark.parametrize("status", _IDLE, ids=str)
+    def test_an_idle_run_hands_out_nothing(self, driver: Driver, status: RunStatus) -> None:
         driver.start("timer", "ready", "claimed")
         driver.update(driver.claimed("timer"), wait=Wait.TIMER, delay_ms=1)
         driver.claimed("claimed")
@@ -268,7 +269,7 @@ class NotingContract(Contract):
         wrong = StepGuard(guard(claim).step_id, claim.fence + distance)
         assert driver.commit(guard=wrong, notes={"y": b"2"}).refused is Refusal.STALE_FENCE
         assert observed(driver.store, [driver.thread_id])[:-1] == before[:-1]
-        assert driver.events()[-1].type == "commit_refused"
+        assert driver.events()[-1].type == CommitRefused.type
         driver.complete(claim)
 
     def test_a_note_of_a_dead_process_is_refused_after_another_claim(self, driver: Driver) -> None:
@@ -307,7 +308,7 @@ class NotingContract(Contract):
             events=(EventDraft("noted"),),
             status=RunStatus.RUNNING,
         )
-        assert [event.type for event in driver.events()] == ["run_accepted", "noted"]
+        assert [event.type for event in driver.events()] == [RunAccepted.type, "noted"]
         driver.complete(claim)
 
     def test_a_step_that_noted_is_not_handed_out(self, driver: Driver) -> None:

@@ -20,6 +20,7 @@ from orchestrator.model.commit import (
     Take,
     Wait,
 )
+from orchestrator.model.events import StepReleased
 from orchestrator.model.lifecycle import ACTIVE, STEPS, RunMove, RunRow, StepMove, StepState
 from orchestrator.model.lifecycle import RUNS as RUN_TABLE
 from orchestrator.testing.concurrency import race
@@ -30,7 +31,7 @@ from orchestrator.testing.contract.driver import Driver
 # ---- claims ---------------------------------------------------------------------------------
 # Only a ready step of an active run is claimed, once, with all records it needs. (INV-2)
 
-_RESTING = [status for status in RunStatus if not status.active]
+_IDLE = [status for status in RunStatus if not status.active]
 _HOUR_MS = 3_600_000
 
 
@@ -228,8 +229,8 @@ class ClaimingContract(Contract):
         assert (claim.refused, claim.detail) == (Refusal.UNKNOWN_THREAD, "unknown")
         assert driver.store.load("unknown") is None
 
-    @pytest.mark.parametrize("status", _RESTING, ids=str)
-    def test_a_run_that_rests_gives_no_claims(self, driver: Driver, status: RunStatus) -> None:
+    @pytest.mark.parametrize("status", _IDLE, ids=str)
+    def test_an_idle_run_gives_no_claims(self, driver: Driver, status: RunStatus) -> None:
         driver.start("a", "b")
         driver.claimed("a")
         driver.change(status=status)
@@ -395,7 +396,7 @@ class CompletingContract(Contract):
         driver.claimed("b", owner="w")
         driver.advance("a")
         assert driver.store.release("w") == []
-        assert driver.events("step_released") == []
+        assert driver.events(StepReleased.type) == []
         assert driver.step("a").deaths == 0
 
     def test_a_new_checkpoint_drops_old_timers_and_messages(self, driver: Driver) -> None:

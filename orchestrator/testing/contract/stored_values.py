@@ -354,7 +354,7 @@ class GrowingContract(Contract):
         driver.start("a", checkpoint=first, blobs=blobs, tails=tails)
         assert driver.load().blobs == {"other": b"1"}
         claim = driver.claimed("a")
-        assert claim.tails == tails  # Whoever does not know that one, neither, has no such value.
+        assert claim.tails == tails  # A process that lacks that one, too, has no such value.
 
     @pytest.mark.parametrize("known", [None, 0, 1], ids=["nothing", "before", "all"])
     def test_a_commit_that_takes_the_next_step_brings_what_is_not_known(

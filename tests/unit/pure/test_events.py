@@ -13,12 +13,12 @@ from orchestrator.envelope.event_codec import opened_together, sealed_together
 from orchestrator.model.commit import Event, as_bytes
 from orchestrator.model.events import (
     CATALOGUE,
-    Damaged,
     Entry,
     RunAccepted,
     RunPaused,
     StepCommitted,
     Unknown,
+    Unreadable,
     read_event,
 )
 
@@ -36,7 +36,7 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
 
 @st.composite
 def entries(draw: st.DrawFn) -> Entry:
-    cls = draw(st.sampled_from([cls for cls in CATALOGUE.values() if cls is not Damaged]))
+    cls = draw(st.sampled_from([cls for cls in CATALOGUE.values() if cls is not Unreadable]))
     values: dict[str, Any] = {}
     for each in dataclasses.fields(cls):
         kind = str(each.type)
@@ -93,6 +93,6 @@ def test_an_event_without_its_fields_is_damaged(field: str) -> None:
     fields = {name: as_bytes(value) for name, value in entry.draft().fields.items()}
     assert read_event(Event(1, 1, entry.type, fields)) == entry
     rest = {name: value for name, value in fields.items() if name != field}
-    assert read_event(Event(1, 1, entry.type, rest)) == Damaged()
+    assert read_event(Event(1, 1, entry.type, rest)) == Unreadable()
     if field != "step":
-        assert read_event(Event(1, 1, entry.type, {**fields, field: b"x"})) == Damaged()
+        assert read_event(Event(1, 1, entry.type, {**fields, field: b"x"})) == Unreadable()
