@@ -161,7 +161,7 @@ def test_a_thread_that_does_not_exist_has_nothing_to_answer_continue_or_cancel()
         calls.answer("t", "yes")
     with pytest.raises(UnknownThreadError, match="no thread 't'"):
         calls.cancel("t")
-    with pytest.raises(EmptyInputError, match="no thread 't' to go on with"):
+    with pytest.raises(EmptyInputError, match="no thread 't' to continue"):
         calls.carry_on("t")
 
 
