@@ -25,8 +25,6 @@ from orchestrator.integrations.validation import check_answer
 from orchestrator.model.checkpoint import Checkpoint, Interrupt, PlannedStep
 from orchestrator.model.commit import LoadedThread
 
-__all__ = ["Address", "Addresses"]
-
 _CHILDREN_MAX = 100  # How many subgraphs that one step's code calls are searched.
 
 

@@ -27,7 +27,6 @@ from orchestrator.step.async_loop import Cancelled, CancelScope, callers_loop, c
 if TYPE_CHECKING:
     from orchestrator.engine.edit import StateUpdate
 
-__all__ = ["AsyncFace", "in_thread"]
 
 _T = TypeVar("_T")
 _Config = Mapping[str, Any] | ThreadId | None

@@ -22,29 +22,6 @@ from orchestrator.ids import (
 )
 from orchestrator.integrations.langchain import merged_callbacks
 
-__all__ = [
-    "MODES",
-    "CallOptions",
-    "CompileOptions",
-    "ConfigError",
-    "OptionError",
-    "RootCheckpointerError",
-    "StreamMode",
-    "SubmitOptions",
-    "ThreadConfig",
-    "ValueOptions",
-    "check_output_keys",
-    "check_parts",
-    "checked",
-    "checked_checkpointer",
-    "checked_compile",
-    "checked_submit",
-    "joined",
-    "merged",
-    "modes_of",
-    "parse_config",
-]
-
 _TOP = {"thread_id", "checkpoint_id", "checkpoint_ns"}  # The short form's keys.
 _MAP = "checkpoint_map"  # Of a subgraph's snapshot: the checkpoints of the graphs around it.
 _MORE = ("callbacks", "tags", "run_name", "run_id")  # What only this process can use.

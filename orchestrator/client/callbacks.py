@@ -15,15 +15,6 @@ from orchestrator.model.checkpoint import Interrupt
 from orchestrator.model.commit import LoadedThread
 from orchestrator.step.invoke import finish
 
-__all__ = [
-    "GraphCallbackHandler",
-    "GraphInterruptEvent",
-    "GraphResumeEvent",
-    "pause_handlers",
-    "report_paused",
-    "report_resumed",
-]
-
 _log = logging.getLogger(__name__)
 
 

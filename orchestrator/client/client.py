@@ -61,8 +61,6 @@ from orchestrator.serde.codec import UNKNOWN_TYPED, Codec
 from orchestrator.step.context import context_for
 from orchestrator.step.next_run import CARRYING
 
-__all__ = ["Client", "RunHandle", "ThreadInfo"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadInfo:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.fleet import SharedCheckpointer
 from orchestrator.client.graph import CompiledStateGraph
+from orchestrator.client.snapshot import namespace_below
 from orchestrator.engine.compat import mismatch
 from orchestrator.engine.explain import Claimed, Explanation, Facts, Station, explain
 from orchestrator.engine.records import Records
@@ -19,8 +20,6 @@ from orchestrator.graph.spec import GraphSpec
 from orchestrator.ids import child_thread, root_thread
 from orchestrator.model.checkpoint import Head
 from orchestrator.model.commit import Event, LoadedStep, LoadedThread, Wait
-
-__all__ = ["Inquiry", "Trouble", "check_threads"]
 
 _EVENTS_MAX = 1000  # Of the end of the log.
 
@@ -69,12 +68,11 @@ class Inquiry:
         return self.store.events(root, after=after, limit=_EVENTS_MAX)[::-1]
 
     def _children(self, thread_id: str, loaded: LoadedThread) -> Iterator[tuple[str, Explanation]]:
-        root, ns = root_thread(thread_id)
         for step in loaded.steps.values():
             if not _runs_subgraph(step):
                 continue
-            own = f"{step.step.node}:{step.step.step_id}"
-            child = child_thread(root, f"{ns}|{own}" if ns else own)
+            ns = namespace_below(thread_id, step.step.node, step.step.step_id)
+            child = child_thread(root_thread(thread_id)[0], ns)
             if self.store.load(child, values=False) is not None:
                 yield step.step.step_id, self.explanation(child)
 

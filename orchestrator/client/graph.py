@@ -44,8 +44,6 @@ from orchestrator.graph.spec import (
 from orchestrator.ids import ThreadId
 from orchestrator.step.node_cache import node_namespaces
 
-__all__ = ["CompiledStateGraph", "StateGraph"]
-
 _Config = Mapping[str, Any] | ThreadId | None
 
 

@@ -44,8 +44,6 @@ from orchestrator.step.invoke import finish
 from orchestrator.step.store_access import new_owner
 from orchestrator.step.untracked import Untracked
 
-__all__ = ["GraphBase", "GraphNode"]
-
 UNNAMED = "LangGraph"  # What a graph without a name is called in LangGraph, and in schemas here.
 
 
@@ -225,11 +223,6 @@ class GraphBase:
             msg = "No checkpointer set: the graph keeps no threads; give compile() a checkpointer"
             raise ConfigError(msg)
         return self.checkpointer
-
-    def spec_of(self, ns: str) -> GraphSpec | None:
-        """Return the frozen graph of a namespace, if it is known."""
-        graph = self.graph_of(ns)
-        return graph.spec if graph else None
 
     def graph_of(self, ns: str, fingerprint: str = "") -> GraphBase | None:
         """Return the graph of a namespace: this one, or a subgraph at any depth.

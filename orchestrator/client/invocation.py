@@ -64,8 +64,6 @@ from orchestrator.step.runner import StepRunner
 from orchestrator.step.store_access import Access, new_owner
 from orchestrator.step.untracked import split_input
 
-__all__ = ["Invocation"]
-
 
 @dataclass(slots=True)
 class Invocation:

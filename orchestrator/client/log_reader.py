@@ -56,16 +56,6 @@ from orchestrator.step.facts import (
 )
 from orchestrator.step.next_run import CARRYING
 
-__all__ = [
-    "Follower",
-    "Known",
-    "StreamPart",
-    "check_kept",
-    "event_of",
-    "first_fact",
-    "parts_of_log",
-]
-
 _POLL_S = 2.0  # How long one read of the log waits for an event, at most.
 _SEARCHED_EVENTS = 1000  # Among how many events one is searched for.
 _EVENT_BITS = 32  # A cursor is the number of an event, and, in this many bits, a part of it.

@@ -18,8 +18,6 @@ from orchestrator.ids import child_thread, root_thread
 from orchestrator.model.checkpoint import Checkpoint, PlannedStep, RunStatus
 from orchestrator.model.commit import LoadedStep, LoadedThread, Wait
 
-__all__ = ["node_states"]
-
 _SUPERSTEPS_MAX = 250  # How far back a run is read; older steps are drawn as not yet run.
 _CHILDREN_MAX = 20  # How many runs of one subgraph are read, if many `Send`s lead there.
 # Of several steps of a node, the picture shows the most urgent state.

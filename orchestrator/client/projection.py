@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from orchestrator.client.results import INTERRUPT
 from orchestrator.client.snapshot import (
     as_written,
     child_namespace,
@@ -38,10 +39,7 @@ from orchestrator.step.facts import (
 )
 from orchestrator.step.invoke import input_of
 
-__all__ = ["GAP", "Part", "Projection", "Unseen", "interrupt_fields"]
-
 Part = tuple[tuple[str, ...], str, Any]  # Namespace, mode, data.
-INTERRUPT = "__interrupt__"
 GAP = "gap"  # Shown whatever the modes: a reader must know that something is missing.
 _PUSHED = ("__pregel_push",)  # What triggers a step that was sent, or a task that was called.
 

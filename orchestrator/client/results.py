@@ -23,16 +23,6 @@ from orchestrator.graph.spec import GraphSpec
 from orchestrator.model.checkpoint import RunStatus, StepError
 from orchestrator.model.commit import LoadedThread
 
-__all__ = [
-    "INTERRUPT",
-    "GraphOutput",
-    "Until",
-    "failure_of",
-    "outcome_of",
-    "reached",
-    "without_questions",
-]
-
 ValueT = TypeVar("ValueT")
 
 INTERRUPT = "__interrupt__"  # The key under which a result shows open questions.

@@ -31,8 +31,6 @@ from orchestrator.model.commit import LoadedStep, LoadedThread
 from orchestrator.serde.codec import UNKNOWN_PLAIN, Codec
 from orchestrator.step.context import PREVIOUS
 
-__all__ = ["CheckpointTuple", "SavedThreads"]
-
 _LAYOUT = 4  # LangGraph's number for a checkpoint of this shape.
 _TASKS, _ERROR, _INTERRUPT, _RESUME = "__pregel_tasks", "__error__", "__interrupt__", "__resume__"
 _INPUT = "__input__"

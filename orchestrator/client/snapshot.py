@@ -22,22 +22,6 @@ from orchestrator.ids import checkpoint_text, root_thread
 from orchestrator.model.checkpoint import Checkpoint, Interrupt, PlannedStep, RunStatus, StepError
 from orchestrator.model.commit import LoadedStep, LoadedThread
 
-__all__ = [
-    "PregelTask",
-    "StateSnapshot",
-    "as_written",
-    "child_namespace",
-    "config_of",
-    "created_at",
-    "lasting_namespace",
-    "live_values",
-    "metadata_of",
-    "namespace_below",
-    "shown",
-    "snapshot",
-    "written",
-]
-
 
 class PregelTask(NamedTuple):
     """A step as a snapshot shows it, by LangGraph's name.

@@ -27,8 +27,6 @@ from orchestrator.model.checkpoint import PlannedStep
 from orchestrator.model.commit import Commit, LoadedThread
 from orchestrator.step import invoke as call
 
-__all__ = ["StateFace"]
-
 _Config = Mapping[str, Any] | ThreadId | None
 
 

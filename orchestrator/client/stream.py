@@ -15,8 +15,8 @@ from orchestrator.client.call_config import StreamMode, modes_of
 from orchestrator.client.graph_base import GraphBase
 from orchestrator.client.invocation import Invocation
 from orchestrator.client.log_reader import Follower, Known, check_kept, first_fact
-from orchestrator.client.projection import INTERRUPT, Part, Projection, Unseen
-from orchestrator.client.results import outcome_of, without_questions
+from orchestrator.client.projection import Part, Projection, Unseen
+from orchestrator.client.results import INTERRUPT, outcome_of, without_questions
 from orchestrator.client.snapshot import live_values
 from orchestrator.dispatch.local import InProcess, LocalRun
 from orchestrator.engine.records import Records
@@ -28,8 +28,6 @@ from orchestrator.ids import root_thread
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.step.async_loop import Cancelled, check_cancelled, elsewhere
 from orchestrator.step.facts import Fact, Missed
-
-__all__ = ["Shape", "known_by", "printed", "prints", "stream_parts"]
 
 
 class Shape:

@@ -72,8 +72,6 @@ from orchestrator.step.store_access import Access
 from orchestrator.step.suspend import ChildPaused, ChildRuns, GivesWay
 from orchestrator.step.untracked import split_input
 
-__all__ = ["Children", "step_protocol", "surroundings"]
-
 _POLL_MS = 5_000  # How often a waiting step polls its subgraph, should no process wake it.
 
 

@@ -22,6 +22,7 @@ from orchestrator.client.call_config import (
     ThreadConfig,
     parse_config,
 )
+from orchestrator.client.snapshot import namespace_below
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.engine import resume as resumption
 from orchestrator.engine import run_queue
@@ -58,8 +59,6 @@ from orchestrator.step.held_claims import LEASE_TTL_S, owner_is_dead
 from orchestrator.step.invoke import updates_of
 from orchestrator.step.next_run import begin_next
 from orchestrator.step.recovery import Resume, salvage
-
-__all__ = ["Calls", "checked_input", "checked_submitted", "run_config"]
 
 _C = TypeVar("_C", Commit, Commit | None)
 _DECISIONS_MAX = 8  # How often a call is decided anew before it gives up.
@@ -460,9 +459,8 @@ class Calls:
 
         commit = self._decide(thread_id, decide)
         for step in (loaded.steps if loaded else {}).values():
-            root, ns = root_thread(thread_id)
-            own = f"{step.step.node}:{step.step.step_id}"
-            child = child_thread(root, f"{ns}|{own}" if ns else own)
+            ns = namespace_below(thread_id, step.step.node, step.step.step_id)
+            child = child_thread(root_thread(thread_id)[0], ns)
             ends = commit is not None and not step.completed
             if ends and self.store.load(child, values=False) is not None:
                 self.cancel(child)

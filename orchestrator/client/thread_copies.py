@@ -23,8 +23,6 @@ from orchestrator.ids import child_thread, new_uuid, root_thread
 from orchestrator.model.commit import LoadedThread, ReadyStep
 from orchestrator.model.tails import is_list, tail_of
 
-__all__ = ["copy_of", "fork_of"]
-
 _OWNER = "copy"
 _PAGE = 100
 

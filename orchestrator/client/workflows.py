@@ -23,8 +23,6 @@ from orchestrator.graph.schema import Reader, codec_classes
 from orchestrator.graph.spec import GraphSpec, NodeOptions, NodeSpec
 from orchestrator.step.context import PREVIOUS
 
-__all__ = ["entrypoint"]
-
 R = TypeVar("R")
 S = TypeVar("S")
 Given = TypeVar("Given")

@@ -29,8 +29,6 @@ from orchestrator.model.checkpoint import Checkpoint, Head, Outcome, PlannedStep
 from orchestrator.model.commit import Commit, LoadedThread
 from orchestrator.model.events import StateEdited
 
-__all__ = ["INPUT", "Editor", "StateUpdate", "copied"]
-
 INPUT, _COPY = "__input__", "__copy__"
 
 

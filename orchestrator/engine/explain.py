@@ -15,8 +15,6 @@ from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import Event, LoadedStep, LoadedThread, Wait
 from orchestrator.model.events import StepEntry, StepInterrupted, StepPaused, read_event
 
-__all__ = ["Claimed", "Explanation", "Facts", "Reason", "ReasonCode", "Station", "explain"]
-
 
 class ReasonCode(StrEnum):
     """Why a thread is where it is, for programs: a code never changes its meaning."""
