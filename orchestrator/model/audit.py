@@ -20,9 +20,9 @@ class DamageCode(StrEnum):
     STEP_ALTERED = "STEP_ALTERED"
     OUTCOME_LOST = "OUTCOME_LOST"  # A completed step without its result: it must run again.
     DONE_LOST = "DONE_LOST"  # A result whose step does not count as completed.
-    CLAIM_LOST = "CLAIM_LOST"  # A claim that nobody would take away if its owner died.
-    UNINDEXED = "UNINDEXED"  # What the sweeper looks through does not hold the thread or its step.
-    OVERDUE = "OVERDUE"  # A time so far away that nobody can have meant it.
+    CLAIM_LOST = "CLAIM_LOST"  # A claim that no process would release if its owner died.
+    UNINDEXED = "UNINDEXED"  # What the sweeper scans does not hold the thread or its step.
+    OVERDUE = "OVERDUE"  # A time so far away that no caller can have meant it.
     MISCOUNTED = "MISCOUNTED"  # The number of open steps, or of a fence or an event.
     LINE_ALTERED = "LINE_ALTERED"  # The line and what is kept of those in it do not agree.
     NOTHING_PLANNED = "NOTHING_PLANNED"  # An active run without steps.
@@ -50,8 +50,8 @@ class Damage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audited:
-    """What one look at some of a partition's threads found."""
+    """What one scan of some of a partition's threads found."""
 
-    cursor: str = ""  # Where the next look goes on; empty: all threads have been seen.
-    threads: int = 0  # How many were looked at.
+    cursor: str = ""  # Where the next scan continues; empty: all threads have been seen.
+    threads: int = 0  # How many were scanned.
     found: tuple[Damage, ...] = ()

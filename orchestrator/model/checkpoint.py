@@ -9,7 +9,7 @@ Rule 2: a channel's version is the id of the checkpoint that changed it. Checkpo
 Rule 3: a checkpoint holds control channels (what triggers nodes) itself and refers to the state's
         values by version, so its size follows the graph's width, not the state's size. (INV-11)
 Rule 4: a version of a list may be kept as a tail: what it adds to an earlier version. Any number of
-        branches may go on the same one.
+        branches may continue the same one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from orchestrator.ids import step_id
 
 
 class RunStatus(StrEnum):
-    """What a run is doing. `paused` waits for somebody; the last three are final."""
+    """What a run is doing. `paused` waits for a person; the last three are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -168,7 +168,7 @@ class Interrupt:
     """A question of a step that waits for its answer.
 
     Attributes:
-        value: what the node asked, shown to whoever answers.
+        value: what the node asked, shown to the person who answers.
         id: names this question; no other question of any thread has it.
         key: the name the node gave it, which keeps the id when code around it changes.
         response_schema: what an answer must fit, as a JSON schema; `None`: anything.

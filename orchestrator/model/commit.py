@@ -16,7 +16,7 @@ from orchestrator.model.checkpoint import Head, PlannedStep, RunStatus
 
 # Why a step has no claim any more that had one: its reason until it is claimed and ends otherwise.
 CRASHED = "crash"
-HANDED_BACK = "deploy"  # By a worker that was told to stop.
+HANDED_BACK = "deploy"  # By a worker that had to stop.
 
 RESUMED = "resume"  # Why a step is tried again that had failed for good.
 WITHDRAWN = b""  # Instead of a question that its step asked once, and asks no more.
@@ -31,7 +31,7 @@ class Refusal(StrEnum):
     WRONG_RUN = "wrong_run"
     WRONG_STATUS = "wrong_status"
     UNSETTLED = "unsettled"  # A step of the superstep is open (again).
-    CLAIMED = "claimed"  # Somebody else runs the step, or a step of the thread.
+    CLAIMED = "claimed"  # Another process runs the step, or a step of the thread.
     COMPLETED = "completed"  # The step has its one committed result. (INV-2)
     STALE_FENCE = "stale_fence"  # A newer claim exists, or the claim was taken away. (INV-3)
     UNKNOWN_STEP = "unknown_step"  # Not in the current plan: abandoned, or never planned.
@@ -107,7 +107,7 @@ class StepGuard:
 
 @frozen
 class StepUpdate:
-    """What becomes of a step that is not completed."""
+    """The new state of a step that is not completed."""
 
     step: ReadyStep
     wait: Wait = Wait.NOTHING
@@ -130,7 +130,7 @@ class Answer:
 
 @frozen(kw_only=False)
 class Take:
-    """The wish to go on in place: to claim the one step that a commit makes ready, at once.
+    """The wish to continue in place: to claim the one step that a commit makes ready, at once.
 
     The fields are those of `Checkpointer.claim`, and the head as the owner knows it.
     """
@@ -172,8 +172,8 @@ class Commit:
     checkpoint makes it the head and drops the steps of the old plan.
 
     A commit with a guard ends the claim, unless it brings nothing for the step but notes. Notes
-    stay with the step, whoever claims it next, until it is completed; one that is there already
-    stays as it is. Without a guard there is nobody to keep them.
+    stay with the step through later claims until it is completed; one that is there already stays
+    as it is. Without a guard there is no step to keep them.
 
     A thread may be held by a call that stores it when it ends, also before the thread exists.
     Until the hold ends or runs out, commits of others without a guard are refused.
@@ -191,15 +191,15 @@ class Commit:
 
     checkpoint: StoredCheckpoint | None = None
     blobs: Mapping[str, bytes] = field(default_factory=dict)
-    tails: Mapping[str, str] = field(default_factory=dict)  # Blob → the one whose list it goes on.
+    tails: Mapping[str, str] = field(default_factory=dict)  # Blob → the one that it continues.
     ready: tuple[ReadyStep, ...] = ()  # The steps of the new plan.
     completed: bytes | None = None  # The outcome of the guarded step: it is completed. (INV-2)
     # The step's checkpoint, if that holds an input of which this commit brings the values: a store
     # may keep it again, with their names instead of them. Only its header counts.
     input: StoredCheckpoint | None = None
     updates: tuple[StepUpdate, ...] = ()
-    # (Checkpoint, step) → what history shows of a step that did not complete: an edit stands in
-    # for it, or it was left. It comes with a new checkpoint, and completes nothing.
+    # (Checkpoint, step) → what history shows of a step that did not complete: an edit
+    # replaces it, or it was left. It comes with a new checkpoint, and completes nothing.
     results: Mapping[tuple[int, str], bytes] = field(default_factory=dict)
     revoke: bool = False  # Takes away the claims on all steps of the thread.
     answers: tuple[Answer, ...] = ()
@@ -257,10 +257,10 @@ class CommitResult:
     refused: Refusal | None = None
     detail: str = ""
     now_ms: int = 0  # The store's own time.
-    open: int = 0  # Steps that still keep the superstep open; 0: somebody must advance it.
+    open: int = 0  # Steps that still keep the superstep open; 0: the caller advances it.
     claim: Claim | None = None  # The claim on the one step that is ready now, if it was taken.
     due: tuple[ReadyStep, ...] = ()  # Of a wide superstep, those whose turn to be sent has come.
-    waiting: bool = False  # The run has ended and others are in line: somebody begins the next.
+    waiting: bool = False  # The run has ended and others are queued: the caller begins one.
 
 
 @frozen
@@ -280,7 +280,7 @@ class Claim:
     header: bytes = b""
     refs: tuple[str, ...] = ()
     blobs: Mapping[str, bytes] = field(default_factory=dict)  # Those the caller did not know.
-    tails: Mapping[str, str] = field(default_factory=dict)  # Of these: what goes on a known one.
+    tails: Mapping[str, str] = field(default_factory=dict)  # Of these: what continues a known one.
     asks: Mapping[str, bytes] = field(default_factory=dict)
     answers: Mapping[str, bytes] = field(default_factory=dict)
     notes: Mapping[str, bytes] = field(default_factory=dict)  # Of this and earlier attempts.
@@ -288,7 +288,7 @@ class Claim:
 
 @frozen
 class LoadedStep:
-    """A step of the current plan as it stands."""
+    """A step of the current plan as it is stored."""
 
     step: ReadyStep
     wait: Wait = Wait.NOTHING
@@ -337,7 +337,7 @@ class LoadedThread:
 
 @frozen
 class Swept:
-    """What one look at a partition found to do."""
+    """What one scan of a partition found to do."""
 
     leading: bool = False  # Whether the caller leads; if not, it did nothing.
     due: tuple[ReadyStep, ...] = ()  # To be sent (again).

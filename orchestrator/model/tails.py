@@ -3,7 +3,7 @@
 A list that grew is stored as its tail: the list of what was added to an earlier version of it. The
 tail is an encoded list like any other, and what is joined is byte for byte what encoding the whole
 list would have given. Joining copies the list; so what a process knows of one is kept in parts, and
-joined when somebody looks at it.
+joined when it is read.
 
 Rule 1: nothing here raises. What is no list has no tail, and does not become a list by joining.
 """
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 _SHORT, _SHORT_MAX = 0x90, 0xF
 _WIDE, _WIDE_MAX = 0xDC, 0xFFFF
 _WIDEST = 0xDD
-# What only the first item of a list can begin with that stands for a value of a type.
+# What only the first item of a list can begin with that encodes a value of a type.
 _TAGS = frozenset((0xC7, 0xC8, 0xC9, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8))
 
 
@@ -26,7 +26,7 @@ class Grown:
     __slots__ = ("_size", "parts")
 
     def __init__(self, before: bytes | Grown, tail: bytes) -> None:
-        """Go on a list by a tail."""
+        """Continue a list by a tail."""
         parts = before.parts if isinstance(before, Grown) else (before,)
         self.parts: tuple[bytes, ...] = (*parts, tail)
         self._size = len(before) + len(tail)
@@ -64,7 +64,7 @@ def _head(data: bytes) -> tuple[int, int] | None:
 
 
 def _headed(count: int, *items: bytes | memoryview) -> bytes:
-    """Return a list of so many items, whose bytes may be of several lists; they are copied once."""
+    """Return a list of `count` items, whose bytes may be of several lists; they are copied once."""
     if count <= _SHORT_MAX:
         head = bytes((_SHORT + count,))
     elif count <= _WIDE_MAX:
@@ -75,7 +75,7 @@ def _headed(count: int, *items: bytes | memoryview) -> bytes:
 
 
 def is_list(data: Encoded) -> bool:
-    """Return whether an encoded value is a list, and nothing that a list stands for."""
+    """Return whether an encoded value is a list, and nothing that is encoded as a list."""
     return _head(data.parts[0] if isinstance(data, Grown) else data) is not None
 
 
