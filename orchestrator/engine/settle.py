@@ -256,8 +256,14 @@ class Stepping:
         self, step: ReadyStep, outcome: Outcome, head: Head, following: Next | None
     ) -> Commit:
         """Complete a step; with `following`, it was alone and advances its superstep. (Rule 1)"""
-        guard, event = StepGuard(step.step_id, outcome.fence), _committed(step, outcome)
-        completed = self.stored(outcome)
+        guard, completed = StepGuard(step.step_id, outcome.fence), self.stored(outcome)
+        event = StepCommitted(
+            **of_step(step),
+            attempt=outcome.attempt,
+            fence=outcome.fence,
+            worker=outcome.worker,
+            claimed_ms=outcome.claimed_ms,
+        ).draft()
         if following is None:
             return Commit(
                 thread_id=step.thread_id, guard=guard, completed=completed, events=(event,)
@@ -496,16 +502,6 @@ def _updated(step: ReadyStep, fence: int, update: StepUpdate, *events: EventDraf
         updates=(update,),
         events=events,
     )
-
-
-def _committed(step: ReadyStep, outcome: Outcome) -> EventDraft:
-    return StepCommitted(
-        **of_step(step),
-        attempt=outcome.attempt,
-        fence=outcome.fence,
-        worker=outcome.worker,
-        claimed_ms=outcome.claimed_ms,
-    ).draft()
 
 
 def _superstep(checkpoint: Checkpoint, ready: tuple[ReadyStep, ...], *, live: bool) -> EventDraft:
