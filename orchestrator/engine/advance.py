@@ -24,7 +24,7 @@ class Frame:
         checkpoint: the checkpoint.
         values: the state's values in it.
         stop: the number of the last superstep its run may begin.
-        args: what its `Send`s carry, by index, where somebody wants to see it.
+        args: what its `Send`s carry, by index, where a reader wants it.
         changes: what a migration made of values of an earlier version; `MISSING`: they are gone.
     """
 
@@ -36,7 +36,7 @@ class Frame:
 
     @property
     def loop(self) -> Loop:
-        """Return where the run stands in its budget."""
+        """Return the position of the run in its budget."""
         return Loop(self.checkpoint.step + 1, self.stop)
 
 
@@ -78,7 +78,7 @@ def advance(
     results = list(results)
     before = _migrated(frame, new_id) if frame.changes else frame.checkpoint
     applied = apply(spec, before, frame.values, results, new_id, passes=passes)
-    for key, value in frame.changes.items():  # Stored with this checkpoint, whoever wrote them.
+    for key, value in frame.changes.items():  # Stored with this checkpoint in any case.
         if value is not MISSING:
             applied.changed.setdefault(key, value)
     control, sends = applied.control, applied.sends
@@ -127,7 +127,7 @@ def advance(
 def _continued(
     spec: GraphSpec, steps: Iterable[PlannedStep], kept: Iterable[Kept]
 ) -> tuple[PlannedStep, ...]:
-    """Return the steps that go on beside those that are planned anew."""
+    """Return the kept steps that continue beside those that are planned anew."""
     triggered = {step.node for step in steps if step.index < 0}
     return tuple(
         PlannedStep(k.node)

@@ -1,7 +1,7 @@
 """From the writes of a superstep to the next state: LangGraph's algorithm, without its clocks.
 
 Pure: the same steps with the same writes give the same result wherever and whenever it is computed,
-so whoever commits the last step may apply them all. (INV-6)
+so the process that commits the last step may apply them all. (INV-6)
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from orchestrator.graph.spec import GraphSpec
 from orchestrator.model.checkpoint import Checkpoint, PlannedStep
 from orchestrator.model.tails import is_list
 
-SENDS = "__sends__"  # The name under which a `Send` stands among a step's writes.
+SENDS = "__sends__"  # The name of a `Send` among a step's writes.
 RETURN = "__return__"  # What a functional step returned, for those who watch.
 HANDLED = "__handled__"  # Says that the writes are those of an error handler.
 LEFT = "__left__"  # Says that the step never completed: the thread continued without it.
@@ -165,7 +165,7 @@ class _Board:
         return sends
 
     def _append(self, channel: str, written: list[Any]) -> bool:
-        """Let a long list that is stored grow without looking at it, if it does nothing else."""
+        """Let a long list that is stored grow without decoding it, if it does nothing else."""
         stored = encoded_in(self.before, channel) if channel in self.versions else None
         if stored is None or len(stored[1]) <= limits.LIST_WHOLE_BYTES_MAX:
             return False
@@ -190,14 +190,14 @@ class _Board:
             raise failed from error
 
     def clear_transient(self) -> None:
-        """Tell the channels that nobody wrote that a superstep has passed."""
+        """Notify the channels that no step wrote that a superstep has passed."""
         for channel in [*self.control, *self.spec.transient_state]:
             rule = self.spec.channels[channel]
             if rule.transient and channel not in self.written:
                 self.put(channel, rule.update(self.value(channel), ()))
 
     def finish(self) -> None:
-        """Tell the channels that wait for it that nothing else will run."""
+        """Notify the channels that wait for it that nothing else will run."""
         for channel in self.spec.finishing:
             self.put(channel, self.spec.channels[channel].finish(self.value(channel)))
 
@@ -221,7 +221,7 @@ class _Board:
         return _Overlay(self.before, self.changed, self.appended, keys)
 
     def applied(self, sends: list[Send]) -> Applied:
-        """Return what came of it."""
+        """Return the result."""
         held, seen = self.versions.keys(), self.seen
         for node, channels in list(seen.items()):
             if held.isdisjoint(channels):

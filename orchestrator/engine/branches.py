@@ -5,7 +5,7 @@ graph around it they are. Its checkpoints name those of the graphs around it und
 made; and a branch names the checkpoints that it has left behind. So a run on a branch continues
 from the newest state that was made on that branch, or before it began.
 
-Both stand in the metadata of checkpoints, under a key that people do not see.
+Both are in the metadata of checkpoints, under a key that people do not see.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def given(
     Args:
         metadata: what the caller gave.
         branch: what the run knows of the graphs around it, if there are any.
-        before: the checkpoint that the run stands on, if there is one.
+        before: the checkpoint whose state the run begins with, if there is one.
         thread_id: its thread.
     """
     own = without_branch(metadata)
@@ -139,7 +139,7 @@ def belongs(metadata: Mapping[str, Any], checkpoint_id: int, branch: Mapping[str
 
     Args:
         metadata: of the checkpoint.
-        checkpoint_id: its id, which tells about when it was made where nothing else does.
+        checkpoint_id: its id, which shows about when it was made where nothing else does.
         branch: what the run knows of the graphs around it; see `below`.
     """
     parents = parents_of(metadata)

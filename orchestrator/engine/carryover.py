@@ -1,4 +1,4 @@
-"""What a checkpoint tells the next superstep besides the state: who goes on, where to, with what.
+"""What a checkpoint holds for the next superstep besides the state: kept steps, routes, answers.
 
 Plain data among the control channels, under names that no channel has: what is not a channel of the
 graph is dropped when the next superstep is applied, so each note holds for one superstep.
@@ -14,12 +14,12 @@ from orchestrator.graph.policy import TimeoutPolicy
 from orchestrator.graph.routing import Command, Send
 from orchestrator.model.checkpoint import Checkpoint, PlannedStep
 
-_KEPT = "__kept__"  # Steps that go on after the input was taken in.
+_KEPT = "__kept__"  # Steps that continue once the input is applied.
 _GOTO = "__goto__"  # Where a caller's command leads.
 _DONE = "__done__"  # What had completed of the superstep that the input interrupts, as stored.
 _CARRIED = "__carried__"  # Which steps were planned before, and what was answered to them.
 _UPDATE = "__update__"  # The input is a caller's update, which may name any key of the state.
-_REASON = "__reason__"  # Why a run goes on, for its hook.
+_REASON = "__reason__"  # Why a run is resumed, for its hook.
 _SPOTS = "__spots__"  # At which of their checkpoints the subgraphs of steps begin.
 _TIMEOUTS = "__timeouts__"  # Of `Send`s that have one of their own.
 NOTES = frozenset(
@@ -29,7 +29,7 @@ NOTES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A step that had not completed when an input came, and goes on after it.
+    """A step that had not completed when an input came, and continues after it.
 
     Attributes:
         node: its node.
@@ -83,7 +83,7 @@ class Spot:
 
 
 class Carried(NamedTuple):
-    """What a step brings along from before it was planned anew.
+    """What a step keeps from before it was planned anew.
 
     Attributes:
         origin: the id under which it was first planned.
@@ -103,11 +103,11 @@ class Carryover:
     """How a run begins, if not by its input at START alone.
 
     Attributes:
-        kept: the steps that go on once the input was taken in; nothing begins at START then.
+        kept: the steps that continue once the input is applied; nothing begins at START then.
             `None`: the run begins at START.
         goto: nodes to run, and `Send`s.
         done: completed steps of the plan before and their outcomes, to be applied with the input.
-        reason: why a run goes on, if that is what the first step is for: to call its hook.
+        reason: why a run is resumed, if its first step calls the hook for that.
         update: whether the input is what a caller's command updates.
     """
 
@@ -142,7 +142,7 @@ class Carryover:
 
 
 def keeps_steps(checkpoint: Checkpoint) -> bool:
-    """Return whether the input is taken in without beginning at START."""
+    """Return whether kept steps continue beside the input, which does not begin at START."""
     return _KEPT in checkpoint.control
 
 
@@ -152,7 +152,7 @@ def is_update(checkpoint: Checkpoint) -> bool:
 
 
 def kept_in(checkpoint: Checkpoint) -> list[Kept]:
-    """Return the steps that go on after this superstep."""
+    """Return the steps that continue after this superstep."""
     found = checkpoint.control.get(_KEPT)
     return [Kept(*fields) for fields in found] if found else []
 
@@ -163,7 +163,7 @@ def goto_in(checkpoint: Checkpoint) -> list[str | Send]:
 
 
 def reason_in(checkpoint: Checkpoint) -> str:
-    """Return why the run goes on here, if it does; else nothing."""
+    """Return why the run is resumed here, if it is; else nothing."""
     reason: str = checkpoint.control.get(_REASON, "")
     return reason
 
@@ -181,7 +181,7 @@ def notes_for(sends: Sequence[Send], kept: Sequence[Kept]) -> dict[str, Any]:
 
     Args:
         sends: all `Send`s of the plan; those of `kept` are the last.
-        kept: steps of before that go on.
+        kept: steps of before that continue.
     """
     notes: dict[str, Any] = {}
     timeouts = {str(i): _limits(s.timeout) for i, s in enumerate(sends) if s.timeout is not None}
@@ -261,12 +261,12 @@ def spots_of(checkpoint: Checkpoint, step: PlannedStep) -> dict[str, Any]:
 
 
 def carried_in(checkpoint: Checkpoint, step: PlannedStep, step_id: str = "") -> Carried:
-    """Return what a step brings along from before it was planned anew.
+    """Return what a step keeps from before it was planned anew.
 
     Args:
         checkpoint: what planned it.
         step: the step.
-        step_id: its id, by whoever knows it.
+        step_id: its id, if the caller knows it.
     """
     found = checkpoint.control.get(_CARRIED)
     carried = found.get(place_of(step)) if found else None

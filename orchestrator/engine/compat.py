@@ -1,4 +1,4 @@
-"""Whether a graph may go on with a thread that a graph of another structure has begun. Pure."""
+"""Whether a graph may continue a thread that a graph of another structure has begun. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def mismatch(spec: GraphSpec, head: Head, checkpoint: Checkpoint, nodes: Iterabl
     Args:
         spec: the graph.
         head: the thread's.
-        checkpoint: where the thread stands, in the names of the graph.
+        checkpoint: the thread's latest, in the names of the graph.
         nodes: the nodes that are to run, in the names of the graph.
     """
     same = head.fingerprint in {"", spec.fingerprint}

@@ -24,12 +24,12 @@ class Kept:
 
     Attributes:
         blobs: by name.
-        goes_on: the tails among them → the names of what they go on.
+        continued: the tails among them → the names of the values that they continue.
         tails: key of the state → how many tails its value has in the new checkpoint.
     """
 
     blobs: dict[str, bytes]
-    goes_on: dict[str, str]
+    continued: dict[str, str]
     tails: dict[str, int]
 
 
@@ -47,7 +47,7 @@ def kept_values(records: Records, following: Next, untracked: frozenset[str]) ->
         try:
             data = records.encode(value)
         except UnserializableValueError:
-            records.check(f"the value of {key!r}", value)  # Tells what it is.
+            records.check(f"the value of {key!r}", value)  # Its error names the value.
             raise
         if type(value) is list and len(data) > limits.LIST_WHOLE_BYTES_MAX:
             stored = encoded_in(before, key)
@@ -74,7 +74,7 @@ def _encoded(records: Records, following: Next, key: str, items: list[Any]) -> b
     try:
         return records.encode(items)
     except UnserializableValueError:
-        records.check(f"the value of {key!r}", following.values[key])  # Tells where in the whole.
+        records.check(f"the value of {key!r}", following.values[key])  # Names the place in it.
         raise
 
 
@@ -87,5 +87,5 @@ def _keep_tail(
     if len(list_) <= max(limits.LIST_WHOLE_BYTES_MAX, limits.TAIL_BYTES_MIN * count):
         return False
     name = blob_key(checkpoint.ns, key, checkpoint.id)
-    kept.blobs[name], kept.goes_on[name], kept.tails[key] = tail, before, count + 1
+    kept.blobs[name], kept.continued[name], kept.tails[key] = tail, before, count + 1
     return True

@@ -1,6 +1,6 @@
 """Checkpoints, outcomes and errors as plain data and back, for a codec to turn into bytes.
 
-Every record begins with the version of its layout, so that a later one can be told apart. (INV-10)
+Every record begins with the version of its layout, so that a later one is recognized. (INV-10)
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def _before(id_: int, versions: Mapping[str, int]) -> dict[str, int]:
 
 
 def _relative(f: list[Any]) -> list[Any]:
-    """Return a header of layout 3 with its parent, time and versions told as how long before it."""
+    """Return a header of layout 3 with its parent, time and versions as how long before it."""
     id_, parent = f[1], f[3] and f[1] - f[3]
     return [4, id_, f[2], parent, f[4], f[5], id_ // 1000 - f[6], _before(id_, f[7]), *f[8:]]
 
 
 # What makes a record one layout newer, by kind and layout. Pure, and never changed: what they read
-# stands in stores for years.
+# stays in stores for years.
 _UPGRADES: Mapping[tuple[str, int], Callable[[list[Any]], list[Any]]] = {
     ("checkpoint", 1): lambda fields: [2, *fields[1:], 1],  # The version of the state came.
     ("checkpoint", 2): lambda fields: [3, *fields[1:], {}],  # Tails came.
@@ -267,7 +267,7 @@ class Records:
             )
             raise NewerLayoutError(msg)
         if fields[0] != newest:
-            with suppress(LookupError, TypeError, AttributeError):  # It only looks like a record.
+            with suppress(LookupError, TypeError, AttributeError):  # It only begins like a record.
                 while (upgrade := _UPGRADES.get((what, fields[0]))) is not None:
                     fields = upgrade(fields)
         if len(fields) != count or fields[0] != newest:

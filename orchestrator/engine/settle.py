@@ -144,7 +144,7 @@ def recursion_error(checkpoint: Checkpoint) -> StepError:
         module="orchestrator.errors",
         message=(
             f"the recursion limit is reached before superstep {checkpoint.step + 1} ({names}). "
-            f"Raise recursion_limit in the config, or resume the thread to go on"
+            f"Raise recursion_limit in the config, or resume the thread"
         ),
     )
 
@@ -206,14 +206,14 @@ class Stepping:
             stored = _tracked(checkpoint, untracked, kept.tails)
         status, error = self._status_at(following, head)
         fields: dict[str, str | int | bytes] = {}
-        if head.fingerprint not in {"", self.spec.fingerprint}:  # It was taken over.
+        if head.fingerprint not in {"", self.spec.fingerprint}:  # Another graph continues it.
             fields["fingerprint"] = self.spec.fingerprint
         if error is not None:
             fields["error"] = self.records.store_error(error)
         if following.keeps_steps:
             fields["breaks_seen"] = checkpoint.id
         if self.spec.on_resume is not None and START in checkpoint.writers and head.config:
-            # Whoever resumes the run may not have the graph, and must know that it has a hook.
+            # The client that resumes it may not have the graph, and must know that it has a hook.
             given = self.records.decode(head.config)
             fields["config"] = self.records.encode({**given, "on_resume": True})
         return Commit(
@@ -221,7 +221,7 @@ class Stepping:
             expect_head=following.follows or checkpoint.parent,
             checkpoint=self.records.store_checkpoint(stored),
             blobs=kept.blobs,
-            tails=kept.goes_on,
+            tails=kept.continued,
             ready=ready,
             status=status,
             head=fields,
@@ -235,7 +235,7 @@ class Stepping:
         )
 
     def _status_at(self, following: Next, head: Head) -> tuple[RunStatus | None, StepError | None]:
-        """Return the run's status if it does not simply go on from a checkpoint."""
+        """Return the run's status if it does not simply continue from a checkpoint."""
         checkpoint = following.checkpoint
         if not checkpoint.plan:
             return RunStatus.SUCCEEDED, None
@@ -256,8 +256,14 @@ class Stepping:
         self, step: ReadyStep, outcome: Outcome, head: Head, following: Next | None
     ) -> Commit:
         """Complete a step; with `following`, it was alone and advances its superstep. (Rule 1)"""
-        guard, event = StepGuard(step.step_id, outcome.fence), _committed(step, outcome)
-        completed = self.stored(outcome)
+        guard, completed = StepGuard(step.step_id, outcome.fence), self.stored(outcome)
+        event = StepCommitted(
+            **of_step(step),
+            attempt=outcome.attempt,
+            fence=outcome.fence,
+            worker=outcome.worker,
+            claimed_ms=outcome.claimed_ms,
+        ).draft()
         if following is None:
             return Commit(
                 thread_id=step.thread_id, guard=guard, completed=completed, events=(event,)
@@ -301,7 +307,7 @@ class Stepping:
     def wait(
         self, step: ReadyStep, fence: int, delay_ms: int, reason: str, notes: Mapping[str, bytes]
     ) -> Commit:
-        """Let a step wait, at most for so long: then it looks again itself. (INV-7)"""
+        """Let a step wait; after `delay_ms` it checks again itself. (INV-7)"""
         update = StepUpdate(step=step, wait=Wait.TIMER, delay_ms=delay_ms, reason=reason)
         return replace(_updated(step, fence, update), notes=notes)
 
@@ -387,7 +393,7 @@ def defer(step: ReadyStep, fence: int, reason: str, delay_ms: int) -> Commit:
 
 
 def hand_back(step: ReadyStep, fence: int, reason: str) -> Commit:
-    """Make a claimed step ready again: whoever ran it was told to stop."""
+    """Make a claimed step ready again: the process that ran it has to stop."""
     event = StepHandedBack(**of_step(step), reason=reason).draft()
     return _updated(step, fence, StepUpdate(step=step, reason=reason), event)
 
@@ -398,7 +404,7 @@ def ended(thread_id: str, checkpoint_id: int, status: RunStatus, error: bytes = 
         thread_id=thread_id,
         expect_head=checkpoint_id,
         expect_status=ACTIVE,
-        expect_settled=True,  # It may go on by now: answered, or carried on by a person.
+        expect_settled=True,  # It may run by now: answered, or resumed by a person.
         status=status,
         head={"error": error} if error else {},
         events=(run_ended(status),),
@@ -496,16 +502,6 @@ def _updated(step: ReadyStep, fence: int, update: StepUpdate, *events: EventDraf
         updates=(update,),
         events=events,
     )
-
-
-def _committed(step: ReadyStep, outcome: Outcome) -> EventDraft:
-    return StepCommitted(
-        **of_step(step),
-        attempt=outcome.attempt,
-        fence=outcome.fence,
-        worker=outcome.worker,
-        claimed_ms=outcome.claimed_ms,
-    ).draft()
 
 
 def _superstep(checkpoint: Checkpoint, ready: tuple[ReadyStep, ...], *, live: bool) -> EventDraft:

@@ -1,4 +1,4 @@
-"""The values of a state as they are looked at: decoded when asked for, or as they are stored."""
+"""The values of a state as they are read: decoded when asked for, or as they are stored."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class StoredValues(Values):
     """The values of a state, decoded anew at every look-up.
 
     So a node may do with its input what it likes: what is applied to the state later was never in
-    its hands. And what nobody looks at is not decoded.
+    its hands. And a value that no code reads is not decoded.
     """
 
     keys_: Mapping[str, str]  # Key of the state → blob.

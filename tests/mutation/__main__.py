@@ -83,8 +83,8 @@ MUTANTS = (
     Mutant(
         "order by plan",
         "orchestrator/engine/apply.py",
-        "sorted(results, key=lambda result: result[0].order)",
-        "list(results)",
+        "ordered.sort(key=lambda result: result[0].order)",
+        "pass",
         ("tests/unit", "-k", "order or plan"),
     ),
     Mutant(
@@ -118,8 +118,8 @@ MUTANTS = (
     Mutant(
         "a resume tells from where",
         "orchestrator/engine/resume.py",
-        'return {"checkpoint": checkpoint_text(checkpoint.id), "done": " ".join(done)}',
-        "return {}",
+        "events[-1] = replace(events[-1], checkpoint=checkpoint.id, done=done)",
+        "pass",
         ("tests/integration/test_fleet_language.py", "-k", "nested"),
     ),
     Mutant(

@@ -70,8 +70,8 @@ BUGS = (
             ),
             Edit(
                 "orchestrator/engine/apply.py",
-                "sorted(results, key=lambda result: result[0].order)",
-                "list(results)",
+                "ordered.sort(key=lambda result: result[0].order)",
+                "pass",
             ),
         ),
     ),
@@ -151,8 +151,8 @@ BUGS = (
         (
             Edit(
                 "orchestrator/engine/values.py",
-                "        return self.decode(whole(self.blobs[name]))\n",
-                "        data = whole(self.blobs[name])\n"
+                "        return self.decode(data if isinstance(data, bytes) else whole(data))\n",
+                "        data = whole(data)\n"
                 "        if data not in _SHARED:\n"
                 "            _SHARED[data] = self.decode(data)\n"
                 "        return _SHARED[data]\n",

@@ -73,7 +73,7 @@ def test_of_a_list_that_is_added_to_only_what_was_added_is_looked_at() -> None:
     stepper = Stepper(log=LONG, last=LONG)
     kept = stepper.kept(("log", ["a"]), ("log", ["b", {"c": 1}]))
     assert kept.blobs == {new("log"): CODEC.encode(["a", "b", {"c": 1}])}
-    assert kept.goes_on == {new("log"): blob_key("", "log", OLD)}
+    assert kept.continued == {new("log"): blob_key("", "log", OLD)}
     assert (kept.tails, stepper.decoded) == ({"log": 1}, 0)
 
 
@@ -106,7 +106,7 @@ def test_a_list_that_grew_is_news() -> None:
 def test_how_a_list_came_to_grow_does_not_matter(key: str, write: Any, tail: list[Any]) -> None:
     kept = Stepper(**{key: LONG}).kept((key, write))
     assert kept.blobs == {new(key): CODEC.encode(tail)}
-    assert kept.goes_on == {new(key): blob_key("", key, OLD)}
+    assert kept.continued == {new(key): blob_key("", key, OLD)}
 
 
 def test_a_conversation_that_goes_on_is_stored_by_what_was_said() -> None:
@@ -114,10 +114,10 @@ def test_a_conversation_that_goes_on_is_stored_by_what_was_said() -> None:
     stepper = Stepper(said=add_messages([], said))
     kept = stepper.kept(("said", [{"role": "user", "content": "more", "id": "9"}]))
     [tail] = CODEC.decode(kept.blobs[new("said")])
-    assert set(kept.goes_on) == {new("said")}
+    assert set(kept.continued) == {new("said")}
     assert "more" in str(tail)
     changed = stepper.kept(("said", [{"role": "user", "content": "other", "id": "1"}]))
-    assert (changed.goes_on, changed.tails) == ({}, {})
+    assert (changed.continued, changed.tails) == ({}, {})
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_conversation_that_goes_on_is_stored_by_what_was_said() -> None:
 )
 def test_anything_else_is_stored_whole(key: str, before: Any, write: Any, after: Any) -> None:
     kept = Stepper(tails={key: 3}, **{key: before}).kept((key, write))
-    assert (kept.blobs, kept.goes_on) == ({new(key): CODEC.encode(after)}, {})
+    assert (kept.blobs, kept.continued) == ({new(key): CODEC.encode(after)}, {})
     assert kept.tails == {}
 
 
