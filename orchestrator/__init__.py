@@ -1,6 +1,6 @@
 """Durable graphs on Celery and Redis: the public names.
 
-They are imported when first used, so that importing the package stays cheap. Their types stand in
+They are imported when first used, so that importing the package stays cheap. Their types are in
 `__init__.pyi`, for type checkers and editors.
 """
 

@@ -124,7 +124,7 @@ def dev(  # noqa: PLR0913  # One for each option.
             if flower is not None:
                 others.append(start_child("flower", flower.command, env=env, sink=sink))
             introduce(url, fleet, flower)
-            look_after(fleet, others)
+            watch_over(fleet, others)
         finally:
             stop_everything(fleet, others)
     return Exit.OK
@@ -180,7 +180,7 @@ def introduce(url: str, fleet: Fleet, flower: Flower | None) -> None:
     say("")
 
 
-def look_after(fleet: Fleet, others: list[Child]) -> None:
+def watch_over(fleet: Fleet, others: list[Child]) -> None:
     """Watch the processes until a person or supervisor asks to stop.
 
     Raises:

@@ -110,7 +110,7 @@ class Sabotage:
 GRAPH = "census"
 GRAPHS = {GRAPH: "examples.census:graph"}
 ANSWER = {"decision": "accept"}  # The answer to every question.
-LOOK_EVERY_S = 0.25
+POLL_EVERY_S = 0.25
 STOP_GRACE_S = 5.0
 
 
@@ -178,7 +178,7 @@ def run_trial(
         deadline = began_s + setup.timeout_s
         while not watch.ended and time.monotonic() < deadline:
             go_round(client, watch, sabotage, fleet, board)
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_EVERY_S)
         wall_s = time.monotonic() - began_s
     finally:
         fleet.stop(STOP_GRACE_S)

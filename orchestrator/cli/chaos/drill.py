@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.model.commit import Event, LoadedThread
 
 TICK_S = 0.02
-LOOK_EVERY_S = 0.25
+POLL_EVERY_S = 0.25
 LINE_EVERY_S = 5.0
 JUDGE_AFTER_S = 12.0  # Longer than any process is stopped.
 LATE_S = 2.0  # For the events of a process that was stopped until the end.
@@ -117,7 +117,7 @@ class Drill:
 
     def run(self, injector: Injector, faults: Iterator[Fault]) -> None:
         """Run the drill."""
-        began_s = look_s = line_s = time.monotonic()
+        began_s = poll_s = line_s = time.monotonic()
         fault_s = began_s + self._plan.fault_every_s
         fault: Fault | None = None
         end_s = began_s + self._plan.seconds
@@ -134,8 +134,8 @@ class Drill:
                     self._note(f"{fault.kind.replace('_', ' ')}: {hit}")
                 if hit or now >= fault_s + self._plan.fault_every_s:  # Or there is no target.
                     fault, fault_s = None, fault_s + self._plan.fault_every_s
-            if now >= look_s:
-                look_s = now + LOOK_EVERY_S
+            if now >= poll_s:
+                poll_s = now + POLL_EVERY_S
                 self._poll(more=not over)
             if now >= line_s:
                 line_s = now + LINE_EVERY_S
