@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
-_SECRET = re.compile(r"([?&][a-z_]*password=)[^&]*", re.IGNORECASE)
+_SECRET = re.compile(r"([?&][a-z_]*password=)([^&\s]*)", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"([a-z][a-z0-9+.-]*://[^\s:/@]*):\S*@", re.IGNORECASE)
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 
 
@@ -109,6 +111,27 @@ def without_password(url: str) -> str:
     if at and slashes and colon:
         url = f"{scheme}://{user}:***@{after}"
     return _SECRET.sub(r"\1***", url)
+
+
+def without_secrets(text: str, *urls: str) -> str:
+    """Return a text with the passwords of all addresses in it starred out, and those of `urls`.
+
+    An error of a client library may quote a part of an address that it could not parse.
+    """
+    text = _SECRET.sub(r"\1***", _CREDENTIALS.sub(r"\1:***@", text))
+    for secret in sorted({s for url in urls for s in _secrets(url)}, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
+def _secrets(url: str) -> Iterator[str]:
+    """Yield the passwords in an address, and the parts into which a parser may cut them."""
+    passwords = [found[2] for found in _SECRET.finditer(url)]
+    before, at, _ = url.rpartition("@")
+    if at:
+        passwords.append(before.partition("://")[2].partition(":")[2])
+    for password in filter(None, passwords):
+        yield from {password, unquote(password), *filter(None, re.split("[/?#@:]", password))}
 
 
 def _dispatch(env: Mapping[str, str]) -> Literal["queue", "inline"]:

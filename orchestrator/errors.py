@@ -220,11 +220,11 @@ class GraphRecursionError(GraphstalkError, RecursionError):
     code = "GRAPH_RECURSION_LIMIT"
 
 
-# ---- what became of a run -------------------------------------------------------------
+# ---- outcomes of a run -------------------------------------------------------------
 
 
 class StepFailedError(GraphstalkError):
-    """A step of a run failed for good; `record` tells how.
+    """A step of a run failed for good; `record` has the details.
 
     Attributes:
         record: `type`, `module`, `message`, `traceback`, `node`, `step`, `attempt`, `worker`.
@@ -278,7 +278,7 @@ class StreamGapError(GraphstalkError):
 
 
 class GraphPausedError(GraphstalkError, InterruptedError):
-    """The run waits for somebody, so it has no result yet.
+    """The run waits for an answer, so it has no result yet.
 
     Attributes:
         thread_id: the thread that waits.
@@ -302,12 +302,12 @@ class UnknownEffectError(GraphstalkError):
     code = "UNKNOWN_EFFECT"
 
 
-# ---- what became of a node --------------------------------------------------------------
+# ---- outcomes of a node --------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class NodeError:
-    """What an error handler is told; LangGraph's name.
+    """The argument of an error handler; LangGraph's name.
 
     Attributes:
         node: the node that failed.
@@ -430,7 +430,7 @@ class EmptyChannelError(GraphstalkError):
 
 
 class GraphBubbleUp(Exception):  # noqa: N818 - control flow, not an error; LangGraph's name
-    """Base of what a node raises to steer the run rather than to fail."""
+    """Base of what a node raises to control the run rather than to fail."""
 
 
 class GraphInterrupt(GraphBubbleUp):
@@ -445,7 +445,7 @@ class GraphInterrupt(GraphBubbleUp):
 class NodeInterrupt(GraphInterrupt):
     """Raised by a node to ask a question without a key; `interrupt()` is the better way.
 
-    The node asks again each time it runs, so it must look at the state to know the answer.
+    The node asks again each time it runs, so it must read the state to know the answer.
     """
 
     def __init__(self, value: Any, id: str | None = None) -> None:  # noqa: A002 - LangGraph's name
@@ -455,7 +455,7 @@ class NodeInterrupt(GraphInterrupt):
 
 
 class ParentCommand(GraphBubbleUp):
-    """Raised by a node, or for its `Command(graph=Command.PARENT)`, to steer the graph around."""
+    """Raised by a node, or for its `Command(graph=Command.PARENT)`, to route the graph around."""
 
     def __init__(self, command: Any) -> None:
         """Hold the command for the graph around this one."""
@@ -477,7 +477,7 @@ class GraphDrained(GraphBubbleUp):
 
 
 class ErrorCode(enum.Enum):
-    """LangGraph's codes of errors, for code that looks at them."""
+    """LangGraph's codes of errors, for code that compares them."""
 
     GRAPH_RECURSION_LIMIT = "GRAPH_RECURSION_LIMIT"
     INVALID_CONCURRENT_GRAPH_UPDATE = "INVALID_CONCURRENT_GRAPH_UPDATE"

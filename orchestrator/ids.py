@@ -1,7 +1,7 @@
-"""How everything is named: checkpoints, steps, threads, runs, owners.
+"""The names of everything: checkpoints, steps, threads, runs, owners.
 
 Rule 1: a checkpoint id orders by succession, not by clock: max(parent + 1, now).
-Rule 2: a step id is a function of where the step stands in the graph and in time, so that any
+Rule 2: a step id is a function of the step's place in the graph and in time, so that any
         process computes the same one. Together with the thread id it is the idempotency key.
 Rule 3: ids that come from outside are data: bounded, printable, never part of a script's text.
 """
@@ -35,11 +35,12 @@ __all__ = [
     "partition_of",
     "root_thread",
     "short_hash",
+    "shown_thread",
     "step_id",
 ]
 
 
-ThreadId = str | int | uuid.UUID  # What callers mostly name a thread by; see `check_thread_id`.
+ThreadId = str | int | uuid.UUID  # The types of a caller's thread id; see `check_thread_id`.
 CHILD = "\x1f"  # Between a thread and a namespace; no id that a caller gives can hold it.
 
 
@@ -73,7 +74,7 @@ def parse_checkpoint_id(text: str) -> int:
 
 
 def short_hash(*parts: str | int) -> str:
-    """Return 32 hex digits that stand for `parts`, in this order and with these borders."""
+    """Return 32 hex digits that identify `parts`, in this order and with these borders."""
     text = "\x00".join(map(str, parts))
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
@@ -84,7 +85,7 @@ def step_id(checkpoint_id: int, ns: str, node: str, index: int) -> str:
 
 
 def hex_bytes(text: object) -> bytes | None:
-    """Return the bytes that the digits of an id stand for; `None` if it is anything else."""
+    """Return the bytes that the digits of an id mean; `None` if it is anything else."""
     if not isinstance(text, str):
         return None
     try:
@@ -110,8 +111,13 @@ def root_thread(thread_id: str) -> tuple[str, str]:
     return root, ns
 
 
+def shown_thread(thread_id: str) -> str:
+    """Return an id as people read it: `thread / namespace` for the thread of a subgraph."""
+    return thread_id.replace(CHILD, " / ")
+
+
 def below(thread_id: str) -> Mapping[str, str]:
-    """Return the field that tells the events of a subgraph from those of the graph around it."""
+    """Return the field that marks the events of a subgraph, unlike those of the graph around it."""
     _, ns = root_thread(thread_id)
     return {"ns": ns} if ns else {}
 

@@ -17,7 +17,9 @@ DECOMPRESSED_BYTES_MAX = 1 << 29  # What Redis itself can hold of one value.
 LARGE_COMMAND_BYTES = 1 << 20
 LINK_BYTES_PER_S_MIN = 1 << 20
 SLOW_TRANSFERS_MAX = 3  # Of one commit; then its step fails.
-COMMAND_BYTES_MAX = 1 << 30  # What Redis itself takes in one command (client-query-buffer-limit).
+COMMAND_BYTES_MAX = (
+    1 << 30
+)  # The most that Redis itself accepts in one command (client-query-buffer-limit).
 SAVED_FACTS_MAX = 1_000  # Checkpoints of which a saver keeps what it has derived to show them.
 EVENTS_MAX = 10_000  # Events kept per thread; older ones are trimmed (approximately).
 LINE_MAX = 1_000  # Runs that wait in one thread's line.
@@ -26,7 +28,7 @@ SWEEP_BATCH_MAX = 256  # Steps one sweep of one partition hands out.
 LOSS_MS_MAX = (
     3_000  # Of a server that crashed; one that has lost more runs nothing until a person says so.
 )
-AUDIT_BATCH_MAX = 256  # Threads that one audit of one partition looks at, about.
+AUDIT_BATCH_MAX = 256  # Threads that one audit of one partition reads, about.
 THREADS_PAGE_MAX = 1_000
 ERROR_TEXT_CHARS_MAX = 8_000  # Of a stored traceback or message.
 DEATHS_MAX = 3  # Worker deaths under one step before it is parked as failed.

@@ -65,7 +65,7 @@ def _refusal(settings: Settings) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a worker in this process until it is told to stop; return its exit code."""
+    """Run a worker in this process until it gets a signal to stop; return its exit code."""
     if not __debug__:
         sys.stderr.write(
             "graphstalk: a worker does not run under python -O: its checks are asserts\n"

@@ -29,7 +29,7 @@ def make_app(settings: Settings) -> Celery:
     made = Celery("graphstalk", broker=settings.celery_url)
     made.conf.update(
         # A hint must not be acknowledged before its step was run, or a busy worker would prefetch
-        # without end: what counts as taken is what is not yet acknowledged.
+        # without end: a message counts as taken until it is acknowledged.
         task_acks_late=True,
         worker_prefetch_multiplier=1,
         # A killed pool process gives its message back; the claim decides whether it is needed.
@@ -88,7 +88,7 @@ kombu.transport.redis.Channel.connection_class = OutageConnection
 kombu.transport.redis.Channel.connection_class_ssl = OutageSSLConnection
 
 # A broker closes only the channel of a consumer whose step lasts longer than its time-out. Celery's
-# loop passes over what is no error of a connection, and would take no message any more.
+# loop passes over what is no error of a connection, and would accept no message any more.
 kombu.transport.pyamqp.Transport.connection_errors = (
     *kombu.transport.pyamqp.Transport.connection_errors,
     *kombu.transport.pyamqp.Transport.channel_errors,
@@ -117,6 +117,6 @@ app = make_app(Settings.from_env())
 app.steps["worker"].update((LeaseKeeper, Heartbeat, Drain))
 
 # A pool process that ends waits until its parent has read its last result; the parent, which waits
-# for that process, may not read any more. They then stand still for 30 s, unless one gives up
+# for that process, may read no more. Both then wait for 30 s, unless one gives up
 # earlier. What would be lost is an acknowledgement: its message is put back, and its claim refused.
 billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 10  # Of 0.1 s each.

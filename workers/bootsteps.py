@@ -60,8 +60,8 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class LeaseKeeper(bootsteps.StartStopStep):
     """Starts the keeper before the pool forks, and starts it again if it dies.
 
-    A keeper that ends again and again before it is at work ends the worker: without one its leases
-    run out, and others would do its steps a second time.
+    A keeper that ends repeatedly soon after its start ends the worker: without one its leases run
+    out, and other workers would run its steps a second time.
     """
 
     exit_code = 0  # Of the worker, if its keeper could not start.
@@ -108,7 +108,7 @@ class LeaseKeeper(bootsteps.StartStopStep):
         threading.Thread(target=self._publish, name="publish-graphs", daemon=True).start()
 
     def _publish(self) -> None:
-        """Tell clients which graphs there are; a server that is away is told later."""
+        """Publish the graphs for clients; while the server is away, try again."""
         store = open_store(Settings.from_env(), os.environ.get(TEMPLATE_VARIABLE))
         while not self._ending.is_set():
             try:
@@ -236,7 +236,7 @@ class Heartbeat(bootsteps.StartStopStep):
                 beat(self._path)
 
     def stop(self, _worker: Any) -> None:
-        """Stop beating, and leave no file that looks alive."""
+        """Stop beating, and leave no file that seems alive."""
         self._ending.set()
         if self._timer is not None:
             self._timer.cancel()
@@ -264,21 +264,21 @@ class Drain(bootsteps.Step):
 
     def __init__(self, _worker: Any, **_: Any) -> None:
         """Prepare; nothing is watched yet."""
-        self._told = threading.Event()
+        self._stopping = threading.Event()
         self._grace_s = Settings.from_env().drain_s
 
     def create(self, _worker: Any) -> None:
-        """Wait for the worker to be told to stop, in an OS thread of its own."""
+        """Wait for a request to stop, in an OS thread of its own."""
         worker_shutting_down.connect(self._begin, weak=False)
         threading.Thread(target=self._wait, name="drain", daemon=True).start()
 
     def _begin(self, **_: Any) -> None:
         mark_stopping()
-        self._told.set()
+        self._stopping.set()
 
     def _wait(self) -> None:
-        """Wait for the end of the grace; a worker that stops in time takes this OS thread along."""
-        self._told.wait()
+        """Wait for the end of the grace; a worker that stops in time ends this OS thread."""
+        self._stopping.wait()
         threading.Event().wait(self._grace_s)
         settings = Settings.from_env()
         store = open_store(settings, os.environ.get(TEMPLATE_VARIABLE))
@@ -292,11 +292,13 @@ class Drain(bootsteps.Step):
 def hand_back(folder: Path, store: SharedCheckpointer, dispatch: Dispatch) -> int:
     """Hand back the steps of all processes that a folder names, and kill those; return how many.
 
-    This process is not killed. A server that is away is told nothing: leases run out, too.
+    This process is not killed. If the server is away, the leases run out.
     """
     owners: dict[int, str] = {}
     for path in folder.iterdir():
-        with contextlib.suppress(FileNotFoundError):  # It died just now, and its keeper knows.
+        with contextlib.suppress(
+            FileNotFoundError
+        ):  # It has just died, and its keeper releases its claims.
             if path.name.isdigit():
                 owners[int(path.name)] = path.read_text("utf-8")
     count = 0

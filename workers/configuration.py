@@ -181,7 +181,7 @@ def add_pool_options(parser: argparse.ArgumentParser) -> None:
         "--max-tasks-per-child",
         type=_positive,
         metavar="N",
-        help="replace a pool process after so many messages (prefork)",
+        help="replace a pool process after N messages (prefork)",
     )
     parser.add_argument(
         "--max-memory-per-child",

@@ -18,7 +18,7 @@ import amqp
 import redis
 from celery import Celery
 
-from orchestrator.config import Settings, without_password
+from orchestrator.config import Settings, without_password, without_secrets
 from orchestrator.dispatch.broker import open_store
 from workers.configuration import ConfigurationError
 
@@ -34,7 +34,6 @@ _CREDENTIALS = (
     redis.exceptions.AuthenticationWrongNumberOfArgsError,
     redis.exceptions.NoPermissionError,
     amqp.exceptions.AccessRefused,
-    amqp.exceptions.NotAllowed,
 )
 _AWAY = (
     redis.exceptions.ConnectionError,
@@ -71,10 +70,13 @@ def _away(variable: str, url: str, attempt: Callable[[], None]) -> str:
     except ConfigurationError:
         raise
     except Exception as error:
-        reason = without_password(str(error) or type(error).__name__)
+        reason = without_secrets(str(error), url) or type(error).__name__
         if _chain_has(error, (ssl.SSLError, FileNotFoundError)) and url.startswith(_WITH_TLS):
             what = "must name a server whose certificate this machine can verify"
             remedy = "check the port, ssl_ca_certs and ssl_cert_reqs"
+        elif _chain_has(error, (amqp.exceptions.NotAllowed,)):
+            what = "must name a virtual host that exists and that its user may use"
+            remedy = "check the path of the address, or add the virtual host on the broker"
         elif _chain_has(error, _CREDENTIALS):
             what = "must hold a user and a password that the server accepts"
             remedy = "check both, and what the user may do"
@@ -88,7 +90,9 @@ def _away(variable: str, url: str, attempt: Callable[[], None]) -> str:
             return f"waiting for {shown}, which does not answer ({reason}). Check {variable}"
         else:
             what = "must be the address of a server that a worker can use"
-            remedy = "check its scheme, port and options"
+            remedy = (
+                "check its scheme, port and options, and escape / ? # @ : in its password (%2F …)"
+            )
         msg = f"{variable} {what} ({shown}: {reason}). Nothing was started; {remedy}"
         raise ConfigurationError(msg) from error
     return ""
@@ -97,13 +101,13 @@ def _away(variable: str, url: str, attempt: Callable[[], None]) -> str:
 def _is_plain_redis(url: str) -> bool:
     """Whether a Redis answers here in plain text; another greeting it leaves unanswered."""
     parts = urlsplit(url)
-    place = (parts.hostname or "localhost", parts.port or _PORT)
     try:
+        place = (parts.hostname or "localhost", parts.port or _PORT)
         with socket.create_connection(place, _ANSWER_S) as connection:
             connection.settimeout(_ANSWER_S)
             connection.sendall(b"PING\r\n")
             return connection.recv(1) in {b"+", b"-"}
-    except OSError:
+    except (OSError, ValueError):  # A port that is no number.
         return False
 
 
@@ -124,8 +128,8 @@ def _try_broker(app: Celery, settings: Settings) -> None:
     if settings.broker_url.startswith(("memory", "filesystem")):
         msg = (
             "GRAPHSTALK_BROKER_URL must be a broker that other processes reach "
-            f"({settings.broker_url}). Nothing was started; leave it out, or name a Redis or a "
-            "RabbitMQ"
+            f"({without_password(settings.broker_url)}). Nothing was started; leave it out, or "
+            "name a Redis or a RabbitMQ"
         )
         raise ConfigurationError(msg)
     with app.connection_for_write(connect_timeout=_ANSWER_S) as connection:

@@ -1,14 +1,14 @@
 """The keeper: a small process beside each worker that keeps the leases of its processes.
 
 It is a process of its own, so that a node which holds the interpreter lock for minutes cannot lose
-its lease; and it looks at processes: whether they live is not for them to say.
+its lease; and it inspects processes: a process cannot report its own death.
 
 Rule 1: a process that lives and is not stopped is renewed, whatever it does.
 Rule 2: a process that has died has its claims released at once; its steps are sent again.
 Rule 3: a process that is stopped (SIGSTOP, frozen) is not renewed: its lease runs out.
-Rule 4: the keeper ends when there is nobody left to keep; not by the signals that end the worker,
+Rule 4: the keeper ends when no process is left to keep; not by the signals that end the worker,
         because the worker's last steps still need their leases.
-Rule 5: it vouches for claims that a process works on, and takes others away; see `lease_check.py`.
+Rule 5: it releases claims on which their process does not work; see `lease_check.py`.
 
 It also runs the sweeper and the auditor, which must not depend on what nodes do to the worker's
 processes.
@@ -85,10 +85,10 @@ class Keeper:
     settings: Settings
     worker: Worker | None = None
     kept: dict[int, _Kept] = field(default_factory=dict)
-    dead: set[str] = field(default_factory=set)  # Owners whose claims are still to be released.
+    dead: set[str] = field(default_factory=set)  # Owners whose claims must still be released.
 
     def once(self, wait_s: float) -> bool:
-        """Look once, waiting for a death at most `wait_s`; return whether there is more to keep."""
+        """Do one round, waiting at most `wait_s` for a death; return whether to continue."""
         self._find()
         self._wait(wait_s)
         for one in [one for one in self.kept.values() if one.dead()]:
@@ -102,7 +102,7 @@ class Keeper:
         return bool(self.kept) or os.getppid() == self.parent
 
     def _find(self) -> None:
-        """Take in the processes that have registered since."""
+        """Add the processes that have registered since."""
         for path in self.folder.iterdir():
             if not path.name.isdigit() or int(path.name) in self.kept:
                 continue
@@ -180,10 +180,10 @@ def main(argv: list[str]) -> int:
         settings.sweep_s,
     )
     auditor = Auditor(open_store(settings, os.environ.get(TEMPLATE_VARIABLE)), _leads(sweeper))
-    voucher = LeaseCheck(folder, sweeper_store, dispatcher(sweeper_store, settings))
-    for one in (sweeper, auditor, voucher):
+    lease_check = LeaseCheck(folder, sweeper_store, dispatcher(sweeper_store, settings))
+    for one in (sweeper, auditor, lease_check):
         name = type(one).__name__.lower()
-        threading.Thread(target=_look, args=(one.loop, stop), name=name, daemon=True).start()
+        threading.Thread(target=_run_loop, args=(one.loop, stop), name=name, daemon=True).start()
     keeper.loop()
     # Only at the end: a keeper that fails is replaced, and the next one needs the folder.
     stop.set()
@@ -197,12 +197,12 @@ def _leads(sweeper: Sweeper) -> Callable[[], bool]:
     return lambda: sweeper.leading
 
 
-def _look(loop: Callable[[threading.Event], None], stop: threading.Event) -> None:
-    """Sweep, audit or vouch; if that fails, end the process: the worker starts another keeper."""
+def _run_loop(loop: Callable[[threading.Event], None], stop: threading.Event) -> None:
+    """Sweep, audit or check; if that fails, end the process: the worker starts another keeper."""
     try:
         loop(stop)
     except BaseException:  # noqa: BLE001 - whatever it was, the process ends
-        _log.exception("looking failed, and so does its keeper")
+        _log.exception("a loop of the keeper failed, and the keeper ends")
         os._exit(1)
 
 

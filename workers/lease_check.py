@@ -37,26 +37,26 @@ from orchestrator.ids import root_thread
 
 __all__ = ["BusyFile", "LeaseCheck", "busy_path", "sign_of", "signs_in"]
 
-_LOOK_S = 1.0
+_POLL_S = 1.0
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class LeaseCheck:
-    """Looks whether the processes that register in a folder work on what they have claimed."""
+    """Checks that the processes which register in a folder work on the steps that they claimed."""
 
     folder: Path
     store: SharedCheckpointer
     dispatch: Dispatch
-    doubted: frozenset[HeldClaim] = frozenset()  # At the latest look.
-    _files: dict[str, Path] = field(default_factory=dict)  # Owner → what it is busy with.
+    doubted: frozenset[HeldClaim] = frozenset()  # By the latest check.
+    _files: dict[str, Path] = field(default_factory=dict)  # Owner → its busy file.
 
     def once(self) -> int:
-        """Look once; return how many claims were taken away."""
+        """Check once; return how many claims were released."""
         self._files = dict(self._processes())
         found = self._unfounded(self.store.fleet.claims_of(list(self._files)))
-        # A step that was over just now has no claim any more; what is left has its fence.
+        # A step that has just ended has no claim any more; the others have their fences.
         now = frozenset(self._unfounded(self.store.fleet.fenced(found)) if found else ())
         again, self.doubted = now & self.doubted, now
         return sum(map(self._take, again))
@@ -64,11 +64,11 @@ class LeaseCheck:
     def _processes(self) -> Iterable[tuple[str, Path]]:
         for path in self.folder.iterdir():
             if path.name.isdigit():
-                with contextlib.suppress(FileNotFoundError):  # It died just now.
+                with contextlib.suppress(FileNotFoundError):  # It has just died.
                     yield path.read_text("utf-8"), busy_path(self.folder, int(path.name))
 
     def _unfounded(self, claims: Iterable[HeldClaim]) -> list[HeldClaim]:
-        """Return the claims whose owners say that they are not busy with their threads."""
+        """Return the claims whose owners are not busy with their threads, by their files."""
         claims = list(claims)  # The server has answered before a file is read.
         said = {owner: signs_in(self._files[owner]) for owner in {one.owner for one in claims}}
         return [
@@ -80,19 +80,19 @@ class LeaseCheck:
     def _take(self, claim: HeldClaim) -> int:
         try:
             count, steps = self.store.fleet.release_forgotten(claim)
-        except StateCorruptedError as error:  # The auditor's business; others are not kept waiting.
+        except StateCorruptedError as error:  # Left to the auditor; other claims are not delayed.
             _log.error("%s", error)
             return 0
         if count:
             what = f"{claim.thread_id!r}, step {claim.step_id}"
-            _log.warning("%s has forgotten its claim of %s: taken away", claim.owner, what)
+            _log.warning("%s has forgotten its claim of %s: released", claim.owner, what)
         if steps:
             self.dispatch(steps)
         return count
 
     def loop(self, stop: threading.Event) -> None:
-        """Look until told to stop."""
-        while not stop.wait(_LOOK_S):
+        """Check until `stop` is set."""
+        while not stop.wait(_POLL_S):
             with contextlib.suppress(CheckpointerUnavailableError):
                 self.once()
 
@@ -105,10 +105,10 @@ _SET = 1 << 32  # Above the checksum, so that no sign is zero.
 
 
 class BusyFile:
-    """Says what this process does; may be used by several OS threads."""
+    """The busy file of this process; may be used by several OS threads."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """Say it in a file, or, without one, to nobody."""
+        """Write to a file, or, without one, only count."""
         self._path, self._file = path, -1
         self._free: list[int] = []  # Places that were used and are not now.
         self._places = 0
@@ -117,7 +117,7 @@ class BusyFile:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
 
     def begin(self, thread_id: str) -> int:
-        """Say that a step of a thread is about to be claimed; return what to `end`."""
+        """Record that a step of a thread is about to be claimed; return its place, to `end`."""
         try:
             place = self._free.pop()
         except IndexError:
@@ -127,7 +127,7 @@ class BusyFile:
         return place
 
     def end(self, place: int) -> None:
-        """Say that the step that began with this place is over, and all in place after it."""
+        """Record that the step of this place is over, and all steps in place after it."""
         self._write(place, _NOTHING)
         self._free.append(place)
 
@@ -149,12 +149,12 @@ class BusyFile:
 
 
 def busy_path(folder: Path, pid: int) -> Path:
-    """Return where a process says what it is busy with."""
+    """Return the path of a process's busy file."""
     return folder / f"{pid}.busy"
 
 
 def signs_in(path: Path) -> frozenset[bytes] | None:
-    """Return the signs of the threads that a process is busy with; `None` if it does not say."""
+    """Return the signs of the threads that a process is busy with; `None` without a file."""
     try:
         said = path.read_bytes()
     except OSError:
@@ -164,6 +164,6 @@ def signs_in(path: Path) -> frozenset[bytes] | None:
 
 
 def sign_of(thread_id: str) -> bytes:
-    """Return the sign of a thread. Those of subgraphs are done for the one around them."""
+    """Return the sign of a thread. A subgraph has that of its root thread."""
     root, _ = root_thread(thread_id)
     return (crc32(root.encode("utf-8", "surrogatepass")) | _SET).to_bytes(_PLACE_BYTES, "little")

@@ -56,12 +56,12 @@ __all__ = [
     "worker_process",
 ]
 
-RUN_FOLDER_VARIABLE = "GRAPHSTALK_RUN_FOLDER"  # Where processes tell their keeper that they exist.
+RUN_FOLDER_VARIABLE = "GRAPHSTALK_RUN_FOLDER"  # Where processes register for their keeper.
 TEMPLATE_VARIABLE = "GRAPHSTALK_MESSAGE_TEMPLATE"  # Rendered once by the parent of a pool.
 _ANSWER_S = (
-    2.5  # Then it is asked again, which is safe; a step shall not wait for a dead connection.
+    2.5  # Then the call is repeated, which is safe; a step must not wait for a dead connection.
 )
-_LOOK_MS = 5.0  # Between two looks whether the worker was told to stop.
+_POLL_MS = 5.0  # Between two checks for a request to stop.
 
 _log = logging.getLogger(__name__)
 
@@ -88,16 +88,16 @@ class WorkerProcess:
     queue: str
     dispatch: Dispatch
     pushes: bool
-    slice_ms: float = 0.0  # How long it goes on in place.
-    dispatch_default: DispatchMode = "queue"  # Of graphs and nodes that do not say.
-    inbox: Inbox | None = None  # Of the broker, if a process can take messages itself.
-    stops: Callable[[], bool] = _never  # Whether the worker was told to stop.
-    busy: BusyFile = field(default_factory=BusyFile)  # What the keeper vouches for.
+    slice_ms: float = 0.0  # How long it continues in place.
+    dispatch_default: DispatchMode = "queue"  # Of graphs and nodes that set none.
+    inbox: Inbox | None = None  # Of the broker, if a process can accept messages itself.
+    stops: Callable[[], bool] = _never  # Whether the worker got a request to stop.
+    busy: BusyFile = field(default_factory=BusyFile)  # Read by the keeper's lease check.
     protocols: dict[str, StepRunner | None] = field(default_factory=dict)
     deferred: set[str] = field(default_factory=set)  # Reasons that were logged already.
     is_retiring: bool = False  # It begins no other step: it is about to be replaced.
-    _look_ms: float = 0.0  # When to look again whether the worker was told to stop.
-    _is_stopping: bool = False  # What the last look found.
+    _poll_ms: float = 0.0  # When to check again for a request to stop.
+    _is_stopping: bool = False  # By the last check.
     _slice: _Slice = field(default_factory=_Slice)
     _took_ms: dict[str, float] = field(default_factory=dict)  # How long a node took, last time.
 
@@ -134,9 +134,9 @@ class WorkerProcess:
     def run_waiting(self, queue: str, report_step: InPlace) -> None:
         """Do what waits in a queue, one message after the other, for the rest of the slice.
 
-        A message that this process takes itself costs a fraction of one that comes to it through
+        A message that this process accepts itself costs a fraction of one that gets to it through
         the worker's main process. It is that of any thread, in the order of the queue. Only steps
-        of nodes that were quick here are taken so: others are for Celery, which shows in Flower
+        of nodes that were quick here are accepted so: others are for Celery, which shows in Flower
         that they run.
         """
         while self.inbox is not None and self._has_time():
@@ -162,7 +162,7 @@ class WorkerProcess:
             report = self._run(check_stored_thread_id(thread_id), step_id, sent_ms, report_first)
             first = report
             while report.claim is not None:
-                report = self._go_on(report, report_step)
+                report = self._continue(report, report_step)
         except SystemExit as exit_:
             if type(exit_) is not SystemExit:
                 raise  # Celery's own, by which it ends this process.
@@ -220,7 +220,7 @@ class WorkerProcess:
             report_step(step, began_s, took_ms / 1000, report)
         return report
 
-    def _go_on(self, taken: Report, report_step: InPlace) -> Report:
+    def _continue(self, taken: Report, report_step: InPlace) -> Report:
         """Do a step that was claimed together with the commit before it."""
         assert taken.claim is not None
         step = taken.claim.step
@@ -229,17 +229,19 @@ class WorkerProcess:
         assert protocol is not None  # It made the step ready.
         return self._timed(step, report_step, protocol.go_on, taken)
 
-    def _may_go_on(self, step: ReadyStep) -> bool:
+    def _may_continue(self, step: ReadyStep) -> bool:
         """Whether to do a step at once: there is time, and its node was not slow."""
         return self._has_time() and self._took_ms.get(step.shadow, 0.0) < self.slice_ms
 
     def _has_time(self) -> bool:
-        """Whether the slice lasts, and the worker was not told to stop, as far as is known."""
+        """Whether the slice lasts, and no request to stop is known."""
         now_ms = self.access.clock.monotonic_ms()
         if now_ms >= self._slice.end_ms or self.is_retiring:
             return False
-        if now_ms >= self._look_ms:  # A look at a file at each step would cost more than the rest.
-            self._look_ms, self._is_stopping = now_ms + _LOOK_MS, self.stops()
+        if (
+            now_ms >= self._poll_ms
+        ):  # To check a file at each step would cost more than all else here.
+            self._poll_ms, self._is_stopping = now_ms + _POLL_MS, self.stops()
         return not self._is_stopping
 
     def _is_quick(self, shadow: str) -> bool:
@@ -268,11 +270,11 @@ class WorkerProcess:
             queue,
             surroundings(graph, around),
             dispatch=self.dispatch_default,
-            in_place=self._may_go_on,
+            in_place=self._may_continue,
         )
 
     def _advance(self, thread_id: str) -> Report:
-        """Advance a thread whose superstep may be done, though nobody did it. (INV-7)"""
+        """Advance a thread whose superstep may be done and was not advanced. (INV-7)"""
         loaded = self.access.load(thread_id)
         protocol = self._protocol(loaded.head.graph) if loaded else None
         return protocol.advance(thread_id) if protocol else Report()
@@ -317,7 +319,7 @@ def _make() -> WorkerProcess:
     owner = new_owner()
     lost = partial(store.fleet.lost, owner)
     access = Access(store, owner, attempts_max=float("inf"), finds_lost=lost)
-    gc.freeze()  # What is there stays: no collection need look at it again.
+    gc.freeze()  # What exists now stays: no collection need scan it again.
     dispatch = partial(store.push, again=False) if store.pushes else dispatcher(store, settings)
     made = WorkerProcess(
         access,
@@ -337,7 +339,7 @@ def _make() -> WorkerProcess:
 
 
 def mark_stopping() -> None:
-    """Tell all processes of this worker that it was told to stop."""
+    """Mark for all processes of this worker that it got a request to stop."""
     with suppress(OSError):  # Without its folder there are none.
         _stop_marker().touch()
 
@@ -347,7 +349,7 @@ def _stop_marker() -> Path:
 
 
 def _register(owner: str) -> BusyFile:
-    """Tell the keeper of this worker that this process holds leases."""
+    """Register this process, which holds leases, with the keeper of its worker."""
     folder = os.environ.get(RUN_FOLDER_VARIABLE)
     if not folder:
         return BusyFile()

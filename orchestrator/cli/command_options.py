@@ -16,7 +16,7 @@ import click
 
 from orchestrator.cli.exits import CommandError, Exit
 from orchestrator.cli.output import say
-from orchestrator.config import Settings, without_password
+from orchestrator.config import Settings, without_password, without_secrets
 from orchestrator.errors import GraphstalkError
 
 if TYPE_CHECKING:
@@ -204,7 +204,8 @@ def _client(url: str | None, known: Mapping[str, CompiledStateGraph] | None) -> 
     try:
         return Client(graphs=known, settings=settings)
     except ValueError as error:
-        msg = f"{without_password(settings.url)!r} is no address of a server: {error}"
+        why = without_secrets(str(error), settings.url)
+        msg = f"{without_password(settings.url)!r} is no address of a server: {why}"
         raise CommandError(msg, Exit.USAGE) from error
 
 

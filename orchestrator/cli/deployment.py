@@ -18,7 +18,7 @@ from orchestrator import limits
 from orchestrator.checkpointer.fleet import Halt
 from orchestrator.cli.command_options import from_workers, read_settings
 from orchestrator.cli.findings import Facts, Place
-from orchestrator.config import Settings, without_password
+from orchestrator.config import Settings, without_password, without_secrets
 from orchestrator.dispatch.broker import broker_trouble, open_store
 from orchestrator.errors import GraphstalkError, PartitionsDifferError
 from orchestrator.maintenance.auditor import Auditor
@@ -43,7 +43,7 @@ def server_facts(url: str) -> dict[str, Any]:
             ahead = seconds + microseconds / 1e6 - (before + time.time()) / 2
             return {"server_ahead_s": ahead, **info_facts(server)}
     except (redis.RedisError, ValueError, OSError) as error:
-        return {"server_error": str(error) or type(error).__name__}
+        return {"server_error": without_secrets(str(error), url) or type(error).__name__}
 
 
 def info_facts(server: Any) -> dict[str, Any]:  # redis-py's client, which is imported late.

@@ -11,6 +11,7 @@ import click
 from orchestrator.cli.command_options import as_json_option, connecting, graphs_option, open_client
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.output import colour_allowed, plain, say, show, show_json
+from orchestrator.ids import shown_thread
 
 if TYPE_CHECKING:
     from orchestrator.cli.deployment import Orphan
@@ -103,7 +104,7 @@ def damage_lines(damage: Damage | Orphan) -> str:
     mark = "DONE" if damage.repaired else "FAIL"
     if colour_allowed():
         mark = click.style(mark, fg=COLOURS[level], bold=True)
-    where = f"{damage.thread_id}: " if damage.thread_id else ""
+    where = f"{shown_thread(damage.thread_id)}: " if damage.thread_id else ""
     line = f"{mark}  {where}{damage.why} [{damage.code}]"
     return f"{line}\n      → {damage.remedy}" if damage.remedy else line
 
@@ -153,7 +154,8 @@ def check(*, graphs: dict[str, str], limit: int, as_json: bool, url: str | None)
         if as_json:
             show_json(asdict(trouble))
         else:
-            show(f"{trouble.thread_id} ({trouble.graph}): {trouble.why} [{trouble.code}]")
+            where = f"{shown_thread(trouble.thread_id)} ({trouble.graph})"
+            show(f"{where}: {trouble.why} [{trouble.code}]")
     if as_json:
         show_json({"threads": count, "troubles": found})
     elif found:

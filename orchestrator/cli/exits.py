@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 
+from orchestrator.config import without_secrets
 from orchestrator.errors import (
     GraphPausedError,
     GraphstalkError,
@@ -60,7 +61,7 @@ def exit_of(error: BaseException) -> Exit:
 
 def line_of(error: BaseException) -> str:
     """Return the error as one line: what happened and its stable code."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = without_secrets(" ".join(str(error).split())) or type(error).__name__
     if isinstance(error, GraphstalkError):
         return f"graphstalk: {text} [{error.code}]"
     return f"graphstalk: {type(error).__name__}: {text} [INTERNAL] (--debug shows where)"

@@ -1,4 +1,4 @@
-"""Waiting until a run is at rest, and finding what became of it if others came after it."""
+"""Waiting until a run is idle, and the outcome of a run that others came after."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from orchestrator.step.async_loop import check_cancelled, elsewhere
 
 __all__ = ["left_by", "run_of", "wait_for_rest", "wait_until"]
 
-_LOOK_S = 2.0  # After so long without news a thread is looked at anew.
+_POLL_S = 2.0  # Without news for this long, a thread is read again.
 
 
 def wait_for_rest(
@@ -59,19 +59,19 @@ def _wait_for_rest(
     store: Checkpointer, thread_id: str, run_id: str, end: float | None, timeout_s: float | None
 ) -> LoadedThread:
     loaded = _load(store, thread_id)
-    if _rests(loaded, run_id):
+    if _is_idle(loaded, run_id):
         return loaded
     with store.news(thread_id, after=loaded.seq) as wait:
-        whole = False  # Values are not brought for a look at a run that most likely still goes on.
+        whole = False  # Values are not loaded while the run is most likely active.
         while True:
             check_cancelled()
             loaded = _load(store, thread_id, values=whole)
-            rests = _rests(loaded, run_id)
-            if rests and whole:
+            idle = _is_idle(loaded, run_id)
+            if idle and whole:
                 return loaded
-            if not rests and _left_s(end) <= 0:
+            if not idle and _left_s(end) <= 0:
                 raise RunNotFinishedError(_late(thread_id, loaded, timeout_s))
-            whole = rests or wait(max(0.0, min(_left_s(end), _LOOK_S)))
+            whole = idle or wait(max(0.0, min(_left_s(end), _POLL_S)))
 
 
 def wait_until(
@@ -118,7 +118,7 @@ def wait_until(
             if _left_s(end) <= 0:
                 raise RunNotFinishedError(_late(thread_id, loaded, timeout_s))
             with suppress(CheckpointerUnavailableError):
-                store.events(thread_id, after=there.seq, wait_s=min(_left_s(end), _LOOK_S))
+                store.events(thread_id, after=there.seq, wait_s=min(_left_s(end), _POLL_S))
 
 
 def _load(store: Checkpointer, thread_id: str, *, values: bool = True) -> LoadedThread:
@@ -129,7 +129,7 @@ def _load(store: Checkpointer, thread_id: str, *, values: bool = True) -> Loaded
     return loaded
 
 
-def _rests(loaded: LoadedThread, run_id: str) -> bool:
+def _is_idle(loaded: LoadedThread, run_id: str) -> bool:
     if run_id in {"", loaded.head.run_id}:
         return not loaded.head.status.active
     return run_id not in loaded.line
@@ -195,7 +195,7 @@ def _successor(store: Checkpointer, thread_id: str, run_id: str) -> RunAccepted 
                     return event
         seq = events[-1].seq
     msg = (
-        f"the thread {thread_id!r} has no run {run_id!r}, or no longer remembers it: look at its "
+        f"the thread {thread_id!r} has no run {run_id!r}, or no longer remembers it: read its "
         f"history"
     )
     raise UnknownRunError(msg)
@@ -205,6 +205,6 @@ def _late(thread_id: str, loaded: LoadedThread, timeout_s: float | None) -> str:
     waiting = [step for step in loaded.steps.values() if not step.completed]
     steps = ", ".join(f"{s.step.node} ({s.reason or s.owner or 'ready'})" for s in waiting[:5])
     return (
-        f"the run of thread {thread_id!r} is {loaded.head.status} after {timeout_s} s and goes on; "
-        f"open steps: {steps or 'none'}"
+        f"the run of thread {thread_id!r} is {loaded.head.status} after {timeout_s} s and "
+        f"continues; open steps: {steps or 'none'}"
     )

@@ -1,4 +1,4 @@
-"""What an executor must promise: bring a run to rest, by whatever means."""
+"""The promises of an executor: it runs a run until it is idle."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Executor(Protocol):
         ...
 
     def send(self, ready: Sequence[ReadyStep]) -> None:
-        """Let others run ready steps, without waiting; nothing where this process runs them."""
+        """Dispatch ready steps to other processes, without waiting; nothing in process."""
         ...
 
     def checkpointer(self) -> Checkpointer | None:
-        """Return the checkpointer this executor brings along, if it does."""
+        """Return the checkpointer that this executor comes with, if any."""
         ...

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from orchestrator.checkpointer.fleet import SharedCheckpointer
 from orchestrator.checkpointer.redis.store import RedisCheckpointer, connect
-from orchestrator.config import Settings
+from orchestrator.config import Settings, without_secrets
 from orchestrator.dispatch.message import (
     STEP_TASK,
     MessageRenderer,
@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 
 Dispatch = Callable[[Sequence[ReadyStep]], None]  # Sends messages, and remembers that they were.
 
-# What Celery's connections to a Redis get along with: one whose other end is gone without a word is
+# Options of Celery's connections to a Redis: one whose other end is gone without a word is
 # given up within seconds (the default is to wait forever), also by a consumer that only listens.
 REDIS_PATIENCE = {
     "socket_timeout": 2,
@@ -58,11 +58,11 @@ REDIS_PATIENCE = {
 }
 
 # The same for RabbitMQ, and each message is confirmed: a broker that has lost it, refuses it or is
-# gone without a word would else take it, as far as its sender can see.
+# gone without a word would else seem to accept it.
 AMQP_PATIENCE = {"confirm_publish": True, "read_timeout": 5, "write_timeout": 5}
 _AMQP = ("amqp", "amqps", "pyamqp")
 
-# Brokers whose queues are first-in first-out, so that what was claimed tells of what was lost.
+# Brokers whose queues are first-in first-out, so that a claimed message shows which were lost.
 _ORDERED = ("redis", "rediss", "redis+socket", "sentinel", *_AMQP)
 _ASKED = ("redis", *_AMQP)
 
@@ -158,7 +158,7 @@ class _Broker:
     def __init__(self, settings: Settings) -> None:
         self._url, self.queue_prefix = settings.celery_url, settings.queue_prefix
         self._fresh_s = settings.hint_grace_s / 2  # How long an answer about a queue serves.
-        self._looks: dict[str, tuple[float, bool]] = {}
+        self._answers: dict[str, tuple[float, bool]] = {}
         self._app: Celery | None = None
         self.ordered = self._url.partition(":")[0] in _ORDERED
 
@@ -193,6 +193,10 @@ class _Broker:
         )
         return found
 
+    def without_secrets(self, error: Exception) -> str:
+        """Return an error as text that holds no password."""
+        return without_secrets(str(error), self._url)
+
     def disconnect(self) -> None:
         """Drop the connections; the next message connects anew, perhaps to another primary."""
         if self._app is not None:
@@ -204,8 +208,11 @@ class _Broker:
         from kombu.exceptions import KombuError  # noqa: PLC0415 - only senders need Celery
 
         nowhere = self.queue_prefix + "nowhere"
-        kinds: tuple[type[Exception], ...] = (*self.errors(), KombuError, RedisError, OSError)
-        connection = self.celery().connection_for_write(connect_timeout=2)
+        try:
+            kinds: tuple[type[Exception], ...] = (*self.errors(), KombuError, RedisError, OSError)
+            connection = self.celery().connection_for_write(connect_timeout=2)
+        except ValueError as error:  # Its address cannot be parsed.
+            return self.without_secrets(error)
         try:
             with connection, _leaving(connection):
                 connection.ensure_connection(max_retries=1, interval_start=0)
@@ -215,20 +222,20 @@ class _Broker:
                 else:
                     channel.client.delete(nowhere)
         except kinds as error:
-            return str(error) or type(error).__name__
+            return self.without_secrets(error) or type(error).__name__
         finally:
             self.disconnect()
         return ""
 
     def is_empty(self, queue: str) -> bool:
         """Return whether no message waits in a queue; `False` if the broker does not say."""
-        at, empty = self._looks.get(queue, (0.0, False))
+        at, empty = self._answers.get(queue, (0.0, False))
         if time.monotonic() - at > self._fresh_s:
-            empty = self._look(queue)
-            self._looks[queue] = (time.monotonic(), empty)
+            empty = self._ask(queue)
+            self._answers[queue] = (time.monotonic(), empty)
         return empty
 
-    def _look(self, queue: str) -> bool:
+    def _ask(self, queue: str) -> bool:
         with self.celery().connection_for_write(connect_timeout=2) as connection:
             try:
                 with connection.channel() as channel:
@@ -263,14 +270,15 @@ class _Publisher:
                     )
         except self._broker.errors() as error:
             self._broker.disconnect()
-            why = str(error) or type(error).__name__
+            why = self._broker.without_secrets(error) or type(error).__name__
             msg = f"the broker does not answer ({why}); the steps are stored and will be sent"
             raise CheckpointerUnavailableError(msg) from error
         except RedisError as error:
             if not refuses_for_now(error):
                 raise
             self._broker.disconnect()
-            msg = f"the broker refuses commands ({error}); the steps are stored and will be sent"
+            why = self._broker.without_secrets(error)
+            msg = f"the broker refuses commands ({why}); the steps are stored and will be sent"
             raise CheckpointerUnavailableError(msg) from error
         self._store.mark_sent(steps)
 
@@ -284,19 +292,19 @@ class _Publisher:
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """The queues of a broker, as a process that does steps takes from them itself."""
+    """The queues of a broker, for a process that accepts messages of steps itself."""
 
     store: SharedCheckpointer
 
     def take(self, queue: str, wanted: Callable[[str], bool]) -> StepMessage | None:
-        """Take the first message of a queue, if it is that of a step whose node is wanted.
+        """Remove and return the first message of a queue, if the node of its step is wanted.
 
-        One that is not stays the first, for Celery. Whoever takes one and dies before its claim has
-        lost a hint, and the sweeper finds that.
+        One that is not stays the first, for Celery. A process that accepts one and dies before its
+        claim has lost a hint, and the sweeper finds that.
 
         Args:
             queue: the broker's name of the queue.
-            wanted: tells by the name that Flower shows, `graph.node`.
+            wanted: returns whether to accept it, by the name in Flower, `graph.node`.
         """
         try:
             data = self.store.take_message(queue)

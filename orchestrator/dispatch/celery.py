@@ -19,7 +19,7 @@ class CeleryExecutor:
     """Run steps on the workers of a deployment.
 
     `graph.compile(name="census", executor=CeleryExecutor())` gives a graph whose `invoke` accepts
-    the run, lets the workers that know the graph `census` run it, and waits until it rests.
+    the run, lets the workers that know the graph `census` run it, and waits until it is idle.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class CeleryExecutor:
         self._dispatch = dispatcher(self._store, self.settings)
 
     def checkpointer(self) -> Checkpointer | None:
-        """Bring the deployment's checkpointer along."""
+        """Return the deployment's checkpointer."""
         return self._store
 
     def send(self, ready: Sequence[ReadyStep]) -> None:

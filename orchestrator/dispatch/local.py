@@ -100,7 +100,7 @@ class InProcess:
         protocol.in_place = _always
         run = LocalRun(self, protocol, thread_id, list(ready), run_id)
         if not run.todo:
-            run.look()
+            run.refresh()
         return run
 
 
@@ -171,7 +171,7 @@ class LocalRun:
             following = self._wait(now_ms)
         self.todo = following
         if not self.todo and not self._stopped:
-            self.look()
+            self.refresh()
         control = self.protocol.live.control
         if self.todo and control is not None and control.drain_requested:
             self.todo, self.drained = [], control.drain_reason or "shutdown"
@@ -204,7 +204,7 @@ class LocalRun:
         """Let a step be retried at once."""
         self.protocol.access.commit(wake(step))
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Find out what is ready although no report said so."""
         left = self._left()
         self.todo, self._taken = list(left.ready), left if left.claim else None
@@ -354,7 +354,7 @@ class _SideBySide:
         taken: Report | None,
         end: float | None,
     ) -> dict[str, Future[Report]]:
-        """Begin steps, async nodes first; return what comes of each, by id."""
+        """Begin steps, async nodes first; return the future of each, by id."""
         begun: dict[str, Future[Report]] = {}
         coroutines = self._of(steps, _is_coroutine)
         graphs = self._of(steps, _is_graph)
@@ -449,7 +449,7 @@ class _Start:
     """Lets the coroutines of a superstep begin together, as asyncio's tasks do."""
 
     def __init__(self, expected: int) -> None:
-        """Wait for so many steps to reach their coroutine, or their end."""
+        """Wait for a number of steps to reach their coroutine, or their end."""
         self._lock, self._expected = threading.Lock(), expected
         self._held: list[Begin] = []
 

@@ -1,1 +1,1 @@
-"""What keeps threads going when those who ran them are gone."""
+"""Sweeper and auditor: they continue threads whose processes have died."""

@@ -1,6 +1,6 @@
-"""The auditor: finds threads that nothing would move on, and repairs them.
+"""The auditor: finds threads that no message or timer would continue, and repairs them.
 
-The sweeper trusts what is indexed for it. The auditor trusts nothing: it looks at threads
+The sweeper trusts what is indexed for it. The auditor trusts nothing: it reads threads
 themselves, a few at a time, all of them over and over. (INV-7)
 """
 
@@ -26,14 +26,14 @@ from orchestrator.serde.codec import ALL_PLAIN, Codec
 __all__ = ["Audit", "Auditor", "planned_by"]
 
 _log = logging.getLogger(__name__)
-_REST = 20  # A round that took a second is followed by so many seconds of rest.
+_PAUSE = 20  # The pause after a round, as a multiple of the time that it took.
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
     """What one round found."""
 
-    threads: int = 0  # How many were looked at.
+    threads: int = 0  # How many were read.
     found: tuple[Damage, ...] = ()
     complete: bool = False  # Whether all threads have been seen since the last complete round.
 
@@ -52,7 +52,7 @@ class Auditor:
         leads: whether this process is to audit; asked before each round of `loop`.
         repair: whether to change anything.
         interval_s: between two rounds, at least.
-        limit: how many threads a round looks at, about, in each partition.
+        limit: about how many threads a round reads in each partition.
     """
 
     store: Checkpointer
@@ -61,10 +61,10 @@ class Auditor:
     interval_s: float = 1.0
     limit: int = limits.AUDIT_BATCH_MAX
     _cursors: dict[int, str] = field(default_factory=dict)  # Of partitions not yet seen whole.
-    _known: set[tuple[str, str]] = field(default_factory=set)  # What was told and is not repaired.
+    _known: set[tuple[str, str]] = field(default_factory=set)  # Logged, and not repaired.
 
     def once(self) -> Audit:
-        """Look at the next threads of each partition.
+        """Audit the next threads of each partition.
 
         Raises:
             CheckpointerUnavailableError: if the server does not answer.
@@ -86,7 +86,7 @@ class Auditor:
         return Audit(threads, tuple(found), complete=not self._cursors)
 
     def all(self) -> Audit:
-        """Look at every thread there is."""
+        """Audit every thread."""
         self._cursors = {}
         rounds = [self.once()]
         while not rounds[-1].complete:
@@ -94,7 +94,7 @@ class Auditor:
         found = dict.fromkeys(damage for each in rounds for damage in each.found)
         return Audit(sum(each.threads for each in rounds), tuple(found), complete=True)
 
-    def tell(self, found: Sequence[Damage]) -> None:
+    def report(self, found: Sequence[Damage]) -> None:
         """Log what was found; what cannot be repaired once, here and in the thread's own log."""
         for damage in found:
             key = damage.thread_id, damage.code.value
@@ -113,15 +113,15 @@ class Auditor:
 
     def loop(self, stop: threading.Event) -> None:
         """Audit until `stop` is set; a server that is away is waited for."""
-        rest_s = self.interval_s
-        while not stop.wait(rest_s):
+        pause_s = self.interval_s
+        while not stop.wait(pause_s):
             began = time.monotonic()
             if self.leads():
                 try:
-                    self.tell(self.once().found)
+                    self.report(self.once().found)
                 except CheckpointerUnavailableError:
                     _log.debug("audit: the server does not answer")
-            rest_s = max(self.interval_s, _REST * (time.monotonic() - began))
+            pause_s = max(self.interval_s, _PAUSE * (time.monotonic() - began))
 
 
 def planned_by(thread_id: str, graph: str, stored: StoredCheckpoint) -> tuple[ReadyStep, ...]:

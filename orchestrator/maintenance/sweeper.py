@@ -1,4 +1,4 @@
-"""The sweeper: finds what should run and does not, and sends it (again).
+"""The sweeper: finds steps that should run and do not, and sends them (again).
 
 Any process may sweep; per partition one leads at a time. It needs no graph: all it does is send
 messages, and a message more than needed costs one refused claim; and begin runs that are next in
@@ -29,7 +29,7 @@ class Sweep:
     led: int = 0  # Partitions this process leads.
     sent: int = 0  # Messages.
     released: int = 0  # Claims taken from owners that did not renew.
-    stuck: int = 0  # Supersteps that nobody had advanced.
+    stuck: int = 0  # Supersteps that no process had advanced.
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class Sweeper:
     name: str
     interval_s: float = 0.2
     leading: bool = False  # Whether it led any partition in the latest round.
-    _damaged: set[str] = field(default_factory=set)  # What was told to be damaged.
+    _damaged: set[str] = field(default_factory=set)  # Places whose damage was logged.
 
     def once(self) -> Sweep:
         """Do one round.
@@ -63,8 +63,8 @@ class Sweeper:
             try:
                 swept = self.store.sweep(partition, leader=self.name)
             except StateCorruptedError as error:
-                self._tell(f"partition {partition}", error)
-                led += 1  # Nobody else can lead it either: the auditor is needed.
+                self._report(f"partition {partition}", error)
+                led += 1  # No other process can lead it either: the auditor is needed.
                 continue
             led += swept.leading
             released += swept.released
@@ -73,7 +73,7 @@ class Sweeper:
             waiting += swept.waiting
         for thread_id in waiting:
             found += self._begun(thread_id)
-        self.leading = led > 0  # Before anything can fail: the auditor goes where it is so.
+        self.leading = led > 0  # Before anything can fail: the auditor runs where it is so.
         if found:
             self._send(found)
         return Sweep(led, len(found), released, stuck)
@@ -83,7 +83,7 @@ class Sweeper:
         try:
             ready = begin_next(self.store, thread_id)
         except StateCorruptedError as error:
-            self._tell(f"the thread {thread_id!r}", error)
+            self._report(f"the thread {thread_id!r}", error)
             return ()
         return () if self.store.pushes else ready
 
@@ -91,13 +91,13 @@ class Sweeper:
         try:
             self.dispatch(found)
         except StateCorruptedError as error:  # What was not marked as sent is found again.
-            self._tell("a list of what was sent", error)
+            self._report("a list of what was sent", error)
 
-    def _tell(self, where: str, error: StateCorruptedError) -> None:
-        """Log once that something is damaged; what is not goes on."""
+    def _report(self, where: str, error: StateCorruptedError) -> None:
+        """Log once that something is damaged; the sweep continues with everything else."""
         if where not in self._damaged:
             self._damaged.add(where)
-            _log.error("sweep: %s is passed over: %s", where, error)
+            _log.error("sweep: %s is skipped: %s", where, error)
 
     def loop(self, stop: threading.Event) -> None:
         """Sweep until `stop` is set; a server that is away is waited for."""
@@ -115,7 +115,7 @@ class Sweeper:
             away = False
             if done.released or done.stuck:
                 _log.warning(
-                    "sweep: took over %d claims, found %d stuck supersteps",
+                    "sweep: released %d claims, found %d stuck supersteps",
                     done.released,
                     done.stuck,
                 )

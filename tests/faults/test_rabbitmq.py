@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ from tests.faults.proxy import Proxy
 from tests.fixtures.own_rabbitmq import RabbitMQ, own_rabbitmq
 from tests.integration.accounts import assert_settled
 from tests.integration.fleet import Fleet
+from workers.app import make_app
+from workers.configuration import ConfigurationError
+from workers.connections import try_connections
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -77,6 +81,16 @@ def test_a_step_longer_than_the_consumer_timeout_leaves_a_worker_of_one_process_
     assert fleet.result("later")["total"] == 3
     assert fleet.result("long")["total"] == 3
     assert {ran.attempt for ran in fleet.ran()} == {1}
+
+
+def test_a_virtual_host_that_is_missing_is_named_without_a_password(rabbit: RabbitMQ) -> None:
+    url = rabbit.url.removesuffix("/") + "nosuch"
+    settings = Settings.from_env({"GRAPHSTALK_BROKER_URL": url})
+    with pytest.raises(ConfigurationError, match="must name a virtual host that exists") as refused:
+        try_connections(replace(settings, url="redis://127.0.0.1:1/0"), make_app)
+    assert "vhost nosuch not found" in str(refused.value)
+    assert "guest:***@" in str(refused.value)
+    assert "guest:guest" not in str(refused.value)
 
 
 @pytest.mark.parametrize("pool", POOLS)

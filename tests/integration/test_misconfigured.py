@@ -83,6 +83,7 @@ BROKERS = {
     "in memory": ("memory://", "GRAPHSTALK_BROKER_URL must be a broker that other processes"),
     "a wrong password": ("redis://:secret@{there}/1", "GRAPHSTALK_BROKER_URL must hold a user"),
     "another protocol": ("redis://:secret@{http}/0", "GRAPHSTALK_BROKER_URL must be the address"),
+    "a password with a slash": ("amqp://u:secret/word@h//", "GRAPHSTALK_BROKER_URL must be the"),
 }
 
 

@@ -67,7 +67,7 @@ def test_what_cannot_be_repaired_is_told_once_with_the_remedy(
         [damage] = audit.found
         assert (damage.thread_id, damage.code) == ("t", DamageCode.CHECKPOINT_LOST)
         assert audit.repaired == 0
-        auditor.tell(audit.found)
+        auditor.report(audit.found)
     [line] = [each for each in caplog.records if each.levelno == logging.ERROR]
     assert "checkpoint is gone" in line.getMessage()
     assert "earlier checkpoint" in line.getMessage()
@@ -78,7 +78,7 @@ def test_what_cannot_be_repaired_is_told_once_with_the_remedy(
 def test_each_repair_is_told(caplog: pytest.LogCaptureFixture) -> None:
     damage = Damage(thread_id="t", code=DamageCode.STEP_LOST, why="it was gone", repaired=True)
     auditor = Auditor(MemoryCheckpointer())
-    auditor.tell([damage, damage])
+    auditor.report([damage, damage])
     assert [each.levelname for each in caplog.records] == ["WARNING", "WARNING"]
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli.deployment import places_of
-from orchestrator.config import without_password
+from orchestrator.cli.exits import line_of
+from orchestrator.config import without_password, without_secrets
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,6 +25,28 @@ ROOT = Path(__file__).resolve().parents[2]
 )
 def test_a_password_is_never_shown(url: str, shown: str) -> None:
     assert without_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "text", "shown"),
+    [
+        ("", "cannot reach amqp://u:secret@h1//, nor amqp://u:secret@h2//", None),
+        ("redis://:secret@h:1/0", "AUTH secret was refused", "AUTH *** was refused"),
+        ("amqp://u:se%2Fcret@h//", "no login with 'se/cret'", "no login with '***'"),
+        ("amqp://u:sec/ret@h//", "no port: 'sec'", "no port: '***'"),
+        ("redis://h/0?password=secret", "no option secret", "no option ***"),
+        ("amqp://u:secret@h//", "vhost nosuch not found", "vhost nosuch not found"),
+    ],
+)
+def test_no_error_shows_a_password(url: str, text: str, shown: str | None) -> None:
+    found = without_secrets(text, url)
+    assert found == (shown or "cannot reach amqp://u:***@h1//, nor amqp://u:***@h2//")
+
+
+def test_an_error_of_a_command_shows_no_password() -> None:
+    line = line_of(RuntimeError("cannot reach redis://u:secret@h:1/0"))
+    assert "redis://u:***@h:1/0" in line
+    assert "secret" not in line
 
 
 def test_our_names_lead_to_us_from_anywhere(tmp_path: Path) -> None:

@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cli.doctor import damage_lines
 from orchestrator.cli.findings import Facts, Finding, Level, Place, judge
+from orchestrator.ids import CHILD, child_thread
+from orchestrator.model.audit import Damage, DamageCode
 
 WELL: dict[str, Any] = {
     "redis_version": "7.2.4",
@@ -136,3 +139,10 @@ def test_every_finding_that_is_not_well_says_what_to_do() -> None:
     )
     assert all(each.remedy for each in found if each.level is not Level.OK)
     assert len(found) > 8
+
+
+def test_a_damaged_thread_of_a_subgraph_is_named_readably() -> None:
+    thread = child_thread("t", "inner:0a")
+    damage = Damage(thread_id=thread, code=DamageCode.STEP_LOST, why="it was gone")
+    assert "t / inner:0a: it was gone" in damage_lines(damage)
+    assert CHILD not in damage_lines(damage)
