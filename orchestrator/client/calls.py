@@ -38,7 +38,7 @@ from orchestrator.model.commit import Commit, LoadedThread, ReadyStep, Refusal
 from orchestrator.step.async_loop import check_cancelled
 from orchestrator.step.held_claims import LEASE_TTL_S, owner_is_dead
 from orchestrator.step.next_run import begin_next
-from orchestrator.step.recovery import Resume, salvage
+from orchestrator.step.recovery import Resume, roll_back
 
 __all__ = ["Calls"]
 
@@ -355,7 +355,7 @@ class Calls:
     def _salvaged(self, thread_id: str, *, afresh: bool = False) -> bool:
         """Set a thread back if it is damaged; return whether it was."""
         queue = self.default_queue
-        return salvage(self.store, self.records, thread_id, queue, afresh=afresh) is not None
+        return roll_back(self.store, self.records, thread_id, queue, afresh=afresh) is not None
 
     def cancel(self, thread_id: str, run_id: str = "") -> bool:
         """End a run, also one that waits in line; return whether there was one to end.

@@ -188,12 +188,10 @@ class CodeRun:
     _sink: Any = None  # What restores the message sink.
 
     def __enter__(self) -> Self:
-        """Keep what the code pushes; no generator, since this surrounds every node."""
         self._sink = message_sink.set(self.push)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Restore the message sink of the code around."""
         message_sink.reset(self._sink)
 
     @property

@@ -37,7 +37,6 @@ class MessagesHandler(BaseCallbackHandler):
     run_inline = True  # In the thread of the model, so that tokens keep their order.
 
     def __init__(self, ns: str, show: Show) -> None:
-        """Listen to the step in the namespace `ns`."""
         self._ns, self._show = ns, show
         self._runs: dict[UUID, dict[str, Any]] = {}  # Of models, with metadata.
         self._of_node: Mapping[str, Any] = {}

@@ -8,7 +8,7 @@ import random
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.clock import Clock
 from orchestrator.errors import UnknownEffectError
@@ -16,13 +16,12 @@ from orchestrator.graph.routing import channel_name
 from orchestrator.graph.runtime import ExecutionInfo
 from orchestrator.ids import checkpoint_text, root_thread
 from orchestrator.step.async_loop import Cancelled, CancelScope, cancel_scope
-
-if TYPE_CHECKING:
-    from orchestrator.step.step_host import StepHost
-if TYPE_CHECKING:
-    from orchestrator.step.attempt import Attempt
+from orchestrator.step.claimed_step import ClaimedStep
+from orchestrator.step.step_host import StepHost
 
 __all__ = ["PREVIOUS", "StepContext", "config_for", "context_for", "info_for", "namespace_of"]
+
+PREVIOUS = "__previous__"  # The key under which a functional graph keeps what it saved.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +102,7 @@ class StepContext:
             UnknownEffectError: if it is not known, and there is no `reconcile`.
         """
         host = self._host()
-        records = host.attempt.protocol.records
+        records = host.attempt.services.records
         done, begun = f"once:{name}:done", f"once:{name}:begun"
         found = host.noted(done)
         if found is not None:
@@ -141,7 +140,7 @@ class StepContext:
     def now(self) -> dt.datetime:
         """Return the time (UTC) at which an attempt at the step first asked for it here."""
         host = self._host()
-        clock = host.attempt.protocol.access.clock
+        clock = host.attempt.services.access.clock
         found: dt.datetime = host.drawn("now", lambda: _time_of(clock))
         return found
 
@@ -165,17 +164,14 @@ def _time_of(clock: Clock) -> dt.datetime:
     return dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(milliseconds=clock.now_ms())
 
 
-PREVIOUS = "__previous__"  # The key under which a functional graph keeps what it saved.
-
-
-def namespace_of(attempt: Attempt) -> str:
+def namespace_of(attempt: ClaimedStep) -> str:
     """Return the namespace of a step: that of its graph, its node and its id."""
     _, ns = root_thread(attempt.step.thread_id)
-    own = f"{attempt.protocol.spec.shown(attempt.step.node)}:{attempt.origin}"
+    own = f"{attempt.services.spec.shown(attempt.step.node)}:{attempt.origin}"
     return f"{ns}|{own}" if ns else own
 
 
-def info_for(attempt: Attempt) -> ExecutionInfo:
+def info_for(attempt: ClaimedStep) -> ExecutionInfo:
     """Return which step runs, and how often it was tried."""
     root, _ = root_thread(attempt.step.thread_id)
     return ExecutionInfo(
@@ -189,9 +185,9 @@ def info_for(attempt: Attempt) -> ExecutionInfo:
     )
 
 
-def config_for(attempt: Attempt) -> dict[str, Any]:
+def config_for(attempt: ClaimedStep) -> dict[str, Any]:
     """Return the config of a step: what the caller gave, and where the step stands."""
-    live, given, step = attempt.protocol.live, attempt.given, attempt.step
+    live, given, step = attempt.services.live, attempt.given, attempt.step
     root, _ = root_thread(step.thread_id)
     ns = namespace_of(attempt)
     own = {
@@ -205,7 +201,7 @@ def config_for(attempt: Attempt) -> dict[str, Any]:
         **attempt.node.options.metadata,
         **({"thread_id": root} if live.is_named else {}),
         "langgraph_step": step.number,
-        "langgraph_node": attempt.protocol.spec.shown(step.node),
+        "langgraph_node": attempt.services.spec.shown(step.node),
         "langgraph_triggers": tuple(map(channel_name, step.triggers)),
         "langgraph_path": _path(attempt),
         "langgraph_checkpoint_ns": ns,
@@ -221,9 +217,9 @@ def config_for(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _path(attempt: Attempt) -> tuple[Any, ...]:
+def _path(attempt: ClaimedStep) -> tuple[Any, ...]:
     step = attempt.step
-    name = attempt.protocol.spec.shown(step.node)
+    name = attempt.services.spec.shown(step.node)
     return ("__pregel_pull", name) if step.index < 0 else ("__pregel_push", step.index, False)
 
 

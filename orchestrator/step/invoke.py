@@ -29,6 +29,7 @@ __all__ = [
     "finish",
     "input_of",
     "leads",
+    "parent_write",
     "targets_of",
     "updates_of",
     "writes_after",
@@ -357,6 +358,27 @@ def writes_of_edit(
     if steered:
         return (*_updates(spec, node, values, spec.state_keys), *gotos)
     return (*writes_after(spec, frame, node, values, extras), *gotos)
+
+
+def parent_write(who: str, command: Command[Any]) -> tuple[str, Any]:
+    """Return the write by which a node hands a command to the graph around its own.
+
+    Raises:
+        InvalidUpdateError: if the command names another graph, or leads nowhere.
+    """
+    if command.graph != Command.PARENT:
+        msg = (
+            f"{who} returned a Command for the graph {command.graph!r}: graph must be "
+            f"Command.PARENT, for the graph around this one, or be left out"
+        )
+        raise InvalidUpdateError(msg)
+    targets = targets_of(who, command)
+    wrong = [target for target in targets if not isinstance(target, (str, Send))]
+    if wrong:
+        msg = f"{who} returned Command(goto={wrong[0]!r}): expected a node, a Send, or a list"
+        raise InvalidUpdateError(msg)
+    plain = [t if isinstance(t, str) else [t.node, t.arg] for t in targets]
+    return Command.PARENT, [command.update, plain]
 
 
 def targets_of(who: str, command: Command[Any]) -> tuple[Any, ...]:

@@ -30,13 +30,13 @@ from orchestrator.model.commit import (
 from orchestrator.model.events import CheckpointResumed
 from orchestrator.step.store_access import Access
 
-__all__ = ["Resume", "record_takeover", "salvage"]
+__all__ = ["Resume", "record_takeover", "roll_back"]
 
 _log = logging.getLogger(__name__)
 _PAGE = 100  # Checkpoints that are looked at in one go.
 
 
-def salvage(
+def roll_back(
     store: Checkpointer,
     records: Records,
     thread_id: str,

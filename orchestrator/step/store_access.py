@@ -22,7 +22,7 @@ from orchestrator import limits
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.engine.settle import defer, in_one_log
+from orchestrator.engine.settle import in_one_log
 from orchestrator.envelope.damage import Damaged
 from orchestrator.errors import (
     CheckpointerUnavailableError,
@@ -34,7 +34,6 @@ from orchestrator.ids import CHILD
 from orchestrator.model.checkpoint import Head
 from orchestrator.model.commit import Claim, Commit, CommitResult, LoadedThread, Take
 from orchestrator.model.tails import Encoded, Grown, joined, whole
-from orchestrator.step.report import Report
 
 __all__ = ["Access", "BlobCache", "new_owner", "values_after"]
 
@@ -43,7 +42,6 @@ _P = ParamSpec("_P")
 _log = logging.getLogger(__name__)
 
 SMALLER = "Store large values in files or an object store, and keep their addresses in the state"
-_DEFER_MS = 5_000  # How long a step waits that a worker could not run, before another tries.
 
 
 _NOTHING: tuple[int, Mapping[str, Encoded]] = (0, {})
@@ -53,7 +51,6 @@ class BlobCache:
     """The latest known blobs of the threads used last, bounded in bytes but for the last one."""
 
     def __init__(self, bytes_max: int = 64 * 1024 * 1024) -> None:
-        """Start empty."""
         self._bytes_max = bytes_max
         self._bytes = 0
         # Thread → how many bytes its blobs have, and the blobs.
@@ -98,7 +95,6 @@ class Access:
     watches: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        """Find out once what each step asks."""
         self.watches = not isinstance(self.checkpointer, Overlay)
 
     def to(self, checkpointer: Checkpointer) -> Access:
@@ -200,12 +196,6 @@ class Access:
         if result.claim is None or not result.claim.tails:
             return result
         return replace(result, claim=_whole(result.claim, known or {}))
-
-    def defer(self, claim: Claim, reason: str) -> Report:
-        """Hand back a claimed step that this process cannot run, and say why."""
-        assert claim.step is not None
-        result = self.commit(defer(claim.step, claim.fence, reason, _DEFER_MS))
-        return Report(refused=result.refused, retry_ms=_DEFER_MS, due=result.due)
 
     def load(self, thread_id: str) -> LoadedThread | None:
         """Return the thread at its head, with values."""

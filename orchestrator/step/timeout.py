@@ -55,7 +55,6 @@ class Watch:
     """The time that one attempt takes, at a node or at its error handler."""
 
     def __init__(self, policy: TimeoutPolicy) -> None:
-        """Begin to measure; `policy` is in seconds."""
         self.policy = policy
         self._began = self._seen = time.monotonic()
 
