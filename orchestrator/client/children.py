@@ -182,7 +182,7 @@ class _Child:
     def heard_by(self, run: GraphRun) -> None:
         """Let its steps have the callbacks of its run, and what the code that calls it said."""
         config, given = dict(self.protocol.live.config), self.given
-        if run.is_told:
+        if run.has_handlers:
             config["callbacks"] = run.callbacks
         if given is not None:
             tags = [*(config.get("tags") or ()), *(given.more.get("tags") or ())]

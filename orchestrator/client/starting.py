@@ -28,7 +28,7 @@ from orchestrator.errors import (
 from orchestrator.graph.routing import Command, own
 from orchestrator.ids import root_thread
 from orchestrator.model.commit import LoadedThread, ReadyStep
-from orchestrator.step.invoke import check_steering, updates_of
+from orchestrator.step.invoke import check_command, updates_of
 from orchestrator.step.untracked import split_input
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Start:
                 return self._carry_on()
             return self._answer(command.resume)
         goto = self._targets(command)
-        check_steering(self.graph.spec, command.update, goto)
+        check_command(self.graph.spec, command.update, goto)
         if loaded is None and command.resume is MISSING:
             update = {} if command.update is None else command.update
             return self._accept(update, None, goto=goto, steers=True)

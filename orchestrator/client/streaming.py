@@ -249,7 +249,7 @@ def _raise_failure(running: Running, error: BaseException | None) -> None:
     callbacks.report_rest(running, loaded)
     graph = running.graph
     failed = loaded.head.status in {RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.PAUSED}
-    if failed or running.trace.is_told:
+    if failed or running.trace.has_handlers:
         keys, name = running.output_keys, running.parsed.thread_id or running.thread_id
         found = outcome_of(name, loaded, graph.records, graph.spec, error, keys)
         found = without_questions(found)

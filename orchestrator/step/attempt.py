@@ -174,7 +174,7 @@ class Attempt(ClaimedStep):
             return raised.command  # Of a subgraph that the node called: it is for this graph.
 
     def _hooked(self, given: Any) -> Any:
-        """Return an input, or the update of the hook that is called when a run goes on."""
+        """Return an input, or the update of the hook that is called when a run resumes."""
         spec, reason = self.services.spec, reason_in(self.frame.checkpoint)
         if not reason or spec.on_resume is None:
             return given

@@ -38,6 +38,7 @@ class ClaimedStep:
     claim: Claim
     blobs: Mapping[str, Encoded]
     made: Checkpoint | None = None  # What planned the step, if this process has just made it.
+    spec: GraphSpec = field(init=False)
     step: ReadyStep = field(init=False)
     node: NodeSpec = field(init=False)
     began_ms: float = field(init=False)  # By the monotonic clock of this process.
@@ -58,7 +59,8 @@ class ClaimedStep:
         assert self.claim.head is not None
         self.step, self.head = self.claim.step, self.claim.head
         head = self.head
-        records, self.node = self.services.records, self.services.spec.nodes[self.step.node]
+        self.spec, records = self.services.spec, self.services.records
+        self.node = self.spec.nodes[self.step.node]
         for blob in self.claim.blobs.values():
             check_damage(
                 blob
@@ -118,11 +120,6 @@ class ClaimedStep:
         if self._given is None:
             self._given = self.services.records.decode(self.head.config)
         return self._given
-
-    @property
-    def spec(self) -> GraphSpec:
-        """Return the graph of the step."""
-        return self.services.spec
 
     @property
     def config(self) -> Mapping[str, Any]:

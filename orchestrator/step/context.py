@@ -1,4 +1,4 @@
-"""What a node may know about the step it runs in, and how it records what must not happen twice."""
+"""The context of a node: its step, its config, and records of effects that must happen once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class StepContext:
         number: the superstep the step belongs to.
         attempt: how many attempts there were with this one; failures and worker deaths count.
         worker: the process that runs it.
-        config: what the run was started with, and where the step stands.
+        config: what the run was started with, and the place of the step.
     """
 
     thread_id: str
@@ -55,7 +55,7 @@ class StepContext:
     def cancelled(self) -> bool:
         """Whether what the node does from now on will not be kept.
 
-        So it is when the run was cancelled, the step was taken over by another process, the
+        So it is when the run was cancelled, another process has claimed the step, the
         awaited call was cancelled, or the time limit of the node is over. The worker finds out
         within about a second that a run was cancelled elsewhere.
         """
@@ -90,10 +90,10 @@ class StepContext:
         """Run `effect` at most once per step, as far as can be known, and return its result.
 
         That it begins is stored before, its result after. Another attempt at the step gets the
-        stored result. If an attempt ended in between, nobody knows whether the effect happened.
+        stored result. If an attempt ended in between, whether the effect happened is unknown.
 
         Args:
-            name: tells the effects of a step apart.
+            name: of the effect, unique within the step.
             effect: what to do; its result must be storable.
             reconcile: asked instead when it is not known whether the effect happened: it finds out
                 (or does it again with an idempotency key) and returns the result.
@@ -112,7 +112,7 @@ class StepContext:
                 msg = (
                     f"the effect {name!r} of the step {self.step_id} (thread {self.thread_id!r}, "
                     f"node {self.node!r}) was begun by an earlier attempt and not seen to end. "
-                    f"Look whether it happened, and give once() a reconcile function"
+                    f"Check whether it happened, and give once() a reconcile function"
                 )
                 raise UnknownEffectError(msg)
             result = reconcile()
@@ -126,8 +126,8 @@ class StepContext:
         """Let that much time pass, and hold no worker meanwhile.
 
         The node ends here, and runs again from its beginning when the time has come; then this call
-        returns at once. So what stands before it runs again, as with `interrupt`, and neither
-        deaths nor deploys begin the time anew. Sleeps are told apart by the order in which a node
+        returns at once. So the code before it runs again, as with `interrupt`, and neither
+        deaths nor deploys begin the time anew. Sleeps are identified by the order in which a node
         comes to them. Not to be caught: it ends the node by an exception.
 
         Args:
@@ -186,7 +186,7 @@ def info_for(attempt: ClaimedStep) -> ExecutionInfo:
 
 
 def config_for(attempt: ClaimedStep) -> dict[str, Any]:
-    """Return the config of a step: what the caller gave, and where the step stands."""
+    """Return the config of a step: what the caller gave, and the place of the step."""
     live, given, step = attempt.services.live, attempt.given, attempt.step
     root, _ = root_thread(step.thread_id)
     ns = namespace_of(attempt)

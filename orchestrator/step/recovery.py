@@ -1,6 +1,6 @@
-"""A thread whose latest checkpoint is damaged goes on from the one before. (INV-10)
+"""Rolls a thread back whose latest checkpoint is damaged; records each resume. (INV-10)
 
-The damaged one is set aside: it stays in the history to be looked at, the log of the thread and of
+The damaged one is set aside: it stays in the history for inspection, the log of the thread and of
 the process say what happened, and what came after the good one is done again.
 """
 
@@ -33,7 +33,7 @@ from orchestrator.step.store_access import Access
 __all__ = ["Resume", "record_takeover", "roll_back"]
 
 _log = logging.getLogger(__name__)
-_PAGE = 100  # Checkpoints that are looked at in one go.
+_PAGE = 100  # Checkpoints that are inspected at a time.
 
 
 def roll_back(
@@ -70,7 +70,7 @@ def roll_back(
     good = loaded if not to_state else _last_good(store, thread_id, loaded, is_good)
     if good is None:
         msg = (
-            f"the thread {thread_id!r} cannot go on: {why}, and none of its checkpoints is whole. "
+            f"the thread {thread_id!r} cannot continue: {why}, and no checkpoint is whole. "
             f"Start anew with an input and on_corrupt='restart', or use another thread"
         )
         raise StateCorruptedError(msg)
@@ -78,7 +78,7 @@ def roll_back(
     where = Placement(thread_id, loaded.head.graph, queue, run_queue(records, loaded.head.config))
     commit = in_one_log(set_back(records, where, spec, loaded, good, why, lost=lost))
     if store.commit(commit).refused is not None:
-        return None  # Somebody else did something about it.
+        return None  # Another process has changed the thread.
     fields = commit.events[0].fields
     _log.error(
         "event=checkpoint_set_aside thread_id=%s checkpoint_id=%s back_to=%s reason=%s",
@@ -129,7 +129,7 @@ class Resume:
     """One resume, measured.
 
     Attributes:
-        reason: why the run goes on: `answer`, `pause`, `failure`, `crash`, `deploy` or `cancel`.
+        reason: why the run continues: `answer`, `pause`, `failure`, `crash`, `deploy` or `cancel`.
         load_ms: how long loading the thread took.
         reconstruct_ms: how long it took to find out what is left to do.
     """
@@ -139,7 +139,7 @@ class Resume:
     reconstruct_ms: float
 
     def noted(self, loaded: LoadedThread, commit: Commit) -> Commit:
-        """Return the commit with the record of the resume, if it lets the run go on."""
+        """Return the commit with the record of the resume, if the run continues by it."""
         if commit.status is not RunStatus.RUNNING:
             return commit
         return replace(commit, events=(*commit.events, self.event(loaded)))
@@ -171,7 +171,7 @@ class Resume:
 
 
 def record_takeover(access: Access, claim: Claim) -> None:
-    """Record that a fleet goes on with a step which a process had to leave, if that is so."""
+    """Record that a fleet continues a step which another process had to leave, if it does."""
     if claim.step is None or claim.reason not in {CRASHED, HANDED_BACK}:
         return
     thread_id, began = claim.step.thread_id, perf_counter()

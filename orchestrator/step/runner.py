@@ -8,7 +8,7 @@ Rule 2: a refused commit ends the attempt: another process has the step now. It 
 Rule 3: the process that completes the last step of a superstep advances it; if that one dies in
         between, a message for any of its steps makes its receiver advance. The result is the same.
         (INV-6)
-Rule 4: facts are reported after they were committed, never before.
+Rule 4: facts are emitted after they were committed, never before.
 """
 
 from __future__ import annotations
@@ -432,7 +432,7 @@ class StepRunner(Supersteps):
             return self.advanced(commit, ending.following, stop, sent.waiting, claim, prefetch)
         return self.advance(commit.thread_id) if sent.open == 0 else Report(due=sent.due)
 
-    # ---- telling ----------------------------------------------------------------------------
+    # ---- facts ------------------------------------------------------------------------------
 
     def _emit_of(self, kind: type[Fact], step: ReadyStep, **fields: Any) -> None:
         if self.live.listener is not None:

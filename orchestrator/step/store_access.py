@@ -1,7 +1,7 @@
 """The checkpointer as a process that does steps sees it: asked until it answers.
 
 A question is asked again only if the server cannot have answered it twice: a claim carries a token
-that brings back the same claim, and a commit uses up the claim it stands on, so the second one is
+that brings back the same claim, and a commit uses up its claim, so the second one is
 refused. Whatever the network swallowed, a step is committed once. (INV-2)
 """
 
@@ -80,7 +80,7 @@ class Access:
         checkpointer: where threads are.
         owner: the name under which the process claims steps.
         attempts_max: how often a server that is away is asked; infinite for workers, which must not
-            leave a claim behind that nobody works on.
+            leave a claim behind that no process works on.
         finds_lost: returns for each of some claims whether it was taken away, where the process
             has a cheaper way to know than to load their threads.
         watches: whether claims can be taken away: not those on a thread that this call alone knows.
@@ -129,7 +129,7 @@ class Access:
         claim = self.patiently(
             ask, thread_id, step_id, owner=self.owner, token=token, known=names, sent_ms=sent_ms
         )
-        return _gone_on(claim, known) if claim.tails else (claim, known)
+        return _with_tails(claim, known) if claim.tails else (claim, known)
 
     def taking(self, commit: Commit, head: Head, known: Iterable[str]) -> Commit:
         """Return a commit that also claims the one step it makes ready, for this process.
@@ -241,7 +241,7 @@ def values_after(commit: Commit, blobs: Mapping[str, Encoded]) -> Mapping[str, E
     return dict(zip(names, map(known.__getitem__, names), strict=True))
 
 
-def _gone_on(claim: Claim, known: Mapping[str, Encoded]) -> tuple[Claim, Mapping[str, Encoded]]:
+def _with_tails(claim: Claim, known: Mapping[str, Encoded]) -> tuple[Claim, Mapping[str, Encoded]]:
     """Return a claim without tails of what this process knows, and what it knows with them."""
     blobs, known = dict(claim.blobs), dict(known)
     for name, before in claim.tails.items():
@@ -266,13 +266,13 @@ def _whole(claim: Claim, known: Mapping[str, Encoded]) -> Claim:
 
 
 def _token() -> str:
-    """Return a name for one attempt to claim, that nobody else uses."""
+    """Return a name for one attempt to claim, that no other attempt uses."""
     return os.urandom(16).hex()
 
 
 def new_owner() -> str:
     """Return the name under which this process claims steps: host, pid, and a nonce.
 
-    The nonce tells a process from a later one with the same pid.
+    The nonce distinguishes a process from a later one with the same pid.
     """
     return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"

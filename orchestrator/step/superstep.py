@@ -217,7 +217,7 @@ class Supersteps(StepServices):
         return following
 
     def taking(self, commit: Commit, head: Head, queue: str, known: Iterable[str]) -> Commit:
-        """Let a commit claim the one step that it makes ready, if this process may go on in place.
+        """Let a commit claim the one step that it makes ready, if this process may do it in place.
 
         Args:
             commit: what brings the next checkpoint.

@@ -42,7 +42,7 @@ _left: list[Leftover] = []
 
 
 def leftovers(over_s: float = 0) -> list[Leftover]:
-    """Return what has continued in this process for at least so many seconds, and still does."""
+    """Return the threads that still run `over_s` seconds after their attempt was given up."""
     _left[:] = [one for one in _left if one.thread.is_alive()]
     return [one for one in _left if one.over_s >= over_s]
 
