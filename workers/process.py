@@ -22,7 +22,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import ParamSpec
 
 import billiard.pool
 import billiard.process
@@ -37,10 +36,10 @@ from orchestrator.errors import GraphstalkError, StateCorruptedError
 from orchestrator.graph.spec import DispatchMode
 from orchestrator.ids import check_stored_thread_id
 from orchestrator.model.checkpoint import RunStatus
-from orchestrator.model.commit import ReadyStep
+from orchestrator.model.commit import Claim, ReadyStep, Refusal
 from orchestrator.step.recovery import record_takeover
 from orchestrator.step.report import Report
-from orchestrator.step.runner import SETTLED, StepRunner
+from orchestrator.step.runner import StepRunner, run_step
 from orchestrator.step.store_access import Access, new_owner
 from orchestrator.step.timeout import Leftover, leftovers
 from workers.configuration import LoadedGraphs, configured
@@ -65,7 +64,6 @@ _POLL_MS = 5.0  # Between two checks for a request to stop.
 
 _log = logging.getLogger(__name__)
 
-_P = ParamSpec("_P")
 InPlace = Callable[[ReadyStep, float, float, Report], None]
 
 
@@ -74,9 +72,11 @@ def _never() -> bool:
 
 
 class _Slice(threading.local):
-    """Until when the one step after the other may be done in place, by the OS thread."""
+    """Until when steps are done in place, and which one is, by the OS thread."""
 
     end_ms = 0.0
+    step: ReadyStep | None = None
+    began_ms = 0.0
 
 
 @dataclass(slots=True)
@@ -159,10 +159,12 @@ class WorkerProcess:
         place = self.busy.begin(thread_id)
         first = Report()
         try:
-            report = self._run(check_stored_thread_id(thread_id), step_id, sent_ms, report_first)
-            first = report
+            checked = check_stored_thread_id(thread_id)
+            report = first = self._timed(checked, step_id, report_first, sent_ms)
             while report.claim is not None:
-                report = self._continue(report, report_step)
+                step = report.claim.step
+                assert step is not None
+                report = self._timed(step.thread_id, step.step_id, report_step, ready=report)
         except SystemExit as exit_:
             if type(exit_) is not SystemExit:
                 raise  # Celery's own, by which it ends this process.
@@ -179,55 +181,52 @@ class WorkerProcess:
             self.busy.end(place)
         return first
 
-    def _run(
-        self, thread_id: str, step_id: str, sent_ms: int, report_step: InPlace | None
-    ) -> Report:
-        claim, known = self.access.claim(thread_id, step_id, sent_ms)
-        if claim.refused in SETTLED:
-            return self._advance(thread_id)
-        if claim.refused is not None or claim.step is None:
-            return Report(refused=claim.refused)
-        protocol = self._protocol(claim.step.graph)
-        if protocol is None:
+    def runner_for(self, claim: Claim) -> tuple[StepRunner | None, str]:
+        """Return the runner of a claimed step's graph; the reason if this process has none."""
+        step = claim.step
+        assert step is not None
+        runner = self._protocol(step.graph)
+        if runner is None:
             known_graphs = ", ".join(sorted(self.graphs)) or "none"
             reason = (
-                f"no graph {claim.step.graph!r} on the worker {self.access.owner}; "
+                f"no graph {step.graph!r} on the worker {self.access.owner}; "
                 f"it knows: {known_graphs}. Configure the graph (--graphs), or use another queue"
             )
             self._say(reason)
-            return self.access.defer(claim, reason)
+            return None, reason
         if claim.reason:  # As after the death of a worker.
             record_takeover(self.access, claim)
-        return self._timed(claim.step, report_step, protocol.run_claimed, claim, known)
+        self._slice.step, self._slice.began_ms = step, self.access.clock.monotonic_ms()
+        return runner.runner_for(claim)
+
+    def settled(self, thread_id: str, refusal: Refusal) -> Report:
+        """Advance a thread whose superstep may be complete: its process may have died. (INV-7)"""
+        del refusal  # The step has completed: its message counts as done.
+        loaded = self.access.load(thread_id)
+        runner = self._protocol(loaded.head.graph) if loaded else None
+        return runner.advance(thread_id) if runner else Report()
 
     def _timed(
         self,
-        step: ReadyStep,
+        thread_id: str,
+        step_id: str,
         report_step: InPlace | None,
-        run: Callable[_P, Report],
-        *args: _P.args,
-        **options: _P.kwargs,
+        sent_ms: int = 0,
+        ready: Report | None = None,
     ) -> Report:
-        """Run a step; remember how long that took, and report it unless another did it."""
-        clock = self.access.clock
-        began_ms = clock.monotonic_ms()
-        report = run(*args, **options)
-        took_ms = self._took_ms[step.shadow] = clock.monotonic_ms() - began_ms
+        """Do a step; remember how long it took, and report it unless another process did it."""
+        self._slice.step, clock = None, self.access.clock
+        report = run_step(self, thread_id, step_id, sent_ms, ready)
+        step = self._slice.step
+        if step is None:
+            return report
+        took_ms = self._took_ms[step.shadow] = clock.monotonic_ms() - self._slice.began_ms
         if report_step is not None and (
             report.refused is None or self.is_cancelled(step.thread_id)
         ):
             began_s = (clock.now_ms() - took_ms) / 1000
             report_step(step, began_s, took_ms / 1000, report)
         return report
-
-    def _continue(self, taken: Report, report_step: InPlace) -> Report:
-        """Do a step that was claimed together with the commit before it."""
-        assert taken.claim is not None
-        step = taken.claim.step
-        assert step is not None
-        protocol = self._protocol(step.graph)
-        assert protocol is not None  # It made the step ready.
-        return self._timed(step, report_step, protocol.go_on, taken)
 
     def _may_continue(self, step: ReadyStep) -> bool:
         """Whether to do a step at once: there is time, and its node was not slow."""
@@ -272,12 +271,6 @@ class WorkerProcess:
             dispatch=self.dispatch_default,
             in_place=self._may_continue,
         )
-
-    def _advance(self, thread_id: str) -> Report:
-        """Advance a thread whose superstep may be done and was not advanced. (INV-7)"""
-        loaded = self.access.load(thread_id)
-        protocol = self._protocol(loaded.head.graph) if loaded else None
-        return protocol.advance(thread_id) if protocol else Report()
 
     def _say(self, reason: str) -> None:
         if reason not in self.deferred:

@@ -59,7 +59,7 @@ from orchestrator.step.async_loop import check_cancelled
 from orchestrator.step.context import context_for
 from orchestrator.step.facts import Listener
 from orchestrator.step.held_claims import keeping
-from orchestrator.step.invoke import check_steering, updates_of
+from orchestrator.step.invoke import check_command, updates_of
 from orchestrator.step.runner import StepRunner
 from orchestrator.step.store_access import Access, new_owner
 from orchestrator.step.untracked import split_input
@@ -358,7 +358,7 @@ class Invocation:
                 return self._carry_on()
             return self._answer(command.resume)
         goto = self._targets(command)
-        check_steering(self.graph.spec, command.update, goto)
+        check_command(self.graph.spec, command.update, goto)
         if loaded is None and command.resume is MISSING:
             update = {} if command.update is None else command.update
             return self._accept(update, None, goto=goto, keeps_steps=True)

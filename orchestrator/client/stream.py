@@ -242,7 +242,7 @@ def _raise_failure(call: Invocation, error: BaseException | None) -> None:
     call.report_paused(loaded)
     graph = call.graph
     failed = loaded.head.status in {RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.PAUSED}
-    if failed or call.trace.is_told:
+    if failed or call.trace.has_handlers:
         keys, name = call.output_keys, call.parsed.thread_id or call.thread_id
         found = outcome_of(name, loaded, graph.records, graph.spec, error, keys)
         found = without_questions(found)

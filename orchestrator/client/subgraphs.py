@@ -170,7 +170,7 @@ class _Child:
         if spot is not None:
             ns = spot.ns
         is_node = attempt.node.subgraph is graph
-        outer = attempt.protocol
+        outer = attempt.services
         fleet = is_node and bool(outer.default_queue) and graph.checkpointer is not False
         keeps: Checkpointer = outer.access.checkpointer
         known = outer.live.answers
@@ -204,7 +204,7 @@ class _Child:
     def heard_by(self, run: GraphRun) -> None:
         """Let its steps have the callbacks of its run, and what the code that calls it said."""
         config, given = dict(self.protocol.live.config), self.given
-        if run.is_told:
+        if run.has_handlers:
             config["callbacks"] = run.callbacks
         if given is not None:
             tags = [*(config.get("tags") or ()), *(given.more.get("tags") or ())]
@@ -222,7 +222,7 @@ class _Child:
         queue = self.protocol.default_queue
         owner = "" if queue else self.protocol.access.owner
         step, clock = self.attempt.step, self.protocol.access.clock
-        shares = self.attempt.protocol.access.checkpointer is self._store
+        shares = self.attempt.services.access.checkpointer is self._store
         parent = (step.thread_id, step.step_id) if shares else None
         own = queue and (self.graph.spec.queue or queue)
         return Calls(self._store, self.protocol.records, own, owner, clock, parent)
@@ -273,7 +273,7 @@ class _Child:
 
     def _lightly(self, thread_id: str) -> LoadedThread | None:
         """Return a thread without its values."""
-        access = self.attempt.protocol.access
+        access = self.attempt.services.access
         return access.patiently(lambda: access.checkpointer.load(thread_id, values=False))
 
     @property

@@ -58,7 +58,7 @@ from orchestrator.step.async_loop import check_cancelled
 from orchestrator.step.held_claims import LEASE_TTL_S, owner_is_dead
 from orchestrator.step.invoke import updates_of
 from orchestrator.step.next_run import begin_next
-from orchestrator.step.recovery import Resume, salvage
+from orchestrator.step.recovery import Resume, roll_back
 
 _C = TypeVar("_C", Commit, Commit | None)
 _DECISIONS_MAX = 8  # How often a call is decided anew before it gives up.
@@ -434,7 +434,7 @@ class Calls:
     def _rolled_back(self, thread_id: str, *, afresh: bool = False) -> bool:
         """Roll a thread back if it is damaged; return whether it was."""
         queue = self.default_queue
-        return salvage(self.store, self.records, thread_id, queue, afresh=afresh) is not None
+        return roll_back(self.store, self.records, thread_id, queue, afresh=afresh) is not None
 
     def cancel(self, thread_id: str, run_id: str = "") -> bool:
         """End a run, also one that waits in line; return whether there was one to end.

@@ -41,7 +41,7 @@ from orchestrator.step.async_loop import (
 )
 from orchestrator.step.held_claims import keeping
 from orchestrator.step.report import Report
-from orchestrator.step.runner import StepRunner
+from orchestrator.step.runner import StepRunner, run_step
 from orchestrator.step.superstep import failed_step
 
 __all__ = ["InProcess", "LocalRun"]
@@ -223,13 +223,10 @@ class LocalRun:
         steps, taken = self.todo, self._taken
         limit = self.executor.step_timeout_s
         end = self._end_of(steps, limit) if limit is not None else None
-        if end is None and taken is not None:
-            self._taken = None
-            return [self.protocol.go_on(taken)]
-        if end is None and len(steps) <= 1:
-            run = self.protocol.run
-            return [run(step.thread_id, step.step_id) for step in steps]
         self._taken = None
+        if end is None and (len(steps) <= 1 or taken is not None):
+            run = partial(run_step, self.protocol, ready=taken)
+            return [run(step.thread_id, step.step_id) for step in steps]
         side = _SideBySide(self.protocol, self.scope, self.executor.concurrency_max)
         reports = side.run(steps, taken, end)
         if self.is_cancelled:
@@ -409,10 +406,7 @@ class _SideBySide:
     def _one(self, step: ReadyStep, taken: Report | None) -> Report:
         try:
             check_cancelled()
-            if taken is not None:
-                report = self._protocol.go_on(taken)
-            else:
-                report = self._protocol.run(step.thread_id, step.step_id)
+            report = run_step(self._protocol, step.thread_id, step.step_id, ready=taken)
         except Cancelled:
             if not self._scope.cancelled:
                 raise

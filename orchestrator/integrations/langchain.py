@@ -68,13 +68,13 @@ class GraphRun:
 
     Attributes:
         callbacks: what its nodes inherit.
-        is_told: whether a handler hears of it.
+        has_handlers: whether a handler is notified of it.
         output: what it returned, for handlers.
         run_id: the id under which handlers know it.
     """
 
     callbacks: Any = None
-    is_told: bool = False
+    has_handlers: bool = False
     output: Any = None
     run_id: Any = None
 
@@ -99,16 +99,16 @@ def graph_run(
         return
     if "ls_integration" not in manager.metadata:
         manager.add_metadata(_INTEGRATION)
-    told = manager.on_chain_start(
+    started = manager.on_chain_start(
         None, value, name=config.get("run_name") or name, run_id=config.get("run_id")
     )
-    run = GraphRun(told.get_child(), is_told=True, run_id=told.run_id)
+    run = GraphRun(started.get_child(), has_handlers=True, run_id=started.run_id)
     try:
         yield run
     except BaseException as error:
-        told.on_chain_error(error)
+        started.on_chain_error(error)
         raise
-    told.on_chain_end(run.output)
+    started.on_chain_end(run.output)
 
 
 @contextmanager
@@ -181,19 +181,17 @@ class CodeRun:
     task_id: str = ""
     result: Any = None
     pushed: list[tuple[str, Any]] = field(default_factory=list)
-    _told: Any = None  # langchain's manager of the run.
+    _started: Any = None  # langchain's manager of the run.
     _reader: Any = None  # The handler that shows messages, where a caller reads them.
     _ids: MessageIds | None = None
     _returned: list[Any] = field(default_factory=list)  # What a reader may see when it is done.
     _sink: Any = None  # What restores the message sink.
 
     def __enter__(self) -> Self:
-        """Keep what the code pushes; no generator, since this surrounds every node."""
         self._sink = message_sink.set(self.push)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Restore the message sink of the code around."""
         message_sink.reset(self._sink)
 
     @property
@@ -237,10 +235,10 @@ class CodeRun:
             manager.add_metadata(_INTEGRATION)
         if not self.task_id:
             manager.add_tags([f"graph:step:{metadata['langgraph_step']}"], inherit=False)
-        self._told = manager.on_chain_start(None, seen, name=metadata["langgraph_node"])
+        self._started = manager.on_chain_start(None, seen, name=metadata["langgraph_node"])
         if self._reader:
-            self._reader.begin(self._told.metadata, seen)
-        config["callbacks"] = self._told.get_child("seq:step:1")
+            self._reader.begin(self._started.metadata, seen)
+        config["callbacks"] = self._started.get_child("seq:step:1")
         return config
 
     @contextmanager
@@ -251,12 +249,12 @@ class CodeRun:
             yield
             if self._returned and not self._hands_up:
                 self._reader.returned(self._returned)
-            if self._told is not None:
-                _tap(self._told, self.result)
-                self._told.on_chain_end(None if self._hands_up else self.result)
+            if self._started is not None:
+                _tap(self._started, self.result)
+                self._started.on_chain_end(None if self._hands_up else self.result)
         except BaseException as error:
-            if self._told is not None:
-                self._told.on_chain_error(error)
+            if self._started is not None:
+                self._started.on_chain_error(error)
             raise
         finally:
             withdraw()
@@ -345,21 +343,21 @@ class CodeRun:
             seen: what it is called with.
             call: calls it.
         """
-        if self._told is None:
+        if self._started is None:
             return call()
         name = getattr(branch.path, "__name__", branch.name)
-        told = self._told.get_child(f"seq:step:{number}").on_chain_start(
+        started = self._started.get_child(f"seq:step:{number}").on_chain_start(
             None, seen, name=_NAMELESS if name == "<lambda>" else name
         )
-        withdraw = _inherit({**self.attempt.scope.config, "callbacks": told.get_child()})
+        withdraw = _inherit({**self.attempt.scope.config, "callbacks": started.get_child()})
         try:
             chosen = call()
         except BaseException as error:
-            told.on_chain_error(error)
+            started.on_chain_error(error)
             raise
         finally:
             withdraw()
-        told.on_chain_end(chosen)
+        started.on_chain_end(chosen)
         return chosen
 
 
@@ -482,12 +480,12 @@ def _traced(callbacks: Any) -> ExitStack:
     return stack
 
 
-def _tap(told: Any, result: Any) -> None:
+def _tap(started: Any, result: Any) -> None:
     """Show what a node returned to handlers that listen to what runnables stream."""
-    for handler in told.handlers:
+    for handler in started.handlers:
         tap = getattr(handler, "tap_output_iter", None)
         if tap is not None:
-            for _ in tap(told.run_id, iter([result])):
+            for _ in tap(started.run_id, iter([result])):
                 pass
 
 

@@ -1,12 +1,12 @@
 """A langchain handler for the stream mode `messages`; the rules are LangGraph's.
 
 It hears the tokens of the language models that a step calls, and what the step's node returns.
-Importing this module imports langchain-core: nobody does who does not need it.
+Importing this module imports langchain-core, so only code that needs it does.
 
 Rule 1: it shows its own step only. Steps of a subgraph have handlers of their own, and inherit this
         one.
 Rule 2: a token is shown as it comes. A whole message is shown unless the node was given it or its
-        tokens were shown, and it is marked: whoever reads may know it from another step.
+        tokens were shown, and it is marked: the reader may know it from another step.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from orchestrator.ids import new_uuid
 
 __all__ = ["MessagesHandler", "Show", "ids_in"]
 
-_SILENT = "nostream"  # The tag of a model whose tokens nobody wants to read.
+_SILENT = "nostream"  # The tag of a model whose tokens are not streamed.
 _INTERNAL = "seq:step"  # How tags begin by which langchain numbers the parts of a sequence.
 
 # Shows a message with its metadata; the flag marks a whole one.
@@ -37,7 +37,6 @@ class MessagesHandler(BaseCallbackHandler):
     run_inline = True  # In the thread of the model, so that tokens keep their order.
 
     def __init__(self, ns: str, show: Show) -> None:
-        """Listen to the step in the namespace `ns`."""
         self._ns, self._show = ns, show
         self._runs: dict[UUID, dict[str, Any]] = {}  # Of models, with metadata.
         self._of_node: Mapping[str, Any] = {}

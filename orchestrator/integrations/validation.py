@@ -1,4 +1,4 @@
-"""What an answer must fit: a type as pydantic understands it, or a JSON schema."""
+"""Schemas of answers and of state: a type as pydantic understands it, or a JSON schema."""
 
 from __future__ import annotations
 

@@ -394,7 +394,6 @@ class WaitingThread(threading.Thread):
     _idle: ClassVar[list[WaitingThread]] = []
 
     def __init__(self) -> None:
-        """Begin without a job."""
         super().__init__(name="graphstalk-step", daemon=True)
         self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
 

@@ -1,4 +1,4 @@
-"""One attempt at a claimed step: its surroundings, its node, and what came of it.
+"""One attempt at a claimed step: it runs the node, its routers and its error handler.
 
 Knows how user code is called and what surrounds it; knows nothing of what is committed.
 """
@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from orchestrator.engine.advance import Frame
 from orchestrator.engine.apply import HANDLED
-from orchestrator.engine.carryover import carried_in, reason_in, timeout_of
-from orchestrator.envelope.damage import check_damage
+from orchestrator.engine.carryover import reason_in
 from orchestrator.errors import (
     GraphBubbleUp,
     NodeCancelledError,
@@ -26,26 +23,19 @@ from orchestrator.errors import (
     StepFailedError,
 )
 from orchestrator.frozen import frozen, replace
-from orchestrator.graph.policy import TimeoutPolicy, delay_after
+from orchestrator.graph.policy import delay_after
 from orchestrator.graph.scope import Runtime, Scope, Scratchpad, is_place, open_scope, silent
-from orchestrator.graph.spec import GraphSpec, Handler, NodeSpec, handler_name
+from orchestrator.graph.spec import Handler, NodeSpec, handler_name
 from orchestrator.ids import root_thread, short_hash
 from orchestrator.integrations import langchain as bridge
 from orchestrator.integrations.validation import fit
-from orchestrator.model.checkpoint import Checkpoint, Head, Interrupt, PlannedStep, StepError
-from orchestrator.model.commit import Claim, ReadyStep, StoredCheckpoint
-from orchestrator.model.tails import Encoded, whole
+from orchestrator.model.checkpoint import StepError
 from orchestrator.step.async_loop import cancel_scope
+from orchestrator.step.claimed_step import ClaimedStep
 from orchestrator.step.context import PREVIOUS, StepContext, config_for, context_for, info_for
-from orchestrator.step.facts import Fact, Written
-from orchestrator.step.invoke import finish, input_of, writes_after
+from orchestrator.step.invoke import finish, input_of, parent_write, writes_after
 from orchestrator.step.node_cache import Cached, fits
 from orchestrator.step.step_host import StepHost
-from orchestrator.step.timeout import Watch
-from orchestrator.step.untracked import Overlaid
-
-if TYPE_CHECKING:
-    from orchestrator.step.runner import StepRunner
 
 __all__ = ["FAILED", "Attempt", "Result"]
 
@@ -73,150 +63,29 @@ class _Extras(dict[str, Any]):
 
 
 @dataclass(slots=True)
-class Attempt:
-    """One attempt at a claimed step."""
+class Attempt(ClaimedStep):
+    """Runs the code of a claimed step once: its node and routers, or its error handler."""
 
-    protocol: StepRunner
-    claim: Claim
-    blobs: Mapping[str, Encoded]
-    made: Checkpoint | None = None  # What planned the step, if this process has just made it.
-    step: ReadyStep = field(init=False)
-    node: NodeSpec = field(init=False)
-    began_ms: float = field(init=False)  # By the monotonic clock of this process.
-    head: Head = field(init=False)
-    planned: PlannedStep = field(init=False)
-    frame: Frame = field(init=False)
-    notes: dict[str, bytes] = field(init=False)
-    input: Any = field(init=False)  # What came for a subgraph that one of its nodes had paused.
-    origin: str = field(init=False)  # The id under which the step was first planned.
-    scope: Scope = field(init=False)
     host: StepHost = field(init=False)
-    policy: TimeoutPolicy | None = field(init=False)
-    watch: Watch | None = field(init=False)
-    posed: Sequence[Interrupt] = field(init=False)  # What the node itself asked, in this order.
-    _given: Mapping[str, Any] | None = field(init=False)
 
     def __post_init__(self) -> None:
-        """Decode what the claim brought."""
-        assert self.claim.step is not None
-        assert self.claim.head is not None
-        self.step, self.head = self.claim.step, self.claim.head
-        head = self.head
-        records, self.node = self.protocol.records, self.protocol.spec.nodes[self.step.node]
-        for blob in self.claim.blobs.values():
-            check_damage(blob)  # Also what this node does not look at: soon it would be history.
-        check_damage(head.config)
-        checkpoint = self.made or records.checkpoint(self.claim.header)
-        values = records.values(checkpoint, self.blobs)
-        seen: Mapping[str, Any] = values
-        if self.protocol.spec.untracked:
-            own = self.protocol.live.untracked.values(self.step.thread_id)
-            seen = Overlaid(values, own) if own else values
-        self.frame = Frame(checkpoint, seen, head.stop, changes=values.changes)
-        self.planned = self.step.planned
-        self._given = None
+        ClaimedStep.__post_init__(self)
         self.host = StepHost(self)
-        answers: Mapping[str, Any] = {}
-        if self.claim.answers:
-            answers = {i: records.decode(data) for i, data in self.claim.answers.items()}
-        carried = carried_in(checkpoint, self.planned, self.step.step_id)
-        self.origin = carried.origin
-        if self.protocol.live.answers is not None:
-            answers = {**self.protocol.live.answers, **answers}
-            place = (self.step.number, self.step.node, self.step.index)
-            self.origin = short_hash(self.step.thread_id, *place)
-        self.notes = {**carried.notes, **self.claim.notes}
-        self.input = carried.given
-        seed = short_hash(self.step.thread_id, self.origin)
-        own_limit = timeout_of(checkpoint, self.planned) if self.step.index >= 0 else None
-        self.policy = own_limit or self.node.options.timeout
-        scratchpad = Scratchpad(seed, {**carried.answers, **answers}, fit=fit)
-        self.posed, self.scope = scratchpad.asked, self._scope(scratchpad)
-        self.begin(self.claim)
+        self.scope = self._scope()
 
-    def expected(self, claim: Claim) -> bool:
-        """Return whether the attempt is what it would be under another claim on the same step."""
-        mine, theirs = self.claim, claim
-        assert mine.head is not None
-        assert theirs.head is not None
-        return (
-            theirs.step == mine.step
-            and theirs.header == mine.header
-            and (theirs.head.config, theirs.head.stop) == (mine.head.config, mine.head.stop)
-            and not (theirs.blobs or theirs.answers or theirs.notes)
-        )
-
-    def begin(self, claim: Claim) -> None:
-        """Begin under a claim: from now on it takes time."""
-        assert claim.head is not None
-        self.claim, self.head = claim, claim.head
-        self.began_ms = self.protocol.access.clock.monotonic_ms()
-        self.watch = Watch(self.policy) if self.policy else None
-
-    @property
-    def given(self) -> Mapping[str, Any]:
-        """Return what the run was started with; decoded at the first call.
-
-        Callers that need an option which few runs have search `head.config` for its name first.
-        """
-        if self._given is None:
-            self._given = self.protocol.records.decode(self.head.config)
-        return self._given
-
-    @property
-    def spec(self) -> GraphSpec:
-        """Return the graph of the step."""
-        return self.protocol.spec
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """Return the caller's config, besides what is stored."""
-        return self.protocol.live.config
-
-    @property
-    def streams_messages(self) -> bool:
-        """Whether a caller reads the stream mode `messages`."""
-        live = self.protocol.live
-        if live.listener is not None:
-            return live.messages
-        asked = bool(self.step.queue) and b"messages" in self.head.config
-        return asked and bool(self.given.get("messages"))
-
-    @property
-    def asked(self) -> list[Interrupt]:
-        """Return what the step asked: its node, then the subgraphs and tasks that it ran."""
-        own, records = list(self.posed), self.protocol.records
-        if not self.claim.asks:
-            return own
-        known = {question.id for question in own}
-        below = (data for i, data in self.claim.asks.items() if data and i not in known)
-        return [*own, *map(records.interrupt, below)]
-
-    @property
-    def key(self) -> str:
-        """Return what names the step in all of its attempts, among all steps of all threads."""
-        return short_hash(self.step.thread_id, self.origin)
-
-    @property
-    def taken_in(self) -> StoredCheckpoint:
-        """Return the checkpoint of the input, of a step that takes it in; its plan is not known."""
-        step, claim = self.step, self.claim
-        id_, refs = step.checkpoint_id, claim.refs
-        return StoredCheckpoint(id=id_, ns=step.ns, header=claim.header, plan=b"", refs=refs)
-
-    def _scope(self, scratchpad: Scratchpad) -> Scope:
-        context = self.protocol.live.context
+    def _scope(self) -> Scope:
+        context = self.services.live.context
         if context is None and b"context" in self.head.config:
-            context = context_for(self.protocol.spec.context_schema, self.given.get("context"))
+            context = context_for(self.services.spec.context_schema, self.given.get("context"))
         return Scope(
-            scratchpad=scratchpad,
+            scratchpad=self.scratchpad,
             make_config=partial(config_for, self),
             make_runtime=partial(self._runtime, context),
             host=self.host,
         )
 
     def _runtime(self, context: Any) -> Runtime[Any]:
-        live, previous = self.protocol.live, self.frame.values.get(PREVIOUS)
+        live, previous = self.services.live, self.frame.values.get(PREVIOUS)
         listened = live.listener is not None or live.logs or bool(self.step.queue)
         runtime: Runtime[Any] = Runtime(
             context=context,
@@ -228,23 +97,6 @@ class Attempt:
         )
         return replace(runtime, heartbeat=self.watch.heartbeat) if self.watch else runtime
 
-    # ---- telling ------------------------------------------------------------------------------
-
-    def tell(self, kind: type[Fact], **fields: Any) -> None:
-        """Tell a fact to whoever listens; it shows progress, too."""
-        if self.watch:
-            self.watch.progress()
-        self.protocol.tell(kind, self.step.thread_id, **fields)
-
-    def write(self, data: Any, mode: str = "custom") -> None:
-        """Write to the stream: to who listens here, or to the thread's log for who reads it."""
-        if self.watch:
-            self.watch.progress()
-        if self.protocol.live.listener is not None:
-            self.protocol.tell(Written, self.step.thread_id, mode=mode, data=data)
-        elif self.step.queue or self.protocol.live.logs:
-            self.protocol.log(self.step, mode, data)
-
     # ---- running ------------------------------------------------------------------------------
 
     def run(self) -> Result:
@@ -252,26 +104,35 @@ class Attempt:
 
         Raises:
             GraphInterrupt: if it asks something.
-            ParentCommand: if it steers the graph around this one.
+            ParentCommand: if it returns a command for a graph around its own, and there is none.
             BaseException: whatever else user code raises.
         """
         close = open_scope(self.scope)
         try:
             return self._run()
+        except ParentCommand as raised:
+            return self._for_parent(raised.command)
         finally:
             close()
 
+    def _for_parent(self, command: Any) -> Result:
+        """Return the write by which a step hands its command to the graph around its own."""
+        write = parent_write(f"the node {self.step.node!r}", command)
+        if not root_thread(self.step.thread_id)[1]:
+            raise ParentCommand(command)  # No graph is around: the caller of the run may handle it.
+        return Result((write,))
+
     def _run(self) -> Result:
-        node, spec = self.node, self.protocol.spec
-        seen = input_of(spec, self.frame, self.planned, self._argument() if self.step.arg else None)
+        node, spec = self.node, self.services.spec
+        seen = input_of(spec, self.frame, self.planned, self.argument() if self.step.arg else None)
         if FAILED in self.notes:  # An earlier attempt had come as far as the handler.
             return self._handled(node, seen, self._failure())
         cached = None
         if node.options.cache is not None:
-            cached = Cached.of_node(self.protocol, node, seen, self.step.graph)
+            cached = Cached.of_node(self.services, node, seen, self.step.graph)
         found = cached.get() if cached else None
         if found is not None:
-            writes = self.protocol.records.outcome(found.value).writes
+            writes = self.services.records.outcome(found.value).writes
             if fits(spec, writes):
                 return Result(tuple(bridge.CodeRun(self).named(writes)), cached=True)
         with bridge.node_run(self, seen) as run:
@@ -283,15 +144,8 @@ class Attempt:
                 self.host.check_asked(self.scope.scratchpad)  # By its routers, too.
         writes = (*run.pushed, *after)
         if cached:
-            cached.put(self.protocol.stored(run.unnamed(writes)))
+            cached.put(self.services.stored(run.unnamed(writes)))
         return Result(writes)
-
-    def _argument(self) -> Any:
-        """Return what the step was sent."""
-        arg = self.protocol.records.decode(whole(self.blobs[self.step.arg]))
-        if not self.protocol.spec.untracked:
-            return arg
-        return self.protocol.live.untracked.argument(self.step.thread_id, self.step.step_id, arg)
 
     def _guarded(self, name: str, call: Callable[[], Any]) -> Any:
         """Call a node or its handler with its time limit; raise what it asked."""
@@ -312,14 +166,14 @@ class Attempt:
             given = {name: extras[name] for name in node.injected}
         try:
             return finish(node.action(seen, **given))
-        except ParentCommand as steering:
-            if steering.command.graph is not None:
+        except ParentCommand as raised:
+            if raised.command.graph is not None:
                 raise
-            return steering.command  # Of a subgraph that the node called: it is for this graph.
+            return raised.command  # Of a subgraph that the node called: it is for this graph.
 
     def _hooked(self, given: Any) -> Any:
-        """Return an input, or the update of the hook that is called when a run goes on."""
-        spec, reason = self.protocol.spec, reason_in(self.frame.checkpoint)
+        """Return an input, or the update of the hook that is called when a run resumes."""
+        spec, reason = self.services.spec, reason_in(self.frame.checkpoint)
         if not reason or spec.on_resume is None:
             return given
         state = spec.viewer.read(spec.channels, self.frame.values)
@@ -338,11 +192,11 @@ class Attempt:
         return StepContext(
             thread_id=root,
             run_id=self.head.run_id,
-            node=self.protocol.spec.shown(self.step.node),
+            node=self.services.spec.shown(self.step.node),
             step_id=self.step.step_id,
             number=self.step.number,
             attempt=self.claim.attempt,
-            worker=self.protocol.access.owner,
+            worker=self.services.access.owner,
             config=self.scope.config,
             key=self.key,
             host=self.host,
@@ -365,35 +219,35 @@ class Attempt:
         node = self.node
         if self.handler is None:
             return None
-        self.host.note(FAILED, self.protocol.records.store_error(record))
+        self.host.note(FAILED, self.services.records.store_error(record))
         close = open_scope(self.scope)
         try:
-            arg = self._argument() if self.step.arg else None
-            seen = input_of(self.protocol.spec, self.frame, self.planned, arg)
+            arg = self.argument() if self.step.arg else None
+            seen = input_of(self.services.spec, self.frame, self.planned, arg)
             return self._handled(node, seen, error)
         finally:
             close()
 
     def _failure(self) -> Exception:
         """Return what the node raised in an earlier attempt, as far as it is known."""
-        record = self.protocol.records.error(self.notes[FAILED])
+        record = self.services.records.error(self.notes[FAILED])
         assert record is not None
         return StepFailedError(f"{record.type}: {record.message}", asdict(record))
 
     def _handled(self, node: NodeSpec, seen: Any, error: Exception) -> Result:
         handler = node.options.handler
         assert handler is not None
-        told = NodeError(node.name, error)
+        failed = NodeError(node.name, error)
         self._leave_node()
         close = open_scope(self.scope)
         try:
             with bridge.node_run(self, seen) as run:
-                extras = self.extras(told)
+                extras = self.extras(failed)
                 given = {name: extras[name] for name in handler.injected}
                 run.result = self._tried(handler, lambda: finish(handler.action(seen, **given)))
                 # As in LangGraph, nothing follows but where the handler leads.
                 alone = replace(node, writes=(), branches=(), subgraph=None)
-                spec = self.protocol.spec
+                spec = self.services.spec
                 after = writes_after(spec, run.frame(), alone, run.result, extras, run)
         finally:
             close()
@@ -429,25 +283,7 @@ class Attempt:
                 delay_s = delay_after(handler.retry, error, failures, random.uniform(0, 1))  # noqa: S311
                 if delay_s is None:
                     raise
-                self.protocol.access.clock.sleep(delay_s)
-
-    def now_ms(self) -> int:
-        """Return the store's time, reckoned from the claim."""
-        passed_ms = self.protocol.access.clock.monotonic_ms() - self.began_ms
-        return self.claim.now_ms + int(passed_ms)
-
-    @property
-    def began_s(self) -> float:
-        """Return when the first attempt began, in seconds since the epoch, by the store's clock."""
-        first = self.notes.get(self.began_note) if self.claim.failures else None
-        if first is not None:
-            return float(first)
-        return self.claim.now_ms / 1000 if self.claim.now_ms else time.time()
-
-    @property
-    def began_note(self) -> str:
-        """Return the note under which the time of the first attempt is kept for retries."""
-        return f"began:{self.head.resumes}"  # A resumed run counts attempts anew.
+                self.services.access.clock.sleep(delay_s)
 
 
 _EXTRAS: Mapping[str, Callable[[Attempt], Any]] = {

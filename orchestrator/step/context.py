@@ -1,4 +1,4 @@
-"""What a node may know about the step it runs in, and how it records what must not happen twice."""
+"""The context of a node: its step, its config, and records of effects that must happen once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.clock import Clock
 from orchestrator.errors import UnknownEffectError
@@ -16,13 +16,12 @@ from orchestrator.graph.routing import channel_name
 from orchestrator.graph.scope import ExecutionInfo
 from orchestrator.ids import checkpoint_text, root_thread
 from orchestrator.step.async_loop import Cancelled, CancelScope, cancel_scope
-
-if TYPE_CHECKING:
-    from orchestrator.step.step_host import StepHost
-if TYPE_CHECKING:
-    from orchestrator.step.attempt import Attempt
+from orchestrator.step.claimed_step import ClaimedStep
+from orchestrator.step.step_host import StepHost
 
 __all__ = ["PREVIOUS", "StepContext", "config_for", "context_for", "info_for", "namespace_of"]
+
+PREVIOUS = "__previous__"  # The key under which a functional graph keeps what it saved.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +36,7 @@ class StepContext:
         number: the superstep the step belongs to.
         attempt: how many attempts there were with this one; failures and worker deaths count.
         worker: the process that runs it.
-        config: what the run was started with, and where the step stands.
+        config: what the run was started with, and the place of the step.
     """
 
     thread_id: str
@@ -56,7 +55,7 @@ class StepContext:
     def cancelled(self) -> bool:
         """Whether what the node does from now on will not be kept.
 
-        So it is when the run was cancelled, the step was taken over by another process, the
+        So it is when the run was cancelled, another process has claimed the step, the
         awaited call was cancelled, or the time limit of the node is over. The worker finds out
         within about a second that a run was cancelled elsewhere.
         """
@@ -91,10 +90,10 @@ class StepContext:
         """Run `effect` at most once per step, as far as can be known, and return its result.
 
         That it begins is stored before, its result after. Another attempt at the step gets the
-        stored result. If an attempt ended in between, nobody knows whether the effect happened.
+        stored result. If an attempt ended in between, whether the effect happened is unknown.
 
         Args:
-            name: tells the effects of a step apart.
+            name: of the effect, unique within the step.
             effect: what to do; its result must be storable.
             reconcile: asked instead when it is not known whether the effect happened: it finds out
                 (or does it again with an idempotency key) and returns the result.
@@ -103,7 +102,7 @@ class StepContext:
             UnknownEffectError: if it is not known, and there is no `reconcile`.
         """
         host = self._host()
-        records = host.attempt.protocol.records
+        records = host.attempt.services.records
         done, begun = f"once:{name}:done", f"once:{name}:begun"
         found = host.noted(done)
         if found is not None:
@@ -113,7 +112,7 @@ class StepContext:
                 msg = (
                     f"the effect {name!r} of the step {self.step_id} (thread {self.thread_id!r}, "
                     f"node {self.node!r}) was begun by an earlier attempt and not seen to end. "
-                    f"Look whether it happened, and give once() a reconcile function"
+                    f"Check whether it happened, and give once() a reconcile function"
                 )
                 raise UnknownEffectError(msg)
             result = reconcile()
@@ -127,8 +126,8 @@ class StepContext:
         """Let that much time pass, and hold no worker meanwhile.
 
         The node ends here, and runs again from its beginning when the time has come; then this call
-        returns at once. So what stands before it runs again, as with `interrupt`, and neither
-        deaths nor deploys begin the time anew. Sleeps are told apart by the order in which a node
+        returns at once. So the code before it runs again, as with `interrupt`, and neither
+        deaths nor deploys begin the time anew. Sleeps are identified by the order in which a node
         comes to them. Not to be caught: it ends the node by an exception.
 
         Args:
@@ -141,7 +140,7 @@ class StepContext:
     def now(self) -> dt.datetime:
         """Return the time (UTC) at which an attempt at the step first asked for it here."""
         host = self._host()
-        clock = host.attempt.protocol.access.clock
+        clock = host.attempt.services.access.clock
         found: dt.datetime = host.drawn("now", lambda: _time_of(clock))
         return found
 
@@ -165,17 +164,14 @@ def _time_of(clock: Clock) -> dt.datetime:
     return dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(milliseconds=clock.now_ms())
 
 
-PREVIOUS = "__previous__"  # The key under which a functional graph keeps what it saved.
-
-
-def namespace_of(attempt: Attempt) -> str:
+def namespace_of(attempt: ClaimedStep) -> str:
     """Return the namespace of a step: that of its graph, its node and its id."""
     _, ns = root_thread(attempt.step.thread_id)
-    own = f"{attempt.protocol.spec.shown(attempt.step.node)}:{attempt.origin}"
+    own = f"{attempt.services.spec.shown(attempt.step.node)}:{attempt.origin}"
     return f"{ns}|{own}" if ns else own
 
 
-def info_for(attempt: Attempt) -> ExecutionInfo:
+def info_for(attempt: ClaimedStep) -> ExecutionInfo:
     """Return which step runs, and how often it was tried."""
     root, _ = root_thread(attempt.step.thread_id)
     return ExecutionInfo(
@@ -189,9 +185,9 @@ def info_for(attempt: Attempt) -> ExecutionInfo:
     )
 
 
-def config_for(attempt: Attempt) -> dict[str, Any]:
-    """Return the config of a step: what the caller gave, and where the step stands."""
-    live, given, step = attempt.protocol.live, attempt.given, attempt.step
+def config_for(attempt: ClaimedStep) -> dict[str, Any]:
+    """Return the config of a step: what the caller gave, and the place of the step."""
+    live, given, step = attempt.services.live, attempt.given, attempt.step
     root, _ = root_thread(step.thread_id)
     ns = namespace_of(attempt)
     own = {
@@ -205,7 +201,7 @@ def config_for(attempt: Attempt) -> dict[str, Any]:
         **attempt.node.options.metadata,
         **({"thread_id": root} if live.is_named else {}),
         "langgraph_step": step.number,
-        "langgraph_node": attempt.protocol.spec.shown(step.node),
+        "langgraph_node": attempt.services.spec.shown(step.node),
         "langgraph_triggers": tuple(map(channel_name, step.triggers)),
         "langgraph_path": _path(attempt),
         "langgraph_checkpoint_ns": ns,
@@ -221,9 +217,9 @@ def config_for(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _path(attempt: Attempt) -> tuple[Any, ...]:
+def _path(attempt: ClaimedStep) -> tuple[Any, ...]:
     step = attempt.step
-    name = attempt.protocol.spec.shown(step.node)
+    name = attempt.services.spec.shown(step.node)
     return ("__pregel_pull", name) if step.index < 0 else ("__pregel_push", step.index, False)
 
 

@@ -1,6 +1,6 @@
-"""What happens to a thread, as it happens: what streams are made of.
+"""Facts about a thread, emitted as they happen; streams are made of them.
 
-The step protocol reports facts to a listener in this process. On a fleet the same facts are read
+The step runner emits facts to a listener in this process. On a fleet the same facts are read
 from the thread's event log and its checkpoints.
 """
 
@@ -52,7 +52,7 @@ class Fact:
 
 @frozen
 class Advanced(Fact):
-    """There is a new checkpoint, or a run goes on from one.
+    """There is a new checkpoint, or a run continues from one.
 
     Attributes:
         frame: the checkpoint with its plan, and the state's values.
@@ -86,7 +86,7 @@ class Missed(Fact):
 
 @frozen
 class Stopped(Fact):
-    """A run stopped before or after a node, as it was told."""
+    """A run stopped before or after a node, as its breakpoints say."""
 
 
 @frozen

@@ -23,7 +23,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import Token
-from typing import TYPE_CHECKING
 
 import psutil
 
@@ -31,9 +30,7 @@ from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.errors import CheckpointerUnavailableError, GraphstalkError
 from orchestrator.model.commit import Claim
 from orchestrator.step.async_loop import CancelScope, cancel_scope
-
-if TYPE_CHECKING:
-    from orchestrator.step.store_access import Access
+from orchestrator.step.store_access import Access
 
 __all__ = ["LEASE_TTL_S", "POLL_S", "Held", "keeping", "owner_is_dead"]
 
@@ -50,12 +47,10 @@ class Held(CancelScope):
     """
 
     def __init__(self, access: Access, claim: Claim) -> None:
-        """Hold nothing yet."""
         super().__init__(cancel_scope.get())
         self.access, self.claim, self.is_new = access, claim, True
 
     def __enter__(self) -> CancelScope:
-        """Make it the scope of the code inside the block, and watch the claim."""
         self._token: Token[CancelScope | None] = self.enter()
         if self.access.watches:
             _held.add(self)
@@ -64,7 +59,6 @@ class Held(CancelScope):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Stop watching."""
         _held.discard(self)
         self.leave(self._token)
 

@@ -25,10 +25,11 @@ from orchestrator.step.async_loop import run_coroutine
 
 __all__ = [
     "Heard",
-    "check_steering",
+    "check_command",
     "finish",
     "input_of",
     "leads",
+    "parent_write",
     "targets_of",
     "updates_of",
     "writes_after",
@@ -74,7 +75,7 @@ def _seen(spec: GraphSpec, reader: Reader, values: Mapping[str, Any], frame: Fra
     return reader.read(spec.channels, values, frame.loop if reader.managed else None)
 
 
-def check_steering(spec: GraphSpec, update: Any, goto: Iterable[Any]) -> None:
+def check_command(spec: GraphSpec, update: Any, goto: Iterable[Any]) -> None:
     """Refuse a caller's command that no run could follow.
 
     Raises:
@@ -119,7 +120,7 @@ def writes_after(
         ParentCommand: if it is a command for the graph around this one.
     """
     if node.name == START and node.action is None:
-        return _taken_in(spec, frame, node, result, extras, heard)
+        return _input_writes(spec, frame, node, result, extras, heard)
     if node.returns is not None:
         result = heard.returned(result) if heard else result
         return (*node.returns(result), *node.writes)
@@ -136,7 +137,7 @@ def writes_after(
     return (*writes, *_routed(spec, frame, node, updates, result, extras, heard))
 
 
-def _taken_in(
+def _input_writes(
     spec: GraphSpec,
     frame: Frame,
     node: NodeSpec,
@@ -144,14 +145,14 @@ def _taken_in(
     extras: Mapping[str, Any],
     heard: Heard | None,
 ) -> tuple[tuple[str, Any], ...]:
-    """Return what taking an input in writes, with what a caller's command adds."""
+    """Return the writes of an input, with those of the caller's command."""
     checkpoint = frame.checkpoint
     targets = [target for target in goto_in(checkpoint) if target != END]
     gotos = [_towards(spec, "the Command", target) for target in targets]
     if keeps_steps(checkpoint):
         keys = spec.state_keys
-        steered = _updates(spec, node, value, keys)
-        return (*(heard.named(steered) if heard else steered), *gotos)
+        updates = _updates(spec, node, value, keys)
+        return (*(heard.named(updates) if heard else updates), *gotos)
     keys = spec.state_keys if is_update(checkpoint) else spec.input_keys
     updates = _updates(spec, node, value, keys)
     if spec.begun and has_fields(value):
@@ -210,10 +211,10 @@ def updates_of(spec: GraphSpec, node: NodeSpec, result: Any) -> list[tuple[str, 
     if node.name != START:
         return _updates(spec, node, result, spec.state_keys)
     parts = result if isinstance(result, (list, tuple)) else (result,)
-    steering = next((part for part in parts if isinstance(part, (Command, Send))), None)
-    if steering is not None:  # An input only updates, so where it leads would be lost.
+    leading = next((part for part in parts if isinstance(part, (Command, Send))), None)
+    if leading is not None:  # An input only updates, so where it leads would be lost.
         msg = (
-            f"the input must be an update of the state ({steering!r:.100}): to lead a run, give "
+            f"the input must be an update of the state ({leading!r:.100}): to lead a run, give "
             f"invoke a single Command(update=…, goto=…), whose goto may be a Send"
         )
         raise InvalidUpdateError(msg)
@@ -357,6 +358,27 @@ def writes_of_edit(
     if steered:
         return (*_updates(spec, node, values, spec.state_keys), *gotos)
     return (*writes_after(spec, frame, node, values, extras), *gotos)
+
+
+def parent_write(who: str, command: Command[Any]) -> tuple[str, Any]:
+    """Return the write by which a node hands a command to the graph around its own.
+
+    Raises:
+        InvalidUpdateError: if the command names another graph, or leads nowhere.
+    """
+    if command.graph != Command.PARENT:
+        msg = (
+            f"{who} returned a Command for the graph {command.graph!r}: graph must be "
+            f"Command.PARENT, for the graph around this one, or be left out"
+        )
+        raise InvalidUpdateError(msg)
+    targets = targets_of(who, command)
+    wrong = [target for target in targets if not isinstance(target, (str, Send))]
+    if wrong:
+        msg = f"{who} returned Command(goto={wrong[0]!r}): expected a node, a Send, or a list"
+        raise InvalidUpdateError(msg)
+    plain = [t if isinstance(t, str) else [t.node, t.arg] for t in targets]
+    return Command.PARENT, [command.update, plain]
 
 
 def targets_of(who: str, command: Command[Any]) -> tuple[Any, ...]:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.engine.apply import NO_CHANNELS, SENDS, Writes
 from orchestrator.errors import StateCorruptedError
 from orchestrator.graph.scope import TaskCall
 from orchestrator.graph.spec import GraphSpec, NodeSpec
 from orchestrator.graph.task import task_namespace
-
-if TYPE_CHECKING:
-    from orchestrator.step.runner import StepRunner
+from orchestrator.step.services import StepServices
 
 __all__ = ["Cached", "Found", "fits", "node_namespaces"]
 
@@ -41,47 +39,49 @@ def _namespace(spec: GraphSpec, node: NodeSpec) -> tuple[str, ...]:
 class Cached:
     """One place in a cache."""
 
-    protocol: StepRunner
+    services: StepServices
     key: tuple[tuple[str, ...], str]
     ttl: int | None
 
     @classmethod
-    def of_node(cls, protocol: StepRunner, node: NodeSpec, value: Any, graph: str) -> Cached | None:
+    def of_node(
+        cls, services: StepServices, node: NodeSpec, value: Any, graph: str
+    ) -> Cached | None:
         """Return the place of a node's result for this input, if it may be cached.
 
         Args:
-            protocol: by which the step is done.
+            services: of the step.
             node: the node.
             value: its input.
             graph: the path of its graph, from that of the run.
         """
         policy = node.options.cache
-        if policy is None or protocol.live.cache is None:
+        if policy is None or services.live.cache is None:
             return None
         name = f"{graph}/{_text(policy.key_func(value))}"
-        return cls(protocol, (_namespace(protocol.spec, node), name), policy.ttl)
+        return cls(services, (_namespace(services.spec, node), name), policy.ttl)
 
     @classmethod
-    def of_task(cls, protocol: StepRunner, call: TaskCall) -> Cached | None:
+    def of_task(cls, services: StepServices, call: TaskCall) -> Cached | None:
         """Return the place of a task's result for these arguments, if it may be cached."""
-        if call.cache is None or protocol.live.cache is None:
+        if call.cache is None or services.live.cache is None:
             return None
         name = _text(call.cache.key_func(*call.args, **call.kwargs))
         namespace = task_namespace(call.function, call.code)
-        return cls(protocol, (namespace, name), call.cache.ttl)
+        return cls(services, (namespace, name), call.cache.ttl)
 
     def get(self) -> Found | None:
         """Return what is there, if anything is and this process can read it."""
-        found = self.protocol.live.cache.get([self.key]).get(self.key)
+        found = self.services.live.cache.get([self.key]).get(self.key)
         try:
-            return None if found is None else Found(self.protocol.records.decode(found))
+            return None if found is None else Found(self.services.records.decode(found))
         except StateCorruptedError as error:  # As of a class that has changed since.
             logger.warning("a cached result of %s is not used: %s", self.key[0], error)
             return None
 
     def put(self, value: Any) -> None:
         """Keep a value there."""
-        self.protocol.live.cache.set({self.key: (self.protocol.records.encode(value), self.ttl)})
+        self.services.live.cache.set({self.key: (self.services.records.encode(value), self.ttl)})
 
 
 def fits(spec: GraphSpec, writes: Writes) -> bool:

@@ -1,60 +1,57 @@
-"""The next attempt, made while the commit that takes its step is on its way to the store.
+"""The next attempt, made while the commit that claims its step is on its way to the store.
 
-A third of a step in place is the wait for its commit. What the next attempt needs is known by then,
-but for the claim itself: so it is decoded and put together meanwhile. No code of users runs before
-the commit is made, and what was prepared for a commit that was refused is dropped. (INV-2)
+A third of a step in place is the wait for its commit. All that the next attempt needs is known by
+then, but for the claim itself: so it is decoded and assembled meanwhile. No code of users runs
+before the commit is made, and a prefetch for a commit that was refused is dropped. (INV-2)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from orchestrator.frozen import replace
 from orchestrator.model.checkpoint import Checkpoint, Head
 from orchestrator.model.commit import Claim, Commit
 from orchestrator.model.tails import Encoded
 from orchestrator.step.attempt import Attempt
+from orchestrator.step.services import StepServices
 
-if TYPE_CHECKING:
-    from orchestrator.step.runner import StepRunner
-
-__all__ = ["Ahead"]
+__all__ = ["Prefetch"]
 
 
-class Ahead:
-    """What is known of the attempt that follows a commit."""
+class Prefetch:
+    """The attempt that follows a commit, as far as it is known before its claim."""
 
     def __init__(
         self,
-        protocol: StepRunner,
+        services: StepServices,
         commit: Commit,
         head: Head,
         known: Mapping[str, Encoded],
         checkpoint: Checkpoint,
     ) -> None:
-        """Know what there is before the commit is made.
+        """Keep what is known before the commit is made.
 
         Args:
-            protocol: does the steps of the graph.
-            commit: what takes the step.
+            services: of the graph whose steps these are.
+            commit: claims the step.
             head: of the thread, as it was before.
-            known: the values of the checkpoint that the commit brings.
+            known: the values of the checkpoint of the commit.
             checkpoint: that checkpoint.
         """
         self.known = known
-        self._protocol, self._commit, self._head = protocol, commit, head
-        self._made = _as_decoded(checkpoint, protocol, commit)
+        self._services, self._commit, self._head = services, commit, head
+        self._made = _as_decoded(checkpoint, services, commit)
         self._attempt: Attempt | None = None
 
     def prepare(self) -> None:
-        """Put the attempt together; whatever is wrong shows when it is made for real."""
-        step, checkpoint, protocol = self._commit.takes, self._commit.checkpoint, self._protocol
-        if step is None or checkpoint is None or protocol.spec.untracked:
+        """Assemble the attempt; an error is raised when the attempt is made again."""
+        step, checkpoint, services = self._commit.takes, self._commit.checkpoint, self._services
+        if step is None or checkpoint is None or services.spec.untracked:
             return  # Values that are not stored become known after the commit.
         expected = Claim(step=step, head=self._head, header=checkpoint.header)
         try:
-            self._attempt = Attempt(protocol, expected, self.known, self._made)
+            self._attempt = Attempt(services, expected, self.known, self._made)
         except Exception:  # noqa: BLE001 - it is made again, where its error is the step's
             self._attempt = None
 
@@ -72,12 +69,14 @@ class Ahead:
         return self._made if stored is not None and claim.header == stored.header else None
 
 
-def _as_decoded(checkpoint: Checkpoint, protocol: StepRunner, commit: Commit) -> Checkpoint | None:
+def _as_decoded(
+    checkpoint: Checkpoint, services: StepServices, commit: Commit
+) -> Checkpoint | None:
     """Return a new checkpoint as its stored header reads; `None`: it must be decoded for that.
 
     What it holds for users, such as an input, is decoded anew for each attempt.
     """
-    if protocol.spec.untracked or checkpoint.tails or commit.tails:
+    if services.spec.untracked or checkpoint.tails or commit.tails:
         return None
     for value in checkpoint.control.values():
         if value is not None:

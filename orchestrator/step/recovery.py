@@ -1,6 +1,6 @@
-"""A thread whose latest checkpoint is damaged goes on from the one before. (INV-10)
+"""Rolls a thread back whose latest checkpoint is damaged; records each resume. (INV-10)
 
-The damaged one is set aside: it stays in the history to be looked at, the log of the thread and of
+The damaged one is set aside: it stays in the history for inspection, the log of the thread and of
 the process say what happened, and what came after the good one is done again.
 """
 
@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from orchestrator.checkpointer.base import Checkpointer, commit_to
+from orchestrator.engine import rollback
 from orchestrator.engine.records import Records
-from orchestrator.engine.rollback import damage_to_state, damage_to_steps, roll_back
+from orchestrator.engine.rollback import damage_to_state, damage_to_steps
 from orchestrator.engine.settle import Decider, append_event
 from orchestrator.errors import StateCorruptedError
 from orchestrator.graph.spec import GraphSpec
@@ -30,13 +31,13 @@ from orchestrator.model.commit import (
 from orchestrator.model.events import CheckpointResumed
 from orchestrator.step.store_access import Access
 
-__all__ = ["Resume", "record_takeover", "salvage"]
+__all__ = ["Resume", "record_takeover", "roll_back"]
 
 _log = logging.getLogger(__name__)
-_PAGE = 100  # Checkpoints that are looked at in one go.
+_PAGE = 100  # Checkpoints that are inspected at a time.
 
 
-def salvage(
+def roll_back(
     store: Checkpointer,
     records: Records,
     thread_id: str,
@@ -70,15 +71,15 @@ def salvage(
     good = loaded if not to_state else _last_good(store, thread_id, loaded, is_good)
     if good is None:
         msg = (
-            f"the thread {thread_id!r} cannot go on: {why}, and none of its checkpoints is whole. "
+            f"the thread {thread_id!r} cannot continue: {why}, and no checkpoint is whole. "
             f"Start anew with an input and on_corrupt='restart', or use another thread"
         )
         raise StateCorruptedError(msg)
     lost = not afresh and bool(to_state) and _loses_input(store, records, thread_id, loaded, good)
     decider = Decider.of(records, thread_id, loaded, queue)
-    commit = roll_back(decider, loaded, good, why, spec=spec, lost=lost)
+    commit = rollback.roll_back(decider, loaded, good, why, spec=spec, lost=lost)
     if commit_to(store, commit).refused is not None:
-        return None  # Somebody else did something about it.
+        return None  # Another process has changed the thread.
     fields = commit.events[0].fields
     _log.error(
         "event=checkpoint_set_aside thread_id=%s checkpoint_id=%s back_to=%s reason=%s",
@@ -129,7 +130,7 @@ class Resume:
     """One resume, measured.
 
     Attributes:
-        reason: why the run goes on: `answer`, `pause`, `failure`, `crash`, `deploy` or `cancel`.
+        reason: why the run continues: `answer`, `pause`, `failure`, `crash`, `deploy` or `cancel`.
         load_ms: how long loading the thread took.
         reconstruct_ms: how long it took to find out what is left to do.
     """
@@ -139,7 +140,7 @@ class Resume:
     reconstruct_ms: float
 
     def noted(self, loaded: LoadedThread, commit: Commit) -> Commit:
-        """Return the commit with the record of the resume, if it lets the run go on."""
+        """Return the commit with the record of the resume, if the run continues by it."""
         if commit.status is not RunStatus.RUNNING:
             return commit
         return replace(commit, events=(*commit.events, self.event(loaded)))
@@ -171,7 +172,7 @@ class Resume:
 
 
 def record_takeover(access: Access, claim: Claim) -> None:
-    """Record that a fleet goes on with a step which a process had to leave, if that is so."""
+    """Record that a fleet continues a step which another process had to leave, if it does."""
     if claim.step is None or claim.reason not in {CRASHED, HANDED_BACK}:
         return
     thread_id, began = claim.step.thread_id, perf_counter()

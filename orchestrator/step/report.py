@@ -1,21 +1,17 @@
-"""What became of one attempt at a step."""
+"""The report of one attempt at a step: how it ended, and which steps follow."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orchestrator.frozen import frozen
 from orchestrator.model.commit import Claim, ReadyStep, Refusal
-
-if TYPE_CHECKING:
-    from orchestrator.step.prefetch import Ahead
+from orchestrator.step.prefetch import Prefetch
 
 __all__ = ["Report"]
 
 
 @frozen(kw_only=False)
 class Report:
-    """What became of one attempt at a step."""
+    """How one attempt at a step ended, and which steps follow."""
 
     refused: Refusal | None = None  # Of the claim or of the commit.
     ready: tuple[ReadyStep, ...] = ()  # Steps that are ready now and not yet sent anywhere.
@@ -23,5 +19,5 @@ class Report:
     retry_ms: int | None = None  # The step is due again after so long.
     error: BaseException | None = None  # What the node raised, if it failed for good.
     raised: BaseException | None = None  # What the attempt raised, also if it is retried.
-    claim: Claim | None = None  # On the one step that is ready, if it was taken in the same commit.
-    ahead: Ahead | None = None  # What was prepared of the attempt under that claim.
+    claim: Claim | None = None  # On the one ready step, if the same commit claimed it.
+    prefetch: Prefetch | None = None  # What was prepared of the attempt under that claim.

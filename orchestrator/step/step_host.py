@@ -1,4 +1,4 @@
-"""What runs inside a step besides its node: tasks, recorded effects, subgraphs.
+"""The host of a step's code: tasks, recorded effects and subgraphs inside a step.
 
 Their results are noted with the step under its claim, so that another attempt finds them: it runs
 the node again from its beginning, and what was noted is returned, not repeated. (INV-4, INV-5)
@@ -16,7 +16,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.engine.settle import note
 from orchestrator.errors import GraphBubbleUp, GraphDrained, GraphInterrupt, NodeInterrupt
@@ -28,27 +28,20 @@ from orchestrator.model.checkpoint import Interrupt
 from orchestrator.model.commit import EventDraft
 from orchestrator.model.events import TaskCompleted
 from orchestrator.step.async_loop import Cancelled, CancelScope, callers_loop, cancel_scope
+from orchestrator.step.claimed_step import ClaimedStep
 from orchestrator.step.facts import Fact, TaskDone, TaskStarted
 from orchestrator.step.invoke import finish
 from orchestrator.step.node_cache import Cached
-from orchestrator.step.suspend import Asleep, ChildPaused, StepWaits
+from orchestrator.step.suspend import Asleep, ChildPaused, ClaimLost, StepWaits
 from orchestrator.step.timeout import Watch
 
-if TYPE_CHECKING:
-    from orchestrator.step.attempt import Attempt
-
-__all__ = ["ClaimLost", "StepHost", "TaskFuture"]
-
-
-class ClaimLost(GraphBubbleUp):
-    """The step belongs to somebody else now: what this attempt does is not kept. (INV-3)"""
+__all__ = ["StepHost", "TaskFuture"]
 
 
 class StepHost:
     """The host of one attempt at a step, or of a task inside it."""
 
-    def __init__(self, attempt: Attempt, name: str = "", children: int = 0) -> None:
-        """Begin to number what happens inside; `name` tells tasks inside tasks apart."""
+    def __init__(self, attempt: ClaimedStep, name: str = "", children: int = 0) -> None:
         self.attempt, self._name = attempt, name
         self._calls = 0
         self._children = children
@@ -66,18 +59,18 @@ class StepHost:
         """Note a value with the step, durably, before anything else happens.
 
         Raises:
-            ClaimLost: if the step belongs to somebody else now.
+            ClaimLost: if another process has the step now.
         """
         step, fence = self.attempt.step, self.attempt.claim.fence
         commit = note(step, fence, {name: value}, event)
-        refused = self.attempt.protocol.access.commit(commit).refused
+        refused = self.attempt.services.access.commit(commit).refused
         if refused is not None:
             raise ClaimLost(refused)
         self.attempt.notes[name] = value
 
     def drawn(self, kind: str, draw: Callable[[], Any]) -> Any:
         """Return what `draw` returned in the first attempt that came here."""
-        records = self.attempt.protocol.records
+        records = self.attempt.services.records
         name = f"{kind}:{self._count()}"
         found = self.noted(name)
         if found is None:
@@ -115,7 +108,7 @@ class StepHost:
         What it asks, and that it waits, pauses or was drained, is remembered: code that catches
         what this raises does not undo it.
         """
-        children = self.attempt.protocol.live.children
+        children = self.attempt.services.live.children
         assert children is not None, "a process that runs graphs knows how to run subgraphs"
         try:
             return children.run(self.attempt, graph, value, config)
@@ -135,11 +128,11 @@ class StepHost:
     def call(self, call: TaskCall) -> TaskFuture:
         """Begin a task in an OS thread of its own; what an earlier attempt had is there at once."""
         name = f"task:{self._count()}:{call.name}"
-        records = self.attempt.protocol.records
+        records = self.attempt.services.records
         found = self.noted(name)
         if found is not None:
             future = TaskFuture()
-            _Task(self, call, name, future).tell_start()
+            _Task(self, call, name, future).emit_start()
             future.set_result(records.decode(found))
             return future
         scope = CancelScope(cancel_scope.get())
@@ -230,9 +223,9 @@ class _Task:
         self.attempt = host.attempt
         self.id = short_hash(self.attempt.step.step_id, name)
 
-    def tell_start(self) -> None:
-        """Tell that the task begins, or began in an earlier attempt."""
-        self._tell(TaskStarted, input=(self.call.args, dict(self.call.kwargs)))
+    def emit_start(self) -> None:
+        """Emit that the task begins, or began in an earlier attempt."""
+        self._emit(TaskStarted, input=(self.call.args, dict(self.call.kwargs)))
 
     def run(self, scope: CancelScope) -> None:
         """Run to the end of attempts; the future gets the result, or what was raised."""
@@ -246,43 +239,43 @@ class _Task:
                 self.future.set_result(result)
 
     def _result(self) -> Any:
-        call, tell = self.call, self._tell
-        self.tell_start()
-        cached = Cached.of_task(self.attempt.protocol, call)
+        call, emit = self.call, self._emit
+        self.emit_start()
+        cached = Cached.of_task(self.attempt.services, call)
         found = cached.get() if cached else None
         try:
             result = found.value if found else self._tried()
         except GraphInterrupt as asked:
-            tell(TaskDone, interrupts=asked.interrupts)
+            emit(TaskDone, interrupts=asked.interrupts)
             raise
         except Exception as error:
-            tell(TaskDone, error=repr(error))
+            emit(TaskDone, error=repr(error))
             raise
         if cached and not found:
             cached.put(result)
-        records = self.attempt.protocol.records
+        records = self.attempt.services.records
         data = records.check(f"the result of the task {call.name!r}", result)
         self.host.note(self.name, data, self._event(data))
-        tell(TaskDone, result=result, cached=found is not None)
+        emit(TaskDone, result=result, cached=found is not None)
         return records.decode(data)
 
     def _event(self, data: bytes) -> EventDraft | None:
         """Return what readers of the thread's log see, where a fleet runs the step."""
         step = self.attempt.step
-        if not step.queue and not self.attempt.protocol.live.logs:
+        if not step.queue and not self.attempt.services.live.logs:
             return None
         return TaskCompleted(
             step=step.step_id, number=step.number, name=self.call.name, id=self.id, data=data
         ).draft()
 
-    def _tell(self, kind: type[Fact], **fields: Any) -> None:
+    def _emit(self, kind: type[Fact], **fields: Any) -> None:
         number = self.attempt.step.number
-        self.attempt.tell(kind, number=number, id=self.id, name=self.call.name, **fields)
+        self.attempt.emit(kind, number=number, id=self.id, name=self.call.name, **fields)
 
     def _tried(self) -> Any:
         """Return the result of the first attempt that has one."""
-        # What holds for an entrypoint holds for its tasks that say nothing else, as in LangGraph.
-        retry = self.call.retry or self.attempt.protocol.spec.start.options.retry
+        # Tasks without a policy use that of their entrypoint, as in LangGraph.
+        retry = self.call.retry or self.attempt.services.spec.start.options.retry
         failures, began_s = 0, self.attempt.now_ms() / 1000
         while True:
             try:
@@ -294,7 +287,7 @@ class _Task:
                 delay_s = delay_after(retry, error, failures, random.uniform(0, 1))  # noqa: S311
                 if delay_s is None:
                     raise
-                self.attempt.protocol.access.clock.sleep(delay_s)
+                self.attempt.services.access.clock.sleep(delay_s)
 
     def _once(self, number: int, began_s: float) -> Any:
         """Return the result of an attempt; `began_s` is when the first one began."""
@@ -332,7 +325,6 @@ class TaskFuture(Future[Any]):
     """What calling a `@task` gives; also awaitable, in any event loop."""
 
     def __init__(self, scope: CancelScope | None = None) -> None:
-        """Begin without a result; `scope` is that of a task which can be cancelled."""
         super().__init__()
         self._scope = scope
         self._thread: threading.Thread | None = None

@@ -1,7 +1,7 @@
 """The checkpointer as a process that does steps sees it: asked until it answers.
 
 A question is asked again only if the server cannot have answered it twice: a claim carries a token
-that brings back the same claim, and a commit uses up the claim it stands on, so the second one is
+that brings back the same claim, and a commit uses up its claim, so the second one is
 refused. Whatever the network swallowed, a step is committed once. (INV-2)
 """
 
@@ -22,7 +22,6 @@ from orchestrator import limits
 from orchestrator.checkpointer.base import Checkpointer, commit_to
 from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.engine.settle import defer
 from orchestrator.envelope.damage import Damaged
 from orchestrator.errors import (
     CheckpointerUnavailableError,
@@ -33,7 +32,6 @@ from orchestrator.frozen import replace
 from orchestrator.model.checkpoint import Head
 from orchestrator.model.commit import Claim, Commit, CommitResult, LoadedThread, Take
 from orchestrator.model.tails import Encoded, Grown, joined, whole
-from orchestrator.step.report import Report
 
 __all__ = ["Access", "BlobCache", "new_owner", "values_after"]
 
@@ -42,7 +40,6 @@ _P = ParamSpec("_P")
 _log = logging.getLogger(__name__)
 
 SMALLER = "Store large values in files or an object store, and keep their addresses in the state"
-_DEFER_MS = 5_000  # How long a step waits that a worker could not run, before another tries.
 
 
 _NOTHING: tuple[int, Mapping[str, Encoded]] = (0, {})
@@ -52,7 +49,6 @@ class BlobCache:
     """The latest known blobs of the threads used last, bounded in bytes but for the last one."""
 
     def __init__(self, bytes_max: int = 64 * 1024 * 1024) -> None:
-        """Start empty."""
         self._bytes_max = bytes_max
         self._bytes = 0
         # Thread → how many bytes its blobs have, and the blobs.
@@ -82,7 +78,7 @@ class Access:
         checkpointer: where threads are.
         owner: the name under which the process claims steps.
         attempts_max: how often a server that is away is asked; infinite for workers, which must not
-            leave a claim behind that nobody works on.
+            leave a claim behind that no process works on.
         finds_lost: returns for each of some claims whether it was taken away, where the process
             has a cheaper way to know than to load their threads.
         watches: whether claims can be taken away: not those on a thread that this call alone knows.
@@ -97,7 +93,6 @@ class Access:
     watches: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        """Find out once what each step asks."""
         self.watches = not isinstance(self.checkpointer, Overlay)
 
     def to(self, checkpointer: Checkpointer) -> Access:
@@ -132,7 +127,7 @@ class Access:
         claim = self.patiently(
             ask, thread_id, step_id, owner=self.owner, token=token, known=names, sent_ms=sent_ms
         )
-        return _gone_on(claim, known) if claim.tails else (claim, known)
+        return _with_tails(claim, known) if claim.tails else (claim, known)
 
     def taking(self, commit: Commit, head: Head, known: Iterable[str]) -> Commit:
         """Return a commit that also claims the one step it makes ready, for this process.
@@ -199,12 +194,6 @@ class Access:
             return result
         return replace(result, claim=_whole(result.claim, known or {}))
 
-    def defer(self, claim: Claim, reason: str) -> Report:
-        """Hand back a claimed step that this process cannot run, and say why."""
-        assert claim.step is not None
-        result = self.commit(defer(claim.step, claim.fence, reason, _DEFER_MS))
-        return Report(refused=result.refused, retry_ms=_DEFER_MS, due=result.due)
-
     def load(self, thread_id: str) -> LoadedThread | None:
         """Return the thread at its head, with values."""
         return self.patiently(self.checkpointer.load, thread_id)
@@ -249,7 +238,7 @@ def values_after(commit: Commit, blobs: Mapping[str, Encoded]) -> Mapping[str, E
     return dict(zip(names, map(known.__getitem__, names), strict=True))
 
 
-def _gone_on(claim: Claim, known: Mapping[str, Encoded]) -> tuple[Claim, Mapping[str, Encoded]]:
+def _with_tails(claim: Claim, known: Mapping[str, Encoded]) -> tuple[Claim, Mapping[str, Encoded]]:
     """Return a claim without tails of what this process knows, and what it knows with them."""
     blobs, known = dict(claim.blobs), dict(known)
     for name, before in claim.tails.items():
@@ -274,13 +263,13 @@ def _whole(claim: Claim, known: Mapping[str, Encoded]) -> Claim:
 
 
 def _token() -> str:
-    """Return a name for one attempt to claim, that nobody else uses."""
+    """Return a name for one attempt to claim, that no other attempt uses."""
     return os.urandom(16).hex()
 
 
 def new_owner() -> str:
     """Return the name under which this process claims steps: host, pid, and a nonce.
 
-    The nonce tells a process from a later one with the same pid.
+    The nonce distinguishes a process from a later one with the same pid.
     """
     return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"

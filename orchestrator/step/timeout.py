@@ -42,7 +42,7 @@ _left: list[Leftover] = []
 
 
 def leftovers(over_s: float = 0) -> list[Leftover]:
-    """Return what has continued in this process for at least so many seconds, and still does."""
+    """Return the threads that still run `over_s` seconds after their attempt was given up."""
     _left[:] = [one for one in _left if one.thread.is_alive()]
     return [one for one in _left if one.over_s >= over_s]
 
@@ -55,7 +55,6 @@ class Watch:
     """The time that one attempt takes, at a node or at its error handler."""
 
     def __init__(self, policy: TimeoutPolicy) -> None:
-        """Begin to measure; `policy` is in seconds."""
         self.policy = policy
         self._began = self._seen = time.monotonic()
 

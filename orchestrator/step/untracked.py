@@ -39,7 +39,6 @@ class Untracked:
     """What one process remembers of the threads it ran last."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
         self._threads: OrderedDict[str, _Held] = OrderedDict()
         self._steps: dict[tuple[str, str], _Step] = {}
         self._sent: OrderedDict[str, dict[str, _Held]] = OrderedDict()  # Thread → step → argument.

@@ -103,7 +103,7 @@ MUTANTS = (
     ),
     Mutant(
         "notes go along",
-        "orchestrator/step/attempt.py",
+        "orchestrator/step/claimed_step.py",
         "self.notes = {**carried.notes, **self.claim.notes}",
         "self.notes = dict(self.claim.notes)",
         ("tests/unit/test_context.py",),
@@ -111,7 +111,7 @@ MUTANTS = (
     Mutant(
         "waits before its subgraph runs",
         "orchestrator/step/runner.py",
-        "return report if report.refused else waits.begun(report)",
+        "return replace(report, ready=ending.waits.start())",
         "return report",
         ("tests/integration/test_fleet_language.py", "-k", "nested"),
     ),

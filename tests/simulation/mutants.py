@@ -62,11 +62,11 @@ BUGS = (
         (
             Edit(
                 ADVANCING,
-                "        for step in checkpoint.plan\n    ]",
-                "        for step in sorted(\n"
-                "            checkpoint.plan,\n"
-                "            key=lambda s: list(loaded.outcomes).index(s.id_in(checkpoint)),\n"
-                "        )\n    ]",
+                "            for step in checkpoint.plan\n        ]",
+                "            for step in sorted(\n"
+                "                checkpoint.plan,\n"
+                "                key=lambda s: list(loaded.outcomes).index(s.id_in(checkpoint)),\n"
+                "            )\n        ]",
             ),
             Edit(
                 "orchestrator/engine/apply.py",
@@ -118,7 +118,7 @@ BUGS = (
         "an attempt does not look at the answers its claim brings",
         (
             Edit(
-                "orchestrator/step/attempt.py",
+                "orchestrator/step/claimed_step.py",
                 "answers = {i: records.decode(data) for i, data in self.claim.answers.items()}",
                 "answers: dict[str, Any] = {}",
             ),
@@ -131,16 +131,16 @@ BUGS = (
         (
             Edit(
                 "orchestrator/step/runner.py",
-                "return self.advance(step.thread_id) if sent.open == 0 else Report(",
-                "return self.advance(step.thread_id) if sent.open <= 1 else Report(",
+                "return self.advance(commit.thread_id) if sent.open == 0 else Report(",
+                "return self.advance(commit.thread_id) if sent.open <= 1 else Report(",
             ),
             Edit(ADVANCING, "loaded.head.open or not", "loaded.head.open > 1 or not"),
             Edit(ADVANCING, "    if not unfinished:", "    if loaded.head.open or not unfinished:"),
             Edit(
                 ADVANCING,
-                "        for step in checkpoint.plan\n    ]",
-                "        for step in checkpoint.plan\n"
-                "        if step.id_in(checkpoint) in loaded.outcomes\n    ]",
+                "            for step in checkpoint.plan\n        ]",
+                "            for step in checkpoint.plan\n"
+                "            if step.id_in(checkpoint) in loaded.outcomes\n        ]",
             ),
         ),
     ),

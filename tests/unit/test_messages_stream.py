@@ -27,6 +27,7 @@ from orchestrator.client.subgraphs import step_protocol
 from orchestrator.client.thread_calls import Calls
 from orchestrator.engine.accept import RunConfig
 from orchestrator.errors import InvalidUpdateError
+from orchestrator.step.runner import run_step
 from orchestrator.step.store_access import Access
 from tests.fixtures.talking import ASKED, graph_of, shown, speaking
 
@@ -146,7 +147,7 @@ def test_on_a_fleet_messages_are_written_to_the_log_if_the_run_asks_for_them():
         _, ready = Calls(store, graph.records, "q").accept("t", "g", ASKED, config)
         protocol = step_protocol(graph, Access(store, graph.owner), "q")
         while ready:
-            ready = protocol.run("t", ready[0].step_id).ready
+            ready = run_step(protocol, "t", ready[0].step_id).ready
         logged = [e.fields["data"] for e in store.events("t") if e.type == "stream_messages"]
         parts = [graph.records.decode(data) for data in logged]
         texts = [message.text for message, _, _ in parts]

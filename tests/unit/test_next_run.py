@@ -18,6 +18,7 @@ from orchestrator.engine.records import Records
 from orchestrator.errors import StateCorruptedError, UnknownTypeError
 from orchestrator.serde.codec import UNKNOWN_TYPED, Codec, UnknownValue
 from orchestrator.step.next_run import CARRYING, begin_next
+from orchestrator.step.runner import run_step
 from orchestrator.step.store_access import Access
 
 
@@ -76,7 +77,7 @@ def test_a_run_in_line_begins_by_whoever_does_not_know_its_types() -> None:
     assert "run_withdrawn" not in [event.type for event in store.events("t")]
     protocol = step_protocol(graph, Access(store, graph.owner), "queue")
     while ready is not None:
-        report = protocol.run("t", ready.step_id)
+        report = run_step(protocol, "t", ready.step_id)
         ready = report.ready[0] if report.ready else None
     assert builder.compile(store).get_state("t").values == {"order": Order(2, ("x",))}
 

@@ -14,7 +14,7 @@ from orchestrator.channels import UntrackedValue
 from orchestrator.errors import CheckpointerUnavailableError
 from orchestrator.model.commit import Commit, CommitResult
 from orchestrator.step.attempt import Attempt
-from orchestrator.step.prefetch import Ahead
+from orchestrator.step.prefetch import Prefetch
 
 
 class Remote(MemoryCheckpointer):
@@ -50,19 +50,19 @@ def store() -> Remote:
 def made(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How many attempts were made, and how many of those that were prepared were used."""
     count: Counter[str] = Counter()
-    make, use = Attempt.__post_init__, Ahead.attempt
+    make, use = Attempt.__post_init__, Prefetch.attempt
 
     def counted(attempt: Attempt) -> None:
         count["made"] += 1
         make(attempt)
 
-    def used(ahead: Ahead, claim: Any) -> Attempt | None:
-        found = use(ahead, claim)
+    def used(prefetch: Prefetch, claim: Any) -> Attempt | None:
+        found = use(prefetch, claim)
         count["used"] += found is not None
         return found
 
     monkeypatch.setattr(Attempt, "__post_init__", counted)
-    monkeypatch.setattr(Ahead, "attempt", used)
+    monkeypatch.setattr(Prefetch, "attempt", used)
     return count
 
 

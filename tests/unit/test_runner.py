@@ -18,6 +18,7 @@ from orchestrator.errors import (
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import Refusal, Wait
 from orchestrator.step.report import Report
+from orchestrator.step.runner import run_step
 from tests.fixtures.steps import State, World
 
 # ---- committing -------------------------------------------------------------------------
@@ -64,7 +65,7 @@ def test_a_step_goes_to_the_queue_that_its_node_names() -> None:
     calls = Calls(world.store, graph.records, "usual", clock=world.clock)
     _, ready = calls.accept("other", "g", {}, RunConfig(run_id="r"))
     protocol = replace(protocol, spec=graph.spec)
-    steps = protocol.run("other", ready[0].step_id).ready
+    steps = run_step(protocol, "other", ready[0].step_id).ready
     assert (ready[0].queue, [s.queue for s in steps]) == ("usual", ["gpu", "usual"])
 
 
@@ -74,7 +75,7 @@ def test_a_step_goes_to_the_queue_that_its_node_names() -> None:
 @pytest.mark.parametrize("thread", ["t", "unknown"])
 def test_what_is_not_ready_is_not_run(thread: str) -> None:
     world = World()
-    assert world.protocol.run(thread, "no such step").refused in {
+    assert run_step(world.protocol, thread, "no such step").refused in {
         Refusal.UNKNOWN_STEP,
         Refusal.UNKNOWN_THREAD,
     }
@@ -172,8 +173,8 @@ def test_no_two_steps_of_any_threads_share_an_idempotency_key_or_a_question() ->
     calls = Calls(world.store, graph.records, clock=world.clock)
     for thread in ("one", "two"):  # They begin at the same time.
         (step,) = calls.accept(thread, "g", {}, RunConfig(run_id=thread))[1]
-        (step,) = protocol.run(thread, step.step_id).ready
-        protocol.run(thread, step.step_id)
+        (step,) = run_step(protocol, thread, step.step_id).ready
+        run_step(protocol, thread, step.step_id)
     questions = [graph.get_state(thread).interrupts[0].id for thread in ("one", "two")]
     assert (len(set(keys)), len(set(questions))) == (2, 2)
 

@@ -25,7 +25,7 @@ from orchestrator.maintenance.sweeper import Sweeper
 from orchestrator.model.audit import Damage
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import LoadedThread, ReadyStep
-from orchestrator.step import runner as protocol
+from orchestrator.step import superstep
 from orchestrator.step.report import Report
 from orchestrator.step.runner import StepRunner
 from orchestrator.step.store_access import Access
@@ -331,11 +331,11 @@ def in_line(world: World) -> None:
 def over(world: World) -> None:
     """A run has ended, and the next in line has not begun."""
     world.submit("second")
-    real, protocol.begin_next = protocol.begin_next, begin_nothing
+    real, superstep.begin_next = superstep.begin_next, begin_nothing
     try:
         world.run()
     finally:
-        protocol.begin_next = real
+        superstep.begin_next = real
 
 
 STAGES: dict[str, Callable[[World], None]] = {
