@@ -48,13 +48,7 @@ from orchestrator.engine.records import Records
 from orchestrator.engine.resume import missing
 from orchestrator.errors import GraphPausedError, RunNotFinishedError, UnknownGraphError
 from orchestrator.graph.spec import GraphSpec
-from orchestrator.ids import (
-    ThreadId,
-    check_key,
-    check_thread_id,
-    new_uuid,
-    short_hash,
-)
+from orchestrator.ids import ThreadId, check_key, check_thread_id, new_uuid, short_hash
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import Event, LoadedThread, ReadyStep
 from orchestrator.serde.codec import UNKNOWN_TYPED, Codec

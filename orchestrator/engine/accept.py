@@ -281,12 +281,7 @@ def _carryover(
     # A run that has not passed START has no steps to keep.
     continues = (config.keeps_steps or paused) and all(s.step.node != START for s in left)
     if not continues and left and config.on_pending == "reject":
-        nodes = ", ".join(repr(step.step.node) for step in left)
-        msg = (
-            f"the thread {thread_id!r} has steps left in {nodes}, and on_pending='reject'. Resume "
-            f"it with None, or start anew with on_pending='discard' or 'apply'"
-        )
-        raise ThreadBusyError(msg)
+        raise _steps_left(thread_id, left)
     if not continues and config.on_pending != "apply":
         return _command_of(config)
     done = _done(loaded) if loaded.head.status is not RunStatus.SUCCEEDED else ()
@@ -303,13 +298,18 @@ def _carryover(
     return Carryover(kept=kept, goto=config.goto, done=done, reason=reason)
 
 
+def _steps_left(thread_id: str, left: list[LoadedStep]) -> ThreadBusyError:
+    nodes = ", ".join(repr(step.step.node) for step in left)
+    return ThreadBusyError(
+        f"the thread {thread_id!r} has steps left in {nodes}, and on_pending='reject'. Resume it "
+        f"with None, or start anew with on_pending='discard' or 'apply'"
+    )
+
+
 def _done(loaded: LoadedThread) -> tuple[tuple[PlannedStep, bytes], ...]:
     """Return the completed steps of the superstep, with their outcomes."""
-    return tuple(
-        (s.step.planned, loaded.outcome(s.step.step_id))
-        for s in loaded.steps.values()
-        if s.completed
-    )
+    done = [step.step for step in loaded.steps.values() if step.completed]
+    return tuple((step.planned, loaded.outcome(step.step_id)) for step in done)
 
 
 def accept_at(
