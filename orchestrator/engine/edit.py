@@ -67,7 +67,7 @@ class Returns(Protocol):
         extras: Mapping[str, Any],
         /,
         *,
-        steered: bool,
+        routed_only: bool,
     ) -> tuple[tuple[str, Any], ...]:
         """Return what an edit writes: as if a node had returned it, and led to `targets`, too."""
         ...
@@ -221,7 +221,7 @@ class Editor:
                 update.values,
                 way,
                 extras,
-                steered=routed,
+                routed_only=routed,
             )
         except ParentCommand:
             msg = "an update is no Command for a graph around: leave out graph=…"

@@ -338,7 +338,7 @@ def writes_of_edit(
     targets: Iterable[Any],
     extras: Mapping[str, Any],
     *,
-    steered: bool,
+    routed_only: bool,
 ) -> tuple[tuple[str, Any], ...]:
     """Return what an edit writes: as if a node had returned it, and led to `targets`, too.
 
@@ -349,13 +349,13 @@ def writes_of_edit(
         values: what it would have returned.
         targets: where a Command had led, which stays as it was chosen.
         extras: what routers may ask for by parameter name.
-        steered: whether START led nowhere but there.
+        routed_only: whether START led nowhere but there.
 
     Raises:
         InvalidUpdateError: as `writes_after`.
     """
     gotos = [_towards(spec, "the Command", target) for target in targets]
-    if steered:
+    if routed_only:
         return (*_updates(spec, node, values, spec.state_keys), *gotos)
     return (*writes_after(spec, frame, node, values, extras), *gotos)
 

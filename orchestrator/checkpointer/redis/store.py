@@ -288,7 +288,7 @@ class RedisCheckpointer(BaseCheckpointSaver):
     def push(self, steps: Sequence[ReadyStep], *, again: bool = True) -> None:
         """Send the messages of steps, where this server is the broker.
 
-        Those that are sent again go to the front of their queues, where they have stood before. So
+        Those that are sent again go to the front of their queues, where they were before. So
         they prove nothing about earlier messages: they carry no time.
         """
         assert self._renderer is not None

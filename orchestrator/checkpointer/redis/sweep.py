@@ -18,7 +18,7 @@ from orchestrator.config import Settings
 from orchestrator.ids import new_uuid
 from orchestrator.model.commit import CRASHED, HANDED_BACK, ReadyStep, Swept
 
-_LOOK_MS_MIN = 2_500  # Claims need a sweep that is not older, or not older than `_SWEEPS` sweeps.
+_POLL_MS_MIN = 2_500  # Claims need a sweep that is not older, or not older than `_SWEEPS` sweeps.
 _SWEEPS = 5
 _WAIT_MS_MAX = 100  # For replicas; longer waits would keep the other partitions waiting.
 
@@ -59,18 +59,18 @@ class PartitionSweeper:
         self._replicas = settings.wait_replicas
         wait_ms = min(_WAIT_MS_MAX, settings.wait_ms)
         self._wait = ("WAIT", self._replicas, wait_ms) if self._replicas else ()
-        self._look_ms = max(_LOOK_MS_MIN, int(settings.sweep_s * 1000 * _SWEEPS))
+        self._poll_ms = max(_POLL_MS_MIN, int(settings.sweep_s * 1000 * _SWEEPS))
 
     def once(self, partition: int, leader: str, epochs: Epochs | None) -> Swept:
         """See `Checkpointer.sweep`; `epochs`: what this process has seen of the server."""
         prefix = self._keys.partition(partition)
-        known, look_ms = Known(), 0
+        known, poll_ms = Known(), 0
         if epochs is not None:
-            look_ms = self._look_ms
+            poll_ms = self._poll_ms
             with available():
                 known = epochs.known(prefix, lambda: self._field(prefix, "epoch"))
         seen = [known.epoch, known.mark_ms, int(known.seen), new_uuid()]
-        seen += [look_ms, limits.LOSS_MS_MAX]
+        seen += [poll_ms, limits.LOSS_MS_MAX]
         args = [leader, *self._args, *seen, *self._empty_queues(prefix)]
         answer, safe = self._swept(prefix, args)
         leading, owners, due, stuck, waiting, (epoch, mark, found, loss) = answer

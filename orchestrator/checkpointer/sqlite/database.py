@@ -181,7 +181,7 @@ class Database:
             )
         if _patiently(connection, "PRAGMA journal_mode = WAL") not in {"wal", "memory"}:
             raise GraphstalkError(
-                f"{self.path} lies where SQLite cannot keep a write-ahead log, as on most network "
+                f"{self.path} is where SQLite cannot keep a write-ahead log, as on most network "
                 "file systems. Give a path on a disk of this machine"
             )
         if layout < LAYOUT or not newest:  # Every statement of it makes only what is missing.
