@@ -6,7 +6,7 @@ from orchestrator.errors import StateCorruptedError
 
 
 class Damaged(bytes):
-    """Stands for a record that does not fit its seal; its bytes say which one.
+    """A record that does not fit its seal; its bytes say which one.
 
     No codec decodes it, and it cannot be sealed again.
     """
