@@ -20,7 +20,7 @@ _MODULES = {
     "checkpointer.redis": "RedisCheckpointer RedisSaver",
     "checkpointer.saver": "BaseCheckpointSaver",
     "checkpointer.sqlite": "SqliteCheckpointer SqliteSaver",
-    "client.call_config": "ConfigError OptionError",
+    "client.options": "ConfigError OptionError",
     "client.callbacks": "GraphCallbackHandler GraphInterruptEvent GraphResumeEvent",
     "client.client": "Client RunHandle",
     "client.graph": "CompiledStateGraph StateGraph",

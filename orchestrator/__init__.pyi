@@ -19,8 +19,6 @@ from orchestrator.checkpointer.memory import MemoryCheckpointer as MemoryCheckpo
 from orchestrator.checkpointer.redis import RedisCheckpointer as RedisCheckpointer
 from orchestrator.checkpointer.saver import BaseCheckpointSaver as BaseCheckpointSaver
 from orchestrator.checkpointer.sqlite import SqliteCheckpointer as SqliteCheckpointer
-from orchestrator.client.call_config import ConfigError as ConfigError
-from orchestrator.client.call_config import OptionError as OptionError
 from orchestrator.client.callbacks import GraphCallbackHandler as GraphCallbackHandler
 from orchestrator.client.callbacks import GraphInterruptEvent as GraphInterruptEvent
 from orchestrator.client.callbacks import GraphResumeEvent as GraphResumeEvent
@@ -28,6 +26,8 @@ from orchestrator.client.client import Client as Client
 from orchestrator.client.client import RunHandle as RunHandle
 from orchestrator.client.graph import CompiledStateGraph as CompiledStateGraph
 from orchestrator.client.graph import StateGraph as StateGraph
+from orchestrator.client.options import ConfigError as ConfigError
+from orchestrator.client.options import OptionError as OptionError
 from orchestrator.client.results import GraphOutput as GraphOutput
 from orchestrator.client.savers import CheckpointTuple as CheckpointTuple
 from orchestrator.client.snapshot import PregelTask as PregelTask

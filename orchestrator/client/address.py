@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.client.call_config import ConfigError, ThreadConfig
 from orchestrator.client.graph_base import GraphBase
+from orchestrator.client.options import ConfigError, ThreadConfig
 from orchestrator.client.snapshot import child_namespace
 from orchestrator.client.thread_calls import Calls
 from orchestrator.engine.branches import caller_of, parents_of

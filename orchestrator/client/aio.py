@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from orchestrator import limits
-from orchestrator.client.call_config import CallOptions, OptionError, ValueOptions
+from orchestrator.client.options import CallOptions, OptionError, ValueOptions
 from orchestrator.client.results import GraphOutput
 from orchestrator.client.snapshot import StateSnapshot
 from orchestrator.graph.routing import Command

@@ -11,13 +11,6 @@ from typing import Any, Self, Unpack
 from orchestrator import limits
 from orchestrator.checkpointer.fleet import SharedCheckpointer, Worker, require_fleet
 from orchestrator.client.aio import in_thread
-from orchestrator.client.call_config import (
-    OptionError,
-    SubmitOptions,
-    checked_submit,
-    modes_of,
-    parse_config,
-)
 from orchestrator.client.diagnosis import Inquiry, Trouble, check_threads
 from orchestrator.client.graph import CompiledStateGraph
 from orchestrator.client.log_reader import (
@@ -27,6 +20,13 @@ from orchestrator.client.log_reader import (
     check_kept,
     event_of,
     parts_of_log,
+)
+from orchestrator.client.options import (
+    OptionError,
+    SubmitOptions,
+    checked_submit,
+    modes_of,
+    parse_config,
 )
 from orchestrator.client.projection import Projection, Unseen
 from orchestrator.client.results import INTERRUPT, Until, outcome_of, reached

@@ -11,7 +11,10 @@ from typing import Any, Literal, Unpack, cast, overload
 from orchestrator import limits
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.client.aio import AsyncFace
-from orchestrator.client.call_config import (
+from orchestrator.client.graph_base import GraphBase
+from orchestrator.client.invocation import Invocation
+from orchestrator.client.node_states import node_states
+from orchestrator.client.options import (
     CallOptions,
     CompileOptions,
     ValueOptions,
@@ -22,9 +25,6 @@ from orchestrator.client.call_config import (
     merged,
     parse_config,
 )
-from orchestrator.client.graph_base import GraphBase
-from orchestrator.client.invocation import Invocation
-from orchestrator.client.node_states import node_states
 from orchestrator.client.results import GraphOutput
 from orchestrator.client.state import StateFace
 from orchestrator.client.stream import printed, prints, stream_parts

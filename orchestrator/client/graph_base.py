@@ -14,7 +14,7 @@ from orchestrator.channels import Channel
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.saver import BaseCheckpointSaver
 from orchestrator.client.aio import in_thread
-from orchestrator.client.call_config import (
+from orchestrator.client.options import (
     CallOptions,
     ConfigError,
     StreamMode,

@@ -15,7 +15,9 @@ from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.checkpointer.overlay import Overlay
 from orchestrator.client.address import Address, Addresses
-from orchestrator.client.call_config import (
+from orchestrator.client.callbacks import pause_handlers, report_paused, report_resumed
+from orchestrator.client.graph_base import GraphBase
+from orchestrator.client.options import (
     CallOptions,
     ConfigError,
     OptionError,
@@ -23,8 +25,6 @@ from orchestrator.client.call_config import (
     ThreadConfig,
     check_output_keys,
 )
-from orchestrator.client.callbacks import pause_handlers, report_paused, report_resumed
-from orchestrator.client.graph_base import GraphBase
 from orchestrator.client.results import INTERRUPT, GraphOutput, outcome_of, without_questions
 from orchestrator.client.subgraphs import step_protocol, surroundings
 from orchestrator.client.thread_calls import Calls

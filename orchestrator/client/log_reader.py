@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.client.call_config import OptionError
+from orchestrator.client.options import OptionError
 from orchestrator.client.projection import Unseen
 from orchestrator.engine.records import Records
 from orchestrator.frozen import replace

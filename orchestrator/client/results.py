@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar, cast
 
-from orchestrator.client.call_config import OptionError
+from orchestrator.client.options import OptionError
 from orchestrator.client.snapshot import StateSnapshot, live_values, shown
 from orchestrator.engine.accept import paused_by_node
 from orchestrator.engine.questions import open_questions

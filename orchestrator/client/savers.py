@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from orchestrator import limits
 from orchestrator.channels import MISSING
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.client.call_config import ConfigError, ThreadConfig, parse_config
+from orchestrator.client.options import ConfigError, ThreadConfig, parse_config
 from orchestrator.client.snapshot import as_written, snapshot
 from orchestrator.client.thread_calls import Calls
 from orchestrator.client.thread_copies import copy_of

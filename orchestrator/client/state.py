@@ -8,13 +8,13 @@ from typing import Any
 
 from orchestrator.channels import MISSING
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.client.call_config import (
+from orchestrator.client.graph_base import GraphBase
+from orchestrator.client.options import (
     ConfigError,
     ThreadConfig,
     merged,
     parse_config,
 )
-from orchestrator.client.graph_base import GraphBase
 from orchestrator.client.snapshot import StateSnapshot, config_of, snapshot
 from orchestrator.client.thread_calls import Calls
 from orchestrator.client.thread_copies import fork_of

@@ -11,10 +11,10 @@ from typing import Any
 
 from orchestrator import limits
 from orchestrator.channels import MISSING
-from orchestrator.client.call_config import StreamMode, modes_of
 from orchestrator.client.graph_base import GraphBase
 from orchestrator.client.invocation import Invocation
 from orchestrator.client.log_reader import Follower, Known, check_kept, first_fact
+from orchestrator.client.options import StreamMode, modes_of
 from orchestrator.client.projection import Part, Projection, Unseen
 from orchestrator.client.results import INTERRUPT, outcome_of, without_questions
 from orchestrator.client.snapshot import live_values

@@ -21,9 +21,9 @@ from orchestrator.channels import Overwrite
 from orchestrator.checkpointer.base import Checkpointer
 from orchestrator.checkpointer.memory import MemoryCheckpointer
 from orchestrator.checkpointer.overlay import Overlay
-from orchestrator.client.call_config import ThreadConfig
 from orchestrator.client.graph_base import GraphBase
 from orchestrator.client.log_reader import first_fact
+from orchestrator.client.options import ThreadConfig
 from orchestrator.client.results import failure_of
 from orchestrator.client.snapshot import lasting_namespace, live_values, shown
 from orchestrator.client.thread_calls import Calls

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from orchestrator import limits
 from orchestrator.channels import MISSING
 from orchestrator.checkpointer.base import Checkpointer, commit_to
-from orchestrator.client.call_config import (
+from orchestrator.client.options import (
     CallOptions,
     ConfigError,
     SubmitOptions,

@@ -8,8 +8,8 @@ from typing import Any
 
 from orchestrator import limits
 from orchestrator.checkpointer.base import Checkpointer, commit_to
-from orchestrator.client.call_config import ConfigError, ThreadConfig
 from orchestrator.client.graph_base import GraphBase
+from orchestrator.client.options import ConfigError, ThreadConfig
 from orchestrator.client.snapshot import config_of
 from orchestrator.client.thread_calls import Calls
 from orchestrator.engine.accept import check_idle

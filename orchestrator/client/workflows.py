@@ -11,8 +11,8 @@ from typing import Any, Concatenate, Generic, TypeVar, overload
 
 from orchestrator.channels import EphemeralValue, LastValue
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.client.call_config import check_parts
 from orchestrator.client.graph import CompiledStateGraph
+from orchestrator.client.options import check_parts
 from orchestrator.dispatch.base import Executor
 from orchestrator.errors import InvalidGraphError
 from orchestrator.graph.compile import identified

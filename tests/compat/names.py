@@ -13,7 +13,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.client.call_config import CallOptions, CompileOptions
+from orchestrator.client.options import CallOptions, CompileOptions
 from orchestrator.graph.compile import NodeSettings
 from tests.compat.reasons import DIFFERS, MISSING, PARAMETERS
 

@@ -56,7 +56,7 @@ DIFFERS = {
     "langgraph.types.CachePolicy": "the key is a digest, never a pickle; `name` names its code",
     "langgraph.types.All": 'write `"*"`',
     "langgraph.types.Durability": '"sync" by default; on a fleet every commit is as with "sync"',
-    "langgraph.types.StreamMode": "`orchestrator.client.call_config.StreamMode`",
+    "langgraph.types.StreamMode": "`orchestrator.client.options.StreamMode`",
     "langgraph.errors.UnknownInterruptError": (
         "raised always, not only in strict mode; a kind of `NoPendingInterruptError`"
     ),

@@ -126,7 +126,9 @@ def test_if_nothing_is_whole_the_error_says_what_to_do(stored: Stored) -> None:
     graph.invoke({"log": ["in"]}, "t")
     damage(stored, headers(stored, *stored.store.history("t")))
     for value in (None, {"log": ["new"]}):
-        with pytest.raises(StateCorruptedError, match=r"no checkpoint is whole.*on_corrupt='restart'"):
+        with pytest.raises(
+            StateCorruptedError, match=r"no checkpoint is whole.*on_corrupt='restart'"
+        ):
             graph.invoke(value, "t")
     # A fresh start only where the caller asks for it; what was there stays there.
     before = stored.store.history("t")

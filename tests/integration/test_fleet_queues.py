@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator import Client
 from orchestrator.cli import main as graphstalk
-from orchestrator.client.call_config import OptionError
+from orchestrator.client.options import OptionError
 from tests.integration import graphs
 from tests.integration.fleet import Fleet, Worker, inputs, twin
 

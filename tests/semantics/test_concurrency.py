@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from orchestrator import Command
-from orchestrator.client.call_config import parse_config
 from orchestrator.client.invocation import Invocation
+from orchestrator.client.options import parse_config
 from orchestrator.errors import NoPendingInterruptError, RunCancelledError, ThreadBusyError
 from tests.semantics.elsewhere import ROOT
 from tests.semantics.graphs import NAMES, BoomError

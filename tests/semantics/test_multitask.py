@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator import Command
-from orchestrator.client.call_config import OptionError
+from orchestrator.client.options import OptionError
 from orchestrator.dispatch.await_run import run_of
 from orchestrator.errors import (
     InvalidUpdateError,

@@ -32,7 +32,7 @@ from orchestrator import (
     UnknownThreadError,
     interrupt,
 )
-from orchestrator.client.call_config import ConfigError
+from orchestrator.client.options import ConfigError
 
 THREAD = {"configurable": {"thread_id": "t"}}
 BEFORE = ["in", "first", "in", "first", "look"]  # The subgraph's list is added to the one around.

@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from orchestrator import Client, Command, OptionError, StreamGapError
-from orchestrator.client.call_config import MODES
 from orchestrator.client.log_reader import Follower, StreamPart, parts_of_log
+from orchestrator.client.options import MODES
 from orchestrator.client.projection import Projection, Unseen
 from orchestrator.client.stream import known_by
 from tests.semantics.places import Place, apart

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator import Command
-from orchestrator.client.call_config import ConfigError
+from orchestrator.client.options import ConfigError
 from orchestrator.errors import NoPendingInterruptError
 from tests.semantics.places import Place
 

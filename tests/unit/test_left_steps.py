@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from orchestrator import START, Command, MemoryCheckpointer, Send, StateGraph
-from orchestrator.client.call_config import OptionError
+from orchestrator.client.options import OptionError
 from orchestrator.errors import ThreadBusyError
 from tests.fixtures.bench import Bench, State, asking, cancelled, failed, finished
 

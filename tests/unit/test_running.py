@@ -20,7 +20,7 @@ from orchestrator import (
     StateGraph,
     interrupt,
 )
-from orchestrator.client.call_config import ConfigError, OptionError
+from orchestrator.client.options import ConfigError, OptionError
 from orchestrator.errors import GraphBubbleUp, GraphstalkError, InvalidUpdateError
 from orchestrator.graph.scope import current_scope, open_scope
 from tests.fixtures.bench import Bench, finished

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.client.call_config import ConfigError, merged, parse_config
+from orchestrator.client.options import ConfigError, merged, parse_config
 from orchestrator.errors import InvalidThreadIdError
 from orchestrator.ids import checkpoint_text, child_thread
 
