@@ -17,9 +17,8 @@ DECOMPRESSED_BYTES_MAX = 1 << 29  # What Redis itself can hold of one value.
 LARGE_COMMAND_BYTES = 1 << 20
 LINK_BYTES_PER_S_MIN = 1 << 20
 SLOW_TRANSFERS_MAX = 3  # Of one commit; then its step fails.
-COMMAND_BYTES_MAX = (
-    1 << 30
-)  # The most that Redis itself accepts in one command (client-query-buffer-limit).
+# The most that Redis itself accepts in one command (client-query-buffer-limit).
+COMMAND_BYTES_MAX = 1 << 30
 SAVED_FACTS_MAX = 1_000  # Checkpoints of which a saver keeps what it has derived to show them.
 EVENTS_MAX = 10_000  # Events kept per thread; older ones are trimmed (approximately).
 LINE_MAX = 1_000  # Runs that wait in one thread's line.

@@ -296,9 +296,8 @@ def hand_back(folder: Path, store: SharedCheckpointer, dispatch: Dispatch) -> in
     """
     owners: dict[int, str] = {}
     for path in folder.iterdir():
-        with contextlib.suppress(
-            FileNotFoundError
-        ):  # It has just died, and its keeper releases its claims.
+        # If it has just died, its file is gone, and its keeper releases its claims.
+        with contextlib.suppress(FileNotFoundError):
             if path.name.isdigit():
                 owners[int(path.name)] = path.read_text("utf-8")
     count = 0

@@ -52,9 +52,8 @@ class _Kept:
     owner: str
     pid: int
     process: psutil.Process
-    pidfd: (
-        int | None
-    )  # Becomes readable when the process dies; `None` where there is no such thing.
+    # Becomes readable when the process dies; `None` where there is no such thing.
+    pidfd: int | None
 
     def dead(self) -> bool:
         """Return whether the process has ended, reaped or not."""

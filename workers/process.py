@@ -29,7 +29,7 @@ import psutil
 
 from orchestrator.client.graph import CompiledStateGraph
 from orchestrator.client.graph_base import GraphBase
-from orchestrator.client.subgraphs import step_protocol, surroundings
+from orchestrator.client.subgraphs import step_runner, surroundings
 from orchestrator.config import Settings
 from orchestrator.dispatch.broker import Dispatch, Inbox, dispatcher, open_store
 from orchestrator.errors import GraphstalkError, StateCorruptedError
@@ -93,7 +93,7 @@ class WorkerProcess:
     inbox: Inbox | None = None  # Of the broker, if a process can accept messages itself.
     stops: Callable[[], bool] = _never  # Whether the worker got a request to stop.
     busy: BusyFile = field(default_factory=BusyFile)  # Read by the keeper's lease check.
-    protocols: dict[str, StepRunner | None] = field(default_factory=dict)
+    runners: dict[str, StepRunner | None] = field(default_factory=dict)
     deferred: set[str] = field(default_factory=set)  # Reasons that were logged already.
     is_retiring: bool = False  # It begins no other step: it is about to be replaced.
     _poll_ms: float = 0.0  # When to check again for a request to stop.
@@ -185,7 +185,7 @@ class WorkerProcess:
         """Return the runner of a claimed step's graph; the reason if this process has none."""
         step = claim.step
         assert step is not None
-        runner = self._protocol(step.graph)
+        runner = self._runner(step.graph)
         if runner is None:
             known_graphs = ", ".join(sorted(self.graphs)) or "none"
             reason = (
@@ -203,7 +203,7 @@ class WorkerProcess:
         """Advance a thread whose superstep may be complete: its process may have died. (INV-7)"""
         del refusal  # The step has completed: its message counts as done.
         loaded = self.access.load(thread_id)
-        runner = self._protocol(loaded.head.graph) if loaded else None
+        runner = self._runner(loaded.head.graph) if loaded else None
         return runner.advance(thread_id) if runner else Report()
 
     def _timed(
@@ -237,20 +237,18 @@ class WorkerProcess:
         now_ms = self.access.clock.monotonic_ms()
         if now_ms >= self._slice.end_ms or self.is_retiring:
             return False
-        if (
-            now_ms >= self._poll_ms
-        ):  # To check a file at each step would cost more than all else here.
+        if now_ms >= self._poll_ms:  # A check of the file at each step would cost too much.
             self._poll_ms, self._is_stopping = now_ms + _POLL_MS, self.stops()
         return not self._is_stopping
 
     def _is_quick(self, shadow: str) -> bool:
         return self._took_ms.get(shadow, self.slice_ms) < self.slice_ms
 
-    def _protocol(self, name: str) -> StepRunner | None:
+    def _runner(self, name: str) -> StepRunner | None:
         """Return how to do the steps of a graph: `graph`, or `graph|node` for a subgraph."""
-        if name not in self.protocols:
-            self.protocols[name] = self._made(name)
-        return self.protocols[name]
+        if name not in self.runners:
+            self.runners[name] = self._made(name)
+        return self.runners[name]
 
     def _made(self, name: str) -> StepRunner | None:
         root, *nodes = name.split("|")
@@ -263,7 +261,7 @@ class WorkerProcess:
             graph = dict(graph.direct_subgraphs()).get(node)
         if graph is None:
             return None
-        return step_protocol(
+        return step_runner(
             graph,
             self.access,
             queue,

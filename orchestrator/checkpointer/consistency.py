@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from orchestrator.checkpointer.base import Planner
-from orchestrator.checkpointer.transition import SETTLED
 from orchestrator.envelope.event_codec import sealed_event
 from orchestrator.envelope.sealed_records import opened_checkpoint
 from orchestrator.errors import StateCorruptedError
 from orchestrator.ids import root_thread
 from orchestrator.model.audit import Damage, DamageCode
-from orchestrator.model.commit import EventDraft, ReadyStep, StoredCheckpoint, Wait
+from orchestrator.model.commit import SETTLED_WAITS, EventDraft, ReadyStep, StoredCheckpoint, Wait
 from orchestrator.model.events import ThreadRepaired
 
 _REMEDY = "audit with repair"
@@ -126,7 +125,7 @@ def expected_state(planned: Sequence[ReadyStep], state: StoredState) -> Expected
         steps[id_] = StepRecord(
             ready=replace(step, queue=there.ready.queue if there else state.queue),
             completed=done,
-            settled=state.waits.get(id_, Wait.NOTHING) in SETTLED,
+            settled=state.waits.get(id_, Wait.NOTHING) in SETTLED_WAITS,
             live=state.active,
         )
     open_ = sum(not (step.completed or step.settled) for step in steps.values())

@@ -55,9 +55,7 @@ def _ns_of(event: Event) -> str:
 def _is_neutral(event: Event, *, edited: bool) -> bool:
     if event.type == events.InterruptAnswered.type:
         return "checkpoint" not in event.fields  # The last answer has one: the run resumes.
-    if (
-        event.type == events.Superstep.type
-    ):  # One that is not live is followed by the status it leaves.
+    if event.type == events.Superstep.type:  # Unless it is live, an event of the run follows.
         return edited or event.fields.get("live") != b"1"
     return event.type in _NEUTRAL or event.type.startswith(("step_", "stream_"))
 

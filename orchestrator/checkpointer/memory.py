@@ -78,16 +78,19 @@ class MemoryCheckpointer(BaseCheckpointSaver):
         self.partitions = self._settings.partitions
         self._clock = clock or SystemClock()
         self._threads: dict[str, Thread] = {}
-        self._holds: dict[
-            str, tuple[str, int]
-        ] = {}  # Thread → the call that holds it, and until when.
+        # Thread → the call that holds it, and until when.
+        self._holds: dict[str, tuple[str, int]] = {}
         self._leases: dict[str, int] = {}  # Owner → when its lease ends.
         self._marks: dict[str, int] = {}  # Queue → when its latest claimed message was sent.
         self._leaders: dict[int, tuple[str, int]] = {}
         self._trust: dict[int, Trust] = {}
         self._changed = threading.Condition(threading.RLock())
         self._fence_floor = 0  # The greatest fence of a thread that was deleted.
-        self.refused_stale = 0
+        self._stale_refused = 0
+
+    def stale_refused(self) -> int:
+        """Return how many commits under an old fence were refused. (INV-3)"""
+        return self._stale_refused
 
     # ---- commit -----------------------------------------------------------------------
 
@@ -103,7 +106,7 @@ class MemoryCheckpointer(BaseCheckpointSaver):
             change = transition(thread, commit, now, holder, self._is_planned)
             if isinstance(change, Refused):
                 if change.why is Refusal.STALE_FENCE and thread is not None:
-                    self.refused_stale += 1
+                    self._stale_refused += 1
                     self._log(commit.log, thread, now, stale_event(commit))
                 return CommitResult(refused=change.why, detail=change.detail, now_ms=now)
             if commit.hold_ms is not None:

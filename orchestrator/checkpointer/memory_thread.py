@@ -8,13 +8,14 @@ from typing import Any
 
 from orchestrator import limits
 from orchestrator.checkpointer.consistency import Expected, StepRecord, StoredState
-from orchestrator.checkpointer.transition import SETTLED, Change
+from orchestrator.checkpointer.transition import Change
 from orchestrator.envelope.list_tails import found_values
 from orchestrator.envelope.seal import needs
 from orchestrator.envelope.sealed_records import opened_config, opened_error, sealed
 from orchestrator.frozen import replace
 from orchestrator.model.checkpoint import Head, RunStatus
 from orchestrator.model.commit import (
+    SETTLED_WAITS,
     Answer,
     Commit,
     Event,
@@ -214,7 +215,7 @@ def _kept_step(thread_id: str, loaded: LoadedStep) -> Step:
         deaths=loaded.deaths,
         due_ms=loaded.due_ms,
         completed=loaded.completed,
-        settled=loaded.wait in SETTLED,
+        settled=loaded.wait in SETTLED_WAITS,
         reason=loaded.reason,
         error=kept.updates[0].error or b"",
         asks=dict(kept.updates[0].asks),

@@ -18,6 +18,7 @@ from orchestrator.frozen import frozen
 from orchestrator.ids import below
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import (
+    SETTLED_WAITS,
     Answer,
     Commit,
     EventDraft,
@@ -26,8 +27,6 @@ from orchestrator.model.commit import (
     Wait,
 )
 from orchestrator.model.events import CommitRefused, Entry, StepReleased
-
-SETTLED = frozenset((Wait.ANSWER, Wait.PERSON))  # Such a step does not keep its superstep open.
 
 
 class StepView(Protocol):
@@ -274,7 +273,7 @@ def _changed(step: StepView, update: StepUpdate, now: int) -> StepChange:
         error=step.error if update.error is None else update.error,
         failures=0 if update.reset else step.failures + update.failed,
         deaths=0 if update.reset else step.deaths,
-        settled=wait in SETTLED,
+        settled=wait in SETTLED_WAITS,
     )
 
 

@@ -211,7 +211,8 @@ def orphans(url: str | None) -> Sequence[Orphan]:
         known = {graph for worker in workers for graph in worker.graphs}
         open_threads = [
             found
-            for status in (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSED)
+            for status in RunStatus
+            if not status.final
             for found in store.threads(status=status, limit=limits.THREADS_PAGE_MAX)
         ]
     return [

@@ -55,9 +55,8 @@ class Facts:
     info: Mapping[str, object] = field(default_factory=dict)  # The fields of INFO.
     server_ahead_s: float | None = None  # Server time minus ours.
     visibility_timeout_s: float | None = None  # None: the broker never redelivers by time.
-    node_timeouts_s: Mapping[str, float] = field(
-        default_factory=dict
-    )  # "graph.node" → its timeout.
+    # "graph.node" → its timeout.
+    node_timeouts_s: Mapping[str, float] = field(default_factory=dict)
     graphs: tuple[str, ...] | None = None  # Names of the configured graphs.
     graph_errors: Mapping[str, str] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)  # Import name → where it leads.

@@ -137,9 +137,8 @@ class Report:
     reexecuted: int
     lost: int
     duplicated: int
-    takeover_s: (
-        float | None
-    )  # The slowest: from a kill to the next claim of a step that died with it.
+    # The slowest: from a kill to the next claim of a step that died with it.
+    takeover_s: float | None
     wall_s: float
 
 

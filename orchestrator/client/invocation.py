@@ -26,7 +26,7 @@ from orchestrator.client.options import (
     check_output_keys,
 )
 from orchestrator.client.results import INTERRUPT, GraphOutput, outcome_of, without_questions
-from orchestrator.client.subgraphs import step_protocol, surroundings
+from orchestrator.client.subgraphs import step_runner, surroundings
 from orchestrator.client.thread_calls import Calls
 from orchestrator.clock import SystemClock
 from orchestrator.dispatch.await_run import run_of
@@ -54,7 +54,7 @@ from orchestrator.ids import new_uuid, root_thread
 from orchestrator.integrations.langchain import GraphRun, graph_run
 from orchestrator.model.checkpoint import RunStatus
 from orchestrator.model.commit import LoadedThread, ReadyStep
-from orchestrator.step import invoke as call
+from orchestrator.step import invoke
 from orchestrator.step.async_loop import check_cancelled
 from orchestrator.step.context import context_for
 from orchestrator.step.facts import Listener
@@ -81,7 +81,7 @@ class Invocation:
     _is_reported: bool = field(default=False, init=False)  # To handlers, that the run paused.
     run_id: str = field(default="", init=False)  # Of the run that began or continues.
     _run: RunConfig = field(init=False)  # What a new run is started with.
-    _protocol: StepRunner | None = field(default=None, init=False)
+    _runner: StepRunner | None = field(default=None, init=False)
     trace: GraphRun = field(default_factory=GraphRun, init=False)  # What handlers hear of it.
 
     @classmethod
@@ -158,14 +158,14 @@ class Invocation:
         executor = self.graph.executor
         if isinstance(executor, InProcess):
             executor = self._limited(executor)
-        return executor.proceed(self.protocol(), self.thread_id, ready, self.run_id)
+        return executor.proceed(self.runner(), self.thread_id, ready, self.run_id)
 
     def local(self, ready: tuple[ReadyStep, ...]) -> LocalRun:
         """Return the run as this process does it, a round at a time."""
         executor = self.graph.executor
         assert isinstance(executor, InProcess)
         limited = self._limited(executor)
-        return limited.begin(self.protocol(), self.thread_id, ready, self.run_id)
+        return limited.begin(self.runner(), self.thread_id, ready, self.run_id)
 
     def _limited(self, executor: InProcess) -> InProcess:
         """Return the executor with the limits of the call and of the graph."""
@@ -230,7 +230,7 @@ class Invocation:
         check_cancelled()
         check_output_keys(self.options, self.graph.spec.state_keys)
         self._check_placed()
-        self._protocol = self._made()  # Options that fit no graph are refused before the commit.
+        self._runner = self._made()  # Options that fit no graph are refused before the commit.
         self._run = self._run_config()
         ready = self._commit(value)
         if self.resumes and (handlers := self._handlers()):
@@ -416,7 +416,7 @@ class Invocation:
         def decide(head: LoadedThread | None) -> Any:
             editor = Editor(
                 stepping=stepping,
-                returns=call,
+                returns=invoke,
                 thread_id=self.thread_id,
                 loaded=head,
                 base=calls.at(self.thread_id, spot.checkpoint_id),
@@ -445,10 +445,10 @@ class Invocation:
 
     # ---- who runs it ----------------------------------------------------------------------
 
-    def protocol(self) -> StepRunner:
-        """Return the protocol by which this process does the run's steps."""
-        assert self._protocol is not None, "a call begins before it runs"
-        return self._protocol
+    def runner(self) -> StepRunner:
+        """Return the runner of the run's steps in this process."""
+        assert self._runner is not None, "a call begins before it runs"
+        return self._runner
 
     def _made(self) -> StepRunner:
         graph, options, size = self.graph, self.options, self.parsed.concurrency_max
@@ -471,7 +471,7 @@ class Invocation:
             is_named=self.parsed.thread_id is not None,
             keeps=self.keeps,
         )
-        return step_protocol(
+        return step_runner(
             graph,
             Access(self.store, graph.owner, clock=clock),
             executor.default_queue,

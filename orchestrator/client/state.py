@@ -25,7 +25,7 @@ from orchestrator.errors import InvalidUpdateError, UnknownThreadError
 from orchestrator.ids import ThreadId, child_thread, new_uuid, root_thread
 from orchestrator.model.checkpoint import PlannedStep
 from orchestrator.model.commit import Commit, LoadedThread
-from orchestrator.step import invoke as call
+from orchestrator.step import invoke
 
 _Config = Mapping[str, Any] | ThreadId | None
 
@@ -244,7 +244,7 @@ class StateFace(GraphBase):
                 raise UnknownThreadError(msg)
             editor = Editor(
                 stepping=Stepping(graph.spec, graph.records, queue),
-                returns=call,
+                returns=invoke,
                 thread_id=thread_id,
                 loaded=loaded,
                 base=base,

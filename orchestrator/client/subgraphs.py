@@ -89,10 +89,10 @@ def surroundings(graph: GraphBase, around: Live | None = None, **more: Any) -> L
     return replace(outer, store=store, cache=cache, **more)
 
 
-def step_protocol(
+def step_runner(
     graph: GraphBase, access: Access, queue: str, live: Live | None = None, **options: Any
 ) -> StepRunner:
-    """Return the protocol by which a process does the steps of a graph: caller, worker or step.
+    """Return the runner of the steps of a graph, for a caller, a worker or a step.
 
     Args:
         graph: the graph.
@@ -106,7 +106,7 @@ def step_protocol(
 
 
 class Children:
-    """Runs subgraphs for the step protocol; see `ChildRunner`."""
+    """Runs subgraphs for a step runner; see `ChildRunner`."""
 
     def run(self, attempt: Attempt, graph: GraphBase, value: Any, config: Mapping[str, Any]) -> Any:
         """Run `graph` as part of an attempt at a step, and return its output.
@@ -126,22 +126,22 @@ class Children:
             run.output = child.run(value)
         return run.output
 
-    def ended(self, protocol: StepRunner, thread_id: str) -> tuple[ReadyStep, ...]:
+    def ended(self, runner: StepRunner, thread_id: str) -> tuple[ReadyStep, ...]:
         """Wake the step whose subgraph the thread's run is; return what is to be sent."""
-        store = protocol.access.checkpointer
-        child = protocol.access.patiently(lambda: store.load(thread_id, values=False))
-        parent = protocol.records.decode(child.head.config).get("parent") if child else None
+        store = runner.access.checkpointer
+        child = runner.access.patiently(lambda: store.load(thread_id, values=False))
+        parent = runner.records.decode(child.head.config).get("parent") if child else None
         if parent is None:
             return ()
         around, step_id = parent
-        loaded = protocol.access.patiently(lambda: store.load(around, values=False))
+        loaded = runner.access.patiently(lambda: store.load(around, values=False))
         step = loaded.steps.get(step_id) if loaded else None
         if loaded is None or step is None or step.completed or step.owner:
             return ()
         if step.wait is not Wait.TIMER or step.reason != IN_SUBGRAPH:
             return ()  # It failed in the meantime and waits to be tried again.
         # A process that paused here may find that the step was woken, and has asked, or failed.
-        refused = protocol.access.commit(wake(step.step, IN_SUBGRAPH)).refused
+        refused = runner.access.commit(wake(step.step, IN_SUBGRAPH)).refused
         return (step.step,) if refused is None else ()
 
 
@@ -151,7 +151,7 @@ class _Child:
 
     attempt: Attempt
     graph: GraphBase
-    protocol: StepRunner
+    runner: StepRunner
     thread_id: str
     run_id: str
     is_node: bool
@@ -176,7 +176,7 @@ class _Child:
         known = outer.live.answers
         if graph.checkpointer is False:
             keeps, known = MemoryCheckpointer(), attempt.scope.scratchpad.answers
-        protocol = step_protocol(
+        runner = step_runner(
             graph,
             outer.access.to(keeps),
             (outer.spec.queue or outer.default_queue) if fleet else "",
@@ -194,7 +194,7 @@ class _Child:
             around = attempt.step.thread_id, attempt.step.step_id
             left = partial(left_behind, graph.records)
             keeps.adopt(child_thread(root, ns), graph.records, around, left)
-        return cls(attempt, graph, protocol, child_thread(root, ns), run_id, is_node, spot, given)
+        return cls(attempt, graph, runner, child_thread(root, ns), run_id, is_node, spot, given)
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -203,7 +203,7 @@ class _Child:
 
     def heard_by(self, run: GraphRun) -> None:
         """Let its steps have the callbacks of its run, and what the code that calls it said."""
-        config, given = dict(self.protocol.live.config), self.given
+        config, given = dict(self.runner.live.config), self.given
         if run.has_handlers:
             config["callbacks"] = run.callbacks
         if given is not None:
@@ -211,21 +211,21 @@ class _Child:
             config["metadata"] = {**(config.get("metadata") or {}), **given.metadata}
             config["configurable"] = {**(config.get("configurable") or {}), **given.configurable}
             config |= {"tags": tags} if tags else {}
-        self.protocol.live = replace(self.protocol.live, config=config)
+        self.runner.live = replace(self.runner.live, config=config)
 
     @property
     def _store(self) -> Checkpointer:
-        return self.protocol.access.checkpointer
+        return self.runner.access.checkpointer
 
     @property
     def _calls(self) -> Calls:
-        queue = self.protocol.default_queue
-        owner = "" if queue else self.protocol.access.owner
-        step, clock = self.attempt.step, self.protocol.access.clock
+        queue = self.runner.default_queue
+        owner = "" if queue else self.runner.access.owner
+        step, clock = self.attempt.step, self.runner.access.clock
         shares = self.attempt.services.access.checkpointer is self._store
         parent = (step.thread_id, step.step_id) if shares else None
         own = queue and (self.graph.spec.queue or queue)
-        return Calls(self._store, self.protocol.records, own, owner, clock, parent)
+        return Calls(self._store, self.runner.records, own, owner, clock, parent)
 
     def run(self, value: Any) -> Any:
         """Bring the run to its end, from wherever it is; return its output."""
@@ -233,14 +233,14 @@ class _Child:
         loaded = self._load()
         if loaded is None and self.graph.checkpointer is True:
             self._check_turn()
-        if self.protocol.default_queue:
+        if self.runner.default_queue:
             return self._on_fleet(value, loaded)
         ready = self._begun(value, loaded)
         error = None
-        if self.protocol.live.listener is not None and ready is not None:
+        if self.runner.live.listener is not None and ready is not None:
             self._report_start(resumes=loaded is not None)
         if ready is not None:
-            error = self._executor.proceed(self.protocol, self.thread_id, ready, self.run_id)
+            error = self._executor.proceed(self.runner, self.thread_id, ready, self.run_id)
         if error is not None:
             raise error
         loaded = self._load()
@@ -264,7 +264,7 @@ class _Child:
             if self._is_before(thread_id, step_id):
                 raise GivesWay(TURN_ABOVE)
             loaded = self._lightly(thread_id)
-            given = self.protocol.records.decode(loaded.head.config) if loaded else {}
+            given = self.runner.records.decode(loaded.head.config) if loaded else {}
             around = given.get("parent")
 
     def _is_before(self, thread_id: str, step_id: str) -> bool:
@@ -279,14 +279,14 @@ class _Child:
     @property
     def _executor(self) -> InProcess:
         """Return the executor of its steps here, with the limits of the call and of the graph."""
-        size = self.protocol.live.config.get("max_concurrency")
+        size = self.runner.live.config.get("max_concurrency")
         return InProcess(concurrency_max=size, step_timeout_s=self.graph.step_timeout)
 
     def _report_start(self, *, resumes: bool) -> None:
-        loaded, listener = self._load(), self.protocol.live.listener
+        loaded, listener = self._load(), self.runner.live.listener
         assert loaded is not None
         assert listener is not None
-        records, spec = self.protocol.records, self.protocol.spec
+        records, spec = self.runner.records, self.runner.spec
         listener(first_fact(self.thread_id, loaded, records, spec, resumes=resumes))
 
     def _on_fleet(self, value: Any, loaded: LoadedThread | None) -> Any:
@@ -310,7 +310,7 @@ class _Child:
 
     def _load(self) -> LoadedThread | None:
         """Return the run, or `None` while it has not begun."""
-        loaded = self.protocol.access.load(self.thread_id)
+        loaded = self.runner.access.load(self.thread_id)
         return loaded if loaded and loaded.head.run_id == self.run_id else None
 
     def _answers(self) -> Mapping[str, Any]:
@@ -327,12 +327,12 @@ class _Child:
                 return ()  # It was done, and only the answer was lost: its steps are stored.
             return self._next(value, now)
 
-        return self.protocol.access.patiently(begin)
+        return self.runner.access.patiently(begin)
 
     def _is_ours(self, loaded: LoadedThread) -> bool:
         """Return whether the run continues already, on a fleet or in this process."""
-        mine = loaded.head.owner == self.protocol.access.owner
-        return loaded.head.status.active and (mine or bool(self.protocol.default_queue))
+        mine = loaded.head.owner == self.runner.access.owner
+        return loaded.head.status.active and (mine or bool(self.runner.default_queue))
 
     def _given(self, value: Any) -> Any:
         """Return the input of the run: what the state around has of its keys.
@@ -340,9 +340,9 @@ class _Child:
         A value of the state around is no update: it takes the place of a declared default.
         """
         plain, spec = _known(self.graph, value), self.graph.spec
-        if not self.protocol.default_queue:  # Else another process may accept the input.
+        if not self.runner.default_queue:  # Else another process may accept the input.
             plain, own = split_input(plain, spec)
-            self.protocol.live.untracked.set(self.thread_id, own)
+            self.runner.live.untracked.set(self.thread_id, own)
         is_update = not self.is_node or self.graph.checkpointer is True
         if is_update or not spec.begun or not isinstance(plain, dict):
             return plain
@@ -355,7 +355,7 @@ class _Child:
             name = f"{self.attempt.step.graph}|{self.attempt.step.node}"
             if self.spot is not None:
                 config = self._config()
-                queue = self.protocol.default_queue
+                queue = self.runner.default_queue
                 where = Placement(self.thread_id, name, queue, config.queue)
                 return calls.accept_at(where, self.graph.spec, config, self.spot) or None
             plain, config, at = self._given(value), *self._begins_at()
@@ -369,7 +369,7 @@ class _Child:
             # A lasting subgraph, which other steps have run since.
             return calls.accept(self.thread_id, name, plain, config, at)[1]
         status = loaded.head.status
-        if status is RunStatus.SUCCEEDED or (status.active and self.protocol.default_queue):
+        if status is RunStatus.SUCCEEDED or (status.active and self.runner.default_queue):
             return None
         if isinstance(self.attempt.input, Mapping) and paused_by_node(loaded) is not None:
             mine = {k: v for k, v in self.attempt.input.items() if k in self.graph.spec.state_keys}
@@ -387,7 +387,7 @@ class _Child:
         graph around it, or before the branch began. Where nothing is kept, it begins anew.
         """
         config = self._config()
-        if self.graph.checkpointer is True and not self.protocol.live.keeps:
+        if self.graph.checkpointer is True and not self.runner.live.keeps:
             return replace(config, fresh=True), None
         if self.graph.checkpointer is not True or not leaves(
             self.attempt.frame.checkpoint.metadata
@@ -397,7 +397,7 @@ class _Child:
             loaded = self._store.load(self.thread_id, checkpoint_id=at, values=False)
             if loaded is None:
                 continue
-            made = self.protocol.records.checkpoint(loaded.checkpoint.header)
+            made = self.runner.records.checkpoint(loaded.checkpoint.header)
             if belongs(made.metadata, at, config.branch):
                 return config, None if at == loaded.head.checkpoint_id else at
         return replace(config, fresh=True), None
@@ -416,7 +416,7 @@ class _Child:
             context=given.get("context"),
             messages=bool(given.get("messages")),
             queue=given.get("queue", ""),
-            owner="" if self.protocol.default_queue else self.protocol.access.owner,
+            owner="" if self.runner.default_queue else self.runner.access.owner,
             parent=(step.thread_id, step.step_id),
             branch=below(
                 self.attempt.frame.checkpoint, step.thread_id, step.step_id, alone=step.solo
@@ -429,7 +429,7 @@ class _Child:
 
     def _taken(self, loaded: LoadedThread) -> Any:
         """Return the output of a run that succeeded; raise its error, its pause or its question."""
-        records, head = self.protocol.records, loaded.head
+        records, head = self.runner.records, loaded.head
         if head.status is RunStatus.SUCCEEDED:
             return self._output(loaded)
         notes = {self._mark(loaded): b"1"}
@@ -451,7 +451,7 @@ class _Child:
         raise error
 
     def _output(self, loaded: LoadedThread) -> Any:
-        records, spec = self.protocol.records, self.graph.spec
+        records, spec = self.runner.records, self.graph.spec
         checkpoint = records.checkpoint(loaded.checkpoint.header, loaded.checkpoint.plan)
         command = checkpoint.control.get(Command.PARENT)
         if command is not None:

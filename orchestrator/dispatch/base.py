@@ -19,7 +19,7 @@ class Executor(Protocol):
 
     def proceed(
         self,
-        protocol: StepRunner,
+        runner: StepRunner,
         thread_id: str,
         ready: Sequence[ReadyStep],
         run_id: str = "",
@@ -27,7 +27,7 @@ class Executor(Protocol):
         """Return when the run is no longer active.
 
         Args:
-            protocol: how a step of the graph is done.
+            runner: how a step of the graph is done.
             thread_id: the thread whose run is to proceed.
             ready: its ready steps, not yet sent anywhere.
             run_id: the run; empty: the one that is there.

@@ -65,7 +65,7 @@ class CeleryExecutor:
 
     def proceed(
         self,
-        protocol: StepRunner,
+        runner: StepRunner,
         thread_id: str,
         ready: Sequence[ReadyStep],
         run_id: str = "",
@@ -75,7 +75,7 @@ class CeleryExecutor:
         Raises:
             RunNotFinishedError: if the time to wait is over.
         """
-        del protocol
+        del runner
         self.send(ready)
         wait_for_rest(self._store, thread_id, self._timeout_s, run_id)
         return None

@@ -72,7 +72,7 @@ class InProcess:
 
     def proceed(
         self,
-        protocol: StepRunner,
+        runner: StepRunner,
         thread_id: str,
         ready: Sequence[ReadyStep],
         run_id: str = "",
@@ -82,7 +82,7 @@ class InProcess:
         Raises:
             GraphDrained: if the run was drained.
         """
-        run = self.begin(protocol, thread_id, ready, run_id)
+        run = self.begin(runner, thread_id, ready, run_id)
         with run.alive():
             while run.todo:
                 run.round()
@@ -91,14 +91,14 @@ class InProcess:
 
     def begin(
         self,
-        protocol: StepRunner,
+        runner: StepRunner,
         thread_id: str,
         ready: Sequence[ReadyStep],
         run_id: str = "",
     ) -> LocalRun:
         """Return the run, to be continued one round at a time."""
-        protocol.in_place = _always
-        run = LocalRun(self, protocol, thread_id, list(ready), run_id)
+        runner.in_place = _always
+        run = LocalRun(self, runner, thread_id, list(ready), run_id)
         if not run.todo:
             run.refresh()
         return run
@@ -114,7 +114,7 @@ class LocalRun:
     """
 
     executor: InProcess
-    protocol: StepRunner
+    runner: StepRunner
     thread_id: str
     todo: list[ReadyStep]
     run_id: str = ""  # Empty: whichever is there.
@@ -172,7 +172,7 @@ class LocalRun:
         self.todo = following
         if not self.todo and not self._stopped:
             self.refresh()
-        control = self.protocol.live.control
+        control = self.runner.live.control
         if self.todo and control is not None and control.drain_requested:
             self.todo, self.drained = [], control.drain_reason or "shutdown"
 
@@ -202,7 +202,7 @@ class LocalRun:
 
     def _make_due(self, step: ReadyStep) -> None:
         """Let a step be retried at once."""
-        self.protocol.access.commit(wake(step))
+        self.runner.access.commit(wake(step))
 
     def refresh(self) -> None:
         """Find out what is ready although no report said so."""
@@ -214,7 +214,7 @@ class LocalRun:
     def give_back(self) -> None:
         """Let go of a step that was claimed and will not be done."""
         if self._taken is not None:
-            self.protocol.give_back(self._taken)
+            self.runner.give_back(self._taken)
 
     # ---- a superstep ----------------------------------------------------------------------
 
@@ -225,9 +225,9 @@ class LocalRun:
         end = self._end_of(steps, limit) if limit is not None else None
         self._taken = None
         if end is None and (len(steps) <= 1 or taken is not None):
-            run = partial(run_step, self.protocol, ready=taken)
+            run = partial(run_step, self.runner, ready=taken)
             return [run(step.thread_id, step.step_id) for step in steps]
-        side = _SideBySide(self.protocol, self.scope, self.executor.concurrency_max)
+        side = _SideBySide(self.runner, self.scope, self.executor.concurrency_max)
         reports = side.run(steps, taken, end)
         if self.is_cancelled:
             raise Cancelled
@@ -247,14 +247,14 @@ class LocalRun:
 
     def _left(self) -> Report:
         """Return what is ready although no report said so: an answer of the store was lost."""
-        access = self.protocol.access
+        access = self.runner.access
         loaded = access.patiently(lambda: access.checkpointer.load(self.thread_id, values=False))
         if loaded is None or not loaded.head.status.active:
             return Report()
         if self.run_id not in {"", loaded.head.run_id}:
             return Report()  # It was stopped, and another run has the thread.
         if not loaded.head.open:
-            return self.protocol.advance(self.thread_id)
+            return self.runner.advance(self.thread_id)
         return Report(ready=tuple(_claimable(loaded)))
 
     # ---- stopping -------------------------------------------------------------------------
@@ -270,12 +270,12 @@ class LocalRun:
         with self._stopping:
             if self._stopped:
                 return
-            self.protocol.access.commit(stopped(self.thread_id, self.run_id, status, error))
+            self.runner.access.commit(stopped(self.thread_id, self.run_id, status, error))
             self._stopped = True
 
     def _fail(self) -> None:
         """Store that the run failed although steps of its superstep are left to do."""
-        access = self.protocol.access
+        access = self.runner.access
         loaded = access.patiently(lambda: access.checkpointer.load(self.thread_id, values=False))
         failed = failed_step(loaded) if loaded is not None else None
         self._stop(RunStatus.FAILED, failed.error if failed is not None else b"")
@@ -285,7 +285,7 @@ class LocalRun:
         error = TimeoutError("Timed out")
         self._errors = [((-1, 0, "", 0), error)]  # Before what any step raised.
         record = StepError(type="TimeoutError", module="builtins", message=str(error))
-        self._stop(RunStatus.FAILED, self.protocol.records.store_error(record))
+        self._stop(RunStatus.FAILED, self.runner.records.store_error(record))
 
     def check_drained(self) -> None:
         """Let a run that was drained pause.
@@ -308,11 +308,11 @@ class _SideBySide:
     """
 
     def __init__(
-        self, protocol: StepRunner, outer: CancelScope | None, concurrency_max: int | None
+        self, runner: StepRunner, outer: CancelScope | None, concurrency_max: int | None
     ) -> None:
         """Prepare; without `concurrency_max`, a step that awaits makes room for another."""
         self.late = self.left_out = False
-        self._protocol, self._scope = protocol, CancelScope(outer)
+        self._runner, self._scope = runner, CancelScope(outer)
         self._concurrency_max = concurrency_max
         self._awaiting: list[Future[Report]] = []  # Of the steps that may await.
 
@@ -391,7 +391,7 @@ class _SideBySide:
         """Return the steps whose nodes are of a kind that needs no place of a pool to await."""
         if self._concurrency_max is not None:
             return []
-        nodes = self._protocol.spec.nodes
+        nodes = self._runner.spec.nodes
         found = {name for name in {s.node for s in steps} if name in nodes and kind(nodes[name])}
         return [step for step in steps if step.node in found] if found else []
 
@@ -406,7 +406,7 @@ class _SideBySide:
     def _one(self, step: ReadyStep, taken: Report | None) -> Report:
         try:
             check_cancelled()
-            report = run_step(self._protocol, step.thread_id, step.step_id, ready=taken)
+            report = run_step(self._runner, step.thread_id, step.step_id, ready=taken)
         except Cancelled:
             if not self._scope.cancelled:
                 raise
@@ -497,7 +497,7 @@ class _Alive:
 
     def __init__(self, run: LocalRun) -> None:
         self._run = run
-        access = run.protocol.access
+        access = run.runner.access
         self._keeping = keeping(access.checkpointer, access.owner)
         scope = run.scope
         self._held = scope.holding(run.stop) if scope is not None else nullcontext()
@@ -524,7 +524,7 @@ class _Alive:
     def _orphan(self) -> None:
         run = self._run
         run.give_back()
-        commit_to(run.protocol.access.checkpointer, orphan(run.thread_id, run.run_id))
+        commit_to(run.runner.access.checkpointer, orphan(run.thread_id, run.run_id))
 
 
 def _always(_step: ReadyStep) -> bool:

@@ -44,9 +44,8 @@ _RESERVED = re.compile(  # Mermaid's own words, where an id begins.
     r"(end|graph|flowchart|subgraph|style|class|classDef|click|linkStyle|interpolate"
     r"|_self|_blank|_parent|_top)\b|(href|call)\Z"
 )
-_TITLE = re.compile(
-    r"(?!(end|default|click|call|href)\Z)\w+([ ./-]\w+)*\Z"
-)  # Of a cluster; also its id.
+# Of a cluster; also its id.
+_TITLE = re.compile(r"(?!(end|default|click|call|href)\Z)\w+([ ./-]\w+)*\Z")
 # Texts with marks, brackets or codes of Mermaid, which must be quoted and escaped.
 _RISKY_TEXT = re.compile(r"^-|[\"\[\](){}<|@*`~\\]|[#&]\w+;|\$\$|(?<!\w)_.*_(?!\w)", re.DOTALL)
 _RISKY_LABEL = re.compile(r"[\"<.]|[#&]\w+;")

@@ -12,7 +12,7 @@ from orchestrator.engine.records import Records
 from orchestrator.engine.settle import ASLEEP, IN_SUBGRAPH, gives_way
 from orchestrator.ids import root_thread
 from orchestrator.model.checkpoint import RunStatus
-from orchestrator.model.commit import Event, LoadedStep, LoadedThread, Wait
+from orchestrator.model.commit import SETTLED_WAITS, Event, LoadedStep, LoadedThread, Wait
 from orchestrator.model.events import StepEntry, StepInterrupted, StepPaused, read_event
 
 
@@ -148,11 +148,11 @@ class _Explainer:
                 code=ReasonCode.ENDED, text=f"the run {head.run_id} has {_past(head.status)}"
             )
         elif head.status is RunStatus.PAUSED:
-            waiting = [self._waiting(step) for step in steps if step.wait in _SETTLED]
+            waiting = [self._waiting(step) for step in steps if step.wait in SETTLED_WAITS]
             yield from waiting or [self._at_break(steps)]
         elif head.local:
             yield self._local()
-        elif all(step.wait in _SETTLED for step in steps):
+        elif all(step.wait in SETTLED_WAITS for step in steps):
             text = "all of its steps are settled; it is to be advanced, which any worker does"
             yield Reason(code=ReasonCode.SETTLED, text=text)
         else:
@@ -226,7 +226,7 @@ class _Explainer:
             return self._claimed(step)
         if step.wait is Wait.TIMER:
             return self._timed(step)
-        return self._waiting(step) if step.wait in _SETTLED else self._ready(step)
+        return self._waiting(step) if step.wait in SETTLED_WAITS else self._ready(step)
 
     def _claimed(self, step: LoadedStep) -> Reason:
         now, node = self.facts.loaded.now_ms, step.step.node
@@ -282,9 +282,6 @@ class _Explainer:
                 if isinstance(found, entry) and found.step == step.step.step_id:
                     return event.ts_ms
         return 0
-
-
-_SETTLED = {Wait.ANSWER, Wait.PERSON}
 
 
 def _past(status: RunStatus) -> str:

@@ -1,7 +1,7 @@
 """The commits of steps: completed, retried, asking, failed, handed back; and where a run ends.
 
 Pure: each function takes what was loaded and what the node did, and returns a `Commit`. The step
-protocol sends it and acts on the answer.
+runner sends it and acts on the answer.
 
 Rule 1: a step alone in its superstep commits its result, the next checkpoint and the next steps at
         once. Of several, each commits its result; the process that completes the last one advances.

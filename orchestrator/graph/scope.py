@@ -1,6 +1,6 @@
 """The surroundings of code in a running step: its config, runtime and questions.
 
-The step protocol opens a scope around the node, its routers and its tasks. Context variables carry
+The step runner opens a scope around the node, its routers and its tasks. Context variables carry
 it into coroutines; OS threads that a node starts itself must copy their context. The names are
 LangGraph's.
 """

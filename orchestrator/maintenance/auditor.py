@@ -126,9 +126,7 @@ class Auditor:
 
 def planned_by(thread_id: str, graph: str, stored: StoredCheckpoint) -> tuple[ReadyStep, ...]:
     """Return the steps that a checkpoint planned; see `Planner`."""
-    codec = Codec()
-    records = Records(
-        codec.encode, partial(codec.decode, placeholders=ALL_PLAIN)
-    )  # Types of users are not known here.
+    codec = Codec()  # Types of users are not known here.
+    records = Records(codec.encode, partial(codec.decode, placeholders=ALL_PLAIN))
     checkpoint = records.checkpoint(stored.header, stored.plan)
     return steps_of(checkpoint, Placement(thread_id, graph), None)

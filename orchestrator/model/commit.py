@@ -51,6 +51,10 @@ class Wait(StrEnum):
     PERSON = "person"  # It failed for good.
 
 
+# A step that waits for one of these does not keep its superstep open.
+SETTLED_WAITS = frozenset((Wait.ANSWER, Wait.PERSON))
+
+
 @frozen
 class ReadyStep:
     """A step that is due: the fields that its message needs."""
@@ -191,9 +195,8 @@ class Commit:
 
     checkpoint: StoredCheckpoint | None = None
     blobs: Mapping[str, bytes] = field(default_factory=dict)
-    tails: Mapping[str, str] = field(
-        default_factory=dict
-    )  # Blob → the earlier one whose list it continues.
+    # Blob → the earlier one whose list it continues.
+    tails: Mapping[str, str] = field(default_factory=dict)
     ready: tuple[ReadyStep, ...] = ()  # The steps of the new plan.
     completed: bytes | None = None  # The outcome of the guarded step: it is completed. (INV-2)
     # The step's checkpoint, if that holds an input whose values this commit stores: a store may
@@ -282,9 +285,8 @@ class Claim:
     header: bytes = b""
     refs: tuple[str, ...] = ()
     blobs: Mapping[str, bytes] = field(default_factory=dict)  # Without those that the caller has.
-    tails: Mapping[str, str] = field(
-        default_factory=dict
-    )  # Of these: those that continue a known one.
+    # Of these: those that continue a known one.
+    tails: Mapping[str, str] = field(default_factory=dict)
     asks: Mapping[str, bytes] = field(default_factory=dict)
     answers: Mapping[str, bytes] = field(default_factory=dict)
     notes: Mapping[str, bytes] = field(default_factory=dict)  # Of this and earlier attempts.

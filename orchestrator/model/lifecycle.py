@@ -14,8 +14,8 @@ from orchestrator.model.checkpoint import RunStatus
 
 _Q, _R, _P = RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSED
 _S, _F, _C = RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED
-ACTIVE = (_Q, _R)  # Steps may be claimed.
-IDLE = (_P, _S, _F, _C)  # No step runs.
+ACTIVE = tuple(status for status in RunStatus if status.active)
+IDLE = tuple(status for status in RunStatus if not status.active)
 
 
 class RunMove(StrEnum):

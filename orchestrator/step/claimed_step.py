@@ -60,10 +60,9 @@ class ClaimedStep:
         head = self.head
         self.spec, records = self.services.spec, self.services.records
         self.node = self.spec.nodes[self.step.node]
+        # Values that this node does not read are checked, too: soon they would be history.
         for blob in self.claim.blobs.values():
-            check_damage(
-                blob
-            )  # Also those that this node does not read: soon they would be history.
+            check_damage(blob)
         check_damage(head.config)
         checkpoint = self.made or records.checkpoint(self.claim.header)
         values = records.values(checkpoint, self.blobs)

@@ -53,10 +53,10 @@ from orchestrator.step.store_access import Access, values_after
 from orchestrator.step.superstep import Supersteps
 from orchestrator.step.suspend import ChildPaused, ChildRuns, ClaimLost, GivesWay, StepWaits
 
-__all__ = ["SETTLED", "StepProcess", "StepRunner", "run_step"]
+__all__ = ["StepProcess", "StepRunner", "run_step"]
 
 # A claim refused for these may find a finished superstep that no process has advanced. (Rule 3)
-SETTLED = frozenset({Refusal.COMPLETED, Refusal.WAITING})
+_MAY_ADVANCE = frozenset({Refusal.COMPLETED, Refusal.WAITING})
 _DEFER_MS = 5_000  # After how long a step is due again that this process cannot run.
 
 
@@ -106,7 +106,9 @@ def _claimed(
 
 def _refused(process: StepProcess, thread_id: str, refusal: Refusal) -> Report:
     """Return the report of a claim that was refused; its superstep may be complete. (Rule 3)"""
-    return process.settled(thread_id, refusal) if refusal in SETTLED else Report(refused=refusal)
+    return (
+        process.settled(thread_id, refusal) if refusal in _MAY_ADVANCE else Report(refused=refusal)
+    )
 
 
 def _decline(access: Access, runner: StepRunner | None, claim: Claim, reason: str) -> Report:

@@ -27,7 +27,7 @@ class ChildRunner(Protocol):
         """Run `graph` as part of an attempt at a step, and return its output."""
         ...
 
-    def ended(self, protocol: Any, thread_id: str) -> tuple[ReadyStep, ...]:
+    def ended(self, runner: Any, thread_id: str) -> tuple[ReadyStep, ...]:
         """Wake the step whose subgraph run has ended; return the steps to dispatch."""
         ...
 

@@ -66,7 +66,7 @@ class Accounts:
         """Let a commit take effect, or be refused; check either."""
         store, thread_id = self.store, commit.thread_id
         before = _shape(store, commit)
-        refused_before = store.refused_stale
+        refused_before = store.stale_refused()
         was = store._threads.get(thread_id)
         head = was.head if was is not None else None
         result = store.commit(commit)
@@ -78,7 +78,7 @@ class Accounts:
             stale = int(result.refused is Refusal.STALE_FENCE)
             if stale:
                 counts["stale refused"] += 1
-            if store.refused_stale != refused_before + stale:
+            if store.stale_refused() != refused_before + stale:
                 self.wrong("INV-3", f"a refusal was not counted: {_brief(commit)}")
             if _shape(store, commit, -stale) != before:
                 self.wrong("INV-3", f"a refused commit changed something: {_brief(commit)}")

@@ -33,7 +33,7 @@ def test_commits_under_old_fences_are_counted():
         refused = driver.commit(guard=guard(claim), completed=b"late").refused
         assert refused is Refusal.STALE_FENCE
     driver.complete(driver.claimed("a"))
-    assert driver.store.refused_stale == 3
+    assert driver.store.stale_refused() == 3
 
 
 def test_closing_keeps_everything():

@@ -23,7 +23,7 @@ from orchestrator import (
     interrupt,
     push_message,
 )
-from orchestrator.client.subgraphs import step_protocol
+from orchestrator.client.subgraphs import step_runner
 from orchestrator.client.thread_calls import Calls
 from orchestrator.engine.accept import RunConfig
 from orchestrator.errors import InvalidUpdateError
@@ -145,9 +145,9 @@ def test_on_a_fleet_messages_are_written_to_the_log_if_the_run_asks_for_them():
         graph = graph_of(say, saver=store)
         config = RunConfig(run_id="r", messages=reads)
         _, ready = Calls(store, graph.records, "q").accept("t", "g", ASKED, config)
-        protocol = step_protocol(graph, Access(store, graph.owner), "q")
+        runner = step_runner(graph, Access(store, graph.owner), "q")
         while ready:
-            ready = run_step(protocol, "t", ready[0].step_id).ready
+            ready = run_step(runner, "t", ready[0].step_id).ready
         logged = [e.fields["data"] for e in store.events("t") if e.type == "stream_messages"]
         parts = [graph.records.decode(data) for data in logged]
         texts = [message.text for message, _, _ in parts]

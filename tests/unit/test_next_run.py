@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import START, MemoryCheckpointer, StateGraph
 from orchestrator.cli.output import json_line
-from orchestrator.client.subgraphs import step_protocol
+from orchestrator.client.subgraphs import step_runner
 from orchestrator.client.thread_calls import Calls
 from orchestrator.engine.accept import RunConfig
 from orchestrator.engine.records import Records
@@ -75,9 +75,9 @@ def test_a_run_in_line_begins_by_whoever_does_not_know_its_types() -> None:
     assert loaded is not None
     assert (loaded.head.run_id, loaded.line) == ("second", {})
     assert "run_withdrawn" not in [event.type for event in store.events("t")]
-    protocol = step_protocol(graph, Access(store, graph.owner), "queue")
+    runner = step_runner(graph, Access(store, graph.owner), "queue")
     while ready is not None:
-        report = run_step(protocol, "t", ready.step_id)
+        report = run_step(runner, "t", ready.step_id)
         ready = report.ready[0] if report.ready else None
     assert builder.compile(store).get_state("t").values == {"order": Order(2, ("x",))}
 

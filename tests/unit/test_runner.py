@@ -58,14 +58,14 @@ def test_whoever_advances_the_state_is_the_same() -> None:
 
 def test_a_step_goes_to_the_queue_that_its_node_names() -> None:
     world = World()
-    protocol = replace(world.protocol, default_queue="usual")
+    runner = replace(world.runner, default_queue="usual")
     builder = StateGraph(State).add_node("a", world.node("a"), queue="gpu")
     builder.add_node("b", world.node("b")).add_edge(START, "a").add_edge(START, "b")
     graph = builder.compile(world.store, name="g")
     calls = Calls(world.store, graph.records, "usual", clock=world.clock)
     _, ready = calls.accept("other", "g", {}, RunConfig(run_id="r"))
-    protocol = replace(protocol, spec=graph.spec)
-    steps = run_step(protocol, "other", ready[0].step_id).ready
+    runner = replace(runner, spec=graph.spec)
+    steps = run_step(runner, "other", ready[0].step_id).ready
     assert (ready[0].queue, [s.queue for s in steps]) == ("usual", ["gpu", "usual"])
 
 
@@ -75,7 +75,7 @@ def test_a_step_goes_to_the_queue_that_its_node_names() -> None:
 @pytest.mark.parametrize("thread", ["t", "unknown"])
 def test_what_is_not_ready_is_not_run(thread: str) -> None:
     world = World()
-    assert run_step(world.protocol, thread, "no such step").refused in {
+    assert run_step(world.runner, thread, "no such step").refused in {
         Refusal.UNKNOWN_STEP,
         Refusal.UNKNOWN_THREAD,
     }
@@ -127,8 +127,8 @@ def test_a_superstep_that_nobody_advanced_is_advanced_by_the_next_message_for_it
 def test_advancing_before_all_have_completed_does_nothing() -> None:
     world = World()
     world.run("a")
-    assert world.protocol.advance("t") == Report()
-    assert world.protocol.advance("unknown") == Report()
+    assert world.runner.advance("t") == Report()
+    assert world.runner.advance("unknown") == Report()
     assert world.status is RunStatus.RUNNING
 
 
@@ -169,12 +169,12 @@ def test_no_two_steps_of_any_threads_share_an_idempotency_key_or_a_question() ->
     world = World()
     builder = StateGraph(State).add_node("a", ask).add_edge(START, "a")
     graph = builder.compile(world.store, name="g")
-    protocol = replace(world.protocol, spec=graph.spec)
+    runner = replace(world.runner, spec=graph.spec)
     calls = Calls(world.store, graph.records, clock=world.clock)
     for thread in ("one", "two"):  # They begin at the same time.
         (step,) = calls.accept(thread, "g", {}, RunConfig(run_id=thread))[1]
-        (step,) = run_step(protocol, thread, step.step_id).ready
-        run_step(protocol, thread, step.step_id)
+        (step,) = run_step(runner, thread, step.step_id).ready
+        run_step(runner, thread, step.step_id)
     questions = [graph.get_state(thread).interrupts[0].id for thread in ("one", "two")]
     assert (len(set(keys)), len(set(questions))) == (2, 2)
 

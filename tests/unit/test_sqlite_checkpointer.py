@@ -357,8 +357,8 @@ def test_refusals_are_counted_in_the_file(store, path):
     store.commit(drafts.starting("t", "a"))
     late = Commit(thread_id="t", guard=StepGuard(step_of(store).step_id, 7), completed=b"")
     assert [store.commit(late).refused for _ in range(2)] == [Refusal.STALE_FENCE] * 2
-    assert store.refused_stale == 2
-    assert SqliteCheckpointer(path).refused_stale == 2
+    assert store.stale_refused() == 2
+    assert SqliteCheckpointer(path).stale_refused() == 2
 
 
 def test_every_index_of_the_sweeper_is_used(store):

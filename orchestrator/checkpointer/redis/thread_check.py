@@ -16,13 +16,12 @@ from orchestrator import limits
 from orchestrator.checkpointer.log_evidence import logged_status, logged_wait
 from orchestrator.checkpointer.redis.decode import Inspection, SeenStep, has_record
 from orchestrator.checkpointer.redis.encode import step_of, step_record
-from orchestrator.checkpointer.transition import SETTLED
 from orchestrator.envelope.sealed_records import sealed
 from orchestrator.errors import StateCorruptedError
 from orchestrator.ids import CHILD, root_thread
 from orchestrator.model.audit import DamageCode
 from orchestrator.model.checkpoint import RunStatus
-from orchestrator.model.commit import Commit, Event, ReadyStep, StepUpdate, Wait
+from orchestrator.model.commit import SETTLED_WAITS, Commit, Event, ReadyStep, StepUpdate, Wait
 
 EARLIER = "go back to an earlier checkpoint (history shows them), or start a new run"
 _BACKUP = (
@@ -345,7 +344,7 @@ class StepCheck:
             return
         owner = self.seen.owner or ""
         wait = self._wait(owner)
-        self.settled = wait in SETTLED
+        self.settled = wait in SETTLED_WAITS
         if wait is Wait.ANSWER and self.seen.asked == "0":
             self._questions()
         if self.settled != (self.seen.settled is not None):
@@ -405,7 +404,7 @@ class StepCheck:
         if self.seen.done is not None:
             changes.append(("SREM", "T", "done", step.step_id))
         wait, fields = self._logged()
-        self.settled = wait in SETTLED
+        self.settled = wait in SETTLED_WAITS
         if fields:
             changes.append(self._own("HSET", *self._sealed(fields)))
         if not self.settled:
@@ -496,7 +495,7 @@ class StepCheck:
             return Wait.ANSWER if by_log is Wait.ANSWER else Wait.PERSON
         if seen.settled is not None:
             by_log = self._logged()[0]
-            return by_log if by_log in SETTLED or self.active else Wait.PERSON
+            return by_log if by_log in SETTLED_WAITS or self.active else Wait.PERSON
         if seen.due is not None:
             return Wait.TIMER
         if wait is Wait.TIMER:

@@ -104,8 +104,7 @@ class SqliteCheckpointer(BaseCheckpointSaver):
         """Return where the file is."""
         return self._database.path
 
-    @property
-    def refused_stale(self) -> int:
+    def stale_refused(self) -> int:
         """Return how many commits under an old fence were refused. (INV-3)"""
         with self._database.reading() as connection:
             return queries.stat(connection, "stale_refused")

@@ -176,9 +176,9 @@ class Drill:
 
     def _move(self, thread: _Thread) -> None:
         if not thread.status:
-            self._client.submit(
-                thread.graph, thread.input, thread_id=thread.name, key=thread.name
-            )  # The key makes it one run, however often it is said.
+            # The key makes repeated calls one run.
+            name = thread.name
+            self._client.submit(thread.graph, thread.input, thread_id=name, key=name)
             thread.status = RunStatus.QUEUED
             return
         loaded = self._store.load(thread.name, values=False)
