@@ -27,7 +27,7 @@ __all__ = [
     "HeldClaim",
     "SharedCheckpointer",
     "Worker",
-    "require_fleet",
+    "settings_of",
 ]
 
 
@@ -214,19 +214,24 @@ class SharedCheckpointer(Checkpointer, Protocol):
         ...
 
 
-def require_fleet(store: Checkpointer) -> None:
-    """Refuse a checkpointer that has no fleet.
+def settings_of(
+    checkpointer: SharedCheckpointer | None, settings: Settings | None, url: str | None
+) -> Settings:
+    """Return the settings of a deployment: of its store, else as given, else the environment's.
 
     Raises:
-        NotSupportedError: if it has none.
+        NotSupportedError: if no workers share the checkpointer.
     """
-    if not hasattr(store, "fleet"):
+    if checkpointer is None:
+        return settings or Settings.from_env(url=url)
+    if not hasattr(checkpointer, "fleet"):
         msg = (
-            f"the checkpointer of a fleet must be one that workers share ({type(store).__name__}): "
-            "it has no workers. Use a RedisCheckpointer, or leave out the fleet and invoke the "
-            "graph in this process"
+            f"the checkpointer of a fleet must be one that workers share "
+            f"({type(checkpointer).__name__}): it has no workers. Use a RedisCheckpointer, or "
+            f"leave out the fleet and invoke the graph in this process"
         )
         raise NotSupportedError(msg)
+    return checkpointer.settings
 
 
 def _clock(ms: int) -> str:

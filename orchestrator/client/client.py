@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Self, Unpack
 
 from orchestrator import limits
-from orchestrator.checkpointer.fleet import SharedCheckpointer, Worker, require_fleet
+from orchestrator.checkpointer.fleet import SharedCheckpointer, Worker, settings_of
 from orchestrator.client.aio import in_thread
 from orchestrator.client.diagnosis import Inquiry, Trouble, check_threads
 from orchestrator.client.graph import CompiledStateGraph
@@ -93,10 +93,7 @@ class Client:
         Raises:
             NotSupportedError: if no workers share that checkpointer.
         """
-        if checkpointer is not None:
-            require_fleet(checkpointer)
-            settings = checkpointer.settings
-        self.settings = settings or Settings.from_env(url=url)
+        self.settings = settings_of(checkpointer, settings, url)
         self._given = checkpointer
         self._graphs: Mapping[str, CompiledStateGraph] = {} if graphs is None else graphs
         self._reader = checkpointer or open_store(self.settings, sends=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.checkpointer.base import Checkpointer
-from orchestrator.checkpointer.fleet import SharedCheckpointer, require_fleet
+from orchestrator.checkpointer.fleet import SharedCheckpointer, settings_of
 from orchestrator.config import Settings
 from orchestrator.dispatch.await_run import wait_for_rest
 from orchestrator.dispatch.broker import dispatcher, open_store, warn_if_unread
@@ -41,10 +41,7 @@ class CeleryExecutor:
         Raises:
             NotSupportedError: if no workers share that checkpointer.
         """
-        if checkpointer is not None:
-            require_fleet(checkpointer)
-            settings = checkpointer.settings
-        self.settings = settings or Settings.from_env(url=url)
+        self.settings = settings_of(checkpointer, settings, url)
         self.default_queue = self.settings.queue
         self._timeout_s = timeout_s
         self._checked = False  # Whether workers read the same broker.

@@ -1,7 +1,8 @@
 """The tables of states: the moves of runs and of steps from one state to another.
 
-The engine takes its preconditions from here; `docs/lifecycle.md` draws the tables; the contract of
-checkpointers checks every store against the table of steps. (INV-1, INV-2, INV-3)
+The engine takes the preconditions of answers, cancellations and ends from here; `docs/lifecycle.md`
+draws the tables; the contract of checkpointers checks every store against the table of steps.
+(INV-1, INV-2, INV-3)
 """
 
 from __future__ import annotations

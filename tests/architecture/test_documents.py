@@ -20,8 +20,8 @@ def page(name: str) -> str:
 
 def test_the_architecture_page_counts_the_methods_of_a_checkpointer() -> None:
     methods = [n for n, value in vars(Checkpointer).items() if callable(value) and n[0] != "_"]
-    [told] = re.findall(r"has the contract in (\d+) methods", page("architecture.md"))
-    assert int(told) == len(methods)
+    [written] = re.findall(r"has the contract in (\d+) methods", page("architecture.md"))
+    assert int(written) == len(methods)
 
 
 def test_the_glossary_names_every_status_of_a_run() -> None:

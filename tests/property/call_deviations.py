@@ -187,7 +187,7 @@ CALLS: tuple[Known[Seen], ...] = (
     ),
     Known(
         "settled",
-        "An update as END means that nothing is left to do. LangGraph goes on with what follows "
+        "An update as END means that nothing is left to do. LangGraph continues with what follows "
         "the steps that had completed.",
         when=lambda s: s.call.what == "update" and s.call.as_node == "__end__",
     ),

@@ -369,7 +369,7 @@ DEVIATIONS = (
     ),
     Deviation(
         "settled",
-        "An update as END means that nothing is left to do. LangGraph goes on with what follows "
+        "An update as END means that nothing is left to do. LangGraph continues with what follows "
         "the steps that had completed.",
         lambda m: m.do.what == "settle",
     ),

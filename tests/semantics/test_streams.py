@@ -31,11 +31,11 @@ def read(
     unseen = Unseen(Projection(spec=graph.spec, modes=frozenset(modes)), subgraphs=True)
     follower = Follower(store, place.thread, known_by(graph))
 
-    def rests(seq: int) -> bool:
+    def is_over(seq: int) -> bool:
         loaded = store.load(place.thread, values=False)
         return not loaded.head.status.active and loaded.seq <= seq
 
-    parts = parts_of_log(follower, unseen, after, subgraphs=True, is_over=rests)
+    parts = parts_of_log(follower, unseen, after, subgraphs=True, is_over=is_over)
     return [part for part in parts if part is not None]
 
 

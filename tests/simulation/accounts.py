@@ -269,8 +269,8 @@ class Accounts:
             held.live = False
 
 
-def _shape(store: MemoryCheckpointer, commit: Commit, told: int = 0) -> Any:
-    """Return what a commit could change of a thread; `told`: events that may have been added."""
+def _shape(store: MemoryCheckpointer, commit: Commit, added: int = 0) -> Any:
+    """Return the parts of a thread that a commit can change; `added`: events that it may add."""
     thread = store._threads.get(commit.thread_id)
     if thread is None:
         return None
@@ -281,7 +281,7 @@ def _shape(store: MemoryCheckpointer, commit: Commit, told: int = 0) -> Any:
         sizes,
         len(thread.steps),
         sum(s.completed for s in thread.steps.values()),
-        log.seq + told,
+        log.seq + added,
     )
 
 
